@@ -1,0 +1,63 @@
+# What one can do here: `make` lists it.
+#
+# Nothing that is built or fetched lands in the checkout but target/scopegate.wasm.
+# The rest is in $(SCOPEGATE_CACHE); ENVOY, PROMETHEUS, WRK and CARGO_TARGET_DIR,
+# when set, are used as they are.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export SCOPEGATE_CACHE := $(abspath $(or $(SCOPEGATE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/scopegate))
+export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),$(SCOPEGATE_CACHE)/target))
+export SCOPEGATE_WASM := $(CURDIR)/target/scopegate.wasm
+
+tools := integration/tools
+# The servers that the integration crate starts. Found once, at first use in a recipe.
+servers = ENVOY="$$($(tools)/envoy.sh)"; PROMETHEUS="$$($(tools)/prometheus.sh)"; export ENVOY PROMETHEUS;
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "Needs Rust 1.89 or newer. Envoy 1.33 or newer is taken from ENVOY or PATH,"
+	@echo "else fetched; 1.33 is the first that reloads a crashed module (FAIL_RELOAD)."
+	@echo "Builds and downloads are kept in $(SCOPEGATE_CACHE)"
+
+.PHONY: wasm
+wasm: ## build the module: target/scopegate.wasm
+	@$(tools)/wasm.sh >/dev/null
+
+.PHONY: run
+run: wasm ## Envoy with the module, an issuer and a Prometheus, until Ctrl-C
+	@$(servers) exec cargo run --quiet --locked -p integration --bin scopegate-run
+
+.PHONY: test
+test: wasm ## every test: native, and the module in a real Envoy
+	@$(servers) cargo test --locked --workspace
+
+.PHONY: integration
+integration: wasm ## only the tests in a real Envoy
+	@$(servers) cargo test --locked -p integration
+
+.PHONY: lint
+lint: ## format, clippy and documentation, without a warning
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
+
+.PHONY: bench
+bench: wasm ## CPU of Envoy per request beside jwt_authn + RBAC, about three minutes
+	@ENVOY="$$($(tools)/envoy.sh)"; WRK="$$($(tools)/wrk.sh)"; \
+	SCOPEGATE_EMPTY_WASM="$$($(tools)/wasm.sh integration/bench/empty/Cargo.toml "$(CURDIR)/target/empty.wasm")"; \
+	export ENVOY WRK SCOPEGATE_EMPTY_WASM; \
+	exec python3 integration/bench/bench.py $(BENCH)
+
+.PHONY: clean
+clean: ## remove what was built; downloads stay, and so does a CARGO_TARGET_DIR of yours
+	rm -rf target "$(SCOPEGATE_CACHE)/target"
+
+.PHONY: distclean
+distclean: clean ## remove the downloads too
+	cd "$(SCOPEGATE_CACHE)" 2>/dev/null || exit 0; rm -rf envoy-* prometheus wrk pip lock no-wasm32-*

@@ -1,0 +1,79 @@
+//! Bytes spelt in YAML: text where it is text, `{hex: …}` where it is not, `{repeat: …}` where it is long.
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ByteText {
+    Text(String),
+    Hex(Hex),
+    Repeat(Repeat),
+    Join(Join),
+}
+
+/// `{hex: "ff fe"}`; blanks are ignored.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hex {
+    pub hex: String,
+}
+
+/// `{repeat: "ab", times: 1000}`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repeat {
+    pub repeat: String,
+    pub times: usize,
+}
+
+/// `{join: ["a", {hex: "ff"}]}`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    pub join: Vec<ByteText>,
+}
+
+impl ByteText {
+    pub fn bytes(&self) -> Result<Vec<u8>> {
+        match self {
+            ByteText::Text(text) => Ok(text.clone().into_bytes()),
+            ByteText::Hex(Hex { hex }) => from_hex(hex),
+            ByteText::Repeat(Repeat { repeat, times }) => Ok(repeat.repeat(*times).into_bytes()),
+            ByteText::Join(Join { join }) => {
+                let parts: Result<Vec<Vec<u8>>> = join.iter().map(ByteText::bytes).collect();
+                Ok(parts?.concat())
+            }
+        }
+    }
+}
+
+impl From<&str> for ByteText {
+    fn from(text: &str) -> ByteText {
+        ByteText::Text(text.to_owned())
+    }
+}
+
+/// Lower-case hex of any bytes.
+pub fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(text: &str) -> Result<Vec<u8>> {
+    let digits: Vec<u32> = text
+        .chars()
+        .filter(|character| !character.is_whitespace())
+        .map(|character| {
+            character
+                .to_digit(16)
+                .with_context(|| format!("{character:?} is no hex digit"))
+        })
+        .collect::<Result<_>>()?;
+    if !digits.len().is_multiple_of(2) {
+        bail!("an odd number of hex digits in {text:?}");
+    }
+    Ok(digits
+        .chunks(2)
+        .map(|pair| (pair[0] * 16 + pair[1]) as u8)
+        .collect())
+}

@@ -1,0 +1,157 @@
+//! HTTP/1.1 as written: the bytes given are the bytes sent.
+
+use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{RawRequest, Reply, Target};
+
+/// Send the request on a connection of its own.
+pub async fn exchange(target: &Target, request: &RawRequest) -> Result<Reply> {
+    exchange_bytes(target, &serialized(request), request.method == b"HEAD").await
+}
+
+/// Send these bytes, whatever they are, and read one answer. `bodiless` says that the answer to a HEAD is expected.
+pub async fn exchange_bytes(target: &Target, bytes: &[u8], bodiless: bool) -> Result<Reply> {
+    let mut stream = target.connect(b"http/1.1").await?;
+    // The peer may refuse and close before it has read everything; its answer still counts.
+    let written = stream.write_all(bytes).await;
+    let mut received = Vec::new();
+    let mut chunk = vec![0; 16 * 1024];
+    loop {
+        if let Some(reply) = parse(&received, bodiless, false)? {
+            return Ok(reply);
+        }
+        match stream.read(&mut chunk).await {
+            Ok(0) => break,
+            Ok(length) => received.extend_from_slice(&chunk[..length]),
+            Err(_) if !received.is_empty() => break,
+            Err(error) => return Err(error).context("the connection broke before an answer"),
+        }
+    }
+    if received.is_empty() {
+        written.context("the connection broke while sending")?;
+        bail!("the connection was closed without an answer");
+    }
+    parse(&received, bodiless, true)?
+        .context("the connection was closed in the middle of the answer")
+}
+
+fn serialized(request: &RawRequest) -> Vec<u8> {
+    let mut out = [
+        request.method.as_slice(),
+        b" ",
+        &request.path,
+        b" HTTP/1.1\r\n",
+    ]
+    .concat();
+    let mut line = |name: &[u8], value: &[u8]| {
+        out.extend_from_slice(name);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    };
+    if let Some(authority) = &request.authority {
+        line(b"host", authority);
+    }
+    for (name, value) in &request.headers {
+        line(name, value);
+    }
+    if request.needs_length() {
+        line(b"content-length", request.body.len().to_string().as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&request.body);
+    out
+}
+
+/// The answer, once it is all there. `closed` says that nothing more will come.
+fn parse(received: &[u8], bodiless: bool, closed: bool) -> Result<Option<Reply>> {
+    let Some((head, rest)) = split_at(received, b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let mut lines = head
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let status_line = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
+    let status = status_line
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .with_context(|| format!("no status line: {status_line:?}"))?;
+    if (100..200).contains(&status) && status != 101 {
+        return parse(rest, bodiless, closed);
+    }
+    let headers: Vec<(String, Vec<u8>)> = lines.filter_map(field).collect();
+    let reply = |body: &[u8], trailers| Reply {
+        status,
+        headers: headers.clone(),
+        body: body.to_vec(),
+        trailers,
+    };
+    let value_of = |name: &str| {
+        headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_slice())
+    };
+    if bodiless || matches!(status, 101 | 204 | 304) {
+        return Ok(Some(reply(b"", Vec::new())));
+    }
+    if value_of("transfer-encoding").is_some_and(|value| value.ends_with(b"chunked")) {
+        return Ok(chunked(rest)?.map(|(body, trailers)| reply(&body, trailers)));
+    }
+    if let Some(length) = value_of("content-length") {
+        let length: usize = String::from_utf8_lossy(length)
+            .parse()
+            .context("content-length")?;
+        return Ok((rest.len() >= length).then(|| reply(&rest[..length], Vec::new())));
+    }
+    Ok(closed.then(|| reply(rest, Vec::new())))
+}
+
+type Fields = Vec<(String, Vec<u8>)>;
+
+fn chunked(mut rest: &[u8]) -> Result<Option<(Vec<u8>, Fields)>> {
+    let mut body = Vec::new();
+    loop {
+        let Some((size, after)) = split_at(rest, b"\r\n") else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(size).into_owned();
+        let digits = text.split(';').next().unwrap_or_default().trim();
+        let size =
+            usize::from_str_radix(digits, 16).with_context(|| format!("chunk size {digits:?}"))?;
+        if size == 0 {
+            let mut trailers = Vec::new();
+            let mut rest = after;
+            loop {
+                let Some((line, after)) = split_at(rest, b"\r\n") else {
+                    return Ok(None);
+                };
+                if line.is_empty() {
+                    return Ok(Some((body, trailers)));
+                }
+                trailers.extend(field(line));
+                rest = after;
+            }
+        }
+        if after.len() < size + 2 {
+            return Ok(None);
+        }
+        body.extend_from_slice(&after[..size]);
+        rest = &after[size + 2..];
+    }
+}
+
+fn field(line: &[u8]) -> Option<(String, Vec<u8>)> {
+    let colon = line.iter().position(|byte| *byte == b':')?;
+    let name = String::from_utf8_lossy(&line[..colon]).to_ascii_lowercase();
+    Some((name, line[colon + 1..].trim_ascii().to_vec()))
+}
+
+fn split_at<'bytes>(bytes: &'bytes [u8], mark: &[u8]) -> Option<(&'bytes [u8], &'bytes [u8])> {
+    let at = bytes
+        .windows(mark.len())
+        .position(|window| window == mark)?;
+    Some((&bytes[..at], &bytes[at + mark.len()..]))
+}

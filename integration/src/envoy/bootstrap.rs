@@ -1,0 +1,271 @@
+//! Edits to a bootstrap, by structure: the listener, the filter and the clusters are found by their names.
+//!
+//! As little as possible is changed, so that what is tested is what is shipped.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use serde_json::{Value, json};
+
+/// A bootstrap as a tree of values.
+pub struct Bootstrap {
+    value: Value,
+}
+
+impl Bootstrap {
+    pub fn new(value: Value) -> Bootstrap {
+        Bootstrap { value }
+    }
+
+    /// The whole tree.
+    pub fn value(&mut self) -> &mut Value {
+        &mut self.value
+    }
+
+    pub fn into_value(self) -> Value {
+        self.value
+    }
+
+    /// The listener `observability`.
+    pub fn listener(&mut self) -> Result<&mut Value> {
+        let listeners = list(
+            &mut self.value["static_resources"]["listeners"],
+            "static_resources.listeners",
+        )?;
+        named(listeners, LISTENER).with_context(|| format!("no listener {LISTENER}"))
+    }
+
+    /// Its HTTP connection manager.
+    pub fn connection_manager(&mut self) -> Result<&mut Value> {
+        connection_manager(self.listener()?)
+    }
+
+    /// The filter `scopegate` in it.
+    pub fn scopegate(&mut self) -> Result<&mut Value> {
+        scopegate(self.listener()?)
+    }
+
+    /// The cluster of that name.
+    pub fn cluster(&mut self, name: &str) -> Result<&mut Value> {
+        named(self.clusters()?, name).with_context(|| format!("no cluster {name}"))
+    }
+
+    pub(super) fn set_admin(&mut self) -> Result<()> {
+        self.value["admin"]["address"] = socket_address("127.0.0.1", 0);
+        Ok(())
+    }
+
+    pub(super) fn set_listener_port(&mut self, port: u16) -> Result<()> {
+        self.listener()?["address"] = socket_address("127.0.0.1", port);
+        Ok(())
+    }
+
+    pub(super) fn add_access_log(&mut self, path: &Path) -> Result<()> {
+        let logger = json!({
+            "name": "envoy.access_loggers.file",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                "path": path,
+                "log_format": {"json_format": {
+                    "test_id": "%REQ(X-TEST-ID)%",
+                    "status": "%RESPONSE_CODE%",
+                    "details": "%RESPONSE_CODE_DETAILS%",
+                    "flags": "%RESPONSE_FLAGS%",
+                    "protocol": "%PROTOCOL%",
+                    "cluster": "%UPSTREAM_CLUSTER%",
+                    "scopegate": "%FILTER_STATE(wasm.scopegate:PLAIN)%",
+                }},
+            },
+        });
+        let manager = self.connection_manager()?;
+        match manager["access_log"].as_array_mut() {
+            Some(loggers) => loggers.push(logger),
+            None => manager["access_log"] = json!([logger]),
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_tls(&mut self) -> Result<()> {
+        for chain in list(&mut self.listener()?["filter_chains"], "filter_chains")? {
+            remove(chain, "transport_socket");
+        }
+        Ok(())
+    }
+
+    /// A self-signed certificate for [`SERVER_NAME`]; returns it in DER.
+    pub(super) fn set_certificate(&mut self, folder: &Path) -> Result<Vec<u8>> {
+        let signed = rcgen::generate_simple_self_signed(vec![
+            SERVER_NAME.to_owned(),
+            "localhost".to_owned(),
+        ])?;
+        let certificate = folder.join("tls.crt");
+        let key = folder.join("tls.key");
+        fs::write(&certificate, signed.cert.pem())?;
+        fs::write(&key, signed.signing_key.serialize_pem())?;
+        for chain in list(&mut self.listener()?["filter_chains"], "filter_chains")? {
+            let context = &mut chain["transport_socket"]["typed_config"]["common_tls_context"];
+            if context.is_object() {
+                context["tls_certificates"] = json!([{
+                    "certificate_chain": {"filename": certificate},
+                    "private_key": {"filename": key},
+                }]);
+            }
+        }
+        Ok(signed.cert.der().to_vec())
+    }
+
+    pub(super) fn set_clusters(&mut self, addresses: &BTreeMap<String, SocketAddr>) -> Result<()> {
+        let clusters = self.clusters()?;
+        for (name, address) in addresses {
+            if named(clusters, name).is_none() {
+                clusters.push(json!({"name": name, "type": "STATIC", "connect_timeout": "5s"}));
+            }
+            let cluster = named(clusters, name).with_context(|| format!("no cluster {name}"))?;
+            set_endpoint(cluster, *address);
+        }
+        for cluster in clusters {
+            let name = cluster["name"].as_str().unwrap_or_default();
+            if !addresses.contains_key(name) {
+                set_endpoint(cluster, SocketAddr::from(([127, 0, 0, 1], CLOSED_PORT)));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_module(
+        &mut self,
+        path: &Path,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        let path = path
+            .canonicalize()
+            .with_context(|| format!("no module at {}", path.display()))?;
+        let vm_config = &mut self.scopegate()?["typed_config"]["config"]["vm_config"];
+        vm_config["code"] = json!({"local": {"filename": path}});
+        if !environment.is_empty() {
+            vm_config["environment_variables"]["key_values"] = json!(environment);
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_module(&mut self) -> Result<()> {
+        let manager = self.connection_manager()?;
+        list(&mut manager["http_filters"], "http_filters")?
+            .retain(|filter| filter["name"] != json!(FILTER));
+        Ok(())
+    }
+
+    /// Move the listener into a watched file; returns it.
+    pub(super) fn make_dynamic(&mut self, folder: &Path) -> Result<Value> {
+        let listener = self.listener()?.take();
+        list(
+            &mut self.value["static_resources"]["listeners"],
+            "static_resources.listeners",
+        )?
+        .retain(|listener| !listener.is_null());
+        write_lds(folder, &listener)?;
+        let path = folder.join(LDS);
+        self.value["dynamic_resources"]["lds_config"] = json!({
+            "path_config_source": {"path": path, "watched_directory": {"path": folder}},
+            "resource_api_version": "V3",
+        });
+        if self.value["node"].is_null() {
+            self.value["node"] = json!({"id": "integration", "cluster": "integration"});
+        }
+        Ok(listener)
+    }
+
+    fn clusters(&mut self) -> Result<&mut Vec<Value>> {
+        list(
+            &mut self.value["static_resources"]["clusters"],
+            "static_resources.clusters",
+        )
+    }
+}
+
+/// The HTTP connection manager of a listener.
+pub fn connection_manager(listener: &mut Value) -> Result<&mut Value> {
+    list(&mut listener["filter_chains"], "filter_chains")?
+        .iter_mut()
+        .filter_map(|chain| chain["filters"].as_array_mut())
+        .flatten()
+        .find(|filter| {
+            filter["name"]
+                .as_str()
+                .is_some_and(|name| name.ends_with("http_connection_manager"))
+        })
+        .map(|filter| &mut filter["typed_config"])
+        .ok_or_else(|| anyhow!("no HTTP connection manager"))
+}
+
+/// The filter `scopegate` of a listener.
+pub fn scopegate(listener: &mut Value) -> Result<&mut Value> {
+    let manager = connection_manager(listener)?;
+    named(list(&mut manager["http_filters"], "http_filters")?, FILTER)
+        .with_context(|| format!("no filter {FILTER}"))
+}
+
+/// Give the module that document as its configuration.
+pub fn set_configuration(listener: &mut Value, document: &Value) -> Result<()> {
+    scopegate(listener)?["typed_config"]["config"]["configuration"] = json!({
+        "@type": "type.googleapis.com/google.protobuf.StringValue",
+        "value": document.to_string(),
+    });
+    Ok(())
+}
+
+/// Write the watched file; Envoy acts on a rename, never on a file half written.
+pub(super) fn write_lds(folder: &Path, listener: &Value) -> Result<()> {
+    let mut resource = listener.clone();
+    resource["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
+    let document = json!({ "resources": [resource] });
+    let next = folder.join("lds.next");
+    fs::write(&next, serde_json::to_vec_pretty(&document)?)?;
+    fs::rename(next, folder.join(LDS))?;
+    Ok(())
+}
+
+fn set_endpoint(cluster: &mut Value, address: SocketAddr) {
+    let name = cluster["name"].clone();
+    let endpoint = socket_address(&address.ip().to_string(), address.port());
+    cluster["load_assignment"] = json!({
+        "cluster_name": name,
+        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": endpoint}}]}],
+    });
+    remove(cluster, "transport_socket");
+}
+
+fn socket_address(address: &str, port: u16) -> Value {
+    json!({"socket_address": {"address": address, "port_value": port}})
+}
+
+fn list<'tree>(value: &'tree mut Value, what: &str) -> Result<&'tree mut Vec<Value>> {
+    value
+        .as_array_mut()
+        .with_context(|| format!("{what} is no list"))
+}
+
+fn named<'tree>(values: &'tree mut [Value], name: &str) -> Option<&'tree mut Value> {
+    values.iter_mut().find(|value| value["name"] == json!(name))
+}
+
+fn remove(value: &mut Value, member: &str) {
+    if let Some(members) = value.as_object_mut() {
+        members.remove(member);
+    }
+}
+
+/// The one listener of the shipped bootstrap.
+pub const LISTENER: &str = "observability";
+/// The filter's name in it.
+pub const FILTER: &str = "scopegate";
+/// The name in the certificate of a run with TLS.
+pub const SERVER_NAME: &str = "observability.example.com";
+
+pub(super) const ACCESS_LOG: &str = "access.log";
+const LDS: &str = "lds.json";
+/// tcpmux: nobody listens there, and only root could.
+const CLOSED_PORT: u16 = 1;

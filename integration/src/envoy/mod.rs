@@ -1,0 +1,512 @@
+//! The real Envoy with the shipped bootstrap, moved to free loopback ports.
+
+pub mod bootstrap;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::client::{self, RawRequest, Reply, Target};
+use crate::process::{self, Process};
+use crate::{paths, yaml};
+use bootstrap::Bootstrap;
+
+type Edit = Box<dyn FnOnce(&mut Bootstrap) -> Result<()> + Send>;
+
+/// What to start. Everything not set is as shipped.
+pub struct EnvoySettings {
+    bootstrap: Value,
+    wasm: Option<PathBuf>,
+    configuration: Option<Value>,
+    environment: BTreeMap<String, String>,
+    clusters: BTreeMap<String, SocketAddr>,
+    tls: bool,
+    dynamic: bool,
+    concurrency: u32,
+    log_level: String,
+    edits: Vec<Edit>,
+}
+
+/// The handle; Envoy is killed when it is dropped.
+pub struct Envoy {
+    process: Mutex<Process>,
+    folder: PathBuf,
+    admin: SocketAddr,
+    address: SocketAddr,
+    certificate: Option<Vec<u8>>,
+    /// The listener as it stands in the LDS file.
+    dynamic_listener: Option<Mutex<Value>>,
+}
+
+/// One line of the access log that the harness adds.
+#[derive(Clone, Debug, Deserialize)]
+pub struct AccessLine {
+    pub test_id: Option<String>,
+    pub status: Option<u16>,
+    /// Envoy's response-code details, `scopegate{token_expired}` for a refusal of the gate.
+    pub details: Option<String>,
+    pub flags: Option<String>,
+    pub protocol: Option<String>,
+    pub cluster: Option<String>,
+    /// The audit record in filter state, where the gate has written one.
+    pub scopegate: Option<Value>,
+}
+
+/// What became of a new configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Update {
+    Accepted,
+    /// Envoy's reason.
+    Rejected(String),
+}
+
+impl EnvoySettings {
+    /// The shipped `envoy/envoy.yaml`.
+    pub fn shipped() -> Result<EnvoySettings> {
+        EnvoySettings::from_file(&paths::repository().join("envoy/envoy.yaml"))
+    }
+
+    pub fn from_file(path: &Path) -> Result<EnvoySettings> {
+        Ok(EnvoySettings {
+            bootstrap: yaml::read(path)?,
+            wasm: None,
+            configuration: None,
+            environment: BTreeMap::new(),
+            clusters: BTreeMap::new(),
+            tls: false,
+            dynamic: false,
+            concurrency: 2,
+            log_level: "info".to_owned(),
+            edits: Vec::new(),
+        })
+    }
+
+    /// The module. Without one the filter is taken out, and a client that sends `x-scopegate-backend` itself reaches
+    /// the backend of its choice: good for tests of the harness only.
+    pub fn wasm(mut self, path: impl Into<PathBuf>) -> EnvoySettings {
+        self.wasm = Some(path.into());
+        self
+    }
+
+    /// The module's configuration document.
+    pub fn configuration(mut self, document: Value) -> EnvoySettings {
+        self.configuration = Some(document);
+        self
+    }
+
+    /// A variable in the environment of the module's VM.
+    pub fn environment(mut self, name: &str, value: &str) -> EnvoySettings {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Where a cluster leads, in plain text. A cluster the bootstrap lacks is added. Clusters never named lead to a
+    /// closed port.
+    pub fn cluster(mut self, name: &str, address: SocketAddr) -> EnvoySettings {
+        self.clusters.insert(name.to_owned(), address);
+        self
+    }
+
+    /// Keep the listener's TLS, with a certificate made for this run.
+    pub fn tls(mut self) -> EnvoySettings {
+        self.tls = true;
+        self
+    }
+
+    /// Deliver the listener by a watched file, so that [`Envoy::replace_configuration`] works.
+    pub fn dynamic(mut self) -> EnvoySettings {
+        self.dynamic = true;
+        self
+    }
+
+    /// Number of workers; two unless told otherwise.
+    pub fn concurrency(mut self, workers: u32) -> EnvoySettings {
+        self.concurrency = workers;
+        self
+    }
+
+    /// For example `info`, or `warning`.
+    pub fn log_level(mut self, level: &str) -> EnvoySettings {
+        self.log_level = level.to_owned();
+        self
+    }
+
+    /// Any other change, made last.
+    pub fn edit<F>(mut self, edit: F) -> EnvoySettings
+    where
+        F: FnOnce(&mut Bootstrap) -> Result<()> + Send + 'static,
+    {
+        self.edits.push(Box::new(edit));
+        self
+    }
+}
+
+impl Envoy {
+    /// Start and wait until it is ready. When it refuses to, the error holds the end of its log.
+    pub async fn start(settings: EnvoySettings) -> Result<Envoy> {
+        let binary = binary()?;
+        let folder = tempfile::Builder::new()
+            .prefix("scopegate-envoy-")
+            .tempdir()?;
+        let concurrency = settings.concurrency.to_string();
+        let log_level = settings.log_level.clone();
+        let prepared = Prepared::of(settings, folder.path())?;
+        let config = folder.path().join("bootstrap.json");
+        fs::write(&config, serde_json::to_vec_pretty(&prepared.bootstrap)?)?;
+        let admin_file = folder.path().join("admin.address");
+
+        let mut command = Command::new(binary);
+        command
+            .arg("--config-path")
+            .arg(&config)
+            .arg("--admin-address-path")
+            .arg(&admin_file)
+            .args(["--concurrency", &concurrency, "--log-level", &log_level])
+            .args(["--disable-hot-restart", "--file-flush-interval-msec", "20"])
+            // A drain of ten minutes would keep old listeners, and their plugin, alive for a whole test run.
+            .args(["--drain-time-s", "2", "--parent-shutdown-time-s", "3"]);
+        let path = folder.path().to_path_buf();
+        let mut process = Process::start("envoy", command, folder)?;
+
+        let mut admin: Option<SocketAddr> = None;
+        process
+            .wait_until("ready", START, async || {
+                if admin.is_none() {
+                    admin = fs::read_to_string(&admin_file)
+                        .ok()
+                        .and_then(|text| text.trim().parse().ok());
+                }
+                match admin {
+                    Some(admin) => client::get(admin, "/ready")
+                        .await
+                        .is_ok_and(|reply| reply.status == 200),
+                    None => false,
+                }
+            })
+            .await?;
+        let admin = admin.context("no admin address")?;
+        let mut address = None;
+        process
+            .wait_until("listening", START, async || {
+                address = listener_address(admin).await.ok();
+                address.is_some()
+            })
+            .await?;
+        Ok(Envoy {
+            process: Mutex::new(process),
+            folder: path,
+            admin,
+            address: address.context("no listener address")?,
+            certificate: prepared.certificate,
+            dynamic_listener: prepared.listener.map(Mutex::new),
+        })
+    }
+
+    /// The address of the listener `observability`.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// For [`RawRequest::send`].
+    pub fn target(&self) -> Target {
+        match &self.certificate {
+            Some(certificate) => Target::tls(self.address, certificate, bootstrap::SERVER_NAME),
+            None => Target::plain(self.address),
+        }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.with_process(|process| process.id())
+    }
+
+    /// An error, with the end of the log, when Envoy has crashed.
+    pub fn check_alive(&self) -> Result<()> {
+        self.with_process(Process::check_alive)
+    }
+
+    pub async fn admin_get(&self, path: &str) -> Result<Reply> {
+        client::get(self.admin, path).await
+    }
+
+    pub async fn admin_post(&self, path: &str) -> Result<Reply> {
+        let mut request = RawRequest::post(path, "");
+        request.authority = Some(self.admin.to_string().into_bytes());
+        request
+            .send(&Target::plain(self.admin), client::Protocol::H1)
+            .await
+    }
+
+    /// All counters and gauges by their full names.
+    pub async fn stats(&self) -> Result<BTreeMap<String, i64>> {
+        let text = self.admin_get("/stats").await?.text();
+        Ok(text
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+            .collect())
+    }
+
+    /// What a Prometheus would scrape.
+    pub async fn prometheus_metrics(&self) -> Result<String> {
+        Ok(self.admin_get("/stats/prometheus").await?.text())
+    }
+
+    /// The sum over all series of that name that carry all these labels; 0 when there is none.
+    pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
+        let text = self.prometheus_metrics().await?;
+        let wanted: Vec<String> = labels
+            .iter()
+            .map(|(label, value)| format!("{label}=\"{value}\""))
+            .collect();
+        Ok(text
+            .lines()
+            .filter(|line| {
+                let end = line.find(['{', ' ']).unwrap_or(line.len());
+                &line[..end] == name && wanted.iter().all(|label| line.contains(label.as_str()))
+            })
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
+    }
+
+    /// Everything Envoy has written to its log.
+    pub fn log(&self) -> String {
+        self.with_process(|process| process.log())
+    }
+
+    pub fn log_contains(&self, text: &str) -> bool {
+        self.log().contains(text)
+    }
+
+    /// The lines of the access log, in the order of the ends of the requests.
+    pub fn access_log(&self) -> Vec<AccessLine> {
+        let text = fs::read_to_string(self.folder.join(bootstrap::ACCESS_LOG)).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    /// The line of the request with that `x-test-id`.
+    pub async fn access_line(&self, test_id: &str, within: Duration) -> Result<AccessLine> {
+        let deadline = Instant::now() + within;
+        loop {
+            let mut lines = self.access_log().into_iter();
+            if let Some(line) = lines.find(|line| line.test_id.as_deref() == Some(test_id)) {
+                return Ok(line);
+            }
+            if Instant::now() > deadline {
+                bail!("no access-log line for {test_id} within {within:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Give the running gate another document; needs [`EnvoySettings::dynamic`].
+    pub async fn replace_configuration(&self, document: &Value) -> Result<Update> {
+        self.replace_listener(|listener| bootstrap::set_configuration(listener, document))
+            .await
+    }
+
+    /// Change anything about the listener while it runs; needs [`EnvoySettings::dynamic`].
+    pub async fn replace_listener<F>(&self, edit: F) -> Result<Update>
+    where
+        F: FnOnce(&mut Value) -> Result<()>,
+    {
+        let listener = self
+            .dynamic_listener
+            .as_ref()
+            .context("start Envoy with `dynamic` for this")?;
+        let before = self.update_counts().await?;
+        let mut next = listener
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        edit(&mut next)?;
+        bootstrap::write_lds(&self.folder, &next)?;
+        let deadline = Instant::now() + START;
+        loop {
+            let now = self.update_counts().await?;
+            if now.0 > before.0 {
+                *listener.lock().unwrap_or_else(PoisonError::into_inner) = next;
+                self.wait_for_warming(deadline).await?;
+                return Ok(Update::Accepted);
+            }
+            if now.1 > before.1 {
+                return Ok(Update::Rejected(self.last_rejection()));
+            }
+            if Instant::now() > deadline {
+                bail!("Envoy took no notice of the new listener within {START:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// End it in an orderly way and wait for that.
+    pub async fn stop(self) -> Result<()> {
+        let _ = self.admin_post("/quitquitquit").await;
+        let mut process = self
+            .process
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let status = process.wait_for_end(Duration::from_secs(10)).await?;
+        if !status.success() {
+            bail!("Envoy ended with {status}");
+        }
+        Ok(())
+    }
+
+    async fn update_counts(&self) -> Result<(i64, i64)> {
+        let stats = self.stats().await?;
+        let count = |name: &str| stats.get(name).copied().unwrap_or_default();
+        Ok((
+            count("listener_manager.lds.update_success"),
+            count("listener_manager.lds.update_rejected"),
+        ))
+    }
+
+    async fn wait_for_warming(&self, deadline: Instant) -> Result<()> {
+        loop {
+            let stats = self.stats().await?;
+            let warming = stats
+                .get("listener_manager.total_listeners_warming")
+                .copied();
+            if warming == Some(0) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("the new listener does not get warm");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn last_rejection(&self) -> String {
+        let log = self.log();
+        log.lines()
+            .rev()
+            .find(|line| line.contains("rejected") || line.contains("Unable to"))
+            .unwrap_or("no reason in the log")
+            .to_owned()
+    }
+
+    fn with_process<T>(&self, act: impl FnOnce(&mut Process) -> T) -> T {
+        act(&mut self.process.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The bootstrap as it will be written, and what has to be remembered of it.
+struct Prepared {
+    bootstrap: Value,
+    listener: Option<Value>,
+    certificate: Option<Vec<u8>>,
+}
+
+impl Prepared {
+    fn of(settings: EnvoySettings, folder: &Path) -> Result<Prepared> {
+        let mut bootstrap = Bootstrap::new(settings.bootstrap);
+        bootstrap.set_admin()?;
+        // A listener that is replaced must keep its port, so it cannot be left to the kernel to choose.
+        let port = if settings.dynamic {
+            process::free_port()?
+        } else {
+            0
+        };
+        bootstrap.set_listener_port(port)?;
+        bootstrap.add_access_log(&folder.join(bootstrap::ACCESS_LOG))?;
+        let certificate = if settings.tls {
+            Some(bootstrap.set_certificate(folder)?)
+        } else {
+            bootstrap.remove_tls()?;
+            None
+        };
+        bootstrap.set_clusters(&settings.clusters)?;
+        match &settings.wasm {
+            Some(path) => bootstrap.set_module(path, &settings.environment)?,
+            None => bootstrap.remove_module()?,
+        }
+        if let Some(document) = &settings.configuration {
+            bootstrap::set_configuration(bootstrap.listener()?, document)?;
+        }
+        for edit in settings.edits {
+            edit(&mut bootstrap)?;
+        }
+        let listener = settings
+            .dynamic
+            .then(|| bootstrap.make_dynamic(folder))
+            .transpose()?;
+        Ok(Prepared {
+            bootstrap: bootstrap.into_value(),
+            listener,
+            certificate,
+        })
+    }
+}
+
+/// Where the module lies: `SCOPEGATE_WASM`, or `None`.
+pub fn module() -> Option<PathBuf> {
+    std::env::var_os("SCOPEGATE_WASM").map(PathBuf::from)
+}
+
+/// `ENVOY`, else what `integration/tools/envoy.sh` finds or installs.
+pub fn binary() -> Result<PathBuf> {
+    tool("ENVOY", "envoy.sh")
+}
+
+/// A program named by a variable, else by the script in `integration/tools` that prints its path. Asked once per
+/// process: the script may download, and two downloads at once would meet in the cache.
+pub(crate) fn tool(variable: &str, script: &str) -> Result<PathBuf> {
+    static FOUND: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(path) = found.get(variable) {
+        return Ok(path.clone());
+    }
+    let path = find_tool(variable, script)?;
+    found.insert(variable.to_owned(), path.clone());
+    Ok(path)
+}
+
+fn find_tool(variable: &str, script: &str) -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) {
+        return Ok(PathBuf::from(path));
+    }
+    let script = paths::integration().join("tools").join(script);
+    let output = Command::new(&script)
+        .output()
+        .with_context(|| format!("cannot run {}", script.display()))?;
+    let path = String::from_utf8(output.stdout)?.trim().to_owned();
+    if !output.status.success() || path.is_empty() {
+        let reason = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(anyhow!("{} failed: {reason}", script.display()));
+    }
+    Ok(PathBuf::from(path))
+}
+
+async fn listener_address(admin: SocketAddr) -> Result<SocketAddr> {
+    let listeners = client::get(admin, "/listeners?format=json").await?.json()?;
+    let statuses = listeners["listener_statuses"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let observability = statuses
+        .iter()
+        .find(|status| status["name"] == json!(bootstrap::LISTENER))
+        .context("the listener is not up yet")?;
+    let address = &observability["local_address"]["socket_address"];
+    let host = address["address"].as_str().context("no address")?;
+    let port = address["port_value"].as_u64().context("no port")?;
+    Ok(SocketAddr::new(host.parse()?, u16::try_from(port)?))
+}
+
+/// V8 and a debug build on two busy cores.
+const START: Duration = Duration::from_secs(60);

@@ -1,0 +1,211 @@
+//! The gRPC methods the gate lets through, spoken by hand: messages, paths, a client, and replies for the upstream.
+//!
+//! Field numbers come from ../shared/facts/backends.md §15; only the fields the tests look at are written down, which
+//! protobuf allows.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+use tonic_prost::ProstCodec;
+
+/// `tempopb.SearchRequest`.
+#[derive(Clone, PartialEq, Message)]
+pub struct SearchRequest {
+    #[prost(map = "string, string", tag = "1")]
+    pub tags: HashMap<String, String>,
+    #[prost(uint32, tag = "4")]
+    pub limit: u32,
+    #[prost(uint32, tag = "5")]
+    pub start: u32,
+    #[prost(uint32, tag = "6")]
+    pub end: u32,
+    #[prost(string, tag = "8")]
+    pub query: String,
+}
+
+/// `tempopb.SearchResponse`.
+#[derive(Clone, PartialEq, Message)]
+pub struct SearchResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub traces: Vec<TraceSearchMetadata>,
+}
+
+/// `tempopb.TraceSearchMetadata`.
+#[derive(Clone, PartialEq, Message)]
+pub struct TraceSearchMetadata {
+    #[prost(string, tag = "1")]
+    pub trace_id: String,
+    #[prost(string, tag = "2")]
+    pub root_service_name: String,
+    #[prost(string, tag = "3")]
+    pub root_trace_name: String,
+    #[prost(uint64, tag = "4")]
+    pub start_time_unix_nano: u64,
+    #[prost(uint32, tag = "5")]
+    pub duration_ms: u32,
+}
+
+/// `tempopb.SearchTagsResponse`.
+#[derive(Clone, PartialEq, Message)]
+pub struct SearchTagsResponse {
+    #[prost(string, repeated, tag = "1")]
+    pub tag_names: Vec<String>,
+}
+
+/// Every OTLP `Export*Request`: repeated resource entries, opaque here.
+#[derive(Clone, PartialEq, Message)]
+pub struct ExportRequest {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub resources: Vec<Vec<u8>>,
+}
+
+/// Every OTLP `Export*Response`: empty means that all was taken.
+#[derive(Clone, PartialEq, Message)]
+pub struct ExportResponse {}
+
+/// A message about which nothing is known.
+#[derive(Clone, PartialEq, Message)]
+pub struct Anything {}
+
+/// A real gRPC client over h2c.
+#[derive(Clone)]
+pub struct GrpcClient {
+    channel: Channel,
+}
+
+impl GrpcClient {
+    /// Connect to that address; an error when nobody listens there.
+    pub async fn connect(address: SocketAddr) -> Result<GrpcClient> {
+        let endpoint =
+            Endpoint::from_shared(format!("http://{address}"))?.timeout(Duration::from_secs(20));
+        let channel = endpoint
+            .connect()
+            .await
+            .with_context(|| format!("no gRPC at {address}"))?;
+        Ok(GrpcClient { channel })
+    }
+
+    /// One request, one reply. `path` is `/package.Service/Method`.
+    pub async fn unary<Q, R>(
+        &self,
+        path: &str,
+        metadata: &[(&str, &str)],
+        message: Q,
+    ) -> Result<R, Status>
+    where
+        Q: Message + Default + 'static,
+        R: Message + Default + 'static,
+    {
+        let request = with_metadata(message, metadata)?;
+        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        ready(&mut client).await?;
+        let path = method_path(path)?;
+        let reply = client
+            .unary(request, path, ProstCodec::<Q, R>::default())
+            .await?;
+        Ok(reply.into_inner())
+    }
+
+    /// One request, a stream of replies, read to its end.
+    pub async fn server_streaming<Q, R>(
+        &self,
+        path: &str,
+        metadata: &[(&str, &str)],
+        message: Q,
+    ) -> Result<Vec<R>, Status>
+    where
+        Q: Message + Default + 'static,
+        R: Message + Default + 'static,
+    {
+        let request = with_metadata(message, metadata)?;
+        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        ready(&mut client).await?;
+        let path = method_path(path)?;
+        let reply = client
+            .server_streaming(request, path, ProstCodec::<Q, R>::default())
+            .await?;
+        let mut stream = reply.into_inner();
+        let mut messages = Vec::new();
+        while let Some(message) = stream.message().await? {
+            messages.push(message);
+        }
+        Ok(messages)
+    }
+}
+
+/// Whether the content type says gRPC, in any of its forms.
+pub fn is_grpc(content_type: &[u8]) -> bool {
+    content_type == b"application/grpc" || content_type.starts_with(b"application/grpc+")
+}
+
+/// A message behind its five bytes of gRPC framing, not compressed.
+pub fn framed(message: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(message.len() + 5);
+    frame.put_u8(0);
+    frame.put_u32(message.len() as u32);
+    frame.put_slice(message);
+    frame.freeze()
+}
+
+/// What an echo upstream replies to that method: one empty message for a unary one, two for a streaming one, with the
+/// tenant where the message has a place for it.
+pub fn canned_replies(path: &str, tenant: &str) -> Vec<Vec<u8>> {
+    let search = |number: u32| SearchResponse {
+        traces: vec![TraceSearchMetadata {
+            trace_id: format!("{number:032x}"),
+            root_service_name: tenant.to_owned(),
+            root_trace_name: path.to_owned(),
+            start_time_unix_nano: 1,
+            duration_ms: number,
+        }],
+    };
+    let tags = SearchTagsResponse {
+        tag_names: vec![tenant.to_owned()],
+    };
+    match path {
+        SEARCH => vec![search(1).encode_to_vec(), search(2).encode_to_vec()],
+        SEARCH_TAGS => vec![tags.encode_to_vec(), tags.encode_to_vec()],
+        path if path.starts_with("/tempopb.StreamingQuerier/") => vec![Vec::new(), Vec::new()],
+        _ => vec![Vec::new()],
+    }
+}
+
+fn with_metadata<Q>(message: Q, metadata: &[(&str, &str)]) -> Result<Request<Q>, Status> {
+    let mut request = Request::new(message);
+    let map: &mut MetadataMap = request.metadata_mut();
+    for (name, value) in metadata {
+        let name: AsciiMetadataKey = name
+            .parse()
+            .map_err(|_| Status::internal(format!("test bug: {name:?} is no metadata key")))?;
+        let value: AsciiMetadataValue = value.parse().map_err(|_| {
+            Status::internal(format!("test bug: the value of {name:?} is not ASCII"))
+        })?;
+        map.append(name, value);
+    }
+    Ok(request)
+}
+
+async fn ready(client: &mut tonic::client::Grpc<Channel>) -> Result<(), Status> {
+    client
+        .ready()
+        .await
+        .map_err(|error| Status::unknown(format!("connection: {error}")))
+}
+
+fn method_path(path: &str) -> Result<tonic::codegen::http::uri::PathAndQuery, Status> {
+    path.parse()
+        .map_err(|_| Status::internal(format!("test bug: {path:?} is no method path")))
+}
+
+pub const SEARCH: &str = "/tempopb.StreamingQuerier/Search";
+pub const SEARCH_TAGS: &str = "/tempopb.StreamingQuerier/SearchTags";
+pub const EXPORT_TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+pub const EXPORT_LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+pub const EXPORT_METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";

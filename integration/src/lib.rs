@@ -1,0 +1,31 @@
+//! What scopegate is tested with: everything around the module, none of the module itself.
+//!
+//! | module | gives |
+//! |---|---|
+//! | [`keys`], [`token`] | test keys, and tokens by recipe: valid ones and hostile ones |
+//! | [`issuer`] | an OpenID provider that misbehaves on demand |
+//! | [`upstream`] | backends that record what reached them |
+//! | [`envoy`], [`prometheus`] | the real servers, each gone when its handle is dropped |
+//! | [`client`], [`grpc`] | requests, byte for byte where that matters |
+//! | [`scenario`], [`replay`] | the scenario table and its run through a real Envoy |
+//!
+//! Everything listens on loopback on a free port and belongs to the handle that started it.
+
+pub mod adapter;
+pub mod bytes;
+pub mod client;
+pub mod envoy;
+pub mod form;
+pub mod grpc;
+pub mod issuer;
+pub mod keys;
+pub mod paths;
+pub mod process;
+pub mod prometheus;
+pub mod remote_write;
+pub mod replay;
+pub mod scenario;
+pub mod server;
+pub mod token;
+pub mod upstream;
+pub mod yaml;

@@ -1,0 +1,140 @@
+//! A child process that writes into a file and ends with its handle, also when a test panics.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+/// The handle: owns the child and the folder it works in.
+pub struct Process {
+    name: String,
+    child: Child,
+    folder: Option<TempDir>,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Start the command with all its output in `log` inside `folder`.
+    pub fn start(name: &str, mut command: Command, folder: TempDir) -> Result<Process> {
+        let log = folder.path().join(format!("{name}.log"));
+        let output = File::create(&log)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        Ok(Process {
+            name: name.to_owned(),
+            child,
+            folder: Some(folder),
+            log,
+        })
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything written so far.
+    pub fn log(&self) -> String {
+        fs::read(&self.log).map_or_else(
+            |_| String::new(),
+            |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+        )
+    }
+
+    pub fn log_path(&self) -> &Path {
+        &self.log
+    }
+
+    /// An error, with the end of the log in it, when the child is no longer there.
+    pub fn check_alive(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("{} ended with {status}:\n{}", self.name, self.log_tail());
+        }
+        Ok(())
+    }
+
+    /// Call `ready` until it holds; an error when the child ends before or the time is over.
+    pub async fn wait_until<F>(&mut self, what: &str, within: Duration, mut ready: F) -> Result<()>
+    where
+        F: AsyncFnMut() -> bool,
+    {
+        let deadline = Instant::now() + within;
+        loop {
+            self.check_alive()?;
+            if ready().await {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "{} was not {what} within {within:?}:\n{}",
+                    self.name,
+                    self.log_tail()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+
+    /// Wait for a child that has been asked to end; kill it when it does not.
+    pub async fn wait_for_end(&mut self, within: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                self.child.kill()?;
+                return Ok(self.child.wait()?);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking()
+            && let Some(folder) = self.folder.take()
+        {
+            eprintln!("{}: kept {} for a look", self.name, folder.keep().display());
+        }
+    }
+}
+
+/// A loopback port that is free now and lies below the range the kernel gives to outgoing connections, so that it
+/// stays free until the child has taken it.
+pub fn free_port() -> Result<u16> {
+    for _ in 0..200 {
+        let port = random_port();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free loopback port in {FIRST_PORT}..{LAST_PORT}")
+}
+
+fn random_port() -> u16 {
+    let mut bytes = [0; 2];
+    let random = ring::rand::SystemRandom::new();
+    let _ = ring::rand::SecureRandom::fill(&random, &mut bytes);
+    FIRST_PORT + u16::from_be_bytes(bytes) % (LAST_PORT - FIRST_PORT)
+}
+
+const LOG_TAIL: usize = 40;
+const FIRST_PORT: u16 = 15_000;
+/// Linux hands out 32768 and above.
+const LAST_PORT: u16 = 32_000;

@@ -1,0 +1,74 @@
+//! Prometheus remote write 1.0: a request body from a few samples.
+
+use prost::Message;
+
+use crate::token;
+
+/// A series: name, labels, value now.
+pub type Sample<'text> = (&'text str, &'text [(&'text str, &'text str)], f64);
+
+/// `prometheus.WriteRequest`, snappy-compressed as the protocol asks.
+pub fn request(samples: &[Sample<'_>]) -> Vec<u8> {
+    request_at(samples, token::now() * 1000)
+}
+
+/// The same at a given time, in milliseconds since 1970.
+pub fn request_at(samples: &[Sample<'_>], timestamp: i64) -> Vec<u8> {
+    let timeseries = samples
+        .iter()
+        .map(|(name, labels, value)| TimeSeries {
+            labels: sorted_labels(name, labels),
+            samples: vec![WireSample {
+                value: *value,
+                timestamp,
+            }],
+        })
+        .collect();
+    let message = WriteRequest { timeseries }.encode_to_vec();
+    // Fails only beyond 4 GiB.
+    snap::raw::Encoder::new()
+        .compress_vec(&message)
+        .unwrap_or_default()
+}
+
+fn sorted_labels(name: &str, labels: &[(&str, &str)]) -> Vec<Label> {
+    let mut all: Vec<Label> = std::iter::once(("__name__", name))
+        .chain(labels.iter().copied())
+        .map(|(name, value)| Label {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        })
+        .collect();
+    all.sort_by(|left, right| left.name.cmp(&right.name));
+    all
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WriteRequest {
+    #[prost(message, repeated, tag = "1")]
+    timeseries: Vec<TimeSeries>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TimeSeries {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<WireSample>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Label {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WireSample {
+    #[prost(double, tag = "1")]
+    value: f64,
+    #[prost(int64, tag = "2")]
+    timestamp: i64,
+}

@@ -1,0 +1,289 @@
+//! The scenario table through a real Envoy: one gate for each group of scenarios that can share one.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use futures_util::StreamExt;
+use serde_json::Value;
+
+use crate::client::Protocol;
+use crate::envoy::{AccessLine, Envoy, EnvoySettings};
+use crate::issuer::{AnswerMode, Issuer, IssuerSettings};
+use crate::scenario::{self, Outcome, Prepared, Scenario, Upstreamed};
+use crate::token;
+use crate::upstream::{TEST_ID, Upstream, UpstreamLog};
+
+/// A gate with everything around it, in one state.
+pub struct Stage {
+    pub envoy: Envoy,
+    pub corporate: Issuer,
+    pub partner: Issuer,
+    pub upstreams: Vec<Upstream>,
+    pub log: UpstreamLog,
+}
+
+impl Stage {
+    /// Start issuers, echo upstreams and Envoy with the module at `wasm`.
+    pub async fn start(wasm: PathBuf, scenario: &Scenario) -> Result<Stage> {
+        let configuration = scenario::config(&scenario.config)?;
+        let corporate = Issuer::start(scenario.issuer.settings()).await?;
+        corporate.set_answer(scenario.issuer.answer.clone());
+        if scenario.issuer.down {
+            corporate.down().await;
+        }
+        let mut settings = EnvoySettings::shipped()?
+            .wasm(wasm)
+            .configuration(configuration.clone());
+        for (name, value) in &scenario.environment {
+            settings = settings.environment(name, value);
+        }
+        let stage = Stage::start_with(settings, corporate).await?;
+        if !scenario.issuer.down
+            && scenario.issuer.answer == AnswerMode::Good
+            && fetches(&configuration)
+        {
+            stage.wait_for_keys().await?;
+        }
+        Ok(stage)
+    }
+
+    /// The same with any settings; clusters are filled in here.
+    pub async fn start_with(mut settings: EnvoySettings, corporate: Issuer) -> Result<Stage> {
+        let partner = Issuer::start(IssuerSettings::partner()).await?;
+        let log = UpstreamLog::new();
+        let mut upstreams = Vec::new();
+        for name in BACKEND_CLUSTERS {
+            let upstream = Upstream::start(name, &log).await?;
+            settings = settings.cluster(name, upstream.address());
+            upstreams.push(upstream);
+        }
+        settings = settings
+            .cluster("idp", corporate.address())
+            .cluster("idp_partner", partner.address());
+        Ok(Stage {
+            envoy: Envoy::start(settings).await?,
+            corporate,
+            partner,
+            upstreams,
+            log,
+        })
+    }
+
+    pub fn upstream(&self, name: &str) -> Result<&Upstream> {
+        self.upstreams
+            .iter()
+            .find(|upstream| upstream.name() == name)
+            .with_context(|| format!("no upstream {name}"))
+    }
+
+    /// Send one scenario; its line in the access log is read later, by [`Stage::outcome`].
+    async fn send(&self, prepared: &Prepared, protocol: Protocol, test_id: &str) -> Result<Sent> {
+        let request = prepared.request.clone().header(TEST_ID, test_id);
+        let reply = request.send(&self.envoy.target(), protocol).await?;
+        Ok(Sent {
+            test_id: test_id.to_owned(),
+            reply,
+        })
+    }
+
+    fn outcome(&self, sent: Sent, lines: &BTreeMap<String, AccessLine>) -> Outcome {
+        let details = lines
+            .get(&sent.test_id)
+            .and_then(|line| line.details.clone());
+        let upstream = self
+            .log
+            .take(&sent.test_id)
+            .into_iter()
+            .map(|seen| Upstreamed {
+                backend: seen.backend,
+                method: seen.method,
+                path: seen.path.into_bytes(),
+                headers: seen.headers,
+                body: Some(seen.body),
+            });
+        Outcome {
+            upstream: upstream.collect(),
+            code: details.as_deref().and_then(denial_code).map(str::to_owned),
+            reply: sent.reply,
+        }
+    }
+
+    /// Every worker fetches or takes over the keys on its own tick, so the first request must not be the test of it.
+    async fn wait_for_keys(&self) -> Result<()> {
+        self.corporate
+            .wait_for_fetches(1, Duration::from_secs(15))
+            .await?;
+        tokio::time::sleep(KEYS_SETTLE).await;
+        Ok(())
+    }
+
+    /// Lines are written a moment after the answer.
+    async fn access_lines(&self, test_ids: &[String]) -> BTreeMap<String, AccessLine> {
+        let deadline = Instant::now() + Duration::from_secs(3);
+        loop {
+            let lines: BTreeMap<String, AccessLine> = self
+                .envoy
+                .access_log()
+                .into_iter()
+                .filter_map(|line| Some((line.test_id.clone()?, line)))
+                .collect();
+            if test_ids.iter().all(|id| lines.contains_key(id)) || Instant::now() > deadline {
+                return lines;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+struct Sent {
+    test_id: String,
+    reply: crate::client::Reply,
+}
+
+/// The result of a whole replay.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub replayed: usize,
+    pub skipped: usize,
+    /// One line each.
+    pub failures: Vec<String>,
+}
+
+/// Replay these scenarios through Envoy, over every protocol each of them names.
+pub async fn through_envoy(wasm: PathBuf, scenarios: &[(String, Scenario)]) -> Result<Report> {
+    let mut report = Report::default();
+    let mut groups: BTreeMap<String, Vec<&(String, Scenario)>> = BTreeMap::new();
+    for row in scenarios {
+        if row.1.not_envoy.is_some() {
+            report.skipped += 1;
+            continue;
+        }
+        for protocol in &row.1.protocols {
+            // A scenario that leaves traces needs a fresh gate for each protocol as well.
+            let own = if row.1.alone {
+                format!("{protocol:?}")
+            } else {
+                String::new()
+            };
+            groups
+                .entry(format!("{}{own}", row.1.group()))
+                .or_default()
+                .push(row);
+        }
+    }
+    for (key, mut rows) in groups {
+        rows.dedup_by_key(|row| row.1.name.as_str());
+        replay_group(&wasm, &key, &rows, &mut report).await;
+    }
+    Ok(report)
+}
+
+async fn replay_group(
+    wasm: &std::path::Path,
+    key: &str,
+    rows: &[&(String, Scenario)],
+    report: &mut Report,
+) {
+    let Some((_, first)) = rows.first() else {
+        return;
+    };
+    let stage = match Stage::start(wasm.to_path_buf(), first).await {
+        Ok(stage) => stage,
+        Err(error) => {
+            report.replayed += rows.len();
+            report
+                .failures
+                .push(format!("{} scenarios with {key}: {error:#}", rows.len()));
+            return;
+        }
+    };
+    let mut jobs = Vec::new();
+    for (file, scenario) in rows {
+        for protocol in &scenario.protocols {
+            if scenario.alone && !key.ends_with(&format!("{protocol:?}")) {
+                continue;
+            }
+            jobs.push((file, scenario, *protocol, format!("t{}", jobs.len())));
+        }
+    }
+    report.replayed += jobs.len();
+    let stage_ref = &stage;
+    let sent: Vec<_> = futures_util::stream::iter(jobs)
+        .map(|(file, scenario, protocol, test_id)| async move {
+            let attempt = async {
+                let prepared = scenario.prepare(file, token::now())?;
+                let sent = stage_ref.send(&prepared, protocol, &test_id).await?;
+                anyhow::Ok((prepared, sent))
+            };
+            let title = format!("{file}: {} [{protocol:?}]", scenario.name);
+            (title, attempt.await)
+        })
+        .buffered(PARALLEL)
+        .collect()
+        .await;
+    let ids: Vec<String> = sent
+        .iter()
+        .filter_map(|(_, attempt)| Some(attempt.as_ref().ok()?.1.test_id.clone()))
+        .collect();
+    let lines = stage.access_lines(&ids).await;
+    for (title, attempt) in sent {
+        match attempt {
+            Ok((prepared, sent)) => {
+                let outcome = stage.outcome(sent, &lines);
+                for problem in scenario::check(&prepared, &outcome) {
+                    report.failures.push(format!("{title}: {problem}"));
+                }
+            }
+            Err(error) => report.failures.push(format!("{title}: {error:#}")),
+        }
+    }
+    if let Err(error) = stage.envoy.check_alive() {
+        report.failures.push(format!("{key}: {error:#}"));
+    }
+    for crash in CRASHES {
+        if stage.envoy.log_contains(crash) {
+            report
+                .failures
+                .push(format!("{key}: Envoy's log says {crash:?}"));
+        }
+    }
+    for broken in stage.log.broken() {
+        report.failures.push(format!(
+            "{key}: an upstream could not read a request: {broken}"
+        ));
+    }
+}
+
+/// `token_expired` of `scopegate{token_expired}`.
+pub fn denial_code(details: &str) -> Option<&str> {
+    details.split_once("scopegate{")?.1.split('}').next()
+}
+
+fn fetches(configuration: &Value) -> bool {
+    let providers = configuration["providers"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    providers
+        .iter()
+        .any(|provider| provider["jwks"]["cluster"] == "idp")
+}
+
+/// The clusters of the shipped bootstrap that lead to backends.
+pub const BACKEND_CLUSTERS: [&str; 8] = [
+    "loki",
+    "loki_grpc",
+    "mimir",
+    "mimir_grpc",
+    "tempo",
+    "tempo_grpc",
+    "tempo_otlp_http",
+    "tempo_otlp_grpc",
+];
+
+/// What Envoy logs when a VM has died.
+const CRASHES: [&str; 2] = ["Proxy-Wasm VM failed", "Function: proxy_on"];
+const KEYS_SETTLE: Duration = Duration::from_millis(1500);
+const PARALLEL: usize = 8;

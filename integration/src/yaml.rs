@@ -1,0 +1,40 @@
+//! Reading YAML files into types, by way of the JSON data model.
+//!
+//! The detour lets an enum be written `{append: "x"}`, as people expect, instead of by YAML tags.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde_json::Value;
+
+/// The document in that file.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse(&text).with_context(|| format!("in {}", path.display()))
+}
+
+/// The document in that text.
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+    let value: Value = serde_yaml_ng::from_str(text)?;
+    Ok(serde_json::from_value(value)?)
+}
+
+/// For fields that may hold one thing or a list of them.
+pub fn one_or_many<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let value = Value::deserialize(deserializer)?;
+    let many = match value {
+        Value::Array(items) => items,
+        Value::Null => Vec::new(),
+        one => vec![one],
+    };
+    many.into_iter()
+        .map(|item| serde_json::from_value(item).map_err(serde::de::Error::custom))
+        .collect()
+}

@@ -1,0 +1,80 @@
+# Shared by the scripts beside it; source it, do not run it.
+#
+# Everything fetched or built lives outside the checkout, in $SCOPEGATE_CACHE.
+# Messages go to stderr: the scripts print a path, and only that, to stdout.
+
+SCOPEGATE_CACHE="${SCOPEGATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/scopegate}"
+export SCOPEGATE_CACHE
+mkdir -p "$SCOPEGATE_CACHE"
+
+say() { printf '%s\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# at_least 1.33 1.40.0: is the second version the first or newer?
+at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n1)" = "$1" ]; }
+
+# Two tests that start at once must not fetch into the same folder at once.
+wait_for_cache() {
+    if have flock; then
+        exec 9>"$SCOPEGATE_CACHE/lock"
+        flock 9
+    fi
+}
+
+# Runs a command as root: directly, or through a sudo that asks nothing.
+# Package scripts get no terminal, no stdin and no questions.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        env DEBIAN_FRONTEND=noninteractive "$@" </dev/null >&2
+    elif have sudo && sudo -n true 2>/dev/null; then
+        sudo -n env DEBIAN_FRONTEND=noninteractive "$@" </dev/null >&2
+    else
+        return 1
+    fi
+}
+
+# A broken third-party source must not keep the good ones from being read.
+apt_refresh() { as_root apt-get update -q -o DPkg::Lock::Timeout=300 || true; }
+
+apt_known() { [ -n "$(LC_ALL=C apt-cache policy "$1" 2>/dev/null | grep 'Candidate: [0-9]')" ]; }
+
+# Installs Debian packages that are not there yet; refreshes the lists if the
+# first try fails, which is what empty or old lists look like.
+apt_install() {
+    have apt-get || return 1
+    local missing=() package
+    for package in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+            missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    say "installing ${missing[*]}"
+    local install=(apt-get install -y -q --no-install-recommends
+        -o DPkg::Lock::Timeout=300 "${missing[@]}")
+    as_root "${install[@]}" || { apt_refresh; as_root "${install[@]}"; }
+}
+
+# Unpacks Debian packages into a folder: no root, no system service started.
+# deb_unpack FOLDER PACKAGE...
+deb_unpack() {
+    have apt-get && have dpkg-deb || return 1
+    local folder="$1" package part="$1.part"
+    shift
+    rm -rf "$part"
+    mkdir -p "$part/debs"
+    for package in "$@"; do
+        apt_known "$package" || { apt_refresh; break; }
+    done
+    say "fetching $*"
+    local download=(apt-get download -q -o APT::Sandbox::User=root "$@")
+    (cd "$part/debs" && "${download[@]}" </dev/null >&2) ||
+        { apt_refresh; (cd "$part/debs" && "${download[@]}" </dev/null >&2); } ||
+        { rm -rf "$part"; return 1; }
+    local deb
+    for deb in "$part"/debs/*.deb; do
+        dpkg-deb -x "$deb" "$part" || { rm -rf "$part"; return 1; }
+    done
+    rm -rf "$part/debs" "$folder"
+    mv "$part" "$folder"
+}

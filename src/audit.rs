@@ -1,0 +1,224 @@
+//! The record of a decision: the same fields for allow and deny, one JSON line.
+//!
+//! It holds proven facts and the request's own words about the tenant, never a
+//! token. Control characters are escaped by JSON, bytes outside UTF-8 replaced,
+//! and every text is bounded, so that a caller cannot forge or flood a log.
+
+use std::fmt::Write as _;
+
+use crate::denial::Denial;
+use crate::gate::{Gate, Trace};
+use crate::identity::ProviderIndex;
+use crate::request::Head;
+use crate::tenant::TenantSet;
+use crate::time::Timestamp;
+
+/// Longest text of one field, in bytes.
+const MAX_FIELD: usize = 256;
+
+/// What a record says besides what was found out on the way.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// When it was decided.
+    pub time: Timestamp,
+    /// Why not; `None` is an allow.
+    pub denial: Option<Denial>,
+    /// The peer's address as the proxy states it.
+    pub source: Option<&'a [u8]>,
+    /// Whether a refusal was only recorded (`mode: report`).
+    pub reported: bool,
+}
+
+/// A record that lacks only the status, which may come later.
+#[derive(Clone, Debug)]
+pub struct Record(String);
+
+impl Record {
+    /// The complete line. `None` says that no status is known.
+    #[must_use]
+    pub fn with_status(&self, status: Option<u16>) -> String {
+        let status = status.map_or("null".to_owned(), |status| status.to_string());
+        [self.0.as_str(), ",\"status\":", &status, "}"].concat()
+    }
+}
+
+/// Writes the record.
+#[must_use]
+pub fn record(gate: &Gate, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<'_>) -> Record {
+    let mut line = Line(String::with_capacity(512));
+    line.0.push('{');
+    line.0.push_str("\"time\":\"");
+    push_rfc3339(&mut line.0, facts.time);
+    line.0.push('"');
+    line.text("request_id", head.request_id.once());
+    let decision = match (facts.denial, facts.reported) {
+        (None, _) => "allow",
+        (Some(_), false) => "deny",
+        (Some(_), true) => "report",
+    };
+    line.plain("decision", Some(decision));
+    line.plain("code", Some(facts.denial.map_or("allowed", Denial::code)));
+    let session = trace.session.as_deref();
+    let provider = session.and_then(|session| {
+        let ProviderIndex(position) = session.principal.provider;
+        gate.config().providers.get(position)
+    });
+    line.plain("provider", provider.map(|(p, _)| p.name.as_str()));
+    line.text(
+        "issuer",
+        provider.map(|(p, _)| p.issuer.as_str().as_bytes()),
+    );
+    let subject = session.map(|session| session.principal.subject.as_str());
+    line.text("subject", subject.map(str::as_bytes));
+    let key = session.and_then(|session| session.key.key_id());
+    line.text("key_id", key.map(str::as_bytes));
+    let organizations = match (session, &trace.tenants, trace.endpoint) {
+        (Some(session), Some(tenants), Some(endpoint)) => {
+            gate.config()
+                .policy
+                .organizations(&session.principal, tenants, endpoint.permission)
+        }
+        _ => Vec::new(),
+    };
+    line.list("organizations", organizations.iter().map(|o| o.as_bytes()));
+    let tenants = trace.tenants.iter().flat_map(TenantSet::iter);
+    line.list("tenants", tenants);
+    line.plain("endpoint", trace.endpoint.map(|e| e.template));
+    line.plain("backend", trace.endpoint.map(|e| e.backend.name()));
+    line.plain("permission", trace.endpoint.map(|e| e.permission.name()));
+    line.plain("scope", None);
+    line.text("source", facts.source);
+    Record(line.0)
+}
+
+struct Line(String);
+
+impl Line {
+    /// A text of ours: no character needs escaping.
+    fn plain(&mut self, name: &str, value: Option<&str>) {
+        self.name(name);
+        match value {
+            Some(value) => {
+                self.0.push('"');
+                self.0.push_str(value);
+                self.0.push('"');
+            }
+            None => self.0.push_str("null"),
+        }
+    }
+
+    /// A text of theirs.
+    fn text(&mut self, name: &str, value: Option<&[u8]>) {
+        self.name(name);
+        match value {
+            Some(value) => self.quoted(value),
+            None => self.0.push_str("null"),
+        }
+    }
+
+    fn list<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a [u8]>) {
+        self.name(name);
+        self.0.push('[');
+        for (position, value) in values.enumerate() {
+            if position > 0 {
+                self.0.push(',');
+            }
+            self.quoted(value);
+        }
+        self.0.push(']');
+    }
+
+    fn name(&mut self, name: &str) {
+        self.0.push_str(",\"");
+        self.0.push_str(name);
+        self.0.push_str("\":");
+    }
+
+    fn quoted(&mut self, value: &[u8]) {
+        let bounded = value.get(..MAX_FIELD).unwrap_or(value);
+        let plain = |byte: &u8| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\');
+        match std::str::from_utf8(bounded) {
+            Ok(text) if bounded.iter().all(plain) => {
+                self.0.push('"');
+                self.0.push_str(text);
+                self.0.push('"');
+            }
+            _ => {
+                let text = String::from_utf8_lossy(bounded);
+                match serde_json::to_string(&text) {
+                    Ok(quoted) => self.0.push_str(&quoted),
+                    Err(_) => self.0.push_str("null"),
+                }
+            }
+        }
+    }
+}
+
+/// UTC with second resolution (RFC 3339 §5.6); civil date after Hinnant's
+/// days-from-epoch algorithm, whose divisors are constants.
+fn push_rfc3339(line: &mut String, time: Timestamp) {
+    let (days, second) = (time.as_secs() / 86_400, time.as_secs() % 86_400);
+    let shifted = days.saturating_add(719_468);
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era = day_of_era
+        .saturating_sub(day_of_era / 1_460)
+        .saturating_add(day_of_era / 36_524)
+        .saturating_sub(day_of_era / 146_096)
+        / 365;
+    let day_of_year = day_of_era.saturating_sub(
+        year_of_era
+            .saturating_mul(365)
+            .saturating_add(year_of_era / 4)
+            .saturating_sub(year_of_era / 100),
+    );
+    let shifted_month = day_of_year.saturating_mul(5).saturating_add(2) / 153;
+    let day = day_of_year
+        .saturating_sub(shifted_month.saturating_mul(153).saturating_add(2) / 5)
+        .saturating_add(1);
+    let (month, carry) = if shifted_month < 10 {
+        (shifted_month.saturating_add(3), 0)
+    } else {
+        (shifted_month.saturating_sub(9), 1)
+    };
+    let year = era
+        .saturating_mul(400)
+        .saturating_add(year_of_era)
+        .saturating_add(carry);
+    let _ = write!(
+        line,
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        second / 3_600,
+        second / 60 % 60,
+        second % 60
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339() {
+        for (secs, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (4_102_444_799, "2099-12-31T23:59:59Z"),
+        ] {
+            let mut line = String::new();
+            push_rfc3339(&mut line, Timestamp::from_secs(secs));
+            assert_eq!(line, expected);
+        }
+    }
+
+    #[test]
+    fn hostile_bytes_cannot_break_out_of_a_field() {
+        let mut line = Line(String::new());
+        line.quoted(b"a\"b\\c\n\x00\xff");
+        assert_eq!(line.0, "\"a\\\"b\\\\c\\n\\u0000\u{fffd}\"");
+        let mut line = Line(String::new());
+        line.quoted(&[b'a'; 1000]);
+        assert_eq!(line.0.len(), 258);
+    }
+}

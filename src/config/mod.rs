@@ -1,0 +1,169 @@
+//! The configuration as the gate uses it: checked, compiled, complete.
+//!
+//! [`Config::parse`] reads the document of the reference configuration
+//! (`envoy/scopegate.yaml`, as JSON). It is a function of its bytes and of the
+//! environment handed in, so every worker comes to the same result; it reports
+//! every problem at once and never half-applies a document.
+
+mod parse;
+mod reader;
+
+use crate::endpoint::{Backend, Surface};
+use crate::jwks::KeySet;
+use crate::keys::Algorithm;
+use crate::policy::Policy;
+use crate::verifier::Provider;
+
+pub use parse::Environment;
+pub use reader::Problem;
+
+/// Everything the gate needs to know.
+#[derive(Debug)]
+pub struct Config {
+    /// Act on decisions, or only record them.
+    pub mode: Mode,
+    /// In `WWW-Authenticate`.
+    pub realm: String,
+    /// Trusted providers and where their keys come from. Never empty.
+    pub providers: Vec<(Provider, KeySource)>,
+    /// Who may do what where.
+    pub policy: Policy,
+    /// Which backends there are.
+    pub backends: Backends,
+    /// What goes on to a backend.
+    pub forward: Forward,
+    /// Bounds.
+    pub limits: Limits,
+    /// What is recorded.
+    pub audit: Audit,
+}
+
+/// Whether refusals take effect.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// Refuse.
+    Enforce,
+    /// Record what would be refused and pass everything on.
+    Report,
+}
+
+/// Where a provider's keys come from.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// From the configuration.
+    Inline(KeySet),
+    /// From a JWK Set document, fetched.
+    Uri(KeyUri),
+}
+
+/// A JWK Set document's address and the schedule of its fetches.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyUri {
+    /// Envoy's cluster that reaches the provider.
+    pub cluster: String,
+    /// `:scheme`
+    pub scheme: String,
+    /// `:authority`
+    pub authority: String,
+    /// `:path`
+    pub path: String,
+    /// Longest time one fetch may take, in milliseconds.
+    pub timeout: u64,
+    /// From one good fetch to the next, in milliseconds.
+    pub refresh_interval: u64,
+    /// How long a set serves without a newer one, in milliseconds.
+    pub max_stale: u64,
+}
+
+/// Which backends are configured.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Backends {
+    /// Loki.
+    pub loki: bool,
+    /// Mimir.
+    pub mimir: bool,
+    /// Tempo.
+    pub tempo: bool,
+    /// Whether Loki's `/api/prom` paths are exposed.
+    pub loki_legacy_api: bool,
+}
+
+impl Backends {
+    /// Whether a backend is configured.
+    #[must_use]
+    pub const fn has(self, backend: Backend) -> bool {
+        match backend {
+            Backend::Loki => self.loki,
+            Backend::Mimir => self.mimir,
+            Backend::Tempo => self.tempo,
+        }
+    }
+
+    /// The parts of the endpoint table that are exposed.
+    #[must_use]
+    pub fn surfaces(self) -> Vec<Surface> {
+        let mut surfaces = vec![Surface::Platform];
+        surfaces.extend(self.loki_legacy_api.then_some(Surface::LokiLegacy));
+        surfaces
+    }
+}
+
+/// What goes on to a backend besides the request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Forward {
+    /// Whether `authorization` is kept.
+    pub keep_authorization: bool,
+    /// Header that carries the subject, lower case.
+    pub subject_header: Option<String>,
+    /// Whether paths are rewritten here rather than in the routes.
+    pub rewrite_paths: bool,
+}
+
+/// Bounds on what strangers can make the gate hold or do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Longest token, in bytes.
+    pub token_bytes: usize,
+    /// Most group values in a token.
+    pub groups: usize,
+    /// Most tenants in one request.
+    pub tenants_per_request: usize,
+    /// Most verified tokens remembered, per worker.
+    pub cached_tokens: usize,
+    /// Most requests waiting for keys, per worker.
+    pub waiting_requests: usize,
+    /// How long a request waits for keys, in milliseconds.
+    pub wait: u64,
+}
+
+impl Limits {
+    /// Most bytes of remembered tokens, per worker: room for typical tokens (the
+    /// entries times 2 KiB), so that the largest ones cannot use sixteen times that.
+    #[must_use]
+    pub const fn cached_bytes(&self) -> usize {
+        self.cached_tokens.saturating_mul(2048)
+    }
+}
+
+/// What is recorded about decisions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Audit {
+    /// Which decisions get a line in Envoy's log.
+    pub log: AuditLog,
+    /// Whether the record is put into filter state for the access log.
+    pub access_log: bool,
+}
+
+/// Which decisions get a line in Envoy's log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AuditLog {
+    /// Every one.
+    All,
+    /// Refusals.
+    Denied,
+    /// None.
+    None,
+}
+
+/// Algorithms of a provider that lists none.
+pub const DEFAULT_ALGORITHMS: [Algorithm; 2] = [Algorithm::RS256, Algorithm::ES256];

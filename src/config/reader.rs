@@ -1,0 +1,348 @@
+//! Reading a document member by member, collecting every problem with its place.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use crate::json::{Number, Object, Value};
+
+/// One thing that is wrong in a configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Problem {
+    /// Where: `providers[0].jwks.cluster`; empty for the document as a whole.
+    pub place: String,
+    /// What, and what to do about it.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.place.is_empty() {
+            f.write_str(&self.text)
+        } else {
+            write!(f, "{}: {}", self.place, self.text)
+        }
+    }
+}
+
+/// All problems found so far.
+#[derive(Debug, Default)]
+pub(super) struct Problems(RefCell<Vec<Problem>>);
+
+impl Problems {
+    pub(super) fn add(&self, place: &str, text: impl Into<String>) {
+        self.0.borrow_mut().push(Problem {
+            place: place.to_owned(),
+            text: text.into(),
+        });
+    }
+
+    pub(super) fn into_vec(self) -> Vec<Problem> {
+        self.0.into_inner()
+    }
+}
+
+/// A value with its place.
+#[derive(Clone, Debug)]
+pub(super) struct Node<'a> {
+    pub(super) place: String,
+    pub(super) value: &'a Value,
+    problems: &'a Problems,
+}
+
+impl<'a> Node<'a> {
+    pub(super) fn problem(&self, text: impl Into<String>) {
+        self.problems.add(&self.place, text);
+    }
+
+    fn expected(&self, what: &str) {
+        self.problem(format!("expected {what}, found {}", self.value.kind()));
+    }
+
+    /// The members of an object; `known` closes the list of their names.
+    pub(super) fn section(&self, known: &[&str]) -> Option<Section<'a>> {
+        let Some(object) = self.value.as_object() else {
+            self.expected("an object");
+            return None;
+        };
+        let section = Section {
+            place: self.place.clone(),
+            object,
+            problems: self.problems,
+        };
+        section.refuse_unknown(known);
+        Some(section)
+    }
+
+    /// The elements of a list.
+    pub(super) fn list(&self) -> Option<Vec<Self>> {
+        let Some(elements) = self.value.as_array() else {
+            self.expected("a list");
+            return None;
+        };
+        let place = |index| format!("{}[{index}]", self.place);
+        Some(
+            elements
+                .iter()
+                .enumerate()
+                .map(|(index, value)| Node {
+                    place: place(index),
+                    value,
+                    problems: self.problems,
+                })
+                .collect(),
+        )
+    }
+
+    /// A string that is not empty.
+    pub(super) fn text(&self) -> Option<&'a str> {
+        match self.value {
+            Value::String(text) if !text.is_empty() => Some(text),
+            Value::String(_) => {
+                self.problem("may not be empty");
+                None
+            }
+            _ => {
+                self.expected("a string");
+                None
+            }
+        }
+    }
+
+    /// A list of non-empty strings.
+    pub(super) fn texts(&self) -> Option<Vec<&'a str>> {
+        let nodes = self.list()?;
+        Some(nodes.iter().filter_map(Node::text).collect())
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&self) -> Option<bool> {
+        let Value::Bool(flag) = self.value else {
+            self.expected("true or false");
+            return None;
+        };
+        Some(*flag)
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn count(&self, least: usize, most: usize) -> Option<usize> {
+        let number = match self.value {
+            Value::Number(Number::Unsigned(number)) => usize::try_from(*number).ok(),
+            // Configurations that travel as protobuf Struct hold doubles.
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss
+            )]
+            Value::Number(Number::Float(number))
+                if number.fract() == 0.0 && *number >= 0.0 && *number <= most as f64 =>
+            {
+                Some(*number as usize)
+            }
+            Value::Number(_) => None,
+            _ => {
+                self.expected("a whole number");
+                return None;
+            }
+        };
+        match number {
+            Some(number) if (least..=most).contains(&number) => Some(number),
+            _ => {
+                self.problem(format!("must be a whole number from {least} to {most}"));
+                None
+            }
+        }
+    }
+
+    /// A duration such as `500ms`, `5s`, `10m`, `24h` within bounds, in milliseconds.
+    pub(super) fn duration(&self, least: &str, most: &str) -> Option<u64> {
+        let Value::String(text) = self.value else {
+            self.expected("a duration such as 30s");
+            return None;
+        };
+        let Some(millis) = millis(text) else {
+            self.problem(format!(
+                "{text:?} is not a duration: write a whole number with ms, s, m or h, such as 30s"
+            ));
+            return None;
+        };
+        let bounds = millis_or_zero(least)..=millis_or_zero(most);
+        if !bounds.contains(&millis) {
+            self.problem(format!("must lie between {least} and {most}"));
+            return None;
+        }
+        Some(millis)
+    }
+}
+
+/// An object whose member names were checked.
+#[derive(Clone, Debug)]
+pub(super) struct Section<'a> {
+    pub(super) place: String,
+    object: &'a Object,
+    problems: &'a Problems,
+}
+
+impl<'a> Section<'a> {
+    /// The document itself.
+    pub(super) fn top(object: &'a Object, known: &[&str], problems: &'a Problems) -> Self {
+        let section = Self {
+            place: String::new(),
+            object,
+            problems,
+        };
+        section.refuse_unknown(known);
+        section
+    }
+
+    /// A member that is there and not `null`.
+    pub(super) fn get(&self, name: &str) -> Option<Node<'a>> {
+        match self.object.get(name) {
+            None | Some(Value::Null) => None,
+            Some(value) => Some(self.node(name, value)),
+        }
+    }
+
+    /// Whether a member is there as `null`.
+    pub(super) fn is_null(&self, name: &str) -> bool {
+        matches!(self.object.get(name), Some(Value::Null))
+    }
+
+    /// A member that must be there.
+    pub(super) fn require(&self, name: &str, why: &str) -> Option<Node<'a>> {
+        let node = self.get(name);
+        if node.is_none() {
+            self.problems.add(&self.at(name), format!("missing: {why}"));
+        }
+        node
+    }
+
+    /// All members.
+    pub(super) fn members(&self) -> Vec<(&'a str, Node<'a>)> {
+        self.object
+            .iter()
+            .map(|(name, value)| (name, self.node(name, value)))
+            .collect()
+    }
+
+    pub(super) fn problem(&self, text: impl Into<String>) {
+        self.problems.add(&self.place, text);
+    }
+
+    fn node(&self, name: &str, value: &'a Value) -> Node<'a> {
+        Node {
+            place: self.at(name),
+            value,
+            problems: self.problems,
+        }
+    }
+
+    fn at(&self, name: &str) -> String {
+        if self.place.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.place)
+        }
+    }
+
+    fn refuse_unknown(&self, known: &[&str]) {
+        for (name, _) in self.object.iter() {
+            if known.contains(&name) {
+                continue;
+            }
+            let place = self.at(name);
+            if let Some((_, advice)) = ADVICE.iter().find(|(wrong, _)| *wrong == name) {
+                self.problems.add(&place, *advice);
+            } else if let Some(near) = known.iter().find(|right| is_near(name, right)) {
+                self.problems
+                    .add(&place, format!("unknown key: did you mean {near}?"));
+            } else {
+                self.problems.add(
+                    &place,
+                    format!("unknown key: known here are {}", known.join(", ")),
+                );
+            }
+        }
+    }
+}
+
+/// Keys that other gateways have, or that people expect, with what to write here.
+const ADVICE: [(&str, &str); 8] = [
+    ("audience", "unknown key: write audiences, a list"),
+    ("issuers", "unknown key: each provider has one issuer"),
+    ("jwks_uri", "unknown key: write jwks: {uri: …, cluster: …}"),
+    ("jwksUri", "unknown key: write jwks: {uri: …, cluster: …}"),
+    (
+        "local_jwks",
+        "unknown key: write jwks: {inline: {keys: […]}}",
+    ),
+    (
+        "remote_jwks",
+        "unknown key: write jwks: {uri: …, cluster: …}",
+    ),
+    ("tenant", "unknown key: write tenants, a list"),
+    (
+        "url",
+        "unknown key: backends are reached by Envoy's clusters, see the routes",
+    ),
+];
+
+/// Whether a name is a likely slip for another: case, separators and a plural aside.
+fn is_near(wrong: &str, right: &str) -> bool {
+    let fold = |name: &str| {
+        let plain: String = name
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .map(|c| c.to_ascii_lowercase())
+            .collect();
+        plain.trim_end_matches('s').to_owned()
+    };
+    fold(wrong) == fold(right)
+}
+
+fn millis(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let unit = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+fn millis_or_zero(bound: &str) -> u64 {
+    millis(bound).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(millis("0s"), Some(0));
+        assert_eq!(millis("500ms"), Some(500));
+        assert_eq!(millis("24h"), Some(86_400_000));
+        for text in [
+            "",
+            "5",
+            "s",
+            "1.5s",
+            "-1s",
+            "1d",
+            "1 s",
+            "99999999999999999999s",
+        ] {
+            assert_eq!(millis(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn slips_are_recognised() {
+        assert!(is_near("algorithm", "algorithms"));
+        assert!(is_near("clockSkew", "clock_skew"));
+        assert!(!is_near("issuer", "audiences"));
+    }
+}

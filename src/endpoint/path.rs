@@ -1,0 +1,90 @@
+//! Matching a raw path against a template with segments that may be escaped.
+
+/// Whether `path` is the template with every `{…}` filled by one sound segment.
+///
+/// Literal segments compare byte for byte, so `//`, `;`, `\`, `#`, NUL, an escape
+/// or a dot segment anywhere in them cannot match.
+pub(super) fn matches(template: &str, path: &[u8]) -> bool {
+    let mut ours = template.as_bytes().split(|byte| *byte == b'/');
+    let mut theirs = path.split(|byte| *byte == b'/');
+    loop {
+        match (ours.next(), theirs.next()) {
+            (None, None) => return true,
+            (Some(literal), Some(segment)) if literal == segment => {
+                // A literal never contains a brace, so this cannot be a template
+                // segment echoed back by a client.
+                if literal.first() == Some(&b'{') {
+                    return false;
+                }
+            }
+            (Some([b'{', name @ ..]), Some(segment)) => {
+                let slashes = name.ends_with(b"%}");
+                if !is_sound(segment, slashes) {
+                    return false;
+                }
+            }
+            _ => return false,
+        }
+    }
+}
+
+/// Whether a segment means one thing to every parser: RFC 3986 `pchar` without
+/// `;`, escapes well-formed, and its decoded form valid UTF-8 without control
+/// characters, dots segments or separators (`%2F` only where `slashes`).
+fn is_sound(segment: &[u8], slashes: bool) -> bool {
+    let mut decoded = Vec::with_capacity(segment.len());
+    let mut bytes = segment.iter().copied();
+    while let Some(byte) = bytes.next() {
+        let value = match byte {
+            b'%' => {
+                let (Some(high), Some(low)) = (bytes.next(), bytes.next()) else {
+                    return false;
+                };
+                let (Some(high), Some(low)) = (hex(high), hex(low)) else {
+                    return false;
+                };
+                match high << 4 | low {
+                    b'/' if slashes => b'/',
+                    // `%25` would decode to an escape for whoever decodes twice.
+                    b'/' | b'\\' | b'.' | b'%' | b';' | 0x7f | 0..=0x1f => return false,
+                    value => value,
+                }
+            }
+            b'a'..=b'z'
+            | b'A'..=b'Z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'.'
+            | b'_'
+            | b'~'
+            | b'!'
+            | b'$'
+            | b'&'
+            | b'\''
+            | b'('
+            | b')'
+            | b'*'
+            | b'+'
+            | b','
+            | b'='
+            | b':'
+            | b'@' => byte,
+            _ => return false,
+        };
+        decoded.push(value);
+    }
+    let dots = |part: &[u8]| part == b"." || part == b"..";
+    !decoded.is_empty()
+        && !decoded.windows(2).any(|pair| pair == b"//")
+        && !decoded.split(|byte| *byte == b'/').any(dots)
+        && std::str::from_utf8(&decoded).is_ok()
+}
+
+const fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit.wrapping_sub(b'0')),
+        b'a'..=b'f' => Some(digit.wrapping_sub(b'a').wrapping_add(10)),
+        b'A'..=b'F' => Some(digit.wrapping_sub(b'A').wrapping_add(10)),
+        _ => None,
+    }
+}

@@ -1,0 +1,488 @@
+//! The whole decision, in reading order.
+//!
+//! [`Gate::decide`] takes a request's head, both clocks and a signature engine and
+//! gives an [`Evaluation`]: a [`Permit`], a [`Denial`], or the advice to wait for
+//! keys. Nothing else can make a `Permit`, and only a `Permit` can be turned into
+//! the header edits that let a request pass ([`crate::forward`]).
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use crate::config::{Config, KeySource, KeyUri};
+use crate::denial::Denial;
+use crate::endpoint::{Endpoint, Endpoints, Tenants};
+use crate::identity::ProviderIndex;
+use crate::jwks::{JwksError, KeySet};
+use crate::key_cache::{Demand, KeyCache, Schedule};
+use crate::keys::{Algorithm, SignatureEngine};
+use crate::request::{Head, Occurrence};
+use crate::tenant::TenantSet;
+use crate::time::{Monotonic, Now};
+use crate::token::{RegisteredClaims, Unverified};
+use crate::token_cache::{Session, TokenCache};
+use crate::{bearer, form};
+
+/// The composed decision function with its state: keys and verified tokens.
+#[derive(Debug)]
+pub struct Gate {
+    config: Config,
+    endpoints: Endpoints,
+    keys: Vec<KeyCache>,
+    tokens: TokenCache,
+}
+
+/// Proof that a request may pass, with what forwarding and records need.
+#[derive(Debug)]
+pub struct Permit<'a> {
+    endpoint: &'static Endpoint,
+    session: Rc<Session>,
+    tenants: Cow<'a, [u8]>,
+    query: Option<&'a [u8]>,
+}
+
+impl<'a> Permit<'a> {
+    /// The endpoint that was asked for.
+    #[must_use]
+    pub const fn endpoint(&self) -> &'static Endpoint {
+        self.endpoint
+    }
+
+    /// The caller.
+    #[must_use]
+    pub const fn session(&self) -> &Rc<Session> {
+        &self.session
+    }
+
+    /// The tenant header to forward; borrowed when the client's is canonical.
+    #[must_use]
+    pub const fn tenants(&self) -> &Cow<'a, [u8]> {
+        &self.tenants
+    }
+
+    /// The query string as sent, without `?`.
+    #[must_use]
+    pub const fn query(&self) -> Option<&'a [u8]> {
+        self.query
+    }
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub enum Outcome<'a> {
+    /// Refuse it.
+    Deny(Denial),
+    /// Nothing changed yet, but what comes depends on the exact time: read the
+    /// clocks and decide again.
+    NeedsClock,
+    /// Forward it.
+    Permit(Permit<'a>),
+    /// Keep it until this provider's keys arrive, and decide again.
+    Wait {
+        /// Whose keys.
+        provider: ProviderIndex,
+        /// Whether the caller must start the fetch.
+        fetch: bool,
+    },
+}
+
+/// An outcome with what was found out on the way to it.
+#[derive(Debug)]
+pub struct Evaluation<'a> {
+    /// What came of it.
+    pub outcome: Outcome<'a>,
+    /// How.
+    pub trace: Trace<'a>,
+}
+
+/// What a record says about a decision. Holds proven facts only: the session is
+/// set once a signature was verified.
+#[derive(Clone, Debug, Default)]
+pub struct Trace<'a> {
+    /// The endpoint, once matched.
+    pub endpoint: Option<&'static Endpoint>,
+    /// The caller, once verified.
+    pub session: Option<Rc<Session>>,
+    /// The tenants as asked for, once well-formed.
+    pub tenants: Option<TenantSet<'a>>,
+    /// Whether the token was remembered.
+    pub cached: Option<bool>,
+    /// Which provider's signature was checked with which algorithm, and whether
+    /// the token held.
+    pub verified: Option<(ProviderIndex, Algorithm, bool)>,
+}
+
+/// When a request came, and whether it may still wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// When the request came.
+    pub arrived: Monotonic,
+    /// Whether its time or the room to wait is used up.
+    pub last: bool,
+    /// Whether the clocks may lag by up to a second, which does for remembered
+    /// tokens and saves a call into the proxy for each request.
+    pub coarse: bool,
+}
+
+/// Why an evaluation stops short of a permit.
+enum Stop {
+    Deny(Denial),
+    NeedsClock,
+    Wait {
+        provider: ProviderIndex,
+        fetch: bool,
+    },
+}
+
+impl From<Denial> for Stop {
+    fn from(denial: Denial) -> Self {
+        Self::Deny(denial)
+    }
+}
+
+impl Gate {
+    /// A gate with empty caches. `seed` spreads fetch schedules.
+    #[must_use]
+    pub fn new(config: Config, seed: u64) -> Self {
+        let keys = (0_u64..)
+            .zip(&config.providers)
+            .map(|(position, (_, source))| key_cache(source, &config, seed ^ position))
+            .collect();
+        Self {
+            endpoints: Endpoints::new(&config.backends.surfaces()),
+            tokens: TokenCache::new(config.limits.cached_tokens, config.limits.cached_bytes()),
+            keys,
+            config,
+        }
+    }
+
+    /// The configuration it decides by.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How many verified tokens it remembers.
+    #[must_use]
+    pub fn cached_tokens(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Decides about a request.
+    pub fn decide<'a>(
+        &mut self,
+        head: &Head<'a>,
+        attempt: Attempt,
+        now: Now,
+        engine: &dyn SignatureEngine,
+    ) -> Evaluation<'a> {
+        let mut trace = Trace::default();
+        let outcome = match self.evaluate(head, attempt, now, engine, &mut trace) {
+            Ok(permit) => Outcome::Permit(permit),
+            Err(Stop::Deny(denial)) => Outcome::Deny(denial),
+            Err(Stop::NeedsClock) => Outcome::NeedsClock,
+            Err(Stop::Wait { provider, fetch }) => Outcome::Wait { provider, fetch },
+        };
+        Evaluation { outcome, trace }
+    }
+
+    fn evaluate<'a>(
+        &mut self,
+        head: &Head<'a>,
+        attempt: Attempt,
+        now: Now,
+        engine: &dyn SignatureEngine,
+        trace: &mut Trace<'a>,
+    ) -> Result<Permit<'a>, Stop> {
+        let (method, path, query) = request_line(head)?;
+        let endpoint = self.endpoints.find(path, method)?;
+        trace.endpoint = Some(endpoint);
+        check_transport(head, endpoint)?;
+        let token = credential(head, query)?;
+        let session = self.authenticate(token, attempt, now, engine, trace)?;
+        trace.session = Some(Rc::clone(&session));
+        let tenants = self.tenants(head, endpoint)?;
+        trace.tenants = Some(tenants.clone());
+        self.config
+            .policy
+            .authorize(&session.principal, &tenants, endpoint.permission)?;
+        if !self.config.backends.has(endpoint.backend) {
+            return Err(Denial::BackendNotConfigured.into());
+        }
+        Ok(Permit {
+            endpoint,
+            session,
+            tenants: tenants.canonical(),
+            query,
+        })
+    }
+
+    fn tenants<'a>(&self, head: &Head<'a>, endpoint: &Endpoint) -> Result<TenantSet<'a>, Denial> {
+        let header = match head.org_id {
+            Occurrence::Once(header) => header,
+            Occurrence::Absent => return Err(Denial::TenantMissing),
+            Occurrence::Repeated => return Err(Denial::TenantRepeated),
+        };
+        let limit = self.config.limits.tenants_per_request;
+        let tenants = TenantSet::parse(header, limit).map_err(Denial::TenantMalformed)?;
+        match endpoint.tenants {
+            Tenants::One if tenants.asked() > 1 => Err(Denial::TenantNotSingle),
+            Tenants::One | Tenants::Many => Ok(tenants),
+        }
+    }
+
+    fn authenticate(
+        &mut self,
+        token: &[u8],
+        attempt: Attempt,
+        now: Now,
+        engine: &dyn SignatureEngine,
+        trace: &mut Trace<'_>,
+    ) -> Result<Rc<Session>, Stop> {
+        if let Some(session) = self.remembered(token, now, trace)? {
+            trace.cached = Some(true);
+            return Ok(session);
+        }
+        if attempt.coarse {
+            return Err(Stop::NeedsClock);
+        }
+        trace.cached = Some(false);
+        let unverified = Unverified::parse(token, self.config.limits.token_bytes)?;
+        let issuer = RegisteredClaims::read(&unverified.claims)?.issuer;
+        let position = self
+            .config
+            .providers
+            .iter()
+            .position(|(provider, _)| provider.issuer.as_str() == issuer)
+            .ok_or(Denial::IssuerUnknown)?;
+        let (Some((provider, _)), Some(keys)) = (
+            self.config.providers.get(position),
+            self.keys.get_mut(position),
+        ) else {
+            return Err(Denial::GateUnavailable.into());
+        };
+        let index = ProviderIndex(position);
+        let plausible = provider.check(unverified, now.wall)?;
+        let found = match keys.keys(now.mono) {
+            None => Err(Denial::KeysUnavailable),
+            Some(set) => plausible.key(set).map(Rc::clone),
+        };
+        let key = match found {
+            Ok(key) => key,
+            Err(Denial::UnknownKey | Denial::KeysUnavailable) => {
+                let issued_at = plausible.times().issued_at;
+                return Err(
+                    match keys.demand(now, attempt.arrived, issued_at, provider.leeway) {
+                        Demand::Refuse(denial) => Stop::Deny(denial),
+                        Demand::Fetch => Stop::Wait {
+                            provider: index,
+                            fetch: true,
+                        },
+                        Demand::Wait if attempt.last => Denial::KeysUnavailable.into(),
+                        Demand::Wait => Stop::Wait {
+                            provider: index,
+                            fetch: false,
+                        },
+                    },
+                );
+            }
+            Err(denial) => return Err(denial.into()),
+        };
+        let algorithm = key.algorithm();
+        let verified = provider.verify(plausible, &key, engine);
+        let held = !matches!(verified, Err(Denial::SignatureInvalid));
+        trace.verified = Some((index, algorithm, held));
+        let verified = verified?;
+        let principal = provider.mapping.principal(
+            verified.claims(),
+            index,
+            &self.config.policy,
+            self.config.limits.groups,
+        )?;
+        let session = Rc::new(Session {
+            principal,
+            times: verified.times(),
+            key: Rc::clone(verified.key()),
+        });
+        self.tokens.insert(token, Rc::clone(&session));
+        Ok(session)
+    }
+
+    /// The session of a remembered token whose times hold now and whose provider
+    /// still has keys that are fresh enough.
+    fn remembered(
+        &mut self,
+        token: &[u8],
+        now: Now,
+        trace: &mut Trace<'_>,
+    ) -> Result<Option<Rc<Session>>, Denial> {
+        let Some(session) = self.tokens.get(token).map(Rc::clone) else {
+            return Ok(None);
+        };
+        let ProviderIndex(position) = session.principal.provider;
+        let usable = self
+            .keys
+            .get(position)
+            .is_some_and(|keys| keys.keys(now.mono).is_some());
+        let Some((provider, _)) = self.config.providers.get(position).filter(|_| usable) else {
+            return Ok(None);
+        };
+        let times = provider.check_times(session.times, now.wall);
+        if let Err(denial) = times {
+            trace.session = Some(session);
+            if denial == Denial::TokenExpired {
+                self.tokens.forget(token);
+            }
+            return Err(denial);
+        }
+        Ok(Some(session))
+    }
+
+    /// Time passes: the providers whose keys should be fetched now.
+    pub fn tick(&mut self, now: Now) -> Vec<ProviderIndex> {
+        self.keys
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(position, keys)| keys.tick(now).then_some(ProviderIndex(position)))
+            .collect()
+    }
+
+    /// A provider's document arrived. A usable one replaces the set at once and
+    /// ends every remembered token whose key is gone.
+    ///
+    /// # Errors
+    /// [`JwksError`]: what was held stays and the fetch counts as failed.
+    pub fn keys_arrived(
+        &mut self,
+        provider: ProviderIndex,
+        document: &[u8],
+        now: Now,
+    ) -> Result<Rc<KeySet>, JwksError> {
+        let ProviderIndex(position) = provider;
+        let parsed = match self.config.providers.get(position) {
+            Some((rules, _)) => KeySet::parse(document, &rules.algorithms, rules.issuer.as_str()),
+            None => Err(JwksError::NoList),
+        };
+        match parsed {
+            Ok(set) => {
+                let set = Rc::new(set);
+                if let Some(keys) = self.keys.get_mut(position) {
+                    keys.loaded(Rc::clone(&set), now);
+                }
+                self.tokens.retain(|session| {
+                    session.principal.provider != provider || set.holds(&session.key)
+                });
+                Ok(set)
+            }
+            Err(error) => {
+                self.keys_failed(provider, now);
+                Err(error)
+            }
+        }
+    }
+
+    /// A fetch failed.
+    pub fn keys_failed(&mut self, provider: ProviderIndex, now: Now) {
+        if let Some(keys) = self.keys.get_mut(provider.0) {
+            keys.failed(now);
+        }
+    }
+
+    /// Where a provider's keys are fetched, if they are.
+    #[must_use]
+    pub fn key_uri(&self, provider: ProviderIndex) -> Option<&KeyUri> {
+        match self.config.providers.get(provider.0) {
+            Some((_, KeySource::Uri(uri))) => Some(uri),
+            _ => None,
+        }
+    }
+
+    /// A provider's name, for logs and metrics.
+    #[must_use]
+    pub fn provider_name(&self, provider: ProviderIndex) -> &str {
+        self.config
+            .providers
+            .get(provider.0)
+            .map_or("", |(rules, _)| rules.name.as_str())
+    }
+
+    /// Each provider's name and keys, for metrics.
+    pub fn key_states(&self) -> impl Iterator<Item = (&str, &KeyCache)> {
+        let names = self.config.providers.iter();
+        names
+            .map(|(provider, _)| provider.name.as_str())
+            .zip(&self.keys)
+    }
+}
+
+fn key_cache(source: &KeySource, config: &Config, seed: u64) -> KeyCache {
+    let wait = config.limits.wait;
+    match source {
+        KeySource::Uri(uri) => KeyCache::fetched(
+            Schedule {
+                refresh_interval: uri.refresh_interval,
+                max_stale: uri.max_stale,
+                timeout: uri.timeout,
+                wait,
+            },
+            seed,
+        ),
+        KeySource::Inline(set) => KeyCache::inline(
+            Schedule {
+                refresh_interval: 0,
+                max_stale: 0,
+                timeout: 0,
+                wait,
+            },
+            Rc::new(set.clone()),
+        ),
+    }
+}
+
+/// Method, path and query string; anything ambiguous about the head is refused.
+#[expect(clippy::type_complexity)]
+fn request_line<'a>(head: &Head<'a>) -> Result<(&'a [u8], &'a [u8], Option<&'a [u8]>), Denial> {
+    let (Occurrence::Once(method), Occurrence::Once(path)) = (head.method, head.path) else {
+        return Err(Denial::RequestMalformed);
+    };
+    if head.connection_names_protected {
+        return Err(Denial::ConnectionHeader);
+    }
+    match path.iter().position(|byte| *byte == b'?') {
+        None => Ok((method, path, None)),
+        Some(mark) => {
+            let (path, query) = path.split_at(mark);
+            Ok((method, path, query.get(1..)))
+        }
+    }
+}
+
+/// gRPC methods are called by gRPC and nothing else is; only tails upgrade.
+fn check_transport(head: &Head<'_>, endpoint: &Endpoint) -> Result<(), Denial> {
+    if head.is_grpc() != endpoint.is_grpc() {
+        return Err(Denial::RouteNotListed);
+    }
+    match head.upgrade {
+        Occurrence::Absent => Ok(()),
+        Occurrence::Once(protocol)
+            if endpoint.upgrade && protocol.eq_ignore_ascii_case(b"websocket") =>
+        {
+            Ok(())
+        }
+        Occurrence::Once(_) | Occurrence::Repeated => Err(Denial::UpgradeNotSupported),
+    }
+}
+
+fn credential<'a>(head: &Head<'a>, query: Option<&[u8]>) -> Result<&'a [u8], Denial> {
+    let in_query = query.is_some_and(form::has_access_token);
+    match head.authorization {
+        Occurrence::Repeated => Err(Denial::CredentialRepeated),
+        Occurrence::Absent if in_query => Err(Denial::TokenInQuery),
+        Occurrence::Absent => Err(Denial::CredentialMissing),
+        Occurrence::Once(_) if in_query => Err(Denial::CredentialRepeated),
+        Occurrence::Once(value) => bearer::parse(value).map_err(|error| match error {
+            bearer::BearerError::Malformed => Denial::AuthorizationMalformed,
+            bearer::BearerError::OtherScheme => Denial::SchemeNotSupported,
+            bearer::BearerError::Several => Denial::CredentialRepeated,
+        }),
+    }
+}

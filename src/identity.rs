@@ -1,0 +1,87 @@
+//! Who is calling: the words between a verified token and a policy decision.
+
+use std::fmt;
+
+/// An `iss` value, compared byte for byte and never as a parsed URL.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Issuer(Box<str>);
+
+impl Issuer {
+    /// Wraps a configured issuer.
+    #[must_use]
+    pub fn new(issuer: &str) -> Self {
+        Self(issuer.into())
+    }
+
+    /// The issuer as it stands in tokens.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Longest subject, in bytes (OpenID Connect Core §2: 255 ASCII characters).
+pub const MAX_SUBJECT_BYTES: usize = 255;
+
+/// The caller's name: 1–255 printable ASCII bytes, so it is safe in a header.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Subject(Box<str>);
+
+impl Subject {
+    /// Takes a claim value if it can stand in a header and a log line as it is.
+    #[must_use]
+    pub fn parse(value: &str) -> Option<Self> {
+        let fits = !value.is_empty() && value.len() <= MAX_SUBJECT_BYTES;
+        let printable = value.bytes().all(|byte| matches!(byte, 0x20..=0x7e));
+        // A leading or trailing space would not survive a header.
+        let trimmed = value.trim().len() == value.len();
+        (fits && printable && trimmed).then(|| Self(value.into()))
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Position of a group in the compiled policy; groups that no role names have none.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct GroupIndex(pub(crate) u32);
+
+/// Position of a provider in the configuration.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct ProviderIndex(pub(crate) usize);
+
+/// A proven caller, reduced to what decisions and records need.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    /// Which provider vouches for the caller.
+    pub provider: ProviderIndex,
+    /// The caller's name there.
+    pub subject: Subject,
+    /// The caller's groups that some role names, sorted and distinct.
+    pub groups: Box<[GroupIndex]>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_are_printable_and_bounded() {
+        for good in ["a", "auth0|5f", "system:serviceaccount:a:b", "x y"] {
+            assert!(Subject::parse(good).is_some(), "{good}");
+        }
+        let long = "a".repeat(256);
+        for bad in ["", " a", "a ", "a\0b", "a\nb", "é", long.as_str()] {
+            assert!(Subject::parse(bad).is_none(), "{bad:?}");
+        }
+    }
+}

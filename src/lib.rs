@@ -1,0 +1,69 @@
+//! scopegate: a secure, multi-tenant gate for Loki, Mimir and Tempo inside Envoy.
+//!
+//! # Architecture on one page
+//!
+//! The core is pure: bytes, clocks and a signature engine go in, a decision comes
+//! out. It knows no proxy, reads no clock and writes no log. `filter` is the
+//! shell: the only module that talks to the proxy. A file may use only what stands
+//! above it:
+//!
+//! | layer | modules |
+//! |---|---|
+//! | words | [`time`] [`tenant`] [`identity`] [`request`] [`denial`] |
+//! | mechanisms | [`json`] [`form`] [`bearer`] [`token`] [`keys`] [`jwks`] [`verifier`] [`token_cache`] [`key_cache`] [`claims`] [`endpoint`] [`policy`] |
+//! | composition | [`config`] [`gate`] [`forward`] [`reply`] [`audit`] |
+//! | host shell | [`filter`] |
+//!
+//! A request goes through [`gate::Gate::decide`] once, twice if it had to wait for
+//! keys. The result is a [`gate::Permit`], which alone can be turned into header
+//! edits ([`forward::permitted`]), or a [`denial::Denial`], which [`reply::deny`]
+//! turns into the answer that the client in question understands.
+//!
+//! A panic in the module kills the VM of a whole Envoy worker with every stream on
+//! it, so outside tests nothing here may panic: the lints below deny the ways to.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+#![deny(missing_docs, unsafe_code, clippy::pedantic)]
+#![allow(
+    clippy::doc_markdown,
+    clippy::match_same_arms,
+    clippy::module_name_repetitions,
+    clippy::struct_excessive_bools
+)]
+#![cfg_attr(test, allow(clippy::needless_raw_string_hashes))]
+
+pub mod audit;
+pub mod bearer;
+pub mod claims;
+pub mod config;
+pub mod denial;
+pub mod endpoint;
+pub mod filter;
+pub mod form;
+pub mod forward;
+pub mod gate;
+pub mod identity;
+pub mod json;
+pub mod jwks;
+pub mod key_cache;
+pub mod keys;
+pub mod policy;
+pub mod reply;
+pub mod request;
+pub mod tenant;
+pub mod time;
+pub mod token;
+pub mod token_cache;
+pub mod verifier;

@@ -1,0 +1,167 @@
+//! From a denial to the answer its client understands: the one place that maps them.
+//!
+//! Which body a client shows to people differs (see [`Family`]): Prometheus and
+//! Grafana's alerting read JSON, OTLP exporters a google.rpc.Status, promtail and
+//! Alloy the first line of text, gRPC clients `grpc-message`.
+
+use crate::denial::{Challenge, Denial};
+use crate::endpoint::Family;
+use crate::request::Head;
+
+/// Least seconds in `Retry-After`.
+const RETRY_LEAST: u64 = 5;
+
+/// Values of `Retry-After` above the least: spreads clients that add no jitter of
+/// their own, as Prometheus does not.
+const RETRY_SPREAD: u64 = 11;
+
+/// Longest request ID that is echoed, in bytes.
+const MAX_REQUEST_ID: usize = 128;
+
+/// A complete local answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reply {
+    /// HTTP status; a proxy turns it into 200 with `grpc-status` for gRPC clients.
+    pub status: u16,
+    /// `grpc-status`, for gRPC clients only.
+    pub grpc_status: Option<i32>,
+    /// Headers besides the ones that the proxy sets.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, or `grpc-message` before its percent-encoding.
+    pub body: Vec<u8>,
+    /// For the proxy's access log: `scopegate{code}`.
+    pub details: String,
+}
+
+/// Builds the answer. `family` is the endpoint's, if the request matched one;
+/// `entropy` is any number that varies between requests.
+#[must_use]
+pub fn deny(
+    denial: Denial,
+    family: Option<Family>,
+    head: &Head<'_>,
+    realm: &str,
+    entropy: u64,
+) -> Reply {
+    let message = denial.message();
+    let family = if head.is_grpc() {
+        Family::Grpc
+    } else {
+        family.unwrap_or(Family::Text)
+    };
+    let mut headers = Vec::with_capacity(5);
+    let body = match family {
+        Family::Grpc => message.into_owned().into_bytes(),
+        Family::Otlp => otlp(denial, &message, head, &mut headers),
+        Family::Prometheus => {
+            headers.push(("content-type", "application/json".to_owned()));
+            prometheus(denial, &message)
+        }
+        Family::Text => {
+            headers.push(("content-type", "text/plain; charset=utf-8".to_owned()));
+            [message.as_bytes(), b"\n"].concat()
+        }
+    };
+    headers.push(("x-content-type-options", "nosniff".to_owned()));
+    if let Some(id) = request_id(head) {
+        headers.push(("x-request-id", id.to_owned()));
+    }
+    if let Some(challenge) = denial.challenge() {
+        headers.push(("www-authenticate", authenticate(challenge, realm)));
+    }
+    if let Denial::MethodNotAllowed(methods) = denial {
+        headers.push(("allow", methods.to_string()));
+    }
+    if denial.is_retryable() {
+        let spread = entropy.checked_rem(RETRY_SPREAD).unwrap_or(0);
+        let seconds = RETRY_LEAST.saturating_add(spread);
+        headers.push(("retry-after", seconds.to_string()));
+    }
+    Reply {
+        status: denial.status(),
+        grpc_status: matches!(family, Family::Grpc).then(|| denial.grpc_status()),
+        headers,
+        body,
+        details: format!("scopegate{{{}}}", denial.code()),
+    }
+}
+
+/// RFC 6750 §3. The realm's alphabet is checked with the configuration.
+fn authenticate(challenge: Challenge, realm: &str) -> String {
+    match challenge {
+        Challenge::Plain => format!("Bearer realm=\"{realm}\""),
+        Challenge::InvalidRequest => {
+            format!("Bearer realm=\"{realm}\", error=\"invalid_request\"")
+        }
+        Challenge::InvalidToken(description) => format!(
+            "Bearer realm=\"{realm}\", error=\"invalid_token\", \
+             error_description=\"{description}\""
+        ),
+    }
+}
+
+/// Whether the request's body is JSON, so that its OTLP answer is too.
+#[must_use]
+pub fn is_json(head: &Head<'_>) -> bool {
+    let kind = b"application/json";
+    head.content_type
+        .once()
+        .and_then(|value| value.get(..kind.len()))
+        .is_some_and(|value| value.eq_ignore_ascii_case(kind))
+}
+
+/// google.rpc.Status in the request's encoding (OTLP specification, "Failures"):
+/// protobuf unless the request is JSON.
+fn otlp(
+    denial: Denial,
+    message: &str,
+    head: &Head<'_>,
+    headers: &mut Vec<(&'static str, String)>,
+) -> Vec<u8> {
+    let json = is_json(head);
+    let code = denial.grpc_status();
+    if json {
+        headers.push(("content-type", "application/json".to_owned()));
+        return format!("{{\"code\":{code},\"message\":{}}}", quoted(message)).into_bytes();
+    }
+    headers.push(("content-type", "application/x-protobuf".to_owned()));
+    // Field 1 (varint) the code, field 2 (bytes) the message; both lengths are
+    // small: codes below 17, messages below 2 KiB.
+    let mut body = vec![0x08, u8::try_from(code).unwrap_or(2), 0x12];
+    let mut length = message.len();
+    while length >= 0x80 {
+        body.push(u8::try_from(length & 0x7f).unwrap_or(0) | 0x80);
+        length >>= 7;
+    }
+    body.push(u8::try_from(length).unwrap_or(0));
+    body.extend_from_slice(message.as_bytes());
+    body
+}
+
+/// The Prometheus API's error object, with the `message` Grafana's alerting reads.
+fn prometheus(denial: Denial, message: &str) -> Vec<u8> {
+    let kind = match denial.status() {
+        401 => "unauthorized",
+        403 => "forbidden",
+        404 => "not_found",
+        400..=499 => "bad_data",
+        _ => "unavailable",
+    };
+    let message = quoted(message);
+    format!(
+        "{{\"status\":\"error\",\"errorType\":\"{kind}\",\"error\":{message},\"message\":{message}}}"
+    )
+    .into_bytes()
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
+}
+
+/// The request's ID if it can stand in a header as it is.
+fn request_id<'a>(head: &Head<'a>) -> Option<&'a str> {
+    let id = head.request_id.once()?;
+    let fits = !id.is_empty() && id.len() <= MAX_REQUEST_ID;
+    let visible = id.iter().all(|byte| matches!(byte, 0x21..=0x7e));
+    std::str::from_utf8(id).ok().filter(|_| fits && visible)
+}

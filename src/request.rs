@@ -1,0 +1,297 @@
+//! The head of a request as bytes, repeats kept.
+//!
+//! [`Head::read`] makes one pass over the header list. It keeps what decisions
+//! need, counts what may not repeat, and notes every header that only the gate or
+//! a backend's own components may set, so that forwarding can remove them without
+//! a second pass. Header names arrive in lower case from Envoy; every spelling
+//! with `_` for `-` counts as the same name, because some servers read it so.
+
+/// How often a header occurred, and its value if that was once.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Occurrence<'a> {
+    /// Not there.
+    #[default]
+    Absent,
+    /// There exactly once.
+    Once(&'a [u8]),
+    /// There more than once: no value is the right one.
+    Repeated,
+}
+
+impl<'a> Occurrence<'a> {
+    const fn another(self, value: &'a [u8]) -> Self {
+        match self {
+            Self::Absent => Self::Once(value),
+            Self::Once(_) | Self::Repeated => Self::Repeated,
+        }
+    }
+
+    /// The value, if there is exactly one.
+    #[must_use]
+    pub const fn once(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Once(value) => Some(value),
+            Self::Absent | Self::Repeated => None,
+        }
+    }
+}
+
+/// What the gate looks at in a request's head.
+#[derive(Clone, Debug, Default)]
+pub struct Head<'a> {
+    /// `:method`
+    pub method: Occurrence<'a>,
+    /// `:path`, query string included.
+    pub path: Occurrence<'a>,
+    /// `authorization`
+    pub authorization: Occurrence<'a>,
+    /// `x-scope-orgid`
+    pub org_id: Occurrence<'a>,
+    /// `content-type`
+    pub content_type: Occurrence<'a>,
+    /// `x-request-id`
+    pub request_id: Occurrence<'a>,
+    /// `upgrade`
+    pub upgrade: Occurrence<'a>,
+    /// A `connection` header names a header that must not be dropped on the way.
+    pub connection_names_protected: bool,
+    /// Names, as they came, of headers that no client may set.
+    pub forbidden: Vec<&'a [u8]>,
+}
+
+impl<'a> Head<'a> {
+    /// Reads a header list in order, pseudo-headers included.
+    ///
+    /// `subject_header` is the configured name of the header that carries the
+    /// subject to the backend, lower case.
+    pub fn read(
+        headers: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        subject_header: Option<&[u8]>,
+    ) -> Self {
+        let mut head = Self::default();
+        for (name, value) in headers {
+            match name {
+                b":method" => head.method = head.method.another(value),
+                b":path" => head.path = head.path.another(value),
+                b"authorization" => head.authorization = head.authorization.another(value),
+                b"x-scope-orgid" => head.org_id = head.org_id.another(value),
+                b"content-type" => head.content_type = head.content_type.another(value),
+                b"x-request-id" => head.request_id = head.request_id.another(value),
+                b"upgrade" => head.upgrade = head.upgrade.another(value),
+                b"connection" => {
+                    head.connection_names_protected |= names_protected(value, subject_header);
+                }
+                // A name that repeats is removed once: removal takes all values.
+                _ if is_forbidden(name, subject_header) && !head.forbidden.contains(&name) => {
+                    head.forbidden.push(name);
+                }
+                _ => {}
+            }
+        }
+        head
+    }
+
+    /// Whether the request is gRPC, as Envoy and the backends tell it: by its
+    /// content type (`application/grpc` or `application/grpc+…`).
+    #[must_use]
+    pub fn is_grpc(&self) -> bool {
+        self.content_type.once().is_some_and(|value| {
+            let kind = b"application/grpc";
+            let head = value.get(..kind.len()).unwrap_or_default();
+            let next = value.get(kind.len());
+            head.eq_ignore_ascii_case(kind) && matches!(next, None | Some(b'+' | b';'))
+        })
+    }
+}
+
+/// Header the routes select a cluster by; only the gate sets it.
+pub const BACKEND_HEADER: &str = "x-scopegate-backend";
+
+/// Longest name worth comparing: the longest in the list is shorter.
+const MAX_NAME: usize = 48;
+
+/// Headers that name the tenant or the caller, or change how a backend evaluates
+/// a request, by the components that set them: Grafana dskit and Loki, Mimir and
+/// Tempo internals, prom-label-proxy, Grafana's own proxy, and the gate.
+fn is_forbidden(name: &[u8], subject_header: Option<&[u8]>) -> bool {
+    // Almost every header is let go by its first byte.
+    if !matches!(
+        name.first(),
+        Some(b'x' | b's' | b'r' | b'a' | b'X' | b'S' | b'R' | b'A')
+    ) && subject_header.is_none_or(|subject| subject.first() != name.first())
+    {
+        return false;
+    }
+    let mut buffer = [0; MAX_NAME];
+    let Some(dashed) = buffer.get_mut(..name.len()) else {
+        // Longer than any listed name, except one with our prefix.
+        return name
+            .get(..12)
+            .is_some_and(|head| dashes_equal(head, b"x-scopegate-"));
+    };
+    for (to, from) in dashed.iter_mut().zip(name) {
+        *to = match from {
+            b'_' => b'-',
+            other => other.to_ascii_lowercase(),
+        };
+    }
+    let listed = matches!(
+        &*dashed,
+        b"authorization" // in another spelling: the plain one is read above
+            | b"recent-data-target"
+            | b"sharding-control"
+            | b"x-access-token"
+            | b"x-filter-queryables"
+            | b"x-grafana-id"
+            | b"x-loki-actor-path"
+            | b"x-loki-disable-pipeline-wrappers"
+            | b"x-loki-ingestion-policy"
+            | b"x-loki-query-limits"
+            | b"x-loki-query-limits-context"
+            | b"x-prom-label-policy"
+            | b"x-scope-orgid" // in another spelling
+            | b"x-scope-userid"
+    );
+    listed
+        || dashed.starts_with(b"x-scopegate-")
+        || dashed.starts_with(b"x-mimir-")
+        || subject_header.is_some_and(|subject| dashes_equal(subject, dashed))
+}
+
+fn dashes_equal(a: &[u8], b: &[u8]) -> bool {
+    let fold = |byte: &u8| match byte {
+        b'_' => b'-',
+        other => other.to_ascii_lowercase(),
+    };
+    a.len() == b.len() && a.iter().map(fold).eq(b.iter().map(fold))
+}
+
+/// Whether a `connection` value asks the next hop to drop a header that carries
+/// the decision (RFC 9110 §7.6.1 lets any header be named there).
+fn names_protected(value: &[u8], subject_header: Option<&[u8]>) -> bool {
+    value.split(|byte| *byte == b',').any(|option| {
+        let option = option.trim_ascii();
+        dashes_equal(option, b"authorization")
+            || dashes_equal(option, b"x-scope-orgid")
+            || dashes_equal(option, b"content-type")
+            || dashes_equal(option, b"content-length")
+            || is_forbidden(option, subject_header)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<'a>(headers: &[(&'a str, &'a str)]) -> Head<'a> {
+        let pairs = headers.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes()));
+        Head::read(pairs, Some(b"x-scopegate-subject"))
+    }
+
+    #[test]
+    fn repeats_are_kept_apart_from_single_values() {
+        let head = read(&[
+            (":method", "GET"),
+            (":path", "/"),
+            ("x-scope-orgid", "a"),
+            ("x-scope-orgid", "a"),
+            ("authorization", "Bearer x"),
+        ]);
+        assert_eq!(head.org_id, Occurrence::Repeated);
+        assert_eq!(head.authorization, Occurrence::Once(b"Bearer x"));
+        assert_eq!(head.content_type, Occurrence::Absent);
+    }
+
+    #[test]
+    fn forbidden_headers_are_noted_in_every_spelling() {
+        let names = [
+            "x_scope_orgid",
+            "x-scope_orgid",
+            "x_authorization",
+            "authorization_",
+            "x-scope-userid",
+            "x-prom-label-policy",
+            "x_prom_label_policy",
+            "x-access-token",
+            "x-grafana-id",
+            "x-loki-ingestion-policy",
+            "x-loki-query-limits",
+            "x-loki-query-limits-context",
+            "x-loki-actor-path",
+            "x-loki-disable-pipeline-wrappers",
+            "x-mimir-skiplabelnamevalidation",
+            "x-mimir-otlp-addsuffixes",
+            "x-filter-queryables",
+            "sharding-control",
+            "sharding_control",
+            "recent-data-target",
+            "x-scopegate-backend",
+            "x_scopegate_backend",
+            "x-scopegate-subject",
+            "x-scopegate-anything-at-all-and-as-long-as-it-likes-to-be",
+        ];
+        for name in names {
+            let expected = !matches!(name, "x_authorization" | "authorization_");
+            let head = read(&[(name, "v")]);
+            assert_eq!(!head.forbidden.is_empty(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_subject_header_of_any_name_is_forbidden_to_clients() {
+        let pair = (&b"remote_user"[..], &b"root"[..]);
+        let head = Head::read([pair].into_iter(), Some(b"remote-user"));
+        assert_eq!(head.forbidden, [b"remote_user"]);
+        let head = Head::read([pair].into_iter(), None);
+        assert!(head.forbidden.is_empty());
+    }
+
+    #[test]
+    fn harmless_headers_pass() {
+        for name in [
+            "x-query-tags",
+            "x-loki-response-encoding-flags",
+            "x-prometheus-remote-write-version",
+            "retry-attempt",
+            "accept",
+            "x-request-id",
+            "x-forwarded-for",
+            "referer",
+        ] {
+            assert!(read(&[(name, "v")]).forbidden.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn connection_may_not_nominate_what_the_gate_sets() {
+        for (value, expected) in [
+            ("close", false),
+            ("keep-alive, Upgrade", false),
+            ("X-Scope-OrgID", true),
+            ("upgrade, x-scope-orgid", true),
+            ("keep-alive,x_scope_orgid", true),
+            ("X-Scopegate-Backend", true),
+            ("Authorization", true),
+        ] {
+            let head = read(&[("connection", value)]);
+            assert_eq!(head.connection_names_protected, expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn grpc_is_told_by_content_type() {
+        for (value, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("Application/gRPC", true),
+            ("application/grpc-web", false),
+            ("application/json", false),
+        ] {
+            assert_eq!(
+                read(&[("content-type", value)]).is_grpc(),
+                expected,
+                "{value}"
+            );
+        }
+    }
+}
