@@ -13,6 +13,8 @@ use crate::request::{BACKEND_HEADER, Head, Occurrence};
 /// One change of a request's headers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Edit<'a> {
+    /// Add a header that is not there: cheaper than to look for one to replace.
+    Add(&'a [u8], Cow<'a, [u8]>),
     /// Remove every value of a header.
     Remove(&'a [u8]),
     /// Give a header exactly this value.
@@ -27,7 +29,8 @@ pub fn permitted<'a>(
     forward: &'a Forward,
 ) -> Vec<Edit<'a>> {
     let mut edits = hygiene(head, forward);
-    edits.push(Edit::Set(
+    // What a client sent of it was removed above, in every spelling.
+    edits.push(Edit::Add(
         BACKEND_HEADER.as_bytes(),
         Cow::Borrowed(permit.endpoint().backend.name().as_bytes()),
     ));
@@ -36,7 +39,7 @@ pub fn permitted<'a>(
     }
     if let Some(name) = &forward.subject_header {
         let subject = permit.session().principal.subject.as_str();
-        edits.push(Edit::Set(
+        edits.push(Edit::Add(
             name.as_bytes(),
             Cow::Borrowed(subject.as_bytes()),
         ));
@@ -59,7 +62,8 @@ pub fn reported<'a>(
     let Some(endpoint) = endpoint else {
         return edits;
     };
-    edits.push(Edit::Set(
+    // What a client sent of it was removed above, in every spelling.
+    edits.push(Edit::Add(
         BACKEND_HEADER.as_bytes(),
         Cow::Borrowed(endpoint.backend.name().as_bytes()),
     ));

@@ -9,7 +9,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`time`] [`tenant`] [`identity`] [`request`] [`denial`] |
+//! | words | [`time`] [`hash`] [`tenant`] [`identity`] [`request`] [`denial`] |
 //! | mechanisms | [`json`] [`form`] [`bearer`] [`token`] [`keys`] [`jwks`] [`verifier`] [`token_cache`] [`key_cache`] [`claims`] [`endpoint`] [`policy`] |
 //! | composition | [`config`] [`gate`] [`forward`] [`reply`] [`audit`] |
 //! | host shell | [`filter`] |
@@ -54,6 +54,7 @@ pub mod filter;
 pub mod form;
 pub mod forward;
 pub mod gate;
+pub mod hash;
 pub mod identity;
 pub mod json;
 pub mod jwks;

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::denial::Denial;
+use crate::hash::QuickHash;
 use crate::identity::{GroupIndex, Principal};
 use crate::tenant::{TenantId, TenantSet};
 
@@ -119,9 +120,9 @@ struct Grant {
 /// The compiled index: group → tenant → permissions.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    groups: HashMap<Box<str>, GroupIndex>,
-    tenants: HashMap<Box<[u8]>, u32>,
-    grants: HashMap<(GroupIndex, u32), Vec<Grant>>,
+    groups: HashMap<Box<str>, GroupIndex, QuickHash>,
+    tenants: HashMap<Box<[u8]>, u32, QuickHash>,
+    grants: HashMap<(GroupIndex, u32), Vec<Grant>, QuickHash>,
     organizations: Vec<Box<str>>,
 }
 

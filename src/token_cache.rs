@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 
+use crate::hash::{QuickHash, equal};
 use crate::identity::Principal;
 use crate::keys::VerifyingKey;
 use crate::verifier::TokenTimes;
@@ -46,8 +47,8 @@ struct Entry {
 pub struct TokenCache {
     slots: Vec<Option<Entry>>,
     free: Vec<usize>,
-    index: HashMap<u64, usize, NoHash>,
-    hasher: RandomState,
+    index: HashMap<u64, usize, QuickHash>,
+    hasher: QuickHash,
     hand: usize,
     max_entries: usize,
     max_bytes: usize,
@@ -63,7 +64,7 @@ impl TokenCache {
             slots: Vec::new(),
             free: Vec::new(),
             index: HashMap::default(),
-            hasher: RandomState::new(),
+            hasher: QuickHash::seeded(RandomState::new().build_hasher().finish()),
             hand: 0,
             max_entries,
             max_bytes,
@@ -75,7 +76,7 @@ impl TokenCache {
     pub fn get(&mut self, token: &[u8]) -> Option<&Rc<Session>> {
         let slot = *self.index.get(&self.hash(token))?;
         let entry = self.slots.get_mut(slot)?.as_mut()?;
-        if *entry.token != *token {
+        if !equal(&entry.token, token) {
             return None;
         }
         entry.used = true;
@@ -182,36 +183,5 @@ impl TokenCache {
             }
         }
         false
-    }
-}
-
-/// The index is keyed by hashes that are keyed already.
-#[derive(Clone, Copy, Debug, Default)]
-struct NoHash;
-
-impl BuildHasher for NoHash {
-    type Hasher = Passthrough;
-
-    fn build_hasher(&self) -> Passthrough {
-        Passthrough(0)
-    }
-}
-
-#[derive(Debug)]
-struct Passthrough(u64);
-
-impl Hasher for Passthrough {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }

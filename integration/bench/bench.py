@@ -247,7 +247,7 @@ def wasm(name: str, file: pathlib.Path, configuration: dict | None) -> dict:
     return typed(name, "envoy.extensions.filters.http.wasm.v3.Wasm", {"config": config})
 
 
-def scopegate(jwks: dict, tenants: int, **limits: int) -> dict:
+def scopegate(jwks: dict, tenants: int, **more: object) -> dict:
     """The configuration that does what jwt_authn + rbac(tenants) do."""
     return {
         "providers": [
@@ -263,8 +263,7 @@ def scopegate(jwks: dict, tenants: int, **limits: int) -> dict:
             {"name": f"org-{i:05}", "tenants": [tenant(i)], "rbac": {"viewers": [group(i)]}} for i in range(tenants)
         ],
         "backends": {"loki": {"enabled": True}},
-        "limits": limits,
-    }
+    } | more
 
 
 def rows(jwks: dict, module: pathlib.Path | None, empty: pathlib.Path | None) -> list[Row]:
@@ -280,14 +279,21 @@ def rows(jwks: dict, module: pathlib.Path | None, empty: pathlib.Path | None) ->
     if empty:
         table.append(Row("empty", "empty wasm module", [wasm("empty", empty, None)], checks_token=False))
     if module:
-        for key, name, tenants, limits in [
-            ("gate-10", "scopegate warm, 10 tenants", 10, {}),
-            ("gate-1000", "scopegate warm, 1,000 tenants", 1000, {}),
-            ("gate-10000", "scopegate warm, 10,000 tenants", 10000, {}),
-            ("gate-cold", "scopegate cold, first-seen tokens", 10, {"cached_tokens": COLD_CACHE}),
+        # What jwt_authn + RBAC do as well: decide, and drop the token. The other row
+        # has the defaults: it also hands the audit record to the access log and the
+        # subject to the backend.
+        equal = {"audit": {"log": "denied", "access_log": False}, "forward": {"subject_header": None}}
+        few = {"limits": {"cached_tokens": COLD_CACHE}}
+        for key, name, tenants, more in [
+            ("gate-10", "scopegate warm, 10 tenants", 10, equal),
+            ("gate-1000", "scopegate warm, 1,000 tenants", 1000, equal),
+            ("gate-10000", "scopegate warm, 10,000 tenants", 10000, equal),
+            ("gate-default", "scopegate warm, 10 tenants, with audit record and subject", 10, {}),
+            ("gate-cold", "scopegate cold, first-seen tokens", 10, equal | few),
         ]:
-            filters = [wasm(key, module, scopegate(jwks, tenants, **limits))]
-            table.append(Row(key, name, filters, tenants, checks_tenant=True, scopegate=True, cold=bool(limits)))
+            filters = [wasm(key, module, scopegate(jwks, tenants, **more))]
+            cold = key == "gate-cold"
+            table.append(Row(key, name, filters, tenants, checks_tenant=True, scopegate=True, cold=cold))
     return table
 
 

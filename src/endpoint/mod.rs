@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::denial::Denial;
+use crate::hash::QuickHash;
 use crate::policy::Permission;
 
 pub use table::TABLE;
@@ -180,7 +181,7 @@ impl fmt::Display for Methods {
 /// The table, indexed for matching.
 #[derive(Debug)]
 pub struct Endpoints {
-    exact: HashMap<&'static [u8], Vec<&'static Endpoint>>,
+    exact: HashMap<&'static [u8], Vec<&'static Endpoint>, QuickHash>,
     templates: Vec<&'static Endpoint>,
 }
 
@@ -188,7 +189,7 @@ impl Endpoints {
     /// Indexes the rows of the given surfaces.
     #[must_use]
     pub fn new(surfaces: &[Surface]) -> Self {
-        let mut exact: HashMap<_, Vec<_>> = HashMap::new();
+        let mut exact: HashMap<_, Vec<_>, QuickHash> = HashMap::default();
         let mut templates = Vec::new();
         for row in TABLE.iter().filter(|row| surfaces.contains(&row.surface)) {
             if row.template.contains('{') {

@@ -48,6 +48,9 @@ imports! {
     fn proxy_get_header_map_value(
         map: u32, key: *const u8, key_size: usize, value: *mut *mut u8, value_size: *mut usize,
     );
+    fn proxy_add_header_map_value(
+        map: u32, key: *const u8, key_size: usize, value: *const u8, value_size: usize,
+    );
     fn proxy_replace_header_map_value(
         map: u32, key: *const u8, key_size: usize, value: *const u8, value_size: usize,
     );
@@ -136,6 +139,18 @@ pub(super) fn header_pairs(map: u32) -> Result<Box<[u8]>, Status> {
 pub(super) fn header(map: u32, name: &[u8]) -> Result<Box<[u8]>, Status> {
     returned(|value, size| unsafe {
         import::proxy_get_header_map_value(map, name.as_ptr(), name.len(), value, size)
+    })
+}
+
+pub(super) fn add_header(map: u32, name: &[u8], value: &[u8]) -> Result<(), Status> {
+    check(unsafe {
+        import::proxy_add_header_map_value(
+            map,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
     })
 }
 
@@ -305,8 +320,8 @@ mod export {
     }
 
     #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_response_headers(context: u32, _headers: usize, _end: u32) -> u32 {
-        shell::on_response_headers(context) as u32
+    extern "C" fn proxy_on_response_headers(context: u32, headers: usize, end: u32) -> u32 {
+        shell::on_response_headers(context, headers, end != 0) as u32
     }
 
     #[unsafe(no_mangle)]

@@ -7,24 +7,34 @@
 //! set of values; no tenant or subject is one. A metric that cannot be defined or
 //! written is dropped: records never decide.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::abi;
 use crate::denial::Denial;
 use crate::endpoint::Endpoint;
 use crate::gate::Gate;
+use crate::hash::QuickHash;
 use crate::keys::Algorithm;
 
 const COUNTER: u32 = 0;
 const GAUGE: u32 = 1;
 
-/// Labels of a decision: code, backend, permission.
-type DecisionKey = (&'static str, &'static str, &'static str);
+/// A row of the table (by address, 0 for none) and a code (by address): static
+/// both, and quicker to compare than their texts.
+type DecisionKey = (usize, usize);
+
+/// A count of decisions with its labels.
+#[derive(Debug)]
+struct Decisions {
+    code: &'static str,
+    endpoint: Option<&'static Endpoint>,
+    counter: Counter,
+}
 
 /// Everything that is counted.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
-    decisions: BTreeMap<DecisionKey, Counter>,
+    decisions: HashMap<DecisionKey, Decisions, QuickHash>,
     named: BTreeMap<String, Counter>,
     gauges: BTreeMap<String, Gauge>,
     hits: Counter,
@@ -68,12 +78,17 @@ impl Counter {
 impl Metrics {
     /// Counts a decision.
     pub(super) fn decided(&mut self, endpoint: Option<&'static Endpoint>, denial: Option<Denial>) {
+        let code = denial.map_or("allowed", Denial::code);
         let key = (
-            denial.map_or("allowed", Denial::code),
-            endpoint.map_or("none", |endpoint| endpoint.backend.name()),
-            endpoint.map_or("none", |endpoint| endpoint.permission.name()),
+            endpoint.map_or(0, |endpoint| std::ptr::from_ref(endpoint).addr()),
+            code.as_ptr().addr(),
         );
-        self.decisions.entry(key).or_default().add();
+        let decisions = self.decisions.entry(key).or_insert_with(|| Decisions {
+            code,
+            endpoint,
+            counter: Counter::default(),
+        });
+        decisions.counter.add();
     }
 
     /// Counts a look into the token cache.
@@ -135,9 +150,12 @@ impl Metrics {
 
     /// Writes everything that changed.
     pub(super) fn flush(&mut self) {
-        for ((code, backend, permission), counter) in &mut self.decisions {
-            let decision = if *code == "allowed" { "allow" } else { "deny" };
-            counter.flush(|| {
+        for decisions in self.decisions.values_mut() {
+            let Decisions { code, endpoint, .. } = *decisions;
+            decisions.counter.flush(|| {
+                let decision = if code == "allowed" { "allow" } else { "deny" };
+                let backend = endpoint.map_or("none", |e| e.backend.name());
+                let permission = endpoint.map_or("none", |e| e.permission.name());
                 format!(
                     "scopegate_decisions_total.decision={decision}.code={code}\
                      .backend={backend}.permission={permission}"

@@ -116,17 +116,17 @@ pub(super) fn on_request_headers(context: u32) -> Action {
     action
 }
 
-pub(super) fn on_response_headers(context: u32) -> Action {
+pub(super) fn on_response_headers(context: u32, headers: usize, end: bool) -> Action {
     let found = with(|contexts| {
         let stream = contexts.streams.get_mut(&context)?;
         let progress = std::mem::take(&mut stream.progress);
         Some((Rc::clone(&stream.root), progress))
     });
     match found.flatten() {
-        Some((root, Progress::Passed(passed))) => {
-            with_root(&root, |root| stream::on_response_headers(root, &passed))
-                .unwrap_or(Action::Continue)
-        }
+        Some((root, Progress::Passed(passed))) => with_root(&root, |root| {
+            stream::on_response_headers(root, &passed, headers, end)
+        })
+        .unwrap_or(Action::Continue),
         Some((root, Progress::Waiting)) => {
             // Something else answered a request that was still waiting.
             with_root(&root, |root| root.forget(context));

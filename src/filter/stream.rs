@@ -128,6 +128,7 @@ fn pass(root: &mut Root, head: &Head<'_>, permit: &Permit<'_>) -> Result<(), Sta
 fn apply(edits: &[Edit<'_>]) -> Result<(), Status> {
     for edit in edits {
         match edit {
+            Edit::Add(name, value) => host::add_header(Map::Request, name, value)?,
             Edit::Remove(name) => host::remove_header(Map::Request, name)?,
             Edit::Set(name, value) => host::set_header(Map::Request, name, value)?,
         }
@@ -200,7 +201,9 @@ fn record(
     if !logged && !audit.access_log {
         return None;
     }
-    let source = host::property("source\0address");
+    // The access log has the peer's address itself; asking for it here would cost
+    // as much as the rest of the record.
+    let source = logged.then(|| host::property("source\0address")).flatten();
     let facts = Facts {
         time,
         denial,
@@ -269,7 +272,19 @@ pub(super) fn settle_waiting(
 
 /// Envoy's own 503 means that the backend cannot be reached: 502 tells clients and
 /// operators that it was neither the gate nor the backend's own answer.
-pub(super) fn on_response_headers(root: &mut Root, passed: &Passed) -> Action {
+///
+/// Envoy's own answer has a body and two or three headers at this point. What has
+/// none or more is the backend's, and is let go without a call into the proxy
+/// unless a record waits for its status.
+pub(super) fn on_response_headers(
+    root: &mut Root,
+    passed: &Passed,
+    headers: usize,
+    end: bool,
+) -> Action {
+    if passed.record.is_none() && (end || headers > MAX_OWN_HEADERS) {
+        return Action::Continue;
+    }
     let status = host::header(Map::Response, ":status").unwrap_or_default();
     if *status == *b"503" && is_unreachable() {
         let id = host::property("request\0id").unwrap_or_default();
@@ -300,6 +315,10 @@ pub(super) fn on_response_headers(root: &mut Root, passed: &Passed) -> Action {
     log_passed(passed.record.as_ref(), status);
     Action::Continue
 }
+
+/// Most headers of an answer that Envoy makes itself: status, length, type, and one
+/// that another filter may have added.
+const MAX_OWN_HEADERS: usize = 4;
 
 /// A request that passed is gone without an answer.
 pub(super) fn on_gone(passed: &Passed) {
