@@ -458,7 +458,12 @@ fn request_line<'a>(head: &Head<'a>) -> Result<(&'a [u8], &'a [u8], Option<&'a [
 
 /// gRPC methods are called by gRPC and nothing else is; only tails upgrade.
 fn check_transport(head: &Head<'_>, endpoint: &Endpoint) -> Result<(), Denial> {
-    if head.is_grpc() != endpoint.is_grpc() {
+    let fits = if endpoint.is_grpc() {
+        head.is_grpc()
+    } else {
+        !head.resembles_grpc()
+    };
+    if !fits {
         return Err(Denial::RouteNotListed);
     }
     match head.upgrade {

@@ -84,6 +84,8 @@ pub enum JwksError {
     NoUsableKey {
         /// How many were listed.
         listed: usize,
+        /// Why the first was skipped, if there was one.
+        first: Option<SkipReason>,
     },
     /// More bytes than [`MAX_DOCUMENT_BYTES`].
     TooLarge,
@@ -96,7 +98,17 @@ impl fmt::Display for JwksError {
         match self {
             Self::Json(error) => error.fmt(f),
             Self::NoList => f.write_str("no list named keys"),
-            Self::NoUsableKey { listed } => write!(f, "none of its {listed} keys is usable"),
+            Self::NoUsableKey {
+                listed,
+                first: Some(reason),
+            } => write!(
+                f,
+                "none of its {listed} keys is usable (the first: {})",
+                reason.name()
+            ),
+            Self::NoUsableKey { listed, .. } => {
+                write!(f, "none of its {listed} keys is usable")
+            }
             Self::TooLarge => write!(f, "larger than {MAX_DOCUMENT_BYTES} bytes"),
             Self::TooManyKeys => write!(f, "more than {MAX_KEYS} usable keys"),
         }
@@ -165,6 +177,7 @@ impl KeySet {
         if keys.is_empty() {
             return Err(JwksError::NoUsableKey {
                 listed: listed.len(),
+                first: skipped.first().map(|skipped| skipped.reason),
             });
         }
         Ok(Self { keys, skipped })

@@ -44,10 +44,11 @@ pub fn deny(
     entropy: u64,
 ) -> Reply {
     let message = denial.message();
-    let family = if head.is_grpc() {
-        Family::Grpc
-    } else {
-        family.unwrap_or(Family::Text)
+    let family = match family {
+        _ if head.is_grpc() => Family::Grpc,
+        // A gRPC path that was not called by gRPC.
+        None | Some(Family::Grpc) => Family::Text,
+        Some(family) => family,
     };
     let mut headers = Vec::with_capacity(5);
     let body = match family {

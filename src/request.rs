@@ -91,16 +91,25 @@ impl<'a> Head<'a> {
         head
     }
 
-    /// Whether the request is gRPC, as Envoy and the backends tell it: by its
-    /// content type (`application/grpc` or `application/grpc+…`).
+    /// Whether the request is gRPC, as Envoy tells it: by its content type
+    /// (`application/grpc` or `application/grpc+…`).
     #[must_use]
     pub fn is_grpc(&self) -> bool {
-        self.content_type.once().is_some_and(|value| {
-            let kind = b"application/grpc";
-            let head = value.get(..kind.len()).unwrap_or_default();
-            let next = value.get(kind.len());
-            head.eq_ignore_ascii_case(kind) && matches!(next, None | Some(b'+' | b';'))
-        })
+        matches!(self.after_grpc(), Some([] | [b'+', ..]))
+    }
+
+    /// Whether some server might take it for gRPC, though Envoy does not
+    /// (`application/grpc;…`, `application/grpc-web`).
+    #[must_use]
+    pub fn resembles_grpc(&self) -> bool {
+        self.after_grpc().is_some()
+    }
+
+    /// What follows `application/grpc` in the content type.
+    fn after_grpc(&self) -> Option<&'a [u8]> {
+        let kind = b"application/grpc";
+        let (head, rest) = self.content_type.once()?.split_at_checked(kind.len())?;
+        head.eq_ignore_ascii_case(kind).then_some(rest)
     }
 }
 
@@ -138,6 +147,7 @@ fn is_forbidden(name: &[u8], subject_header: Option<&[u8]>) -> bool {
             | b"x-access-token"
             | b"x-filter-queryables"
             | b"x-grafana-id"
+            | b"x-id-token" // Grafana's Forward OAuth Identity: a credential
             | b"x-loki-actor-path"
             | b"x-loki-disable-pipeline-wrappers"
             | b"x-loki-ingestion-policy"
@@ -160,7 +170,7 @@ fn may_be_listed(name: &[u8]) -> bool {
     };
     let third = third.to_ascii_lowercase();
     match first.to_ascii_lowercase() {
-        b'x' => matches!(third, b'a' | b'f' | b'g' | b'l' | b'm' | b'p' | b's'),
+        b'x' => matches!(third, b'a' | b'f' | b'g' | b'i' | b'l' | b'm' | b'p' | b's'),
         b'a' => third == b't', // authorization
         b'r' => third == b'c', // recent-data-target
         b's' => third == b'a', // sharding-control
@@ -224,6 +234,7 @@ mod tests {
             "x_prom_label_policy",
             "x-access-token",
             "x-grafana-id",
+            "x-id-token",
             "x-loki-ingestion-policy",
             "x-loki-query-limits",
             "x-loki-query-limits-context",
@@ -295,6 +306,7 @@ mod tests {
             ("application/grpc+proto", true),
             ("Application/gRPC", true),
             ("application/grpc-web", false),
+            ("application/grpc;x=y", false),
             ("application/json", false),
         ] {
             assert_eq!(

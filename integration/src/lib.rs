@@ -8,12 +8,14 @@
 //! | [`envoy`], [`prometheus`] | the real servers, each gone when its handle is dropped |
 //! | [`client`], [`grpc`] | requests, byte for byte where that matters |
 //! | [`scenario`], [`replay`] | the scenario table and its run through a real Envoy |
+//! | [`drill`] | what the tests of the gate in trouble share |
 //!
 //! Everything listens on loopback on a free port and belongs to the handle that started it.
 
 pub mod adapter;
 pub mod bytes;
 pub mod client;
+pub mod drill;
 pub mod envoy;
 pub mod form;
 pub mod grpc;

@@ -1,5 +1,7 @@
 //! The scenario table through a real Envoy: one gate for each group of scenarios that can share one.
 
+pub mod native;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -40,6 +42,9 @@ impl Stage {
             settings = settings.environment(name, value);
         }
         let stage = Stage::start_with(settings, corporate).await?;
+        for cluster in &scenario.down {
+            stage.upstream(cluster)?.down().await;
+        }
         if !scenario.issuer.down
             && scenario.issuer.answer == AnswerMode::Good
             && fetches(&configuration)
@@ -97,7 +102,8 @@ impl Stage {
             .take(&sent.test_id)
             .into_iter()
             .map(|seen| Upstreamed {
-                backend: seen.backend,
+                backend: backend_of(&seen.backend).to_owned(),
+                cluster: Some(seen.backend),
                 method: seen.method,
                 path: seen.path.into_bytes(),
                 headers: seen.headers,
@@ -151,6 +157,24 @@ pub struct Report {
     pub failures: Vec<String>,
 }
 
+impl Report {
+    fn add(&mut self, other: Report) {
+        self.replayed += other.replayed;
+        self.skipped += other.skipped;
+        self.failures.extend(other.failures);
+    }
+
+    /// The closing line of a replay.
+    pub fn summary(&self, scenarios: usize) -> String {
+        format!(
+            "{scenarios} scenarios, {} replays, {} skipped, {} failures",
+            self.replayed,
+            self.skipped,
+            self.failures.len()
+        )
+    }
+}
+
 /// Replay these scenarios through Envoy, over every protocol each of them names.
 pub async fn through_envoy(wasm: PathBuf, scenarios: &[(String, Scenario)]) -> Result<Report> {
     let mut report = Report::default();
@@ -173,21 +197,27 @@ pub async fn through_envoy(wasm: PathBuf, scenarios: &[(String, Scenario)]) -> R
                 .push(row);
         }
     }
-    for (key, mut rows) in groups {
-        rows.dedup_by_key(|row| row.1.name.as_str());
-        replay_group(&wasm, &key, &rows, &mut report).await;
+    let reports: Vec<Report> = futures_util::stream::iter(groups)
+        .map(|(key, mut rows)| {
+            let wasm = &wasm;
+            async move {
+                rows.dedup_by_key(|row| row.1.name.as_str());
+                replay_group(wasm, &key, &rows).await
+            }
+        })
+        .buffered(GATES_AT_ONCE)
+        .collect()
+        .await;
+    for group in reports {
+        report.add(group);
     }
     Ok(report)
 }
 
-async fn replay_group(
-    wasm: &std::path::Path,
-    key: &str,
-    rows: &[&(String, Scenario)],
-    report: &mut Report,
-) {
+async fn replay_group(wasm: &std::path::Path, key: &str, rows: &[&(String, Scenario)]) -> Report {
+    let mut report = Report::default();
     let Some((_, first)) = rows.first() else {
-        return;
+        return report;
     };
     let stage = match Stage::start(wasm.to_path_buf(), first).await {
         Ok(stage) => stage,
@@ -196,7 +226,7 @@ async fn replay_group(
             report
                 .failures
                 .push(format!("{} scenarios with {key}: {error:#}", rows.len()));
-            return;
+            return report;
         }
     };
     let mut jobs = Vec::new();
@@ -218,17 +248,26 @@ async fn replay_group(
                 anyhow::Ok((prepared, sent))
             };
             let title = format!("{file}: {} [{protocol:?}]", scenario.name);
-            (title, attempt.await)
+            let attempt = attempt.await;
+            let may_end = scenario.expect.or_reset && attempt.is_err();
+            (title, attempt, may_end.then_some(test_id))
         })
         .buffered(PARALLEL)
         .collect()
         .await;
     let ids: Vec<String> = sent
         .iter()
-        .filter_map(|(_, attempt)| Some(attempt.as_ref().ok()?.1.test_id.clone()))
+        .filter_map(|(_, attempt, _)| Some(attempt.as_ref().ok()?.1.test_id.clone()))
         .collect();
     let lines = stage.access_lines(&ids).await;
-    for (title, attempt) in sent {
+    for (title, attempt, ended) in sent {
+        if let Some(test_id) = ended {
+            if !stage.log.take(&test_id).is_empty() {
+                let problem = "a backend saw a request that was ended";
+                report.failures.push(format!("{title}: {problem}"));
+            }
+            continue;
+        }
         match attempt {
             Ok((prepared, sent)) => {
                 let outcome = stage.outcome(sent, &lines);
@@ -254,11 +293,17 @@ async fn replay_group(
             "{key}: an upstream could not read a request: {broken}"
         ));
     }
+    report
 }
 
 /// `token_expired` of `scopegate{token_expired}`.
 pub fn denial_code(details: &str) -> Option<&str> {
     details.split_once("scopegate{")?.1.split('}').next()
+}
+
+/// `tempo` of `tempo_otlp_http`.
+fn backend_of(cluster: &str) -> &str {
+    cluster.split('_').next().unwrap_or(cluster)
 }
 
 fn fetches(configuration: &Value) -> bool {
@@ -286,4 +331,6 @@ pub const BACKEND_CLUSTERS: [&str; 8] = [
 /// What Envoy logs when a VM has died.
 const CRASHES: [&str; 2] = ["Proxy-Wasm VM failed", "Function: proxy_on"];
 const KEYS_SETTLE: Duration = Duration::from_millis(1500);
+/// A replay mostly waits: for an Envoy to start, for keys to be fetched or to fail.
+const GATES_AT_ONCE: usize = 3;
 const PARALLEL: usize = 8;

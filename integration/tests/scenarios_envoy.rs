@@ -19,13 +19,7 @@ async fn every_scenario_holds_through_envoy() {
     for failure in &report.failures {
         eprintln!("{failure}");
     }
-    eprintln!(
-        "{} replays of {} scenarios, {} skipped, {} failures",
-        report.replayed,
-        scenarios.len(),
-        report.skipped,
-        report.failures.len()
-    );
+    eprintln!("{}", report.summary(scenarios.len()));
     assert!(
         report.failures.is_empty(),
         "the gate and the scenario table disagree: see above"

@@ -2,6 +2,7 @@
 //! that wait for them.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -27,6 +28,9 @@ const TICK_WAITING: u32 = 100;
 
 /// Between two warnings that refusals are only recorded, in milliseconds.
 const REPORT_REMINDER: u64 = 60_000;
+
+/// Gauge of requests that wait, over all workers.
+const WAITING_REQUESTS: &str = "scopegate_waiting_requests";
 
 /// A request that waits for keys, with all that is needed to decide again.
 #[derive(Debug)]
@@ -158,8 +162,9 @@ impl Root {
         );
         match Config::parse(&document, &environment) {
             Ok(config) => {
-                // Spreads schedules over gates; nothing secret rests on it.
-                let seed = std::ptr::from_ref(self).addr() as u64;
+                // Spreads schedules over workers and gates: from the host's random
+                // numbers, since every worker's memory looks the same.
+                let seed = RandomState::new().build_hasher().finish();
                 self.entropy = seed;
                 self.realm = config.realm.as_str().into();
                 let subject_header = config.forward.subject_header.as_deref();
@@ -227,7 +232,7 @@ impl Root {
         }
         self.metrics.show_keys(gate, now.mono);
         self.metrics
-            .contribute("scopegate_waiting_requests", self.waiting.len());
+            .contribute(WAITING_REQUESTS, self.waiting.len());
         for algorithm in Algorithm::ALL {
             let used = gate
                 .config()
@@ -420,6 +425,12 @@ impl Root {
             headers,
         });
         Ok(())
+    }
+
+    /// The configuration is replaced: what this worker added to shared gauges goes.
+    pub(super) fn retire(&mut self) {
+        self.metrics.contribute(WAITING_REQUESTS, 0);
+        self.metrics.flush();
     }
 
     /// A stream is gone: it waits no more.

@@ -137,11 +137,15 @@ pub(super) fn on_response_headers(context: u32, headers: usize, end: bool) -> Ac
 }
 
 pub(super) fn on_delete(context: u32) {
-    let gone = with(|contexts| {
-        contexts.roots.remove(&context);
-        contexts.streams.remove(&context)
+    let gone = with(|contexts| match contexts.streams.remove(&context) {
+        Some(stream) => (Some(stream), None),
+        None => (None, contexts.roots.remove(&context)),
     });
-    let Some(stream) = gone.flatten() else { return };
+    let Some((stream, root)) = gone else { return };
+    if let Some(root) = root {
+        with_root(&root, Root::retire);
+    }
+    let Some(stream) = stream else { return };
     match stream.progress {
         Progress::Done => {}
         Progress::Passed(passed) => stream::on_gone(&passed),

@@ -15,7 +15,7 @@ use crate::request::{Head, Occurrence};
 /// What is kept of a request until its response.
 #[derive(Debug, Default)]
 pub(super) struct Passed {
-    family: Option<Family>,
+    endpoint: Option<&'static Endpoint>,
     json: bool,
     record: Option<Record>,
 }
@@ -61,10 +61,11 @@ pub(super) fn on_request_headers(root: &mut Root, stream: u32) -> (Action, Progr
             coarse: false,
             ..attempt
         };
-        match root.decide(&head, attempt) {
-            Some(again) => evaluation = again,
-            None => refuse_broken(&head),
-        }
+        let Some(again) = root.decide(&head, attempt) else {
+            refuse_broken(&head);
+            return (Action::Pause, Progress::Done);
+        };
+        evaluation = again;
     }
     if let Outcome::Wait { provider, fetch } = evaluation.outcome {
         let (endpoint, cached) = (evaluation.trace.endpoint, evaluation.trace.cached);
@@ -172,11 +173,11 @@ fn report(
     )
 }
 
-fn passed(head: &Head<'_>, endpoint: Option<&Endpoint>, record: Option<Record>) -> Passed {
-    let family = endpoint.map(|endpoint| endpoint.family);
+fn passed(head: &Head<'_>, endpoint: Option<&'static Endpoint>, record: Option<Record>) -> Passed {
+    let otlp = endpoint.is_some_and(|endpoint| endpoint.family == Family::Otlp);
     Passed {
-        family,
-        json: family == Some(Family::Otlp) && reply::is_json(head),
+        endpoint,
+        json: otlp && reply::is_json(head),
         record,
     }
 }
@@ -273,23 +274,30 @@ pub(super) fn settle_waiting(
 /// Envoy's own 503 means that the backend cannot be reached: 502 tells clients and
 /// operators that it was neither the gate nor the backend's own answer.
 ///
-/// Envoy's own answer has a body and two or three headers at this point. What has
-/// none or more is the backend's, and is let go without a call into the proxy
-/// unless a record waits for its status.
+/// Envoy's own answer has a body and two or three headers at this point, or, for
+/// gRPC, trailers only. What looks otherwise is the backend's, and is let go without
+/// a call into the proxy unless a record waits for its status.
 pub(super) fn on_response_headers(
     root: &mut Root,
     passed: &Passed,
     headers: usize,
     end: bool,
 ) -> Action {
-    if passed.record.is_none() && (end || headers > MAX_OWN_HEADERS) {
+    let family = passed.endpoint.map(|endpoint| endpoint.family);
+    let grpc = family == Some(Family::Grpc);
+    let may_be_own = if grpc {
+        end
+    } else {
+        !end && headers <= MAX_OWN_HEADERS
+    };
+    if passed.record.is_none() && !may_be_own {
         return Action::Continue;
     }
     let status = host::header(Map::Response, ":status").unwrap_or_default();
-    if *status == *b"503" && is_unreachable() {
+    if may_be_own && (grpc || *status == *b"503") && is_unreachable() {
         let id = host::property("request\0id").unwrap_or_default();
         let head = Head {
-            content_type: match (passed.family, passed.json) {
+            content_type: match (family, passed.json) {
                 (Some(Family::Grpc), _) => Occurrence::Once(b"application/grpc"),
                 (_, true) => Occurrence::Once(b"application/json"),
                 _ => Occurrence::Absent,
@@ -300,13 +308,8 @@ pub(super) fn on_response_headers(
         let denial = Denial::BackendUnavailable;
         let realm = root.realm();
         log_passed(passed.record.as_ref(), Some(denial.status()));
-        send(&reply::deny(
-            denial,
-            passed.family,
-            &head,
-            &realm,
-            root.entropy(),
-        ));
+        root.metrics.decided(passed.endpoint, Some(denial));
+        send(&reply::deny(denial, family, &head, &realm, root.entropy()));
         return Action::Pause;
     }
     let status = std::str::from_utf8(&status)

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use integration::adapter::MimirAdapter;
 use integration::client::{self, Protocol, RawRequest};
 use integration::envoy::{self, Envoy, EnvoySettings};
-use integration::issuer::{Issuer, IssuerSettings};
+use integration::issuer::{Issuer, IssuerSettings, PublishedKey};
 use integration::prometheus::{Prometheus, PrometheusSettings};
 use integration::remote_write;
 use integration::replay::BACKEND_CLUSTERS;
@@ -54,12 +54,15 @@ async fn run(self_test: bool) -> Result<()> {
     demo.print()?;
     loop {
         tokio::select! {
+            // Ctrl-C in a terminal reaches Envoy as well: its end is then none to complain about.
+            biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = tokio::time::sleep(Duration::from_secs(1)) => demo.envoy.check_alive()?,
         }
     }
-    println!("\nstopping");
+    // Whoever read this may be gone, as with `| head`.
+    let _ = writeln!(std::io::stdout(), "\nstopping");
     demo.envoy.stop().await
 }
 
@@ -117,7 +120,7 @@ impl Demo {
                 ],
             )
             .await?,
-            expired: issuer.token(Recipe::of("reader").exp_in(-3600.0).without("jti"))?,
+            expired: issuer.token(Recipe::of("reader").key(KEY).exp_in(-3600.0))?,
         };
         Ok(Demo {
             envoy,
@@ -132,7 +135,7 @@ impl Demo {
     fn curls(&self) -> [Curl; 3] {
         let line = |token: &str, tenant: &str| {
             format!(
-                "curl -s -H 'Authorization: Bearer {token}' -H 'X-Scope-OrgID: {tenant}' \
+                "curl -sS -w '\\n%{{http_code}}\\n' -H 'X-Scope-OrgID: {tenant}' -H 'Authorization: Bearer {token}' \
                  'http://{}/prometheus/api/v1/query?query={SAMPLE}'",
                 self.envoy.address()
             )
@@ -158,22 +161,23 @@ impl Demo {
 
     fn print(&self) -> Result<()> {
         let mut out = std::io::stdout().lock();
-        writeln!(out, "scopegate is up at http://{}\n", self.envoy.address())?;
+        let gate = self.envoy.address();
+        writeln!(out, "scopegate is up. Paste these into another terminal:\n")?;
         for curl in self.curls() {
             writeln!(out, "# {}: {}\n{}\n", curl.what, curl.status, curl.line)?;
         }
         writeln!(
             out,
-            "# A fresh token for {USER} (a viewer); grant_type=client_credentials with client_id={CLIENT} and\n\
-             # client_secret={SECRET} gives the writing agent's\n\
-             curl -s {} -d 'grant_type=password&username={USER}&password={USER}'\n",
+            "# A new token of {USER}; the agent's: grant_type=client_credentials&client_id={CLIENT}&client_secret={SECRET}\n\
+             curl -sS -d 'grant_type=password&username={USER}&password={USER}' {}\n",
             self.issuer.token_url()
         )?;
         writeln!(
             out,
-            "issuer  {}",
-            self.issuer.url("/.well-known/openid-configuration")
+            "gate    http://{gate}  (metrics: Prometheus; logs and traces: an echo)"
         )?;
+        let discovery = self.issuer.url("/.well-known/openid-configuration");
+        writeln!(out, "issuer  {discovery}")?;
         writeln!(out, "admin   http://{}/", self.envoy.admin_address())?;
         writeln!(out, "\nCtrl-C stops everything.")?;
         Ok(())
@@ -212,6 +216,8 @@ fn provider() -> IssuerSettings {
         .user("edith", "edith", "editor")
         .user("ada", "ada", "admin");
     settings.issuer = None;
+    // One EC key: its tokens are short enough to read past.
+    settings.keys = vec![PublishedKey::named(KEY)];
     settings.lifetime = 3600;
     settings
 }
@@ -300,6 +306,7 @@ fn run_line(line: &str) -> Result<(u16, String)> {
     ))
 }
 
+const KEY: &str = "p256-a";
 const SAMPLE: &str = "demo_requests_total";
 const USER: &str = "rita";
 const CLIENT: &str = "agent-acme";

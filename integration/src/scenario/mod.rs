@@ -5,8 +5,10 @@
 //! therefore names nothing that only one of them knows. `scenarios/README.md` describes the format by example.
 
 mod check;
+mod endpoints;
 
 pub use check::{Outcome, Upstreamed, check};
+pub use endpoints::{EndpointRow, Endpoints, endpoints};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -37,6 +39,9 @@ pub struct Scenario {
     /// The state of the environment variables of the module, for example `SCOPEGATE_LOKI_ENABLED`.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// Backend clusters behind which nothing listens.
+    #[serde(default)]
+    pub down: Vec<String>,
     /// Needs a gate of its own, because it leaves traces (a cool-down, a cache).
     #[serde(default)]
     pub alone: bool,
@@ -114,11 +119,17 @@ pub struct Expect {
     /// Further codes that will do, where Envoy itself may be the first to refuse.
     #[serde(default)]
     pub or_status: Vec<u16>,
+    /// Envoy may end the stream or the connection instead of an answer; a backend must have seen nothing all the same.
+    #[serde(default)]
+    pub or_reset: bool,
     #[serde(default)]
     pub body: Option<BodyFamily>,
     /// What the body must contain.
     #[serde(default)]
     pub says: Option<String>,
+    /// The whole body, byte for byte.
+    #[serde(default)]
+    pub says_only: Option<String>,
     /// What `WWW-Authenticate` must contain; `none` when it must be absent.
     #[serde(default)]
     pub challenge: Option<String>,
@@ -194,7 +205,8 @@ pub trait Replay {
     fn replay(&mut self, scenario: &Prepared) -> Result<Outcome>;
 }
 
-/// Every scenario of `integration/scenarios/*.yaml`, in the order of file names; names are checked to be unique.
+/// Every scenario of `integration/scenarios/*.yaml`, in the order of file names, then those that `endpoints.yaml` stands
+/// for; names are checked to be unique.
 pub fn load() -> Result<Vec<(String, Scenario)>> {
     let folder = paths::integration().join("scenarios");
     let mut files: Vec<_> = fs::read_dir(&folder)
@@ -204,7 +216,10 @@ pub fn load() -> Result<Vec<(String, Scenario)>> {
             path.extension()
                 .is_some_and(|extension| extension == "yaml")
         })
-        .filter(|path| path.file_name().is_some_and(|name| name != "personas.yaml"))
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name != "personas.yaml" && name != endpoints::FILE)
+        })
         .collect();
     files.sort();
     let mut all = Vec::new();
@@ -227,6 +242,16 @@ pub fn load() -> Result<Vec<(String, Scenario)>> {
             }
             all.push((file.clone(), scenario));
         }
+    }
+    for scenario in endpoints()?.scenarios() {
+        if !names.insert(scenario.name.clone()) {
+            bail!(
+                "{}: there are two scenarios named {:?}",
+                endpoints::FILE,
+                scenario.name
+            );
+        }
+        all.push((endpoints::FILE.to_owned(), scenario));
     }
     Ok(all)
 }
@@ -259,10 +284,24 @@ impl Scenario {
             request: self.raw_request(token.as_deref())?,
             config: config(&self.config)?,
             file: file.to_owned(),
-            scenario: self.clone(),
+            scenario: self.with_filled_expectation(token.as_deref()),
             jwks,
             token,
         })
+    }
+
+    /// `${token}` stands for the token also in a header that a backend must have seen.
+    fn with_filled_expectation(&self, token: Option<&[u8]>) -> Scenario {
+        let mut scenario = self.clone();
+        let token = String::from_utf8_lossy(token.unwrap_or_default());
+        if let Some(UpstreamText::Request(upstream)) = &mut scenario.expect.upstream {
+            for value in upstream.headers.values_mut() {
+                if let ByteText::Text(text) = value {
+                    *text = text.replace("${token}", &token);
+                }
+            }
+        }
+        scenario
     }
 
     fn raw_request(&self, token: Option<&[u8]>) -> Result<RawRequest> {
@@ -300,8 +339,8 @@ impl Scenario {
     pub fn group(&self) -> String {
         let own = if self.alone { self.name.as_str() } else { "" };
         format!(
-            "{} {:?} {:?} {own}",
-            self.config, self.issuer, self.environment
+            "{} {:?} {:?} {:?} {own}",
+            self.config, self.issuer, self.environment, self.down
         )
     }
 }

@@ -1,0 +1,495 @@
+//! What the tests of the core share: keys, tokens, configurations and requests.
+//!
+//! The clock stands at [`NOW`] unless a test moves it. Keys come from
+//! `integration/keys`, so that the scenario table and these tests trust the same
+//! ones; nothing outside the tests may.
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    dead_code,
+    missing_docs
+)]
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jwt_simple::algorithms::{
+    ECDSAP256KeyPairLike as _, ECDSAP384KeyPairLike as _, ES256KeyPair, ES384KeyPair,
+    Ed25519KeyPair, EdDSAKeyPairLike as _,
+};
+use p256::ecdsa::signature::Signer as _;
+use scopegate::config::{Config, Environment};
+use scopegate::denial::Denial;
+use scopegate::forward::{self, Edit};
+use scopegate::gate::{Attempt, Gate, Outcome};
+use scopegate::keys::{InModule, SignatureEngine};
+use scopegate::request::Head;
+use scopegate::time::{Monotonic, Now, Timestamp};
+use serde_json::{Map, Value, json};
+use superboring::hash::MessageDigest;
+use superboring::pkey::{PKey, Private};
+use superboring::rsa::{Padding, Rsa};
+
+/// Wall-clock seconds at which the tests happen.
+pub const NOW: u64 = 1_800_000_000;
+
+/// The monotonic clock at that time, in milliseconds; far from zero so that
+/// "an hour ago" exists.
+pub const UPTIME: u64 = 1_000_000_000;
+
+pub const ISSUER: &str = "https://login.example.com/realms/platform";
+
+/// What [`Answer::code`] says of a request that may pass.
+pub const ALLOWED: &str = "allowed";
+
+/// Both clocks, `millis` after the tests' beginning.
+pub const fn at(millis: u64) -> Now {
+    Now {
+        wall: Timestamp::from_secs(NOW + millis / 1000),
+        mono: Monotonic::from_millis(UPTIME + millis),
+    }
+}
+
+pub fn b64(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+pub fn unb64(text: &str) -> Vec<u8> {
+    URL_SAFE_NO_PAD.decode(text).unwrap()
+}
+
+// Keys
+
+/// The PEM text of a key in `integration/keys`, without the comment above it.
+fn pem(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("integration/keys/{name}.pem"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text[text.find("-----BEGIN").unwrap()..].to_owned()
+}
+
+fn rsa(name: &str) -> Rsa<Private> {
+    Rsa::private_key_from_pem(pem(name).as_bytes()).unwrap()
+}
+
+/// The public half of a key as a JWK with `kid` (its file name) and nothing else
+/// that a provider might add.
+pub fn jwk(name: &str) -> Value {
+    let ec = |curve: &str, point: &[u8]| {
+        let (x, y) = point[1..].split_at(point.len() / 2);
+        json!({"kid": name, "kty": "EC", "crv": curve, "x": b64(x), "y": b64(y)})
+    };
+    if name.starts_with("rsa") {
+        let key = rsa(name);
+        let (n, e) = (key.n().to_vec(), key.e().to_vec());
+        json!({"kid": name, "kty": "RSA", "n": b64(n), "e": b64(e)})
+    } else if name.starts_with("p256") {
+        let pair = ES256KeyPair::from_pem(&pem(name)).unwrap();
+        let key = pair.key_pair().public_key();
+        ec("P-256", &key.to_bytes_uncompressed())
+    } else if name.starts_with("p384") {
+        let pair = ES384KeyPair::from_pem(&pem(name)).unwrap();
+        let key = pair.key_pair().public_key();
+        ec("P-384", &key.to_bytes_uncompressed())
+    } else {
+        let pair = Ed25519KeyPair::from_pem(&pem(name)).unwrap();
+        let key = pair.key_pair().public_key();
+        json!({"kid": name, "kty": "OKP", "crv": "Ed25519", "x": b64(key.to_bytes())})
+    }
+}
+
+/// [`jwk`] with members added or replaced; `null` removes.
+pub fn jwk_with(name: &str, members: Value) -> Value {
+    let mut jwk = jwk(name);
+    merge(&mut jwk, members);
+    jwk
+}
+
+pub fn jwks(keys: &[Value]) -> Vec<u8> {
+    json!({ "keys": keys }).to_string().into_bytes()
+}
+
+/// Signs with a key of `integration/keys`, by any algorithm that fits its type.
+pub fn sign(key: &str, algorithm: &str, input: &[u8]) -> Vec<u8> {
+    match algorithm {
+        "ES256" => {
+            let pair = ES256KeyPair::from_pem(&pem(key)).unwrap();
+            let signer: &p256::ecdsa::SigningKey = pair.key_pair().as_ref();
+            let signature: p256::ecdsa::Signature = signer.sign(input);
+            signature.to_vec()
+        }
+        "ES384" => {
+            let pair = ES384KeyPair::from_pem(&pem(key)).unwrap();
+            let signer: &p384::ecdsa::SigningKey = pair.key_pair().as_ref();
+            let signature: p384::ecdsa::Signature = signer.sign(input);
+            signature.to_vec()
+        }
+        "EdDSA" => {
+            let pair = Ed25519KeyPair::from_pem(&pem(key)).unwrap();
+            let pair: &ed25519_compact::KeyPair = pair.key_pair().as_ref();
+            pair.sk.sign(input, None).to_vec()
+        }
+        _ => {
+            let padding = match &algorithm[..2] {
+                "PS" => Padding::PKCS1_PSS,
+                _ => Padding::PKCS1,
+            };
+            let key = PKey::from_rsa(rsa(key)).unwrap();
+            let mut signer = superboring::sign::Signer::new(digest(algorithm), &key).unwrap();
+            signer.set_rsa_padding(padding).unwrap();
+            signer.update(input).unwrap();
+            signer.sign_to_vec().unwrap()
+        }
+    }
+}
+
+pub fn hmac(secret: &[u8], algorithm: &str, input: &[u8]) -> Vec<u8> {
+    let mut mac = superboring::hmac::Hmac::init(secret, &digest(algorithm)).unwrap();
+    mac.update(input).unwrap();
+    mac.finalize().unwrap()
+}
+
+fn digest(algorithm: &str) -> MessageDigest {
+    match &algorithm[2..] {
+        "384" => MessageDigest::sha384(),
+        "512" => MessageDigest::sha512(),
+        _ => MessageDigest::sha256(),
+    }
+}
+
+// Tokens
+
+/// A token in the making. Starts valid: [`Token::new`].
+#[derive(Clone, Debug)]
+pub struct Token {
+    header: Value,
+    claims: Value,
+    raw_header: Option<String>,
+    raw_claims: Option<String>,
+    key: &'static str,
+    algorithm: &'static str,
+}
+
+impl Token {
+    /// A valid ES256 access token of the corporate provider: alice, in `readers`.
+    pub fn new() -> Self {
+        Self {
+            header: json!({"alg": "ES256", "kid": "p256-a", "typ": "JWT"}),
+            claims: json!({
+                "iss": ISSUER,
+                "sub": "alice",
+                "aud": "observability",
+                "exp": NOW + 300,
+                "iat": NOW - 10,
+                "groups": ["readers"],
+            }),
+            raw_header: None,
+            raw_claims: None,
+            key: "p256-a",
+            algorithm: "ES256",
+        }
+    }
+
+    /// Signed by that key, which is also named in `kid`, with that `alg`.
+    pub fn by(mut self, key: &'static str, algorithm: &'static str) -> Self {
+        (self.key, self.algorithm) = (key, algorithm);
+        self.header("kid", key).header("alg", algorithm)
+    }
+
+    /// Signed by that key while the header stays as it is.
+    pub fn forged_by(mut self, key: &'static str, algorithm: &'static str) -> Self {
+        (self.key, self.algorithm) = (key, algorithm);
+        self
+    }
+
+    pub fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.header[name] = value.into();
+        self
+    }
+
+    pub fn without_header(mut self, name: &str) -> Self {
+        self.header.as_object_mut().unwrap().remove(name);
+        self
+    }
+
+    pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.claims[name] = value.into();
+        self
+    }
+
+    pub fn without(mut self, name: &str) -> Self {
+        self.claims.as_object_mut().unwrap().remove(name);
+        self
+    }
+
+    /// Header bytes as they are, for what `serde_json` would not write.
+    pub fn raw_header(mut self, text: impl Into<String>) -> Self {
+        self.raw_header = Some(text.into());
+        self
+    }
+
+    /// The header's text, with `from` replaced: for duplicates and odd spellings.
+    pub fn header_text(self, from: &str, to: &str) -> Self {
+        let text = self.header.to_string();
+        assert!(text.contains(from), "{text}");
+        self.raw_header(text.replacen(from, to, 1))
+    }
+
+    /// The payload's text, with `from` replaced.
+    pub fn claims_text(mut self, from: &str, to: &str) -> Self {
+        let text = self.claims.to_string();
+        assert!(text.contains(from), "{text}");
+        self.raw_claims = Some(text.replacen(from, to, 1));
+        self
+    }
+
+    /// Payload bytes as they are.
+    pub fn raw_claims(mut self, text: impl Into<String>) -> Self {
+        self.raw_claims = Some(text.into());
+        self
+    }
+
+    /// `header.payload`.
+    pub fn signing_input(&self) -> String {
+        let header = self.raw_header.clone();
+        let claims = self.raw_claims.clone();
+        format!(
+            "{}.{}",
+            b64(header.unwrap_or_else(|| self.header.to_string())),
+            b64(claims.unwrap_or_else(|| self.claims.to_string())),
+        )
+    }
+
+    /// The signed token.
+    pub fn build(&self) -> String {
+        let input = self.signing_input();
+        let signature = sign(self.key, self.algorithm, input.as_bytes());
+        format!("{input}.{}", b64(signature))
+    }
+
+    /// The token with this signature instead of a good one.
+    pub fn with_signature(&self, signature: &[u8]) -> String {
+        format!("{}.{}", self.signing_input(), b64(signature))
+    }
+}
+
+// Configurations
+
+/// Replaces and adds members; `null` removes. RFC 7396 at every level.
+pub fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let members = target.as_object_mut().unwrap();
+    for (name, value) in patch {
+        if value.is_null() {
+            members.remove(&name);
+        } else {
+            merge(members.entry(name).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// One provider with inline keys; `readers` may read `a` and `b`.
+pub fn config() -> Value {
+    json!({
+        "providers": [{
+            "name": "corporate",
+            "issuer": ISSUER,
+            "audiences": ["observability"],
+            "jwks": {"inline": {"keys": [jwk("p256-a")]}},
+        }],
+        "organizations": [{
+            "name": "one",
+            "tenants": ["a", "b"],
+            "rbac": {"viewers": ["readers"], "writers": ["agents"]},
+        }],
+        "backends": {"loki": {}, "mimir": {}, "tempo": {}},
+    })
+}
+
+/// [`config`] with the provider patched.
+pub fn provider(patch: Value) -> Value {
+    let mut config = config();
+    merge(&mut config["providers"][0], patch);
+    config
+}
+
+/// [`config`] with other inline keys, and the algorithms they need allowed.
+pub fn keys(keys: &[Value], algorithms: &[&str]) -> Value {
+    provider(json!({"algorithms": algorithms, "jwks": {"inline": {"keys": keys}}}))
+}
+
+/// [`config`] with keys that are fetched, on the default schedule.
+pub fn fetched(patch: Value) -> Value {
+    let mut config = config();
+    config["providers"][0]["jwks"] =
+        json!({"uri": "https://login.example.com/certs", "cluster": "idp"});
+    merge(&mut config["providers"][0]["jwks"], patch);
+    config
+}
+
+pub fn parse(config: &Value) -> Config {
+    let document = config.to_string();
+    Config::parse(document.as_bytes(), &Environment::default()).unwrap_or_else(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        panic!("{}", lines.join("\n"))
+    })
+}
+
+pub fn gate(config: &Value) -> Gate {
+    Gate::new(parse(config), 7)
+}
+
+// Requests
+
+/// A request's head. Starts as a log query for tenant `a` without a credential.
+#[derive(Clone, Debug)]
+pub struct Request(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Request {
+    pub fn new() -> Self {
+        Self(Vec::new())
+            .set(":method", "GET")
+            .set(":path", "/loki/api/v1/query?query={a=\"b\"}")
+            .set("x-scope-orgid", "a")
+    }
+
+    pub fn bearing(token: &str) -> Self {
+        Self::new().set("authorization", format!("Bearer {token}"))
+    }
+
+    /// Gives a header exactly one value.
+    pub fn set(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.0.retain(|(other, _)| other != name.as_bytes());
+        self.and(name, value)
+    }
+
+    /// Adds a value, whether or not there is one.
+    pub fn and(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.0.push((name.into(), value.as_ref().to_vec()));
+        self
+    }
+
+    pub fn head(&self) -> Head<'_> {
+        let pairs = self.0.iter().map(|(n, v)| (n.as_slice(), v.as_slice()));
+        Head::read(pairs, Some(b"x-scopegate-subject"))
+    }
+}
+
+/// An outcome that borrows nothing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answer {
+    Allowed {
+        tenants: Vec<u8>,
+        /// Name and new value; no value for a removal.
+        edits: Vec<(String, Option<String>)>,
+    },
+    Denied(Denial),
+    NeedsClock,
+    Waits {
+        fetch: bool,
+    },
+}
+
+impl Answer {
+    /// The denial's code, or what happened instead.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Allowed { .. } => ALLOWED,
+            Self::Denied(denial) => denial.code(),
+            Self::NeedsClock => "needs the clock",
+            Self::Waits { fetch: true } => "waits and fetches",
+            Self::Waits { fetch: false } => "waits",
+        }
+    }
+}
+
+/// Decides with any attempt, time and engine.
+pub fn decide(
+    gate: &mut Gate,
+    request: &Request,
+    attempt: Attempt,
+    now: Now,
+    engine: &dyn SignatureEngine,
+) -> Answer {
+    let head = request.head();
+    let outcome = gate.decide(&head, attempt, now, engine).outcome;
+    match outcome {
+        Outcome::Deny(denial) => Answer::Denied(denial),
+        Outcome::NeedsClock => Answer::NeedsClock,
+        Outcome::Wait { fetch, .. } => Answer::Waits { fetch },
+        Outcome::Permit(permit) => {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let edits = forward::permitted(&permit, &head, &gate.config().forward)
+                .iter()
+                .map(|edit| match edit {
+                    Edit::Remove(name) => (text(name), None),
+                    Edit::Add(name, value) | Edit::Set(name, value) => {
+                        (text(name), Some(text(value)))
+                    }
+                })
+                .collect();
+            let tenants = permit.tenants().to_vec();
+            Answer::Allowed { tenants, edits }
+        }
+    }
+}
+
+/// Decides about a request that comes at this time.
+pub fn ask_at(gate: &mut Gate, request: &Request, millis: u64) -> Answer {
+    let now = at(millis);
+    let attempt = Attempt {
+        arrived: now.mono,
+        last: false,
+        coarse: false,
+    };
+    decide(gate, request, attempt, now, &InModule)
+}
+
+/// Decides about a request that comes at [`NOW`].
+pub fn ask(gate: &mut Gate, request: &Request) -> Answer {
+    ask_at(gate, request, 0)
+}
+
+/// What a new gate with this configuration says to this request.
+pub fn answer(config: &Value, request: &Request) -> &'static str {
+    ask(&mut gate(config), request).code()
+}
+
+/// What a new gate with this configuration says to this token.
+pub fn verdict(config: &Value, token: &str) -> &'static str {
+    answer(config, &Request::bearing(token))
+}
+
+/// The defect is refused with exactly this code, and the token without it passes.
+#[track_caller]
+pub fn refused(config: &Value, defect: &Token, code: &str, control: &Token) {
+    let defect = defect.build();
+    assert_eq!(verdict(config, &defect), code, "{}", readable(&defect));
+    let control = control.build();
+    assert_eq!(verdict(config, &control), ALLOWED, "{}", readable(&control));
+}
+
+/// The token passes.
+#[track_caller]
+pub fn accepted(config: &Value, token: &Token) {
+    let token = token.build();
+    assert_eq!(verdict(config, &token), ALLOWED, "{}", readable(&token));
+}
+
+/// A token's header and payload, for failure messages.
+pub fn readable(token: &str) -> String {
+    let parts = token.split('.').take(2).map(|part| {
+        URL_SAFE_NO_PAD.decode(part).map_or_else(
+            |_| part.to_owned(),
+            |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+        )
+    });
+    let text = parts.collect::<Vec<_>>().join(" . ");
+    text.chars().take(600).collect()
+}

@@ -1,0 +1,148 @@
+//! What the documents promise stands in the code: the reference configuration
+//! parses and uses every key, the README has a row for every code and every key.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use scopegate::config::{Config, Environment};
+use serde_json::Value;
+
+fn read(path: &str) -> String {
+    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn reference() -> Value {
+    serde_yaml_ng::from_str(&read("envoy/scopegate.yaml")).unwrap()
+}
+
+/// The texts between quotes in a piece of source.
+fn quoted(source: &str) -> impl Iterator<Item = &str> {
+    source.split('"').skip(1).step_by(2)
+}
+
+/// Every denial code, from the one place that defines them.
+fn codes() -> BTreeSet<String> {
+    let source = read("src/denial.rs");
+    let body = source.split("pub const fn code(self)").nth(1).unwrap();
+    let body = body.split("/// The HTTP status").next().unwrap();
+    quoted(body).map(ToOwned::to_owned).collect()
+}
+
+/// Every configuration key, from the lists of known names that close each section.
+fn keys() -> BTreeSet<String> {
+    let source = read("src/config/parse.rs");
+    let mut keys = BTreeSet::new();
+    for list in source.split("const KNOWN").skip(1) {
+        let list = list.split("];").next().unwrap();
+        keys.extend(quoted(list).map(ToOwned::to_owned));
+    }
+    for list in source.split("section(&[").skip(1) {
+        let list = list.split("])").next().unwrap();
+        keys.extend(quoted(list).map(ToOwned::to_owned));
+    }
+    keys
+}
+
+/// Keys that are known only to be refused as not supported yet.
+const LATER: [&str; 4] = ["discovery", "labels", "projects", "share"];
+
+#[test]
+fn the_reference_configuration_parses() {
+    let document = serde_json::to_vec(&reference()).unwrap();
+    if let Err(problems) = Config::parse(&document, &Environment::default()) {
+        panic!("{problems:#?}");
+    }
+}
+
+#[test]
+fn the_reference_configuration_uses_every_key() {
+    fn collect(value: &Value, names: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(members) => {
+                for (name, value) in members {
+                    names.insert(name.clone());
+                    collect(value, names);
+                }
+            }
+            Value::Array(elements) => elements.iter().for_each(|e| collect(e, names)),
+            _ => {}
+        }
+    }
+    let mut used = BTreeSet::new();
+    collect(&reference(), &mut used);
+    let keys = keys();
+    assert!(
+        keys.len() > 30,
+        "the lists of keys were not found: {keys:?}"
+    );
+    for key in keys {
+        assert!(
+            used.contains(&key) || LATER.contains(&key.as_str()),
+            "envoy/scopegate.yaml does not use {key}"
+        );
+    }
+}
+
+#[test]
+fn the_readme_names_every_key_and_every_code() {
+    let readme = read("README.md");
+    for key in keys() {
+        let named = [format!("{key}`"), format!(".{key}"), format!("`{key}")];
+        assert!(
+            named.iter().any(|name| readme.contains(name.as_str())),
+            "README.md does not name the key {key}"
+        );
+    }
+    let codes = codes();
+    assert!(codes.len() > 35, "the codes were not found: {codes:?}");
+    for code in codes {
+        assert!(
+            readme.contains(&format!("| `{code}` | ")),
+            "README.md has no row for {code}"
+        );
+    }
+}
+
+/// Only the shell names the proxy; only one file names the crypto crate.
+#[test]
+fn the_layers_hold() {
+    for entry in walk("src") {
+        let source = read(&entry);
+        let code: String = source
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .collect::<Vec<_>>()
+            .join("\n");
+        if !entry.starts_with("src/filter/") {
+            assert!(!code.contains("proxy_"), "{entry} names the proxy");
+            assert!(!code.contains("crate::filter"), "{entry} uses the shell");
+            assert!(!code.contains("SystemTime"), "{entry} reads a clock");
+            assert!(!code.contains("Instant::now"), "{entry} reads a clock");
+        }
+        if entry != "src/keys.rs" {
+            assert!(
+                !code.contains("jwt_simple"),
+                "{entry} names the crypto crate"
+            );
+        }
+        if entry != "src/filter/abi.rs" {
+            assert!(!code.contains("unsafe {"), "{entry} has unsafe code");
+        }
+    }
+}
+
+fn walk(folder: &str) -> Vec<String> {
+    let mut files = Vec::new();
+    let path = format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"));
+    for entry in fs::read_dir(path).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() {
+            files.extend(walk(&name));
+        } else if name.ends_with(".rs") {
+            files.push(name);
+        }
+    }
+    files
+}

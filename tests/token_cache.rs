@@ -1,0 +1,436 @@
+//! The memory of verified tokens: its bounds, its exactness, what it may answer.
+#![allow(missing_docs)]
+
+mod common;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use common::{
+    ALLOWED, Answer, ISSUER, NOW, Request, Token, ask, ask_at, at, b64, config, decide, fetched,
+    gate, jwk, jwks, provider, sign,
+};
+use scopegate::gate::{Attempt, Gate};
+use scopegate::identity::{Principal, Subject};
+use scopegate::jwks::KeySet;
+use scopegate::keys::{Algorithm, BadSignature, InModule, SignatureEngine, VerifyingKey};
+use scopegate::time::Timestamp;
+use scopegate::token_cache::{Session, TokenCache};
+use scopegate::verifier::TokenTimes;
+use serde_json::json;
+
+fn session(subject: &str) -> Rc<Session> {
+    let set = KeySet::parse(&jwks(&[jwk("p256-a")]), &Algorithm::ALL, ISSUER).unwrap();
+    let provider = gate(&fetched(json!({}))).tick(at(0))[0];
+    Rc::new(Session {
+        principal: Principal {
+            provider,
+            subject: Subject::parse(subject).unwrap(),
+            groups: Box::default(),
+        },
+        times: TokenTimes {
+            expires: Timestamp::from_secs(NOW + 300),
+            not_before: None,
+            issued_at: None,
+        },
+        key: Rc::clone(&set.keys()[0]),
+    })
+}
+
+/// A token of exactly this many bytes whose end tells its number.
+fn token(number: usize, bytes: usize) -> Vec<u8> {
+    format!("{number:0>bytes$}").into_bytes()
+}
+
+fn has(cache: &mut TokenCache, token: &[u8]) -> bool {
+    cache.get(token).is_some()
+}
+
+#[test]
+fn entries_are_bounded() {
+    let session = session("alice");
+    let mut cache = TokenCache::new(10, 1 << 20);
+    assert!(cache.is_empty());
+    for number in 0..1_000 {
+        cache.insert(&token(number, 100), Rc::clone(&session));
+        assert_eq!(cache.len(), (number + 1).min(10));
+        assert!(has(&mut cache, &token(number, 100)), "the newest is in");
+    }
+    assert_eq!(
+        (0..1_000)
+            .filter(|n| has(&mut cache, &token(*n, 100)))
+            .count(),
+        10
+    );
+}
+
+#[test]
+fn bytes_are_bounded() {
+    let session = session("alice");
+    let mut cache = TokenCache::new(1_000, 1_000);
+    let size = |number: usize| 70 + number * 37 % 400;
+    for number in 0..500 {
+        cache.insert(&token(number, size(number)), Rc::clone(&session));
+        let held: usize = (0..=number)
+            .map(|n| (n, size(n)))
+            .filter(|(n, size)| has(&mut cache, &token(*n, *size)))
+            .map(|(_, size)| size)
+            .sum();
+        assert!(held <= 1_000, "{held}");
+        // Room is used, too: what was evicted made way for something.
+        assert!(held >= 500 || number < 5, "{held} after {number}");
+    }
+}
+
+#[test]
+fn a_token_that_can_never_fit_evicts_nobody() {
+    let session = session("alice");
+    let mut cache = TokenCache::new(10, 1_000);
+    for number in 0..5 {
+        cache.insert(&token(number, 100), Rc::clone(&session));
+    }
+    cache.insert(&token(9, 1_001), Rc::clone(&session));
+    assert_eq!(cache.len(), 5);
+    assert!(!has(&mut cache, &token(9, 1_001)));
+    cache.insert(&token(9, 1_000), Rc::clone(&session));
+    assert_eq!(cache.len(), 1);
+    assert!(has(&mut cache, &token(9, 1_000)));
+}
+
+#[test]
+fn no_entries_means_no_memory() {
+    let mut cache = TokenCache::new(0, 1_000);
+    cache.insert(b"token", session("alice"));
+    assert!(cache.is_empty());
+    assert!(!has(&mut cache, b"token"));
+    let mut forgetful = config();
+    forgetful["limits"] = json!({"cached_tokens": 0});
+    let mut gate = gate(&forgetful);
+    let request = Request::bearing(&Token::new().build());
+    for _ in 0..2 {
+        assert_eq!(ask(&mut gate, &request).code(), ALLOWED);
+        assert_eq!(gate.cached_tokens(), 0);
+    }
+}
+
+#[test]
+fn only_the_exact_bytes_are_remembered() {
+    let mut cache = TokenCache::new(10, 10_000);
+    let mut known = vec![b'h'; 300];
+    known.extend([b's'; 64]);
+    cache.insert(&known, session("alice"));
+    assert!(has(&mut cache, &known));
+    // The same end and length, so the same hash, and one other byte.
+    for position in 0..known.len() {
+        let mut other = known.clone();
+        other[position] ^= 1;
+        assert!(!has(&mut cache, &other), "{position}");
+    }
+    let longer = [&b"h"[..], &known].concat();
+    for other in [
+        &known[1..],
+        &known[..known.len() - 1],
+        &longer,
+        &known[300..],
+        b"",
+    ] {
+        assert!(!has(&mut cache, other));
+    }
+    assert!(has(&mut cache, &known), "a miss takes nothing away");
+}
+
+#[test]
+fn tokens_with_the_same_end_displace_each_other_without_mixing() {
+    let twin = |head: u8| [vec![head; 300], vec![b's'; 64]].concat();
+    let mut cache = TokenCache::new(10, 10_000);
+    cache.insert(&twin(b'a'), session("alice"));
+    cache.insert(&twin(b'b'), session("bob"));
+    assert!(!has(&mut cache, &twin(b'a')));
+    let held = cache.get(&twin(b'b')).unwrap();
+    assert_eq!(held.principal.subject.as_str(), "bob");
+    assert_eq!(cache.len(), 1);
+    cache.forget(&twin(b'b'));
+    assert!(cache.is_empty());
+}
+
+#[test]
+fn a_token_is_counted_once_however_often_it_comes() {
+    let mut cache = TokenCache::new(10, 1_000);
+    for _ in 0..100 {
+        cache.insert(&token(1, 400), session("alice"));
+    }
+    cache.insert(&token(2, 600), session("alice"));
+    assert_eq!(
+        cache.len(),
+        2,
+        "the bytes of replaced entries are free again"
+    );
+}
+
+#[test]
+fn the_unused_go_first() {
+    let session = session("alice");
+    let mut cache = TokenCache::new(100, 1 << 20);
+    for number in 0..100 {
+        cache.insert(&token(number, 100), Rc::clone(&session));
+    }
+    let used: Vec<usize> = (0..100).filter(|n| n % 2 == 0).collect();
+    for number in &used {
+        assert!(has(&mut cache, &token(*number, 100)));
+    }
+    for number in 100..150 {
+        cache.insert(&token(number, 100), Rc::clone(&session));
+    }
+    for number in used {
+        assert!(has(&mut cache, &token(number, 100)), "{number}");
+    }
+    for number in (0..100).filter(|n| n % 2 == 1) {
+        assert!(!has(&mut cache, &token(number, 100)), "{number}");
+    }
+}
+
+#[test]
+fn a_flood_of_tokens_used_once_does_not_wash_out_one_in_use() {
+    let session = session("alice");
+    let mut cache = TokenCache::new(8, 1 << 20);
+    cache.insert(b"steady", Rc::clone(&session));
+    for number in 0..10_000 {
+        assert!(has(&mut cache, b"steady"), "{number}");
+        cache.insert(&token(number, 100), Rc::clone(&session));
+    }
+}
+
+#[test]
+fn eviction_ends_when_all_are_in_use() {
+    let session = session("alice");
+    let mut cache = TokenCache::new(4, 1 << 20);
+    for round in 0..50 {
+        for number in 0..4 {
+            has(&mut cache, &token(round * 4 + number, 100));
+        }
+        cache.insert(&token(1_000 + round, 100), Rc::clone(&session));
+        assert!(cache.len() <= 4);
+    }
+}
+
+#[test]
+fn retain_and_forget_leave_the_rest() {
+    let mut cache = TokenCache::new(10, 1_000);
+    for (number, subject) in ["alice", "bob", "alice", "carol"].into_iter().enumerate() {
+        cache.insert(&token(number, 200), session(subject));
+    }
+    cache.retain(|session| session.principal.subject.as_str() != "alice");
+    assert_eq!(cache.len(), 2);
+    assert!(!has(&mut cache, &token(0, 200)) && has(&mut cache, &token(1, 200)));
+    cache.forget(&token(1, 200));
+    cache.forget(&token(1, 200));
+    cache.forget(b"never seen");
+    assert_eq!(cache.len(), 1);
+    // Their room is free again.
+    for number in 10..14 {
+        cache.insert(&token(number, 200), session("dave"));
+    }
+    assert_eq!(cache.len(), 5);
+    cache.retain(|_| false);
+    assert!(cache.is_empty());
+    cache.insert(&token(20, 1_000), session("erin"));
+    assert_eq!(cache.len(), 1);
+}
+
+// Through the gate
+
+/// Counts the signatures it checks.
+struct Counting(Cell<usize>);
+
+impl SignatureEngine for Counting {
+    fn verify(
+        &self,
+        key: &VerifyingKey,
+        input: &[u8],
+        signature: &[u8],
+    ) -> Result<(), BadSignature> {
+        self.0.set(self.0.get() + 1);
+        InModule.verify(key, input, signature)
+    }
+}
+
+fn attempt(coarse: bool) -> Attempt {
+    Attempt {
+        arrived: at(0).mono,
+        last: false,
+        coarse,
+    }
+}
+
+#[test]
+fn a_signature_is_checked_once_and_a_bad_one_is_not_remembered() {
+    let engine = Counting(Cell::new(0));
+    let mut gate = gate(&config());
+    let good = Request::bearing(&Token::new().build());
+    for _ in 0..5 {
+        let answer = decide(&mut gate, &good, attempt(false), at(0), &engine);
+        assert_eq!(answer.code(), ALLOWED);
+    }
+    assert_eq!((engine.0.get(), gate.cached_tokens()), (1, 1));
+    let bad = Request::bearing(&Token::new().forged_by("p256-stranger", "ES256").build());
+    for checked in 2..5 {
+        let answer = decide(&mut gate, &bad, attempt(false), at(0), &engine);
+        assert_eq!(answer.code(), "signature_invalid");
+        assert_eq!((engine.0.get(), gate.cached_tokens()), (checked, 1));
+    }
+}
+
+#[test]
+fn a_remembered_tokens_signature_vouches_for_nothing_else() {
+    let mut gate = gate(&config());
+    let token = Token::new();
+    assert_eq!(
+        ask(&mut gate, &Request::bearing(&token.build())).code(),
+        ALLOWED
+    );
+    // Same length, same last 64 bytes, more rights.
+    let signature = sign("p256-a", "ES256", token.signing_input().as_bytes());
+    let root = token.claim("sub", "malin").with_signature(&signature);
+    assert_eq!(
+        ask(&mut gate, &Request::bearing(&root)).code(),
+        "signature_invalid"
+    );
+    // Nor does the forgery push the original out.
+    assert_eq!(gate.cached_tokens(), 1);
+    assert_eq!(b64(signature).len(), 86);
+}
+
+#[test]
+fn times_are_checked_again_at_each_use() {
+    let mut gate = gate(&config());
+    let request = Request::bearing(&Token::new().claim("exp", NOW + 100).build());
+    // Valid until exp plus 60 seconds, not one second more.
+    for (millis, code, left) in [
+        (0, ALLOWED, 1),
+        (100_000, ALLOWED, 1),
+        (159_999, ALLOWED, 1),
+        (160_000, "token_expired", 0),
+        (160_001, "token_expired", 0),
+        (999_000, "token_expired", 0),
+    ] {
+        assert_eq!(ask_at(&mut gate, &request, millis).code(), code, "{millis}");
+        assert_eq!(gate.cached_tokens(), left, "{millis}");
+    }
+}
+
+#[test]
+fn a_coarse_clock_expires_a_remembered_token_as_well() {
+    let mut gate = gate(&config());
+    let request = Request::bearing(&Token::new().claim("exp", NOW + 100).build());
+    assert_eq!(ask(&mut gate, &request).code(), ALLOWED);
+    let answer = decide(&mut gate, &request, attempt(true), at(160_000), &InModule);
+    assert_eq!(answer.code(), "token_expired");
+}
+
+#[test]
+fn a_coarse_clock_does_for_remembered_tokens_only() {
+    let mut gate = gate(&config());
+    let request = Request::bearing(&Token::new().build());
+    let coarse = |gate: &mut Gate| decide(gate, &request, attempt(true), at(0), &InModule);
+    assert_eq!(coarse(&mut gate), Answer::NeedsClock);
+    assert_eq!(gate.cached_tokens(), 0);
+    assert_eq!(ask(&mut gate, &request).code(), ALLOWED);
+    assert_eq!(coarse(&mut gate).code(), ALLOWED);
+    // What needs no token needs no clock.
+    let none = Request::new();
+    let answer = decide(&mut gate, &none, attempt(true), at(0), &InModule);
+    assert_eq!(answer.code(), "credential_missing");
+}
+
+/// The coarse clock lags by up to a second. A token that the exact clock has found
+/// valid must not be refused because the coarse one has not come that far: a 401
+/// makes agents drop their data.
+#[test]
+fn a_lagging_coarse_clock_refuses_no_token_that_the_exact_one_took() {
+    let bounded = json!({"clock_skew": "0s", "max_lifetime": "5m"});
+    for token in [
+        Token::new().claim("iat", NOW),
+        Token::new().claim("nbf", NOW),
+        Token::new().without("iat").claim("exp", NOW + 300),
+    ] {
+        let mut gate = gate(&provider(bounded.clone()));
+        let request = Request::bearing(&token.build());
+        // Verified exactly at NOW; the last tick was just before.
+        assert_eq!(ask(&mut gate, &request).code(), ALLOWED);
+        let mut before = at(0);
+        before.wall = Timestamp::from_secs(NOW - 1);
+        let answer = decide(&mut gate, &request, attempt(true), before, &InModule);
+        assert!(
+            matches!(answer, Answer::NeedsClock | Answer::Allowed { .. }),
+            "{answer:?}"
+        );
+    }
+}
+
+#[test]
+fn decisions_are_not_remembered() {
+    let mut gate = gate(&config());
+    let token = Token::new().build();
+    let request = Request::bearing(&token);
+    assert_eq!(ask(&mut gate, &request).code(), ALLOWED);
+    let tenant = request.clone().set("x-scope-orgid", "c");
+    assert_eq!(ask(&mut gate, &tenant).code(), "tenant_not_granted");
+    let write = request
+        .clone()
+        .set(":method", "POST")
+        .set(":path", "/loki/api/v1/push");
+    assert_eq!(ask(&mut gate, &write).code(), "permission_missing");
+    let elsewhere = request.clone().set(":path", "/loki/api/v1/admin");
+    assert_eq!(ask(&mut gate, &elsewhere).code(), "route_not_listed");
+    let twice = request
+        .clone()
+        .and("authorization", format!("Bearer {token}"));
+    assert_eq!(ask(&mut gate, &twice).code(), "credential_repeated");
+    assert_eq!(ask(&mut gate, &request).code(), ALLOWED);
+}
+
+#[test]
+fn the_trace_tells_how_the_token_was_known() {
+    let mut gate = gate(&config());
+    let request = Request::bearing(&Token::new().build());
+    for cached in [false, true] {
+        let head = request.head();
+        let evaluation = gate.decide(&head, attempt(false), at(0), &InModule);
+        let trace = evaluation.trace;
+        assert_eq!(trace.cached, Some(cached));
+        assert_eq!(trace.verified.is_some(), !cached);
+        let session = trace.session.unwrap();
+        assert_eq!(session.principal.subject.as_str(), "alice");
+    }
+    // Before the signature holds, nobody is named.
+    let forged = Request::bearing(&Token::new().forged_by("p256-b", "ES256").build());
+    let head = forged.head();
+    let trace = gate.decide(&head, attempt(false), at(0), &InModule).trace;
+    assert!(trace.session.is_none());
+    assert!(matches!(trace.verified, Some((_, Algorithm::ES256, false))));
+}
+
+#[test]
+fn the_gate_bounds_its_memory_by_entries_and_bytes() {
+    let mut small = config();
+    small["limits"] = json!({"cached_tokens": 4});
+    let mut gate = gate(&small);
+    for number in 0..12 {
+        let token = Token::new().claim("n", number).build();
+        assert_eq!(ask(&mut gate, &Request::bearing(&token)).code(), ALLOWED);
+        assert!(gate.cached_tokens() <= 4);
+    }
+    assert_eq!(gate.cached_tokens(), 4);
+    // Four entries have room for 8 KiB: of the largest tokens that is one or none.
+    for number in 0..4 {
+        let filler = "x".repeat(4_000);
+        let token = Token::new()
+            .claim("n", number)
+            .claim("filler", filler)
+            .build();
+        assert!(token.len() > 5_000);
+        assert_eq!(ask(&mut gate, &Request::bearing(&token)).code(), ALLOWED);
+        assert!(gate.cached_tokens() <= 4);
+    }
+    assert_eq!(gate.cached_tokens(), 1);
+}

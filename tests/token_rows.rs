@@ -1,0 +1,1243 @@
+//! The attack tables of the token: one named test per row, through the whole gate.
+//!
+//! Rows T are about transport, H about structure and header, C about claims. Each
+//! test asserts the exact code of the refusal and, as a control, that the same
+//! token without the defect passes, so that no refusal is for another reason.
+#![allow(missing_docs)]
+
+mod common;
+
+use common::{
+    ALLOWED, Answer, ISSUER, NOW, Request, Token, accepted, answer, ask, b64, config, fetched,
+    gate, hmac, jwk, jwk_with, keys, merge, provider, refused, sign, verdict,
+};
+use scopegate::config::{Config, Environment};
+use scopegate::denial::{Challenge, Denial};
+use scopegate::token::Unverified;
+use serde_json::{Value, json};
+
+fn good() -> String {
+    Token::new().build()
+}
+
+/// A token that is the good one but for `defect`.
+#[track_caller]
+fn refuse(defect: &Token, code: &str) {
+    refused(&config(), defect, code, &Token::new());
+}
+
+/// A token that was put together by hand.
+#[track_caller]
+fn refuse_text(defect: &str, code: &str) {
+    assert_eq!(verdict(&config(), defect), code, "{defect:.200}");
+    assert_eq!(verdict(&config(), &good()), ALLOWED);
+}
+
+#[track_caller]
+fn refuse_authorization(values: &[&[u8]], code: &str) {
+    let mut request = Request::new();
+    for value in values {
+        request = request.and("authorization", value);
+    }
+    assert_eq!(answer(&config(), &request), code, "{values:?}");
+    assert_eq!(verdict(&config(), &good()), ALLOWED);
+}
+
+// Transport
+
+#[test]
+fn t01_no_authorization_is_a_plain_challenge() {
+    refuse_authorization(&[], "credential_missing");
+    assert_eq!(
+        Denial::CredentialMissing.challenge(),
+        Some(Challenge::Plain)
+    );
+}
+
+#[test]
+fn t02_another_scheme_is_a_plain_challenge() {
+    for value in ["Basic YTpi", "Negotiate YII", "DPoP a.b.c", "", "Token x"] {
+        refuse_authorization(&[value.as_bytes()], "scheme_not_supported");
+    }
+    // Not even with a good token in it: the scheme is anchored at the start.
+    let inside = format!("Basic Bearer {}", good());
+    refuse_authorization(&[inside.as_bytes()], "scheme_not_supported");
+    refuse_authorization(&[good().as_bytes()], "scheme_not_supported");
+    assert_eq!(
+        Denial::SchemeNotSupported.challenge(),
+        Some(Challenge::Plain)
+    );
+}
+
+#[test]
+fn t03_the_scheme_is_case_insensitive() {
+    for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
+        let value = format!("{scheme} {}", good());
+        let request = Request::new().set("authorization", value);
+        assert_eq!(answer(&config(), &request), ALLOWED, "{scheme}");
+    }
+}
+
+#[test]
+fn t04_spaces_may_repeat_and_tabs_or_nothing_are_malformed() {
+    let request = Request::new().set("authorization", format!("Bearer    {}", good()));
+    assert_eq!(answer(&config(), &request), ALLOWED);
+    let tab = format!("Bearer\t{}", good());
+    let space_tab = format!("Bearer \t{}", good());
+    let glued = format!("Bearer={}", good());
+    for value in ["Bearer", "Bearer ", "Bearer    ", &tab, &space_tab, &glued] {
+        refuse_authorization(&[value.as_bytes()], "authorization_malformed");
+    }
+    assert_eq!(
+        Denial::AuthorizationMalformed.challenge(),
+        Some(Challenge::InvalidRequest)
+    );
+}
+
+#[test]
+fn t05_two_authorizations_are_refused_apart_and_joined() {
+    let one = format!("Bearer {}", good());
+    // Twice the same, and either order of a good and another one.
+    refuse_authorization(&[one.as_bytes(), one.as_bytes()], "credential_repeated");
+    refuse_authorization(&[one.as_bytes(), b"Basic YTpi"], "credential_repeated");
+    refuse_authorization(&[b"Basic YTpi", one.as_bytes()], "credential_repeated");
+    refuse_authorization(&[one.as_bytes(), b""], "credential_repeated");
+    // As a proxy joins them.
+    for joined in [
+        format!("{one},{one}"),
+        format!("{one}, Basic YTpi"),
+        format!("{one},"),
+        format!("Bearer ,{}", good()),
+    ] {
+        refuse_authorization(&[joined.as_bytes()], "credential_repeated");
+    }
+    assert_eq!(
+        Denial::CredentialRepeated.challenge(),
+        Some(Challenge::InvalidRequest)
+    );
+}
+
+#[test]
+fn t06_a_token_in_header_and_query_is_two_credentials() {
+    for query in [
+        "access_token=x",
+        "a=b&access_token=",
+        "%61ccess%5ftoken=x",
+        "a=1;access_token=x",
+    ] {
+        let path = format!("/loki/api/v1/query?{query}");
+        let request = Request::bearing(&good()).set(":path", path);
+        assert_eq!(
+            answer(&config(), &request),
+            "credential_repeated",
+            "{query}"
+        );
+    }
+    let control = Request::bearing(&good()).set(":path", "/loki/api/v1/query?xaccess_token=x");
+    assert_eq!(answer(&config(), &control), ALLOWED);
+}
+
+#[test]
+fn t07_a_token_in_the_query_alone_is_no_credential() {
+    let path = format!("/loki/api/v1/query?access_token={}", good());
+    let request = Request::new().set(":path", path);
+    assert_eq!(answer(&config(), &request), "token_in_query");
+    assert_eq!(Denial::TokenInQuery.challenge(), Some(Challenge::Plain));
+    assert_eq!(verdict(&config(), &good()), ALLOWED);
+}
+
+#[test]
+fn t08_a_byte_outside_the_alphabet_is_refused_wherever_it_stands() {
+    let good = good();
+    let middle = good.len() / 2;
+    for stray in [
+        &b" "[..],
+        b"\t",
+        b"\r\n",
+        b"\n",
+        b"\0",
+        b"\x7f",
+        b"\xff",
+        "é".as_bytes(),
+        b"+",
+        b"/",
+        b"=",
+        b"\"",
+        b"%2E",
+    ] {
+        for place in [0, 1, middle, good.len()] {
+            // A space or tab at the beginning belongs to the frame: row T4.
+            if place == 0 && matches!(stray, b" " | b"\t") {
+                continue;
+            }
+            let (before, after) = good.as_bytes().split_at(place);
+            let token = [b"Bearer ", before, stray, after].concat();
+            refuse_authorization(&[&token], "token_malformed");
+        }
+    }
+}
+
+#[test]
+fn t09_a_token_over_the_limit_is_refused_before_it_is_read() {
+    let filler = |bytes: usize| Token::new().claim("filler", "x".repeat(bytes)).build();
+    // The default is 16 KiB.
+    let long = filler(12_200);
+    assert!(long.len() > 16_384 && long.len() < 17_000);
+    refuse_text(&long, "token_too_large");
+    let fits = filler(11_000);
+    assert!(fits.len() > 15_000 && fits.len() < 16_384);
+    assert_eq!(verdict(&config(), &fits), ALLOWED);
+    // Exactly at the limit, and one byte beyond.
+    let mut config = config();
+    config["limits"] = json!({"token_bytes": good().len()});
+    assert_eq!(verdict(&config, &good()), ALLOWED);
+    config["limits"] = json!({"token_bytes": good().len() - 1});
+    assert_eq!(verdict(&config, &good()), "token_too_large");
+    // Junk of that size is not even scanned.
+    refuse_text(&"!".repeat(100_000), "token_too_large");
+}
+
+#[test]
+fn t10_a_hundred_thousand_dots_are_refused() {
+    refuse_text(&".".repeat(100_000), "token_too_large");
+    refuse_text(&".".repeat(16_000), "token_malformed");
+    for parts in ["", ".", "..", "...", "a.b", "a.b.c.d", "....."] {
+        let token = format!("x{parts}");
+        refuse_text(&token, "token_malformed");
+    }
+}
+
+#[test]
+fn t11_trust_headers_of_the_client_never_pass() {
+    let request = Request::bearing(&good())
+        .and("x_scope_orgid", "b")
+        .and("x-scope-userid", "root")
+        .and("x-scopegate-backend", "tempo")
+        .and("x-scopegate-subject", "root")
+        .and("x-mimir-anything", "1")
+        .and("x-grafana-id", "1");
+    let Answer::Allowed { tenants, edits } = ask(&mut gate(&config()), &request) else {
+        panic!("a stray header is removed, not refused");
+    };
+    assert_eq!(tenants, b"a");
+    let removed = |name: &str| edits.contains(&(name.to_owned(), None));
+    for name in [
+        "authorization",
+        "x_scope_orgid",
+        "x-scope-userid",
+        "x-scopegate-backend",
+        "x-scopegate-subject",
+        "x-mimir-anything",
+        "x-grafana-id",
+    ] {
+        assert!(removed(name), "{name} in {edits:?}");
+    }
+    // What the gate sets comes after what it removes.
+    for (name, value) in [
+        ("x-scopegate-backend", "loki"),
+        ("x-scopegate-subject", "alice"),
+    ] {
+        let set = edits
+            .iter()
+            .position(|edit| *edit == (name.into(), Some(value.into())));
+        let removal = edits.iter().position(|edit| *edit == (name.into(), None));
+        assert!(set > removal, "{name} in {edits:?}");
+    }
+    // The tenant header itself is a question, not a claim: b is answered like any.
+    let foreign = Request::bearing(&good()).set("x-scope-orgid", "c");
+    assert_eq!(answer(&config(), &foreign), "tenant_not_granted");
+}
+
+// Structure and header
+
+#[test]
+fn h01_only_allowed_algorithm_names_in_their_exact_case() {
+    for alg in [
+        json!("none"),
+        json!("nOnE"),
+        json!("NONE"),
+        json!(null),
+        json!(["ES256"]),
+        json!({"ES256": 1}),
+        json!(256),
+        json!(true),
+        json!("es256"),
+        json!("Es256"),
+        json!("ES256 "),
+        json!(""),
+        json!("ES256K"),
+        json!("ES512"),
+        json!("Ed25519"),
+        json!("ML-DSA-44"),
+        json!("HS256"),
+    ] {
+        refuse(&Token::new().header("alg", alg), "algorithm_not_allowed");
+    }
+    refuse(&Token::new().without_header("alg"), "algorithm_not_allowed");
+    // Known to the gate, and not in this provider's list.
+    for alg in ["RS384", "PS256", "ES384", "EdDSA"] {
+        refuse(&Token::new().header("alg", alg), "algorithm_not_allowed");
+    }
+    // An unsigned token is no token at all.
+    let unsigned = Token::new().header("alg", "none").with_signature(b"");
+    refuse_text(&unsigned, "token_malformed");
+}
+
+#[test]
+fn h02_a_public_key_is_never_a_shared_secret() {
+    let config = keys(&[jwk("rsa-a"), jwk("p256-a")], &["RS256", "ES256"]);
+    let jwk = jwk("rsa-a");
+    let set = scopegate::jwks::KeySet::parse(
+        json!({"keys": [jwk]}).to_string().as_bytes(),
+        &[scopegate::keys::Algorithm::RS256],
+        ISSUER,
+    )
+    .unwrap();
+    let spki = set.keys()[0].spki();
+    let pem = format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        {
+            use base64::Engine as _;
+            base64::engine::general_purpose::STANDARD.encode(spki)
+        }
+    );
+    for alg in ["HS256", "HS384", "HS512"] {
+        let token = Token::new().header("kid", "rsa-a").header("alg", alg);
+        for secret in [spki, pem.as_bytes(), jwk.to_string().as_bytes(), b""] {
+            let mac = hmac(secret, alg, token.signing_input().as_bytes());
+            let forged = token.with_signature(&mac);
+            assert_eq!(verdict(&config, &forged), "algorithm_not_allowed", "{alg}");
+        }
+    }
+    accepted(&config, &Token::new().by("rsa-a", "RS256"));
+}
+
+#[test]
+fn h03_pkcs1_and_pss_never_share_a_key() {
+    let both = ["RS256", "PS256"];
+    let rs = keys(&[jwk_with("rsa-a", json!({"alg": "RS256"}))], &both);
+    let ps = keys(&[jwk_with("rsa-a", json!({"alg": "PS256"}))], &both);
+    let rs_token = Token::new().by("rsa-a", "RS256");
+    let ps_token = Token::new().by("rsa-a", "PS256");
+    refused(&rs, &ps_token, "key_algorithm_mismatch", &rs_token);
+    refused(&ps, &rs_token, "key_algorithm_mismatch", &ps_token);
+    // The header says what the key expects, the signature is of the other kind.
+    let forged = Token::new()
+        .by("rsa-a", "RS256")
+        .forged_by("rsa-a", "PS256");
+    refused(&rs, &forged, "signature_invalid", &rs_token);
+    // Other hashes are other algorithms, too.
+    let forged = Token::new()
+        .by("rsa-a", "RS256")
+        .forged_by("rsa-a", "RS384");
+    refused(&rs, &forged, "signature_invalid", &rs_token);
+}
+
+#[test]
+fn h04_a_curve_is_for_one_algorithm() {
+    let config = keys(&[jwk("p256-a"), jwk("p384-a")], &["ES256", "ES384"]);
+    let control = Token::new().by("p384-a", "ES384");
+    let wrong = Token::new().by("p384-a", "ES384").header("alg", "ES256");
+    refused(&config, &wrong, "key_algorithm_mismatch", &control);
+    let wrong = Token::new().header("alg", "ES384");
+    refused(&config, &wrong, "key_algorithm_mismatch", &Token::new());
+}
+
+#[test]
+fn h05_a_key_in_the_token_is_refused_in_any_form() {
+    // Signed by the very key it brings along.
+    let own = Token::new()
+        .header("jwk", jwk("p256-stranger"))
+        .forged_by("p256-stranger", "ES256");
+    refuse(&own, "token_header_refused");
+    for value in [
+        jwk("p256-a"),
+        json!("{}"),
+        json!(null),
+        json!([]),
+        json!({}),
+    ] {
+        refuse(&Token::new().header("jwk", value), "token_header_refused");
+    }
+}
+
+#[test]
+fn h06_key_addresses_are_ignored() {
+    let token = Token::new()
+        .header("jku", "https://evil.example/keys")
+        .header("x5u", "http://169.254.169.254/");
+    accepted(&config(), &token);
+    // Ignored for trust as well.
+    refuse(
+        &token.forged_by("p256-stranger", "ES256"),
+        "signature_invalid",
+    );
+}
+
+#[test]
+fn h07_certificates_are_ignored() {
+    let token = Token::new()
+        .header("x5c", json!(["MIIB"]))
+        .header("x5t", "dGh1bWI")
+        .header("x5t#S256", "dGh1bWI");
+    accepted(&config(), &token);
+    refuse(
+        &token.forged_by("p256-stranger", "ES256"),
+        "signature_invalid",
+    );
+}
+
+#[test]
+fn h08_crit_in_any_form_is_refused() {
+    for crit in [
+        json!(["exp"]),
+        json!(["unknown"]),
+        json!([]),
+        json!(null),
+        json!(["b64", "b64"]),
+        json!(["alg"]),
+        json!("exp"),
+        json!({}),
+        json!(false),
+    ] {
+        refuse(&Token::new().header("crit", crit), "token_header_refused");
+    }
+}
+
+#[test]
+fn h09_b64_is_refused_with_and_without_crit() {
+    for b64 in [json!(false), json!(true), json!(null)] {
+        let token = Token::new().header("b64", b64);
+        refuse(&token, "token_header_refused");
+        let token = token.header("crit", json!(["b64"]));
+        refuse(&token, "token_header_refused");
+    }
+}
+
+#[test]
+fn h10_encrypted_and_compressed_tokens_are_refused() {
+    refuse_text(&format!("{}.YQ.YQ", good()), "token_malformed");
+    for (name, value) in [("enc", json!("A256GCM")), ("zip", json!("DEF"))] {
+        refuse(&Token::new().header(name, value), "token_header_refused");
+        refuse(
+            &Token::new().header(name, json!(null)),
+            "token_header_refused",
+        );
+    }
+}
+
+#[test]
+fn h11_nested_tokens_are_refused() {
+    for cty in [
+        json!("JWT"),
+        json!("jwt"),
+        json!("application/jwt"),
+        json!("at+jwt"),
+        json!(1),
+        json!(null),
+        json!(["JWT"]),
+    ] {
+        refuse(&Token::new().header("cty", cty), "token_header_refused");
+    }
+    // The payload is itself a token.
+    let inner = Token::new().build();
+    refuse(&Token::new().raw_claims(inner), "token_malformed");
+    accepted(&config(), &Token::new().header("cty", "json"));
+}
+
+#[test]
+fn h12_json_serialisations_are_refused() {
+    let good = good();
+    let parts: Vec<&str> = good.split('.').collect();
+    let flat = json!({"protected": parts[0], "payload": parts[1], "signature": parts[2]});
+    let general = json!({
+        "payload": parts[1],
+        "signatures": [{"protected": parts[0], "signature": parts[2]}],
+    });
+    for text in [flat.to_string(), general.to_string()] {
+        let request = Request::new().set("authorization", format!("Bearer {text}"));
+        // Their commas already look like two credentials.
+        assert_eq!(answer(&config(), &request), "credential_repeated");
+        let error = Unverified::parse(text.as_bytes(), 16_384).unwrap_err();
+        assert_eq!(error, Denial::TokenMalformed);
+    }
+    refuse_text(r#"{"payload":"e30"}"#, "token_malformed");
+}
+
+#[test]
+fn h13_duplicate_names_are_refused_at_any_depth() {
+    for twin in [
+        r#"{"alg":"ES256","#,
+        r#"{"\u0061lg":"none","#,
+        r#"{"x":1,"x":1,"#,
+        r#"{"x":{"y":1,"y":2},"#,
+        r#"{"x":[{"y":{"z":1,"\u007a":2}}],"#,
+        r#"{"ki\u0064":"p256-a","#,
+    ] {
+        refuse(&Token::new().header_text("{", twin), "token_malformed");
+    }
+}
+
+#[test]
+fn h14_a_header_or_payload_that_is_no_object_is_refused() {
+    for header in [r#"["ES256"]"#, r#""ES256""#, "1", "null", "true", "[]"] {
+        refuse(&Token::new().raw_header(header), "token_malformed");
+        refuse(&Token::new().raw_claims(header), "token_malformed");
+    }
+    refuse_text("..", "token_malformed");
+    refuse_text(
+        &format!(".{}", good().split_once('.').unwrap().1),
+        "token_malformed",
+    );
+}
+
+#[test]
+fn h15_kid_must_be_a_string() {
+    for kid in [
+        json!(1),
+        json!(null),
+        json!(["p256-a"]),
+        json!({}),
+        json!(true),
+    ] {
+        refuse(&Token::new().header("kid", kid), "token_malformed");
+    }
+}
+
+#[test]
+fn h16_kid_is_opaque_and_bounded() {
+    for kid in [
+        "../../etc/passwd",
+        "' OR 1=1 --",
+        "a\r\nx-injected: 1",
+        "p256-a\0",
+        "P256-A",
+        "p256-a ",
+        "",
+        "http://evil.example/key",
+    ] {
+        refuse(&Token::new().header("kid", kid), "unknown_key");
+    }
+    refuse(&Token::new().header("kid", "k".repeat(256)), "unknown_key");
+    refuse(
+        &Token::new().header("kid", "k".repeat(257)),
+        "token_malformed",
+    );
+    // What real providers use is a name like any other: Cognito's have + / =.
+    let odd = "aB+/c==\u{e9}|\"";
+    let config = keys(&[jwk_with("p256-a", json!({"kid": odd}))], &["ES256"]);
+    refused(
+        &config,
+        &Token::new().header("kid", "aB+/c=="),
+        "unknown_key",
+        &Token::new().header("kid", odd),
+    );
+}
+
+#[test]
+fn h17_without_kid_there_must_be_one_key() {
+    let token = Token::new().without_header("kid");
+    accepted(&config(), &token);
+    let several = keys(&[jwk("p256-a"), jwk("p256-b")], &["ES256"]);
+    refused(&several, &token, "unknown_key", &Token::new());
+    // One per algorithm is still one.
+    let mixed = keys(&[jwk("p256-a"), jwk("rsa-a")], &["ES256", "RS256"]);
+    accepted(&mixed, &token);
+}
+
+#[test]
+fn h18_two_keys_under_one_kid_and_algorithm_are_none() {
+    let twin = jwk_with("p256-b", json!({"kid": "p256-a"}));
+    let document = common::jwks(&[jwk("p256-a"), twin.clone(), jwk("p256-b")]);
+    let mut gate = gate(&fetched(json!({})));
+    let provider = gate.tick(common::at(0))[0];
+    gate.keys_arrived(provider, &document, common::at(10))
+        .unwrap();
+    let ask = |gate: &mut scopegate::gate::Gate, token: &Token| {
+        common::ask_at(gate, &Request::bearing(&token.build()), 20).code()
+    };
+    // Neither is used; what the newest set lacks may be in a newer one.
+    assert_eq!(ask(&mut gate, &Token::new()), "waits and fetches");
+    assert_eq!(ask(&mut gate, &Token::new().by("p256-b", "ES256")), ALLOWED);
+    // Under one kid with different types, the algorithm tells.
+    let other_type = jwk_with("rsa-a", json!({"kid": "p256-a"}));
+    let config = keys(&[jwk("p256-a"), other_type], &["ES256", "RS256"]);
+    accepted(&config, &Token::new());
+    let by_rsa = Token::new().by("rsa-a", "RS256").header("kid", "p256-a");
+    accepted(&config, &by_rsa);
+    // Inline, the operator is told.
+    let config = keys(&[jwk("p256-a"), twin, jwk("p256-b")], &["ES256"]);
+    let text = config.to_string();
+    let problems = Config::parse(text.as_bytes(), &Environment::default()).unwrap_err();
+    assert!(problems[0].text.contains("duplicate_kid"), "{problems:?}");
+}
+
+#[test]
+fn h19_typ_is_an_allow_list() {
+    for typ in [
+        "logout+jwt",
+        "secevent+jwt",
+        "dpop+jwt",
+        "JOSE",
+        "application/logout+jwt",
+        "text/jwt",
+        "application/application/jwt",
+        "",
+        "JWT ",
+        "id+jwt",
+    ] {
+        refuse(&Token::new().header("typ", typ), "token_type_refused");
+    }
+    for typ in [json!(1), json!(null), json!(["JWT"])] {
+        refuse(&Token::new().header("typ", typ), "token_malformed");
+    }
+    accepted(&config(), &Token::new().without_header("typ"));
+    for typ in [
+        "JWT",
+        "jwt",
+        "at+jwt",
+        "AT+JWT",
+        "application/at+jwt",
+        "Application/JWT",
+    ] {
+        accepted(&config(), &Token::new().header("typ", typ));
+    }
+    // Stricter, as RFC 9068 wants it; absent stays allowed.
+    let strict = provider(json!({"token_types": ["at+jwt"]}));
+    let control = Token::new().header("typ", "at+jwt");
+    refused(&strict, &Token::new(), "token_type_refused", &control);
+}
+
+#[test]
+fn h20_an_ecdsa_signature_is_r_and_s_of_full_length_in_range() {
+    let token = Token::new();
+    let sound = sign("p256-a", "ES256", token.signing_input().as_bytes());
+    let order = {
+        let mut order = [0xff; 32];
+        order[4..8].fill(0);
+        order[16..].copy_from_slice(&[
+            0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63,
+            0x25, 0x51,
+        ]);
+        order
+    };
+    let (r, s) = sound.split_at(32);
+    let der = scopegate::keys::ecdsa_der(scopegate::keys::Algorithm::ES256, &sound).unwrap();
+    for signature in [
+        vec![0; 64],
+        [r, &[0; 32]].concat(),
+        [&[0; 32], s].concat(),
+        [&order[..], s].concat(),
+        [r, &order[..]].concat(),
+        [&order[..], &order[..]].concat(),
+        vec![0xff; 64],
+        der,
+        [&sound[..], &[0]].concat(),
+        [&[0], &sound[..]].concat(),
+        sound[..63].to_vec(),
+        sound[..32].to_vec(),
+        [s, r].concat(),
+        vec![0],
+    ] {
+        let forged = token.with_signature(&signature);
+        assert_eq!(
+            verdict(&config(), &forged),
+            "signature_invalid",
+            "{signature:?}"
+        );
+    }
+    assert_eq!(
+        verdict(&config(), &token.with_signature(b"")),
+        "token_malformed"
+    );
+    assert_eq!(verdict(&config(), &token.with_signature(&sound)), ALLOWED);
+    // Either spelling of s is legal in JWS.
+    let mirrored = p256::ecdsa::Signature::from_slice(&sound).unwrap();
+    let (r, s) = mirrored.split_scalars();
+    let mirrored = p256::ecdsa::Signature::from_scalars(r, -s)
+        .unwrap()
+        .to_vec();
+    assert_ne!(mirrored, sound);
+    assert_eq!(
+        verdict(&config(), &token.with_signature(&mirrored)),
+        ALLOWED
+    );
+}
+
+#[test]
+fn h21_only_canonical_base64url() {
+    let good = good();
+    let parts: Vec<&str> = good.split('.').collect();
+    for (position, part) in parts.iter().enumerate() {
+        let spoil = |text: String| {
+            let mut parts = parts.clone();
+            parts[position] = &text;
+            refuse_text(&parts.join("."), "token_malformed");
+        };
+        spoil(format!("{part}="));
+        spoil(format!("{part}=="));
+        spoil(format!("+{}", &part[1..]));
+        spoil(format!("/{}", &part[1..]));
+        // A length that no bytes encode to.
+        let whole = part.len() / 4 * 4;
+        spoil(format!("{}A", &part[..whole]));
+    }
+    // The last character of the signature carries four bits that must be zero.
+    let last = good.as_bytes()[good.len() - 1];
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let value = alphabet.iter().position(|byte| *byte == last).unwrap();
+    assert_eq!(value % 16, 0);
+    for bits in 1..16 {
+        let twin = char::from(alphabet[value + bits]);
+        refuse_text(
+            &format!("{}{twin}", &good[..good.len() - 1]),
+            "token_malformed",
+        );
+    }
+}
+
+#[test]
+fn h22_the_header_has_a_limit_of_its_own() {
+    let fill = |bytes: usize| Token::new().header("x", "x".repeat(bytes));
+    let length = |token: &Token| token.signing_input().find('.').unwrap();
+    let most = fill(1_487);
+    assert_eq!(length(&most), 2_048);
+    accepted(&config(), &most);
+    let more = fill(1_488);
+    assert!(length(&more) > 2_048);
+    refuse(&more, "token_malformed");
+    refuse(&fill(6_000), "token_malformed");
+}
+
+#[test]
+fn h23_what_parsers_could_read_differently_is_no_json() {
+    let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+    for member in [
+        r#""x":1e400"#.to_owned(),
+        r#""x":NaN"#.to_owned(),
+        r#""x":Infinity"#.to_owned(),
+        r#""x":01"#.to_owned(),
+        r#""x":+1"#.to_owned(),
+        r#""x":"\ud800""#.to_owned(),
+        r#""x":"\udc00\ud800""#.to_owned(),
+        "\"x\":\"\u{1}\"".to_owned(),
+        r#""x":'y'"#.to_owned(),
+        r#""x":1,"#.to_owned(),
+        "/**/\"x\":1".to_owned(),
+        format!("\"x\":{}", nested(16)),
+        format!("\"x\":{}", nested(129)),
+    ] {
+        let text = format!("{{{member},");
+        refuse(&Token::new().header_text("{", &text), "token_malformed");
+        refuse(&Token::new().claims_text("{", &text), "token_malformed");
+    }
+    for (before, after) in [
+        ("\u{feff}", ""),
+        ("", " x"),
+        ("", "{}"),
+        ("", "\0"),
+        ("", "]"),
+    ] {
+        let text = format!("{before}{}{after}", r#"{"alg":"ES256","kid":"p256-a"}"#);
+        refuse(&Token::new().raw_header(text), "token_malformed");
+    }
+    // White space around an object is JSON, and so are fifteen levels in it.
+    accepted(&config(), &Token::new().header_text("{", " {\n "));
+    accepted(
+        &config(),
+        &Token::new().claim("x", serde_json::from_str::<Value>(&nested(15)).unwrap()),
+    );
+    // Bytes that are not UTF-8.
+    let header = b64(b"{\"alg\":\"ES256\",\"x\":\"\xff\"}");
+    refuse_text(&format!("{header}.e30.YQ"), "token_malformed");
+}
+
+// Claims
+
+#[test]
+fn c01_without_exp_a_token_is_malformed() {
+    refuse(&Token::new().without("exp"), "token_malformed");
+}
+
+#[test]
+fn c02_dates_of_another_type_are_never_skipped() {
+    for name in ["exp", "nbf", "iat"] {
+        for value in [
+            json!((NOW + 100).to_string()),
+            json!(null),
+            json!(true),
+            json!([NOW]),
+            json!({}),
+            json!(""),
+        ] {
+            refuse(&Token::new().claim(name, value), "token_malformed");
+        }
+    }
+}
+
+#[test]
+fn c03_fractions_of_seconds_are_legal() {
+    let token = Token::new().claims_text(
+        &format!("\"exp\":{}", NOW + 300),
+        &format!("\"exp\":{}.75", NOW + 300),
+    );
+    accepted(&config(), &token);
+    for (claims, code) in [
+        (format!("\"exp\":{}.9", NOW - 60), "token_expired"),
+        (format!("\"exp\":{}.0", NOW - 59), ALLOWED),
+        (format!("\"exp\":{}.5e1", (NOW + 300) / 10), ALLOWED),
+    ] {
+        let from = format!("\"exp\":{}", NOW + 300);
+        let token = Token::new().claims_text(&from, &claims).build();
+        assert_eq!(verdict(&config(), &token), code, "{claims}");
+    }
+    let (iat, nbf) = (NOW as f64 + 0.5, NOW as f64 - 0.5);
+    accepted(&config(), &Token::new().claim("iat", iat).claim("nbf", nbf));
+}
+
+#[test]
+fn c04_negative_dates_are_malformed() {
+    for name in ["exp", "nbf", "iat"] {
+        for value in [
+            json!(-1),
+            json!(-1.5),
+            json!(-0.5),
+            json!(i64::MIN),
+            json!(-1e300),
+        ] {
+            refuse(&Token::new().claim(name, value), "token_malformed");
+        }
+    }
+}
+
+#[test]
+fn c05_huge_dates_are_legal_unless_a_lifetime_is_configured() {
+    let bounded = provider(json!({"max_lifetime": "24h"}));
+    for exp in [
+        json!(10_000_000_000_u64),
+        json!(1e300),
+        json!(u64::MAX),
+        json!(1.9e19),
+    ] {
+        let token = Token::new().claim("exp", exp);
+        accepted(&config(), &token);
+        refused(&bounded, &token, "lifetime_too_long", &Token::new());
+    }
+    // Not by leaving iat out, and by exp - iat where it is there.
+    let day = 24 * 3600;
+    let without = Token::new().without("iat");
+    let long = without.clone().claim("exp", NOW + day + 61);
+    refused(
+        &bounded,
+        &long,
+        "lifetime_too_long",
+        &without.claim("exp", NOW + day),
+    );
+    let old = Token::new()
+        .claim("iat", NOW - day + 100)
+        .claim("exp", NOW + 101);
+    let fits = Token::new()
+        .claim("iat", NOW - day + 100)
+        .claim("exp", NOW + 100);
+    refused(&bounded, &old, "lifetime_too_long", &fits);
+    // A future so far that adding to it would wrap.
+    for name in ["nbf", "iat"] {
+        let code = if name == "nbf" {
+            "token_not_yet_valid"
+        } else {
+            "issued_in_future"
+        };
+        refuse(&Token::new().claim(name, u64::MAX), code);
+    }
+}
+
+#[test]
+fn c06_a_token_is_expired_on_the_very_second() {
+    // The default skew is 60 seconds.
+    for (exp, code) in [
+        (NOW - 61, "token_expired"),
+        (NOW - 60, "token_expired"),
+        (NOW - 59, ALLOWED),
+        (NOW, ALLOWED),
+    ] {
+        let token = Token::new()
+            .claim("exp", exp)
+            .claim("iat", NOW - 600)
+            .build();
+        assert_eq!(verdict(&config(), &token), code, "{exp}");
+    }
+    for (nbf, code) in [(NOW + 60, ALLOWED), (NOW + 61, "token_not_yet_valid")] {
+        let token = Token::new().claim("nbf", nbf).build();
+        assert_eq!(verdict(&config(), &token), code, "{nbf}");
+    }
+    let strict = provider(json!({"clock_skew": "0s"}));
+    for (exp, code) in [(NOW, "token_expired"), (NOW + 1, ALLOWED)] {
+        let token = Token::new().claim("exp", exp).build();
+        assert_eq!(verdict(&strict, &token), code, "{exp}");
+    }
+}
+
+#[test]
+fn c07_iat_in_the_future_is_refused_beyond_the_skew() {
+    for (iat, code) in [
+        (NOW, ALLOWED),
+        (NOW + 60, ALLOWED),
+        (NOW + 61, "issued_in_future"),
+    ] {
+        let token = Token::new().claim("iat", iat).build();
+        assert_eq!(verdict(&config(), &token), code, "{iat}");
+    }
+    accepted(&config(), &Token::new().without("iat"));
+}
+
+#[test]
+fn c08_iss_is_one_exact_string() {
+    for iss in [
+        json!(null),
+        json!([ISSUER]),
+        json!(1),
+        json!({}),
+        json!(""),
+        json!(format!("{ISSUER}/")),
+        json!(&ISSUER[..ISSUER.len() - 1]),
+        json!(ISSUER.to_uppercase()),
+        json!(format!(" {ISSUER}")),
+        json!(ISSUER.replace("https", "http")),
+        json!(ISSUER.replace(".com", ".com:443")),
+        json!("https"),
+        json!(format!("{ISSUER}\0")),
+    ] {
+        refuse(&Token::new().claim("iss", iss), "issuer_unknown");
+    }
+    refuse(&Token::new().without("iss"), "issuer_unknown");
+}
+
+/// Two providers: `corporate` with p256-a, `partner` with p256-b under `kid`.
+fn two_providers(kid: &str) -> Value {
+    let mut config = config();
+    let partner = json!({
+        "name": "partner",
+        "issuer": "https://partner.example",
+        "audiences": ["observability"],
+        "jwks": {"inline": {"keys": [jwk_with("p256-b", json!({"kid": kid}))]}},
+    });
+    config["providers"].as_array_mut().unwrap().push(partner);
+    config
+}
+
+#[test]
+fn c09_a_key_is_good_for_its_own_issuer_only() {
+    let partner = Token::new()
+        .by("p256-b", "ES256")
+        .claim("iss", "https://partner.example");
+    let mixed = Token::new().by("p256-b", "ES256");
+    refused(&two_providers("p256-b"), &mixed, "unknown_key", &partner);
+    // Under the same kid, the key is found and does not verify.
+    let config = two_providers("p256-a");
+    let partner = partner.header("kid", "p256-a");
+    let mixed = mixed.header("kid", "p256-a");
+    refused(&config, &mixed, "signature_invalid", &partner);
+    accepted(&config, &Token::new());
+    // And without kid.
+    let mixed = mixed.without_header("kid");
+    refused(&config, &mixed, "signature_invalid", &Token::new());
+}
+
+#[test]
+fn c10_an_entra_template_is_no_issuer_and_its_keys_name_theirs() {
+    let entra = "https://login.microsoftonline.com/1d0e9f0c-6a3b-4a8e-9f6e-2f2f6c1f8a11/v2.0";
+    let template = "https://login.microsoftonline.com/{tenantid}/v2.0";
+    let text = provider(json!({"issuer": template})).to_string();
+    let problems = Config::parse(text.as_bytes(), &Environment::default()).unwrap_err();
+    assert_eq!(problems[0].place, "providers[0].issuer");
+    assert!(problems[0].text.contains("one provider per exact issuer"));
+    // One exact tenant; another tenant of the same Entra is nobody.
+    let with_issuer = |issuer: &str| {
+        let key = jwk_with("p256-a", json!({"issuer": issuer}));
+        let mut config = provider(json!({"issuer": entra}));
+        config["providers"][0]["jwks"]["inline"]["keys"] = json!([key, jwk("p256-b")]);
+        config
+    };
+    let other = entra.replace("1d0e", "2d0e");
+    let token = Token::new().claim("iss", entra);
+    let foreign = Token::new().claim("iss", other.clone());
+    refused(&with_issuer(template), &foreign, "issuer_unknown", &token);
+    accepted(&with_issuer(entra), &token);
+    let foreign = Token::new().claim("iss", template);
+    refused(&with_issuer(template), &foreign, "issuer_unknown", &token);
+    // A key that Entra publishes for another tenant is not one of ours.
+    let text = with_issuer(&other).to_string();
+    let problems = Config::parse(text.as_bytes(), &Environment::default()).unwrap_err();
+    assert!(problems[0].text.contains("foreign_issuer"), "{problems:?}");
+}
+
+#[test]
+fn c11_one_audience_must_be_ours() {
+    for aud in [
+        json!("loki"),
+        json!("Observability"),
+        json!("observability "),
+        json!("observability,loki"),
+        json!(null),
+        json!([]),
+        json!(["loki", "mimir"]),
+        json!([["observability"]]),
+        json!({"observability": 1}),
+        json!(1),
+        // Half a list is no list.
+        json!(["observability", 1]),
+        json!(["observability", null]),
+    ] {
+        refuse(&Token::new().claim("aud", aud), "audience_mismatch");
+    }
+    refuse(&Token::new().without("aud"), "audience_mismatch");
+    accepted(
+        &config(),
+        &Token::new().claim("aud", json!(["loki", "observability"])),
+    );
+    let several = provider(json!({"audiences": ["x", "loki"]}));
+    refused(
+        &several,
+        &Token::new(),
+        "audience_mismatch",
+        &Token::new().claim("aud", "loki"),
+    );
+    // Cognito's access tokens have none: switched off by name only.
+    let off = provider(json!({"audiences": null, "audience_check": "off"}));
+    accepted(&off, &Token::new().without("aud"));
+    accepted(&off, &Token::new().claim("aud", "anything"));
+}
+
+#[test]
+fn c12_the_client_must_be_on_the_list() {
+    let config = provider(json!({"clients": ["grafana", "alloy"]}));
+    for name in ["azp", "appid", "cid", "client_id"] {
+        let control = Token::new().claim(name, "grafana");
+        for client in [
+            json!("evil"),
+            json!("Grafana"),
+            json!(1),
+            json!(["grafana"]),
+            json!(""),
+        ] {
+            let defect = Token::new().claim(name, client);
+            refused(&config, &defect, "client_not_allowed", &control);
+        }
+    }
+    let control = Token::new().claim("azp", "alloy");
+    refused(&config, &Token::new(), "client_not_allowed", &control);
+    // An allowed one does not vouch for another beside it.
+    let two = control.clone().claim("client_id", "evil");
+    refused(&config, &two, "client_not_allowed", &control);
+    assert_eq!(Denial::ClientNotAllowed.status(), 403);
+    accepted(&common::config(), &Token::new().claim("azp", "evil"));
+}
+
+#[test]
+fn c13_an_id_token_is_no_access_token_unless_accepted() {
+    let ids = [("typ", "ID"), ("typ", "id"), ("token_use", "id")];
+    let id_only = provider(json!({"accept": ["id"]}));
+    let both = provider(json!({"accept": ["access", "id"]}));
+    for (name, value) in ids {
+        let id = Token::new().claim(name, value);
+        refuse(&id, "token_kind_refused");
+        accepted(&id_only, &id);
+        accepted(&both, &id);
+        refused(&id_only, &Token::new(), "token_kind_refused", &id);
+    }
+    accepted(&both, &Token::new());
+    for (name, value) in [("typ", "Bearer"), ("token_use", "access")] {
+        accepted(&config(), &Token::new().claim(name, value));
+    }
+}
+
+#[test]
+fn c14_tokens_of_other_kinds_are_refused() {
+    let both = provider(json!({"accept": ["access", "id"]}));
+    for (name, value) in [
+        ("typ", json!("Refresh")),
+        ("typ", json!("Offline")),
+        ("typ", json!("Logout")),
+        ("typ", json!(1)),
+        ("typ", json!(null)),
+        ("token_use", json!("refresh")),
+        ("token_use", json!(["access"])),
+        (
+            "events",
+            json!({"http://schemas.openid.net/event/backchannel-logout": {}}),
+        ),
+        ("events", json!(null)),
+    ] {
+        let token = Token::new().claim(name, value);
+        refuse(&token, "token_kind_refused");
+        refused(&both, &token, "token_kind_refused", &Token::new());
+    }
+    // By their header they never get that far: H19.
+    for typ in ["logout+jwt", "secevent+jwt", "dpop+jwt"] {
+        refuse(&Token::new().header("typ", typ), "token_type_refused");
+    }
+}
+
+#[test]
+fn c15_the_subject_is_short_printable_text() {
+    for sub in [
+        json!(null),
+        json!(""),
+        json!(1),
+        json!(["alice"]),
+        json!("a\0"),
+        json!("a\r\nx-scope-orgid: b"),
+        json!("a\u{7f}"),
+        json!("é"),
+        json!(" a"),
+        json!("a".repeat(256)),
+    ] {
+        refuse(&Token::new().claim("sub", sub), "subject_invalid");
+    }
+    refuse(&Token::new().without("sub"), "subject_invalid");
+    accepted(&config(), &Token::new().claim("sub", "a".repeat(255)));
+    // The first that says something.
+    let paths = provider(json!({"claims": {"subject": [["oid"], ["sub"]]}}));
+    let mut gate = gate(&paths);
+    for (oid, subject) in [
+        (json!("o"), "o"),
+        (json!(""), "alice"),
+        (json!(null), "alice"),
+    ] {
+        let token = Token::new().claim("oid", oid).build();
+        let Answer::Allowed { edits, .. } = ask(&mut gate, &Request::bearing(&token)) else {
+            panic!("{subject}");
+        };
+        let set = ("x-scopegate-subject".to_owned(), Some(subject.to_owned()));
+        assert!(edits.contains(&set), "{edits:?}");
+    }
+}
+
+#[test]
+fn c16_duplicate_claims_are_refused() {
+    for twin in [
+        r#"{"groups":["admins"],"#,
+        r#"{"gr\u006fups":[],"#,
+        r#"{"x":1,"x":1,"#,
+        r#"{"realm_access":{"roles":[],"roles":["a"]},"#,
+        r#"{"sub":"root","#,
+    ] {
+        refuse(&Token::new().claims_text("{", twin), "token_malformed");
+    }
+    // jti and nonce are text.
+    for name in ["jti", "nonce"] {
+        refuse(&Token::new().claim(name, 1), "token_malformed");
+        accepted(&config(), &Token::new().claim(name, "1"));
+    }
+}
+
+#[test]
+fn c17_overage_is_not_an_empty_list() {
+    let token = Token::new().without("groups");
+    for (name, value) in [
+        ("_claim_names", json!({"groups": "src1"})),
+        ("hasgroups", json!(true)),
+        ("hasgroups", json!("true")),
+    ] {
+        refuse(&token.clone().claim(name, value), "groups_overage");
+    }
+    assert_eq!(Denial::GroupsOverage.status(), 403);
+    refuse(&token, "tenant_not_granted");
+}
+
+#[test]
+fn c18_an_unverified_email_authorises_nobody() {
+    let mut config = provider(json!({
+        "claims": {"groups": [{"path": ["email"], "prefix": "email:"}]}
+    }));
+    let viewers = json!(["email:alice@example.com"]);
+    merge(
+        &mut config["organizations"][0]["rbac"],
+        json!({ "viewers": viewers }),
+    );
+    let token = Token::new().claim("email", "alice@example.com");
+    let verified = token.clone().claim("email_verified", true);
+    for unverified in [
+        token.clone(),
+        token.clone().claim("email_verified", false),
+        token.clone().claim("email_verified", json!(null)),
+        token.clone().claim("email_verified", 1),
+    ] {
+        refused(&config, &unverified, "tenant_not_granted", &verified);
+    }
+}
+
+#[test]
+fn c19_too_many_too_long_or_too_deep_claims_are_refused() {
+    let many = |count: usize| Token::new().claim("groups", json!(vec!["readers"; count]));
+    let mut wide = config();
+    wide["limits"] = json!({"token_bytes": 49_152});
+    refused(&wide, &many(2_049), "groups_over_limit", &many(2_048));
+    let long = |bytes: usize| Token::new().claim("groups", json!(["readers", "g".repeat(bytes)]));
+    refuse(&long(513), "groups_over_limit");
+    accepted(&config(), &long(512));
+    let ten_thousand = Token::new().claim("groups", json!(vec!["r"; 10_000]));
+    refuse(&ten_thousand, "token_too_large");
+    let deep = format!("{{\"x\":{}1{},", "{\"y\":".repeat(16), "}".repeat(16));
+    refuse(&Token::new().claims_text("{", &deep), "token_malformed");
+    assert_eq!(Denial::GroupsOverLimit.status(), 403);
+}
+
+#[test]
+fn c20_claim_values_are_never_taken_apart() {
+    let mut config = config();
+    merge(
+        &mut config["organizations"][0]["rbac"],
+        json!({"viewers": ["readers", "team/a", "x|y"]}),
+    );
+    for group in [
+        json!("other|readers"),
+        json!("readers|other"),
+        json!("readers\r\n"),
+        json!("readers\n"),
+        json!("../readers"),
+        json!("/readers"),
+        json!("readers,other"),
+        json!("other readers"),
+        json!("READERS"),
+        json!("x"),
+        json!({"readers": true}),
+        json!([["readers"]]),
+        json!(null),
+    ] {
+        for groups in [group.clone(), json!([group])] {
+            let defect = Token::new().claim("groups", groups);
+            refused(&config, &defect, "tenant_not_granted", &Token::new());
+        }
+    }
+    accepted(&config, &Token::new().claim("groups", json!(["x|y"])));
+    // The tenant header has its own alphabet, whatever the token says.
+    for tenant in ["a\r\n", "a/b", "a,b", "..", "a|", "a|..", "a:x", "a b"] {
+        let request = Request::bearing(&good()).set("x-scope-orgid", tenant);
+        assert_eq!(answer(&config, &request), "tenant_malformed", "{tenant:?}");
+    }
+}
+
+#[test]
+fn c21_bound_tokens_are_refused_where_configured() {
+    let strict = provider(json!({"reject_bound_tokens": true}));
+    for cnf in [
+        json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}),
+        json!({"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}),
+        json!(null),
+    ] {
+        let bound = Token::new().claim("cnf", cnf);
+        refused(&strict, &bound, "bound_token", &Token::new());
+        accepted(&config(), &bound);
+    }
+}
+
+#[test]
+fn c22_a_bearer_token_may_be_used_again() {
+    let mut gate = gate(&config());
+    let request = Request::bearing(&Token::new().claim("jti", "1").build());
+    for _ in 0..3 {
+        assert_eq!(ask(&mut gate, &request).code(), ALLOWED);
+    }
+    assert_eq!(gate.cached_tokens(), 1);
+}
