@@ -108,13 +108,18 @@ impl GroupSource {
     }
 }
 
+/// The value at a path; `null` is nothing, and so is an e-mail address that the
+/// provider does not call verified: anybody could have typed it in.
 fn find<'a>(claims: &'a Object, path: &[String]) -> Option<&'a Value> {
     let (last, parents) = path.split_last()?;
     let mut object = claims;
     for name in parents {
         object = object.get(name)?.as_object()?;
     }
-    object.get(last)
+    let verified = last != "email" || object.get("email_verified") == Some(&Value::Bool(true));
+    object
+        .get(last)
+        .filter(|value| verified && !matches!(value, Value::Null))
 }
 
 /// Entra's overage: above 200 groups the claim is replaced by a pointer in

@@ -238,12 +238,17 @@ impl Gate {
         engine: &dyn SignatureEngine,
         trace: &mut Trace<'_>,
     ) -> Result<Rc<Session>, Stop> {
-        if let Some(session) = self.remembered(token, now, trace)? {
-            trace.cached = Some(true);
-            return Ok(session);
-        }
-        if attempt.coarse {
-            return Err(Stop::NeedsClock);
+        match self.remembered(token, now, trace) {
+            Ok(Some(session)) => {
+                trace.cached = Some(true);
+                return Ok(session);
+            }
+            // What has expired on a clock that lags has expired.
+            Err(Denial::TokenExpired) => return Err(Denial::TokenExpired.into()),
+            // But such a clock must not refuse a token of this second.
+            Ok(None) | Err(_) if attempt.coarse => return Err(Stop::NeedsClock),
+            Ok(None) => {}
+            Err(denial) => return Err(denial.into()),
         }
         trace.cached = Some(false);
         let unverified = Unverified::parse(token, self.config.limits.token_bytes)?;

@@ -273,7 +273,11 @@ fn import(
             let n = number(jwk, "n")?;
             // Some providers keep DER's sign byte.
             let n = n.strip_prefix(&[0]).unwrap_or(&n);
-            VerifyingKey::rsa(key_id, algorithm, n, &number(jwk, "e")?)
+            let e = number(jwk, "e")?;
+            if n.first() == Some(&0) || e.first() == Some(&0) {
+                return Err(SkipReason::Material);
+            }
+            VerifyingKey::rsa(key_id, algorithm, n, &e)
         }
         Some("EC") => VerifyingKey::ec(key_id, algorithm, &number(jwk, "x")?, &number(jwk, "y")?),
         Some("OKP") => VerifyingKey::ed25519(key_id, &number(jwk, "x")?),

@@ -349,8 +349,8 @@ fn a_coarse_clock_does_for_remembered_tokens_only() {
 fn a_lagging_coarse_clock_refuses_no_token_that_the_exact_one_took() {
     let bounded = json!({"clock_skew": "0s", "max_lifetime": "5m"});
     for token in [
-        Token::new().claim("iat", NOW),
-        Token::new().claim("nbf", NOW),
+        Token::new().claim("exp", NOW + 200).claim("iat", NOW),
+        Token::new().claim("exp", NOW + 200).claim("nbf", NOW),
         Token::new().without("iat").claim("exp", NOW + 300),
     ] {
         let mut gate = gate(&provider(bounded.clone()));

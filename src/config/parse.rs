@@ -388,10 +388,11 @@ fn read_kinds(section: &Section<'_>) -> Option<Vec<TokenKind>> {
     let nodes = node.list()?;
     let mut kinds = Vec::new();
     for node in &nodes {
-        match node.text()? {
-            "access" => kinds.push(TokenKind::Access),
-            "id" => kinds.push(TokenKind::Id),
-            _ => node.problem("must be access or id"),
+        match node.text() {
+            Some("access") => kinds.push(TokenKind::Access),
+            Some("id") => kinds.push(TokenKind::Id),
+            Some(_) => node.problem("must be access or id"),
+            None => {}
         }
     }
     if nodes.is_empty() {
@@ -429,7 +430,8 @@ fn read_mapping(section: &Section<'_>) -> Option<ClaimMapping> {
                 node.problem("must list at least one path, such as [[sub]]");
                 return None;
             }
-            nodes.iter().map(read_path).collect()
+            let paths: Vec<_> = nodes.iter().map(read_path).collect();
+            paths.into_iter().collect()
         }),
     };
     let groups = match claims.get("groups") {
@@ -754,10 +756,11 @@ fn read_types(node: &Node<'_>) -> Option<TypeMask> {
     };
     let nodes = node.list()?;
     for element in &nodes {
-        match element.text()? {
-            "data" => mask.data = true,
-            "alerting" => mask.alerting = true,
-            _ => element.problem("must be data or alerting"),
+        match element.text() {
+            Some("data") => mask.data = true,
+            Some("alerting") => mask.alerting = true,
+            Some(_) => element.problem("must be data or alerting"),
+            None => {}
         }
     }
     if nodes.is_empty() {
