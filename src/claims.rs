@@ -68,18 +68,18 @@ impl ClaimMapping {
                 }
                 continue;
             };
-            for name in source.values(value) {
+            source.each(value, |name| {
                 seen = seen.saturating_add(1);
                 if seen > max_groups || name.len() > MAX_GROUP_BYTES {
                     return Err(Denial::GroupsOverLimit);
                 }
-                let index = if source.prefix.is_empty() {
+                groups.extend(if source.prefix.is_empty() {
                     policy.group(name)
                 } else {
                     policy.group(&[source.prefix.as_str(), name].concat())
-                };
-                groups.extend(index);
-            }
+                });
+                Ok(())
+            })?;
         }
         groups.sort_unstable();
         groups.dedup();
@@ -92,19 +92,25 @@ impl ClaimMapping {
 }
 
 impl GroupSource {
-    fn values<'a>(&'a self, value: &'a Value) -> Box<dyn Iterator<Item = &'a str> + 'a> {
-        let strings: Box<dyn Iterator<Item = &'a str> + 'a> = match value {
-            Value::String(one) => Box::new(std::iter::once(one.as_str())),
-            Value::Array(many) => Box::new(many.iter().filter_map(Value::as_str)),
-            _ => Box::new(std::iter::empty()),
+    /// Visits the values of a string or a list of strings; others have none.
+    fn each(
+        &self,
+        value: &Value,
+        mut visit: impl FnMut(&str) -> Result<(), Denial>,
+    ) -> Result<(), Denial> {
+        let mut text = |text: &str| match &self.split {
+            Some(separator) => text
+                .split(separator.as_str())
+                .filter(|part| !part.is_empty())
+                .try_for_each(&mut visit),
+            None if text.is_empty() => Ok(()),
+            None => visit(text),
         };
-        let values: Box<dyn Iterator<Item = &'a str> + 'a> = match &self.split {
-            Some(separator) => {
-                Box::new(strings.flat_map(move |text| text.split(separator.as_str())))
-            }
-            None => strings,
-        };
-        Box::new(values.filter(|value| !value.is_empty()))
+        match value {
+            Value::String(one) => text(one),
+            Value::Array(many) => many.iter().filter_map(Value::as_str).try_for_each(text),
+            _ => Ok(()),
+        }
     }
 }
 

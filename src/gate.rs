@@ -18,7 +18,7 @@ use crate::keys::{Algorithm, SignatureEngine};
 use crate::request::{Head, Occurrence};
 use crate::tenant::TenantSet;
 use crate::time::{Monotonic, Now};
-use crate::token::{RegisteredClaims, Unverified};
+use crate::token::{self, Unverified};
 use crate::token_cache::{Session, TokenCache};
 use crate::{bearer, form};
 
@@ -252,7 +252,7 @@ impl Gate {
         }
         trace.cached = Some(false);
         let unverified = Unverified::parse(token, self.config.limits.token_bytes)?;
-        let issuer = RegisteredClaims::read(&unverified.claims)?.issuer;
+        let issuer = token::issuer(&unverified.claims)?;
         let position = self
             .config
             .providers

@@ -1,7 +1,7 @@
 //! The compact form of a signed token, its header and its claims, before any trust.
 //!
-//! Order of the checks (cheap first): byte class and length, the three parts,
-//! canonical base64url, strict JSON objects, header rules, claim types. Nothing
+//! Order of the checks (cheap first): length, the three parts, canonical base64url
+//! (which is the check of every byte), strict JSON objects, header rules, claim types. Nothing
 //! here is proven: [`crate::verifier`] turns an [`Unverified`] token into
 //! [`crate::verifier::Verified`] claims. Follows RFC 7515, RFC 7519, RFC 8725.
 
@@ -71,13 +71,15 @@ impl<'a> Unverified<'a> {
         if header.len() > MAX_HEADER_CHARS {
             return Err(Denial::TokenMalformed);
         }
-        let header = Header::parse(&object(header)?)?;
-        let claims = object(payload)?;
+        // The bytes of all parts before the meaning of any.
+        let signature = decode(signature)?;
+        let payload = decode(payload)?;
+        let header = Header::parse(&object(&decode(header)?)?)?;
         Ok(Self {
             header,
-            claims,
+            claims: object(&payload)?,
             signing_input,
-            signature: decode(signature)?,
+            signature,
         })
     }
 }
@@ -130,25 +132,18 @@ fn is_jwt_media_type(cty: &str) -> bool {
     kind == "jwt" || kind.ends_with("+jwt") || kind == "jose" || kind == "jose+json"
 }
 
-/// Positions of exactly two dots; every other byte is of the base64url alphabet.
-/// Stops at a third dot, so a token of dots costs nothing (CVE-2025-30204).
+/// Positions of the first two dots. A third one, like any byte outside the
+/// alphabet, is refused by the decoding of the last part, so a token of a hundred
+/// thousand dots costs no more than its first three bytes (CVE-2025-30204).
 fn dots(token: &[u8]) -> Result<(usize, usize), Denial> {
-    let mut found = (None, None);
-    for (position, byte) in token.iter().enumerate() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => {}
-            b'.' => match found {
-                (None, _) => found.0 = Some(position),
-                (_, None) => found.1 = Some(position),
-                _ => return Err(Denial::TokenMalformed),
-            },
-            _ => return Err(Denial::TokenMalformed),
-        }
-    }
-    match found {
-        (Some(first), Some(second)) => Ok((first, second)),
-        _ => Err(Denial::TokenMalformed),
-    }
+    let dot = |from: usize| {
+        let rest = token.get(from..)?;
+        let position = rest.iter().position(|byte| *byte == b'.')?;
+        position.checked_add(from)
+    };
+    let first = dot(0).ok_or(Denial::TokenMalformed)?;
+    let second = dot(first.saturating_add(1)).ok_or(Denial::TokenMalformed)?;
+    Ok((first, second))
 }
 
 /// Canonical base64url: no padding, no set trailing bits (RFC 7515 §2, RFC 4648 §3.5).
@@ -158,15 +153,24 @@ fn decode(part: &[u8]) -> Result<Vec<u8>, Denial> {
         .map_err(|_| Denial::TokenMalformed)
 }
 
-fn object(part: &[u8]) -> Result<Object, Denial> {
-    json::parse_object(&decode(part)?, json::MAX_DEPTH).map_err(|_| Denial::TokenMalformed)
+fn object(decoded: &[u8]) -> Result<Object, Denial> {
+    json::parse_object(decoded, json::MAX_DEPTH).map_err(|_| Denial::TokenMalformed)
+}
+
+/// The `iss` of claims that nothing else is known of yet.
+///
+/// # Errors
+/// [`Denial::IssuerUnknown`] unless it is a string.
+pub fn issuer(claims: &Object) -> Result<&str, Denial> {
+    claims
+        .get("iss")
+        .and_then(Value::as_str)
+        .ok_or(Denial::IssuerUnknown)
 }
 
 /// The registered claims the gate decides on, typed; other claims stay in the object.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RegisteredClaims<'a> {
-    /// `iss`
-    pub issuer: &'a str,
     /// `aud`, as a list.
     pub audiences: Vec<&'a str>,
     /// `exp`, rounded down.
@@ -181,14 +185,9 @@ impl<'a> RegisteredClaims<'a> {
     /// Reads them; a claim of the wrong type is a refusal, never skipped (CVE-2026-25537).
     ///
     /// # Errors
-    /// [`Denial::IssuerUnknown`] without a string `iss`, [`Denial::AudienceMismatch`]
-    /// for an `aud` that is no string or list of strings, else
-    /// [`Denial::TokenMalformed`].
+    /// [`Denial::AudienceMismatch`] for an `aud` that is no string or list of
+    /// strings, else [`Denial::TokenMalformed`].
     pub fn read(claims: &'a Object) -> Result<Self, Denial> {
-        let issuer = match claims.get("iss") {
-            Some(Value::String(issuer)) => issuer.as_str(),
-            _ => return Err(Denial::IssuerUnknown),
-        };
         let audiences = match claims.get("aud") {
             None => Vec::new(),
             Some(Value::String(one)) => vec![one.as_str()],
@@ -208,7 +207,6 @@ impl<'a> RegisteredClaims<'a> {
             }
         }
         Ok(Self {
-            issuer,
             audiences,
             expires: date(claims, "exp")?.ok_or(Denial::TokenMalformed)?,
             not_before: date(claims, "nbf")?,

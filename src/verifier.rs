@@ -14,7 +14,7 @@ use crate::json::{Object, Value};
 use crate::jwks::{KeySet, Lookup};
 use crate::keys::{Algorithm, SignatureEngine, VerifyingKey};
 use crate::time::{Leeway, Timestamp};
-use crate::token::{RegisteredClaims, Unverified};
+use crate::token::{self, RegisteredClaims, Unverified};
 
 /// What kind of token a provider issued.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -130,6 +130,11 @@ impl Provider {
         token: Unverified<'a>,
         now: Timestamp,
     ) -> Result<Plausible<'a>, Denial> {
+        // The caller chose the provider by this; a token of another one has no
+        // business here (RFC 8725 §3.8).
+        if token::issuer(&token.claims)? != self.issuer.as_str() {
+            return Err(Denial::IssuerUnknown);
+        }
         let algorithm = token
             .header
             .algorithm

@@ -1,6 +1,6 @@
 //! Which endpoint of Loki, Mimir or Tempo a request means.
 //!
-//! The table in [`table`] is closed: a path that is not in it does not exist here,
+//! The table ([`TABLE`]) is closed: a path that is not in it does not exist here,
 //! whatever the backend would do with it. Matching is on the raw path, byte for
 //! byte; percent-escapes are understood in template segments only, decoded once,
 //! and never into something that another parser could take for path structure.
