@@ -35,7 +35,7 @@ run: wasm ## Envoy with the module, an issuer and a Prometheus, until Ctrl-C
 
 .PHONY: test
 test: wasm ## every test: native, and the module in a real Envoy
-	@$(servers) cargo test --locked --workspace
+	@$(servers) cargo test --locked --workspace --no-fail-fast
 
 .PHONY: integration
 integration: wasm ## only the tests in a real Envoy

@@ -464,7 +464,7 @@ fn request_line<'a>(head: &Head<'a>) -> Result<(&'a [u8], &'a [u8], Option<&'a [
 /// gRPC methods are called by gRPC and nothing else is; only tails upgrade.
 fn check_transport(head: &Head<'_>, endpoint: &Endpoint) -> Result<(), Denial> {
     let fits = if endpoint.is_grpc() {
-        head.is_grpc()
+        head.calls_grpc()
     } else {
         !head.resembles_grpc()
     };

@@ -91,15 +91,21 @@ impl<'a> Head<'a> {
         head
     }
 
-    /// Whether the request is gRPC, as Envoy tells it: by its content type
-    /// (`application/grpc` or `application/grpc+…`).
+    /// Whether Envoy takes the request for gRPC and answers it so: by its content
+    /// type, `application/grpc` or `application/grpc+…`.
     #[must_use]
     pub fn is_grpc(&self) -> bool {
         matches!(self.after_grpc(), Some([] | [b'+', ..]))
     }
 
-    /// Whether some server might take it for gRPC, though Envoy does not
-    /// (`application/grpc;…`, `application/grpc-web`).
+    /// Whether gRPC servers take the request for gRPC: with parameters too
+    /// (`application/grpc;…`), which Envoy does not.
+    #[must_use]
+    pub fn calls_grpc(&self) -> bool {
+        matches!(self.after_grpc(), Some([] | [b'+' | b';', ..]))
+    }
+
+    /// Whether anything might take it for gRPC (`application/grpc-web` included).
     #[must_use]
     pub fn resembles_grpc(&self) -> bool {
         self.after_grpc().is_some()
