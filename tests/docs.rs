@@ -31,7 +31,7 @@ fn codes() -> BTreeSet<String> {
 
 /// Every configuration key, from the lists of known names that close each section.
 fn keys() -> BTreeSet<String> {
-    let source = read("src/config/parse.rs");
+    let source: String = walk("src/config").iter().map(|file| read(file)).collect();
     let mut keys = BTreeSet::new();
     for list in source.split("const KNOWN").skip(1) {
         let list = list.split("];").next().unwrap();

@@ -5,7 +5,10 @@
 //! environment handed in, so every worker comes to the same result; it reports
 //! every problem at once and never half-applies a document.
 
+mod keys;
+mod organizations;
 mod parse;
+mod providers;
 mod reader;
 
 use crate::endpoint::{Backend, Surface};

@@ -265,6 +265,32 @@ impl<'a> Section<'a> {
     }
 }
 
+/// Said of sections that a later version brings.
+pub(super) const NOT_YET: &str = "not supported yet";
+
+/// A member that is one of a few words.
+pub(super) fn word<T: Copy>(
+    section: &Section<'_>,
+    name: &str,
+    default: T,
+    words: &[(&str, T)],
+) -> Option<T> {
+    let Some(node) = section.get(name) else {
+        return Some(default);
+    };
+    let text = node.text()?;
+    let found = words.iter().find(|(word, _)| *word == text);
+    if found.is_none() {
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        node.problem(format!("must be one of {}", known.join(", ")));
+    }
+    found.map(|(_, value)| *value)
+}
+
+pub(super) fn flag(section: &Section<'_>, name: &str, default: bool) -> Option<bool> {
+    section.get(name).map_or(Some(default), |node| node.flag())
+}
+
 /// Keys that other gateways have, or that people expect, with what to write here.
 const ADVICE: [(&str, &str); 8] = [
     ("audience", "unknown key: write audiences, a list"),

@@ -14,13 +14,18 @@
 //! | `host` | fallible, byte-valued host calls |
 //! | `engine` | signatures by Envoy's own crypto, once it has proven itself |
 //! | `metrics` | counters kept here and flushed on ticks |
-//! | `root` | one plugin configuration: gate, key fetches, waiting requests |
+//! | `root` | one plugin configuration on one worker: gate, clocks, ticks |
+//! | `fetch` | its key fetches |
+//! | `waiting` | its requests that wait for keys |
 //! | `stream` | one request |
+//! | `shell` | contexts by number, each callback's way to its root or stream |
 
 mod abi;
 mod engine;
+mod fetch;
 mod host;
 mod metrics;
 mod root;
 mod shell;
 mod stream;
+mod waiting;

@@ -1,0 +1,238 @@
+//! The `organizations` and `roles` sections, compiled into a [`Policy`].
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::reader::{NOT_YET, Node, Section, flag};
+use crate::json::Value;
+use crate::policy::{Permission, Permissions, Policy};
+use crate::tenant::TenantId;
+
+/// Role name → permissions.
+pub(super) type Roles = BTreeMap<String, Permissions>;
+
+pub(super) fn read_roles(top: &Section<'_>) -> Roles {
+    use Permission::{Delete, Read, RulesRead, RulesWrite, Write};
+    let set = |permissions: &[Permission]| {
+        permissions
+            .iter()
+            .fold(Permissions::default(), |set, p| set.with(*p))
+    };
+    let mut roles = Roles::from([
+        (
+            "admin".to_owned(),
+            set(&[Read, Write, RulesRead, RulesWrite, Delete]),
+        ),
+        (
+            "editor".to_owned(),
+            set(&[Read, Write, RulesRead, RulesWrite]),
+        ),
+        ("viewer".to_owned(), set(&[Read, RulesRead])),
+        ("writer".to_owned(), set(&[Write])),
+    ]);
+    let Some(node) = top.get("roles") else {
+        return roles;
+    };
+    if node.value.as_object().is_none() {
+        node.problem("must be an object: role name to list of permissions");
+        return roles;
+    }
+    let Some(members) = node.value.as_object() else {
+        return roles;
+    };
+    let names: Vec<&str> = members.iter().map(|(name, _)| name).collect();
+    let Some(section) = node.section(&names) else {
+        return roles;
+    };
+    for (role, node) in section.members() {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-' || byte == b'_';
+        if role.is_empty() || !role.bytes().all(plain) {
+            node.problem("a role's name consists of a-z, - and _");
+            continue;
+        }
+        let mut permissions = Permissions::default();
+        for element in node.list().unwrap_or_default() {
+            match element.text().map(Permission::from_name) {
+                Some(Some(permission)) => permissions = permissions.with(permission),
+                Some(None) => {
+                    let known: Vec<&str> = Permission::ALL.iter().map(|p| p.name()).collect();
+                    element.problem(format!("must be one of {}", known.join(", ")));
+                }
+                None => {}
+            }
+        }
+        roles.insert(role.to_owned(), permissions);
+    }
+    roles
+}
+
+pub(super) fn read_organizations(top: &Section<'_>, roles: &Roles) -> Option<Policy> {
+    let node = top.require("organizations", "without one nothing is granted")?;
+    let nodes = node.list()?;
+    let mut policy = Policy::default();
+    let mut names = HashSet::new();
+    for node in &nodes {
+        let Some(section) = node.section(&["name", "display_name", "tenants", "rbac"]) else {
+            continue;
+        };
+        let name = section
+            .require("name", "it stands in audit records")
+            .and_then(|node| node.text());
+        if let Some(node) = section.get("display_name") {
+            node.text();
+        }
+        let tenants = read_tenants(&section);
+        let bindings = read_rbac(&section, roles);
+        let Some(name) = name else { continue };
+        if !names.insert(name) {
+            node.problem(format!("the name {name:?} is taken"));
+            continue;
+        }
+        let organization = policy.organization(name);
+        for (tenant, mask) in &tenants {
+            for (group, permissions) in &bindings {
+                policy.grant(organization, tenant, group, mask.apply(*permissions));
+            }
+        }
+    }
+    Some(policy)
+}
+
+/// What a tenant's `types` leave of a role.
+#[derive(Clone, Copy, Debug)]
+struct TypeMask {
+    data: bool,
+    alerting: bool,
+}
+
+impl TypeMask {
+    fn apply(self, permissions: Permissions) -> Permissions {
+        use Permission::{Delete, Read, RulesRead, RulesWrite, Write};
+        let mut left = permissions;
+        if !self.data {
+            left = left.without(Read).without(Write).without(Delete);
+        }
+        if !self.alerting {
+            left = left.without(RulesWrite);
+        }
+        if !self.data && !self.alerting {
+            left = left.without(RulesRead);
+        }
+        left
+    }
+}
+
+fn read_tenants(organization: &Section<'_>) -> Vec<(TenantId, TypeMask)> {
+    let Some(nodes) = organization
+        .require("tenants", "the tenants that the organization may use")
+        .and_then(|node| node.list())
+    else {
+        return Vec::new();
+    };
+    let mut seen = HashSet::new();
+    let mut tenants = Vec::new();
+    for node in nodes {
+        let Some((tenant, mask)) = read_tenant(&node) else {
+            continue;
+        };
+        if !seen.insert(tenant.clone()) {
+            node.problem(format!("the tenant {:?} is listed twice", tenant.as_str()));
+        }
+        tenants.push((tenant, mask));
+    }
+    tenants
+}
+
+fn read_tenant(node: &Node<'_>) -> Option<(TenantId, TypeMask)> {
+    let data_only = TypeMask {
+        data: true,
+        alerting: false,
+    };
+    let (name, mask, allow_reserved) = if let Value::String(_) = node.value {
+        (node.clone(), data_only, false)
+    } else {
+        let section = node.section(&["name", "types", "allow_reserved"])?;
+        let name = section.require("name", "the tenant's ID");
+        let mask = match section.get("types") {
+            None => Some(data_only),
+            Some(types) => read_types(&types),
+        };
+        let allow_reserved = flag(&section, "allow_reserved", false);
+        (name?, mask?, allow_reserved?)
+    };
+    let text = name.text()?;
+    let tenant = match TenantId::parse(text) {
+        Ok(tenant) => tenant,
+        Err(error) => {
+            name.problem(format!("{text:?} is no tenant ID: {}", error.rule()));
+            return None;
+        }
+    };
+    if tenant.is_reserved() && !allow_reserved {
+        name.problem(format!(
+            "{text:?} is a name that a backend uses itself: \
+             if it is meant, write {{name: {text}, allow_reserved: true}}"
+        ));
+        return None;
+    }
+    Some((tenant, mask))
+}
+
+fn read_types(node: &Node<'_>) -> Option<TypeMask> {
+    let mut mask = TypeMask {
+        data: false,
+        alerting: false,
+    };
+    let nodes = node.list()?;
+    for element in &nodes {
+        match element.text() {
+            Some("data") => mask.data = true,
+            Some("alerting") => mask.alerting = true,
+            Some(_) => element.problem("must be data or alerting"),
+            None => {}
+        }
+    }
+    if nodes.is_empty() {
+        node.problem("must name at least one of data, alerting");
+    }
+    Some(mask)
+}
+
+fn read_rbac(organization: &Section<'_>, roles: &Roles) -> Vec<(String, Permissions)> {
+    // Without one the organization exists and nobody may use it.
+    let Some(node) = organization.get("rbac") else {
+        return Vec::new();
+    };
+    let plural: Vec<(String, Permissions)> = roles
+        .iter()
+        .map(|(role, permissions)| (format!("{role}s"), *permissions))
+        .collect();
+    let known: Vec<&str> = plural.iter().map(|(name, _)| name.as_str()).collect();
+    let Some(section) = node.section(&known) else {
+        return Vec::new();
+    };
+    let mut bindings = Vec::new();
+    for (name, permissions) in &plural {
+        let Some(node) = section.get(name) else {
+            continue;
+        };
+        for element in node.list().unwrap_or_default() {
+            if let Some(group) = read_group(&element) {
+                bindings.push((group.to_owned(), *permissions));
+            }
+        }
+    }
+    bindings
+}
+
+fn read_group<'a>(node: &Node<'a>) -> Option<&'a str> {
+    if let Value::String(_) = node.value {
+        return node.text();
+    }
+    let section = node.section(&["group", "labels"])?;
+    if let Some(labels) = section.get("labels") {
+        labels.problem(NOT_YET);
+    }
+    section
+        .require("group", "the group that holds the role")?
+        .text()
+}
