@@ -96,7 +96,7 @@ fn read_key_uri(section: &Section<'_>, uri: &Node<'_>) -> Option<KeyUri> {
         path,
         timeout: timeout?,
         refresh_interval,
-        // A set must at least live until its successor is due.
+        // A set must at least live until its successor is due; the README says so.
         max_stale: max_stale?.max(refresh_interval),
     })
 }

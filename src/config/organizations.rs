@@ -32,11 +32,8 @@ pub(super) fn read_roles(top: &Section<'_>) -> Roles {
     let Some(node) = top.get("roles") else {
         return roles;
     };
-    if node.value.as_object().is_none() {
-        node.problem("must be an object: role name to list of permissions");
-        return roles;
-    }
     let Some(members) = node.value.as_object() else {
+        node.problem("must be an object: role name to list of permissions");
         return roles;
     };
     let names: Vec<&str> = members.iter().map(|(name, _)| name).collect();

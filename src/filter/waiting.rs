@@ -48,8 +48,7 @@ impl Root {
                 }
             }
         }
-        // A callout that failed at once leaves nothing to wait for in report mode
-        // either: there every request passes anyway.
+        // In report mode every request passes anyway, so none is held up.
         let refusal = if limits.wait == 0 || self.mode() == Mode::Report {
             Some(Denial::KeysUnavailable)
         } else if self.waiting.len() >= limits.waiting_requests {
