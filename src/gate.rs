@@ -15,9 +15,10 @@ use crate::identity::ProviderIndex;
 use crate::jwks::{JwksError, KeySet};
 use crate::key_cache::{Demand, KeyCache, Schedule};
 use crate::keys::{Algorithm, SignatureEngine};
+use crate::policy::Permission;
 use crate::request::{Head, Occurrence};
 use crate::tenant::TenantSet;
-use crate::time::{Monotonic, Now};
+use crate::time::{Monotonic, Now, Timestamp};
 use crate::token::{self, Unverified};
 use crate::token_cache::{Session, TokenCache};
 use crate::{bearer, form};
@@ -38,6 +39,7 @@ pub struct Permit<'a> {
     session: Rc<Session>,
     tenants: Cow<'a, [u8]>,
     query: Option<&'a [u8]>,
+    stream_expires: Option<Timestamp>,
 }
 
 impl<'a> Permit<'a> {
@@ -63,6 +65,13 @@ impl<'a> Permit<'a> {
     #[must_use]
     pub const fn query(&self) -> Option<&'a [u8]> {
         self.query
+    }
+
+    /// For a request that opens a stream (a tail, a gRPC read): from when on its
+    /// token would be refused as expired. `None` for one that an answer ends.
+    #[must_use]
+    pub const fn stream_expires(&self) -> Option<Timestamp> {
+        self.stream_expires
     }
 }
 
@@ -208,12 +217,27 @@ impl Gate {
         if !self.config.backends.has(endpoint.backend) {
             return Err(Denial::BackendNotConfigured.into());
         }
+        let stream_expires = if opens_stream(head, endpoint) {
+            Some(self.expires(&session)?)
+        } else {
+            None
+        };
         Ok(Permit {
             endpoint,
             session,
             tenants: tenants.canonical(),
             query,
+            stream_expires,
         })
+    }
+
+    /// From when on a request with the session's token would be refused as expired.
+    fn expires(&self, session: &Session) -> Result<Timestamp, Denial> {
+        let ProviderIndex(position) = session.principal.provider;
+        match self.config.providers.get(position) {
+            Some((provider, _)) => Ok(provider.expires(session.times)),
+            None => Err(Denial::GateUnavailable),
+        }
     }
 
     fn tenants<'a>(&self, head: &Head<'a>, endpoint: &Endpoint) -> Result<TenantSet<'a>, Denial> {
@@ -480,6 +504,13 @@ fn check_transport(head: &Head<'_>, endpoint: &Endpoint) -> Result<(), Denial> {
         }
         Occurrence::Once(_) | Occurrence::Repeated => Err(Denial::UpgradeNotSupported),
     }
+}
+
+/// Whether a request that fits its endpoint goes on after its answer has begun, for
+/// as long as both sides like: a websocket, or a method of Tempo's streaming API.
+fn opens_stream(head: &Head<'_>, endpoint: &Endpoint) -> bool {
+    let upgraded = endpoint.upgrade && head.upgrade != Occurrence::Absent;
+    upgraded || (endpoint.is_grpc() && endpoint.permission == Permission::Read)
 }
 
 fn credential<'a>(head: &Head<'a>, query: Option<&[u8]>) -> Result<&'a [u8], Denial> {

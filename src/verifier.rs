@@ -208,10 +208,10 @@ impl Provider {
     /// [`Denial::TokenExpired`], [`Denial::TokenNotYetValid`],
     /// [`Denial::IssuedInFuture`] or [`Denial::LifetimeTooLong`].
     pub fn check_times(&self, times: TokenTimes, now: Timestamp) -> Result<(), Denial> {
-        let leeway = self.leeway.as_secs();
-        if now >= times.expires.after(leeway) {
+        if now >= self.expires(times) {
             return Err(Denial::TokenExpired);
         }
+        let leeway = self.leeway.as_secs();
         let latest = now.after(leeway);
         if times.not_before.is_some_and(|nbf| nbf > latest) {
             return Err(Denial::TokenNotYetValid);
@@ -227,6 +227,12 @@ impl Provider {
             }
         }
         Ok(())
+    }
+
+    /// The instant from which a token of these times is refused as expired.
+    #[must_use]
+    pub const fn expires(&self, times: TokenTimes) -> Timestamp {
+        times.expires.after(self.leeway.as_secs())
     }
 
     /// Every client claim present must be allowed, and one must be present, so

@@ -86,6 +86,7 @@ fn full() -> Value {
             "cached_tokens": 4096,
             "waiting_requests": 256,
             "wait": "3s",
+            "stream_duration": "1h",
         },
         "audit": {"log": "denied", "access_log": true},
     })
@@ -237,6 +238,7 @@ fn what_is_left_out_has_the_documented_default() {
         (limits.cached_tokens, limits.waiting_requests, limits.wait),
         (4_096, 256, 3_000)
     );
+    assert_eq!(limits.stream_duration, 3_600_000);
     assert_eq!(
         (config.audit.log, config.audit.access_log),
         (AuditLog::Denied, true)
@@ -451,6 +453,7 @@ fn times_are_durations_within_bounds() {
         ("providers.0.jwks.max_stale", "0s", "168h", "169h"),
         ("providers.0.max_lifetime", "1m", "8760h", "8761h"),
         ("limits.wait", "0s", "30s", "31s"),
+        ("limits.stream_duration", "1s", "24h", "25h"),
     ];
     for (key, least, most, beyond) in rows {
         let place = key.replace(".0", "[0]");

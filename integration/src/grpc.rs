@@ -12,7 +12,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 /// `tempopb.SearchRequest`.
@@ -124,6 +124,25 @@ impl GrpcClient {
         Q: Message + Default + 'static,
         R: Message + Default + 'static,
     {
+        let mut stream = self.open(path, metadata, message).await?;
+        let mut messages = Vec::new();
+        while let Some(message) = stream.message().await? {
+            messages.push(message);
+        }
+        Ok(messages)
+    }
+
+    /// One request, a stream of replies that the caller reads.
+    pub async fn open<Q, R>(
+        &self,
+        path: &str,
+        metadata: &[(&str, &str)],
+        message: Q,
+    ) -> Result<Streaming<R>, Status>
+    where
+        Q: Message + Default + 'static,
+        R: Message + Default + 'static,
+    {
         let request = with_metadata(message, metadata)?;
         let mut client = tonic::client::Grpc::new(self.channel.clone());
         ready(&mut client).await?;
@@ -131,12 +150,7 @@ impl GrpcClient {
         let reply = client
             .server_streaming(request, path, ProstCodec::<Q, R>::default())
             .await?;
-        let mut stream = reply.into_inner();
-        let mut messages = Vec::new();
-        while let Some(message) = stream.message().await? {
-            messages.push(message);
-        }
-        Ok(messages)
+        Ok(reply.into_inner())
     }
 }
 

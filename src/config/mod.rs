@@ -137,6 +137,9 @@ pub struct Limits {
     pub waiting_requests: usize,
     /// How long a request waits for keys, in milliseconds.
     pub wait: u64,
+    /// How long a tail or a gRPC read lasts before its caller is checked again, in
+    /// milliseconds.
+    pub stream_duration: u64,
 }
 
 impl Limits {

@@ -122,13 +122,14 @@ fn read_realm(top: &Section<'_>) -> Option<String> {
 }
 
 fn read_limits(top: &Section<'_>) -> Option<Limits> {
-    const KNOWN: [&str; 6] = [
+    const KNOWN: [&str; 7] = [
         "token_bytes",
         "groups",
         "tenants_per_request",
         "cached_tokens",
         "waiting_requests",
         "wait",
+        "stream_duration",
     ];
     let section = match top.get("limits") {
         Some(node) => Some(node.section(&KNOWN)?),
@@ -146,10 +147,14 @@ fn read_limits(top: &Section<'_>) -> Option<Limits> {
     let tenants_per_request = count("tenants_per_request", 64, 1, 1_000);
     let cached_tokens = count("cached_tokens", 4_096, 0, 65_536);
     let waiting_requests = count("waiting_requests", 256, 0, 4_096);
-    let wait = section
-        .as_ref()
-        .and_then(|section| section.get("wait"))
-        .map_or(Some(3_000), |node| node.duration("0s", "30s"));
+    let duration = |name: &str, default: u64, least: &str, most: &str| {
+        section
+            .as_ref()
+            .and_then(|section| section.get(name))
+            .map_or(Some(default), |node| node.duration(least, most))
+    };
+    let wait = duration("wait", 3_000, "0s", "30s");
+    let stream_duration = duration("stream_duration", 3_600_000, "1s", "24h");
     Some(Limits {
         token_bytes: token_bytes?,
         groups: groups?,
@@ -157,6 +162,7 @@ fn read_limits(top: &Section<'_>) -> Option<Limits> {
         cached_tokens: cached_tokens?,
         waiting_requests: waiting_requests?,
         wait: wait?,
+        stream_duration: stream_duration?,
     })
 }
 

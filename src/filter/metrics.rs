@@ -115,6 +115,11 @@ impl Metrics {
         ));
     }
 
+    /// Counts a stream that was ended because its time was up.
+    pub(super) fn ended(&mut self, reason: &str) {
+        self.count(format!("scopegate_streams_ended_total.reason={reason}"));
+    }
+
     fn count(&mut self, name: String) {
         self.named.entry(name).or_default().add();
     }

@@ -17,6 +17,7 @@
 //! | `root` | one plugin configuration on one worker: gate, clocks, ticks |
 //! | `fetch` | its key fetches |
 //! | `waiting` | its requests that wait for keys |
+//! | `lifetimes` | its streams, until their time is up |
 //! | `stream` | one request |
 //! | `shell` | contexts by number, each callback's way to its root or stream |
 
@@ -24,6 +25,7 @@ mod abi;
 mod engine;
 mod fetch;
 mod host;
+mod lifetimes;
 mod metrics;
 mod root;
 mod shell;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::engine::Engine;
 use super::host::{self, Buffer, Level};
+use super::lifetimes::Lifetimes;
 use super::metrics::Metrics;
 use super::stream::Progress;
 use super::waiting::Waiting;
@@ -31,6 +32,9 @@ const REPORT_REMINDER: u64 = 60_000;
 /// Gauge of requests that wait, over all workers.
 const WAITING_REQUESTS: &str = "scopegate_waiting_requests";
 
+/// Gauge of streams that go on, over all workers.
+const STREAMS: &str = "scopegate_streams";
+
 /// The state of one plugin configuration.
 #[derive(Debug)]
 pub(super) struct Root {
@@ -42,6 +46,7 @@ pub(super) struct Root {
     /// Whether a provider's last fetch failed, for one log line per change.
     pub(super) failing: HashMap<ProviderIndex, bool>,
     pub(super) waiting: Vec<Waiting>,
+    pub(super) lifetimes: Lifetimes,
     /// What became of streams that waited, until the shell notes it.
     pub(super) settled: Vec<(u32, Progress)>,
     engine: Engine,
@@ -65,6 +70,7 @@ impl Root {
             metrics: Metrics::default(),
             calls: HashMap::new(),
             waiting: Vec::new(),
+            lifetimes: Lifetimes::default(),
             settled: Vec::new(),
             subject_header: None,
             realm: Rc::from("observability"),
@@ -187,6 +193,7 @@ impl Root {
         for provider in gate.tick(now) {
             self.fetch(provider);
         }
+        self.end_streams(now);
         self.decide_waiting(None);
         self.show(now);
         self.rearm();
@@ -226,6 +233,7 @@ impl Root {
         self.metrics.show_keys(gate, now.mono);
         self.metrics
             .contribute(WAITING_REQUESTS, self.waiting.len());
+        self.metrics.contribute(STREAMS, self.lifetimes.len());
         for algorithm in Algorithm::ALL {
             let used = gate
                 .config()
@@ -250,6 +258,7 @@ impl Root {
     /// The configuration is replaced: what this worker added to shared gauges goes.
     pub(super) fn retire(&mut self) {
         self.metrics.contribute(WAITING_REQUESTS, 0);
+        self.metrics.contribute(STREAMS, 0);
         self.metrics.flush();
     }
 }

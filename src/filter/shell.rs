@@ -119,7 +119,7 @@ pub(super) fn on_request_headers(context: u32) -> Action {
 pub(super) fn on_response_headers(context: u32, headers: usize, end: bool) -> Action {
     let found = with(|contexts| {
         let stream = contexts.streams.get_mut(&context)?;
-        let progress = std::mem::take(&mut stream.progress);
+        let progress = stream.progress.answered();
         Some((Rc::clone(&stream.root), progress))
     });
     match found.flatten() {
@@ -146,8 +146,11 @@ pub(super) fn on_delete(context: u32) {
         with_root(&root, Root::retire);
     }
     let Some(stream) = stream else { return };
+    if stream.progress.is_tracked() {
+        with_root(&stream.root, |root| root.lifetimes.forget(context));
+    }
     match stream.progress {
-        Progress::Done => {}
+        Progress::Done | Progress::Tracked => {}
         Progress::Passed(passed) => stream::on_gone(&passed),
         Progress::Waiting => {
             with_root(&stream.root, |root| root.forget(context));

@@ -18,6 +18,8 @@ pub(super) struct Passed {
     endpoint: Option<&'static Endpoint>,
     json: bool,
     record: Option<Record>,
+    /// Whether its end is watched for.
+    tracked: bool,
 }
 
 /// Where a request stands.
@@ -28,8 +30,31 @@ pub(super) enum Progress {
     Done,
     /// On its way to the backend.
     Passed(Passed),
+    /// A stream whose response has begun; it is ended when its time is up.
+    Tracked,
     /// Kept until keys arrive.
     Waiting,
+}
+
+impl Progress {
+    /// Where a request stands once a response has begun; gives what it was before.
+    pub(super) fn answered(&mut self) -> Self {
+        let next = match self {
+            Self::Tracked => Self::Tracked,
+            Self::Passed(passed) if passed.tracked => Self::Tracked,
+            Self::Done | Self::Passed(_) | Self::Waiting => Self::Done,
+        };
+        std::mem::replace(self, next)
+    }
+
+    /// Whether its end is watched for.
+    pub(super) const fn is_tracked(&self) -> bool {
+        match self {
+            Self::Tracked => true,
+            Self::Passed(passed) => passed.tracked,
+            Self::Done | Self::Waiting => false,
+        }
+    }
 }
 
 /// Decides about a request whose headers have arrived.
@@ -78,17 +103,18 @@ pub(super) fn on_request_headers(root: &mut Root, stream: u32) -> (Action, Progr
                     cached,
                     ..Trace::default()
                 };
-                settle(root, &head, Outcome::Deny(denial), &trace)
+                settle(root, stream, &head, Outcome::Deny(denial), &trace)
             }
         };
     }
     let Evaluation { outcome, trace } = evaluation;
-    settle(root, &head, outcome, &trace)
+    settle(root, stream, &head, outcome, &trace)
 }
 
 /// Acts on a final outcome for the stream that is in effect.
-pub(super) fn settle(
+fn settle(
     root: &mut Root,
+    stream: u32,
     head: &Head<'_>,
     outcome: Outcome<'_>,
     trace: &Trace<'_>,
@@ -99,10 +125,12 @@ pub(super) fn settle(
             Ok(()) => {
                 root.metrics.decided(trace.endpoint, None);
                 let record = record(root, head, trace, None);
-                (
-                    Action::Continue,
-                    Progress::Passed(passed(head, trace.endpoint, record)),
-                )
+                let tracked = root.track(stream, &permit);
+                let passed = Passed {
+                    tracked,
+                    ..passed(head, trace.endpoint, record)
+                };
+                (Action::Continue, Progress::Passed(passed))
             }
             // A request that kept what it should have lost must not go on.
             Err(_) => deny(root, head, trace, Denial::GateUnavailable),
@@ -179,6 +207,7 @@ fn passed(head: &Head<'_>, endpoint: Option<&'static Endpoint>, record: Option<R
         endpoint,
         json: otlp && reply::is_json(head),
         record,
+        tracked: false,
     }
 }
 
@@ -238,7 +267,8 @@ pub(super) fn refuse_broken(head: &Head<'_>) {
     ));
 }
 
-fn send(reply: &reply::Reply) {
+/// Answers the stream that is in effect.
+pub(super) fn send(reply: &reply::Reply) {
     let headers: Vec<(&str, &[u8])> = reply
         .headers
         .iter()
@@ -252,7 +282,7 @@ fn send(reply: &reply::Reply) {
         reply.grpc_status,
     );
     if sent.is_err() {
-        // The stream stays paused, so nothing passes; Envoy times it out.
+        // A paused stream stays paused, so nothing passes; Envoy times it out.
         host::log(Level::Error, "a refusal could not be sent");
     }
 }
@@ -260,11 +290,12 @@ fn send(reply: &reply::Reply) {
 /// Acts on the outcome for a request that waited; the stream is in effect.
 pub(super) fn settle_waiting(
     root: &mut Root,
+    stream: u32,
     head: &Head<'_>,
     evaluation: Evaluation<'_>,
 ) -> Progress {
     let Evaluation { outcome, trace } = evaluation;
-    let (action, progress) = settle(root, head, outcome, &trace);
+    let (action, progress) = settle(root, stream, head, outcome, &trace);
     if action == Action::Continue && host::resume_request().is_err() {
         host::log(Level::Error, "a waiting request could not be resumed");
     }

@@ -124,7 +124,7 @@ impl Root {
                 });
                 continue;
             }
-            let progress = stream::settle_waiting(self, &head, evaluation);
+            let progress = stream::settle_waiting(self, waiting.stream, &head, evaluation);
             self.settled.push((waiting.stream, progress));
         }
         if host::act_on(self.id).is_ok() {

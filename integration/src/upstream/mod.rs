@@ -38,6 +38,8 @@ pub struct Seen {
     pub body: Vec<u8>,
     /// The body came to its end.
     pub complete: bool,
+    /// The websocket or the HTTP/2 stream is over, whoever ended it.
+    pub ended: bool,
     number: u64,
 }
 
@@ -74,6 +76,9 @@ pub enum Behaviour {
     Hang,
     /// 200 and that many chunks, one each interval.
     SlowStream { chunks: usize, interval: Duration },
+    /// As `Echo`, but a gRPC answer goes on after its messages, without another and without trailers. (A websocket
+    /// goes on in any case.)
+    Open,
 }
 
 /// The handle; the server stops when it is dropped.
@@ -192,6 +197,20 @@ impl UpstreamLog {
         }
     }
 
+    /// Wait until the websocket or the HTTP/2 stream with that id is over.
+    pub async fn wait_for_end(&self, test_id: &str, within: Duration) -> Result<()> {
+        let deadline = Instant::now() + within;
+        while !self.seen(test_id).iter().any(|seen| seen.ended) {
+            if Instant::now() > deadline {
+                return Err(anyhow!(
+                    "the upstream saw no end of {test_id} within {within:?}"
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
     fn begin(&self, seen: Seen) -> u64 {
         let mut log = lock(&self.inner);
         log.next += 1;
@@ -204,6 +223,13 @@ impl UpstreamLog {
         let mut log = lock(&self.inner);
         if let Some(seen) = log.seen.iter_mut().find(|seen| seen.number == number) {
             seen.take_body(body);
+        }
+    }
+
+    fn end(&self, number: u64) {
+        let mut log = lock(&self.inner);
+        if let Some(seen) = log.seen.iter_mut().find(|seen| seen.number == number) {
+            seen.ended = true;
         }
     }
 
@@ -225,6 +251,7 @@ impl Seen {
             body_sha256: String::new(),
             body: Vec::new(),
             complete: false,
+            ended: false,
             number: 0,
         }
     }
@@ -298,6 +325,8 @@ struct Answer {
     pieces: Vec<Bytes>,
     interval: Duration,
     trailers: Vec<(String, String)>,
+    /// Nothing comes after the pieces, not even the end.
+    open: bool,
     /// The body is a description of the request, written once its body has been read.
     describes: bool,
 }
@@ -324,6 +353,7 @@ impl Shared {
             pieces: Vec::new(),
             interval: Duration::ZERO,
             trailers: Vec::new(),
+            open: false,
             describes: false,
         };
         match behaviour {
@@ -345,7 +375,7 @@ impl Shared {
                     .collect();
                 answer.interval = interval;
             }
-            Behaviour::Delay(_) | Behaviour::Echo => {
+            Behaviour::Delay(_) | Behaviour::Echo | Behaviour::Open => {
                 if let Behaviour::Delay(pause) = behaviour {
                     tokio::time::sleep(pause).await;
                 }
@@ -355,6 +385,7 @@ impl Shared {
                 if seen.is_grpc() {
                     answer.headers = content_type("application/grpc");
                     answer.pieces = grpc_frames(seen);
+                    answer.open = behaviour == Behaviour::Open;
                     answer.trailers = vec![("grpc-status".to_owned(), "0".to_owned())];
                 } else {
                     answer.headers = content_type("application/json");

@@ -58,7 +58,9 @@ async fn http1(shared: &Shared, mut stream: TcpStream) -> Result<()> {
             Plan::Hang => match std::future::pending::<Infallible>().await {},
             Plan::Websocket => {
                 shared.log.complete(number, &[]);
-                return websocket(stream, &seen).await;
+                let ended = websocket(stream, &seen).await;
+                shared.log.end(number);
+                return ended;
             }
             Plan::Answer(answer) => answer,
         };
@@ -259,6 +261,10 @@ async fn http2_answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result
         .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
         .collect();
     let number = shared.log.begin(seen.clone());
+    let end = End {
+        shared: shared.clone(),
+        number,
+    };
     let answer = match shared.plan(&seen).await {
         Plan::Close => bail!("closed as told"),
         Plan::Hang => match std::future::pending::<Infallible>().await {},
@@ -267,10 +273,10 @@ async fn http2_answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result
     };
     let body = request.into_body().collect().await?.to_bytes();
     shared.log.complete(number, &body);
-    http2_response(answer.described(&seen, &body))
+    http2_response(answer.described(&seen, &body), end)
 }
 
-fn http2_response(answer: Answer) -> Result<Response<Body>> {
+fn http2_response(answer: Answer, end: End) -> Result<Response<Body>> {
     let mut builder = Response::builder().status(answer.status);
     for (name, value) in answer.headers {
         builder = builder.header(name, value);
@@ -288,9 +294,29 @@ fn http2_response(answer: Answer) -> Result<Response<Body>> {
             anyhow::Ok(Frame::data(piece))
         },
     );
-    let end = (!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers)));
-    let frames = pieces.chain(futures_util::stream::iter(end));
+    let last = (!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers)));
+    let last = if answer.open {
+        futures_util::stream::pending().left_stream()
+    } else {
+        futures_util::stream::iter(last).right_stream()
+    };
+    let frames = pieces.chain(last).map(move |frame| {
+        let _ = &end;
+        frame
+    });
     Ok(builder.body(StreamBody::new(frames).boxed_unsync())?)
+}
+
+/// Dropped with an HTTP/2 stream, before its answer or after, which is noted.
+struct End {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.shared.log.end(self.number);
+    }
 }
 
 fn lossy(bytes: &[u8]) -> String {
