@@ -37,6 +37,15 @@ run: wasm ## Envoy with the module, an issuer and a Prometheus, until Ctrl-C
 test: wasm ## every test: native, and the module in a real Envoy
 	@$(servers) cargo test --locked --workspace --no-fail-fast
 
+.PHONY: stack
+stack: wasm ## the whole platform on this machine: real Loki, Mimir, Keycloak, agents; needs Go, Java, Maven
+	@ENVOY="$$($(tools)/envoy.sh)"; export ENVOY; exec cargo run --quiet --locked -p integration --bin scopegate-stack
+
+.PHONY: test-stack
+test-stack: wasm ## the proof against those; STACK="name" runs what has that in its name
+	@$(servers) cargo test --locked -p integration --features stack --no-fail-fast --test manifests; \
+	cargo test --locked -p integration --features stack --test stack -- $(STACK)
+
 .PHONY: integration
 integration: wasm ## only the tests in a real Envoy
 	@$(servers) cargo test --locked -p integration
@@ -44,7 +53,7 @@ integration: wasm ## only the tests in a real Envoy
 .PHONY: lint
 lint: ## format, clippy and documentation, without a warning
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
 
 .PHONY: bench
@@ -60,4 +69,4 @@ clean: ## remove what was built; downloads stay, and so does a CARGO_TARGET_DIR 
 
 .PHONY: distclean
 distclean: clean ## remove the downloads too
-	cd "$(SCOPEGATE_CACHE)" 2>/dev/null || exit 0; rm -rf envoy-* prometheus wrk pip lock no-wasm32-*
+	cd "$(SCOPEGATE_CACHE)" 2>/dev/null || exit 0; rm -rf envoy-* prometheus wrk pip stack lock lock-* no-wasm32-*

@@ -8,11 +8,13 @@
 //! | [`envoy`], [`prometheus`] | the real servers, each gone when its handle is dropped |
 //! | [`client`], [`grpc`] | requests, byte for byte where that matters |
 //! | [`scenario`], [`replay`] | the scenario table and its run through a real Envoy |
+//! | [`stack`] | the real backends, provider and agents, as processes on this machine |
 //! | [`drill`] | what the tests of the gate in trouble share |
 //!
 //! Everything listens on loopback on a free port and belongs to the handle that started it.
 
 pub mod adapter;
+pub mod authority;
 pub mod bytes;
 pub mod client;
 pub mod drill;
@@ -21,6 +23,8 @@ pub mod form;
 pub mod grpc;
 pub mod issuer;
 pub mod keys;
+pub mod loki_push;
+pub mod otlp;
 pub mod paths;
 pub mod process;
 pub mod prometheus;
@@ -28,6 +32,7 @@ pub mod remote_write;
 pub mod replay;
 pub mod scenario;
 pub mod server;
+pub mod stack;
 pub mod token;
 pub mod upstream;
 pub mod yaml;

@@ -18,9 +18,16 @@ pub struct Process {
 
 impl Process {
     /// Start the command with all its output in `log` inside `folder`.
-    pub fn start(name: &str, mut command: Command, folder: TempDir) -> Result<Process> {
+    pub fn start(name: &str, command: Command, folder: TempDir) -> Result<Process> {
         let log = folder.path().join(format!("{name}.log"));
-        let output = File::create(&log)?;
+        let mut process = Process::start_in(name, command, &log)?;
+        process.folder = Some(folder);
+        Ok(process)
+    }
+
+    /// Start the command with all its output at the end of the file `log`, whose folder is somebody else's to remove.
+    pub fn start_in(name: &str, mut command: Command, log: &Path) -> Result<Process> {
+        let output = File::options().create(true).append(true).open(log)?;
         let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
@@ -30,8 +37,8 @@ impl Process {
         Ok(Process {
             name: name.to_owned(),
             child,
-            folder: Some(folder),
-            log,
+            folder: None,
+            log: log.to_path_buf(),
         })
     }
 

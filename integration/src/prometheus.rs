@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ pub struct PrometheusSettings {
     configuration: Value,
     route_prefix: String,
     flags: Vec<String>,
+    program: Option<PathBuf>,
 }
 
 /// The handle; Prometheus is killed and its data removed when it is dropped.
@@ -50,6 +52,12 @@ impl PrometheusSettings {
         self
     }
 
+    /// Start that program, not the one that `PROMETHEUS` names or that is found.
+    pub fn program(mut self, program: PathBuf) -> PrometheusSettings {
+        self.program = Some(program);
+        self
+    }
+
     pub fn flag(mut self, flag: &str) -> PrometheusSettings {
         self.flags.push(flag.to_owned());
         self
@@ -59,7 +67,10 @@ impl PrometheusSettings {
 impl Prometheus {
     /// Start on a free loopback port and wait until it is ready.
     pub async fn start(settings: PrometheusSettings) -> Result<Prometheus> {
-        let binary = envoy::tool("PROMETHEUS", "prometheus.sh")?;
+        let binary = match settings.program {
+            Some(program) => program,
+            None => envoy::tool("PROMETHEUS", "prometheus.sh")?,
+        };
         let folder = tempfile::Builder::new()
             .prefix("scopegate-prometheus-")
             .tempdir()?;

@@ -359,7 +359,10 @@ async fn envoy_starts_routes_and_leaves_nothing_behind() {
 #[tokio::test]
 async fn envoy_serves_tls_grpc_and_websockets() {
     let log = UpstreamLog::new();
-    let settings = EnvoySettings::shipped().expect("bootstrap").tls();
+    let settings = EnvoySettings::shipped()
+        .expect("bootstrap")
+        .tls()
+        .expect("certificate");
     let (envoy, _upstreams) = ungated(settings, &log).await;
     for protocol in BOTH {
         let request = RawRequest::get("/loki/api/v1/labels").header("x-scopegate-backend", "loki");

@@ -46,7 +46,7 @@ impl Platform {
             .client("<client_id>", "<client_secret>", "agent")
             .user("user", "password", "reader");
         let issuer = Issuer::start(settings).await?;
-        let stage = Stage::start_with(drill::settings(configuration)?.tls(), issuer).await?;
+        let stage = Stage::start_with(drill::settings(configuration)?.tls()?, issuer).await?;
         let home = tempfile::tempdir()?;
         let certificate = home.path().join("ca.pem");
         let target = stage.envoy.target();

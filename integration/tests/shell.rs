@@ -433,6 +433,36 @@ async fn no_request_reaches_a_cluster_by_its_path_alone() -> Result<()> {
     Ok(())
 }
 
+/// Somebody takes the gate out of the filter chain and leaves the rest: nothing passes.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_gate_no_header_leads_to_a_backend() -> Result<()> {
+    let settings = drill::settings(drill::configuration())?.edit(|bootstrap| {
+        let filters = &mut bootstrap.connection_manager()?["http_filters"];
+        let filters = filters.as_array_mut().context("no filters")?;
+        filters.retain(|filter| filter["name"] != json!("scopegate"));
+        Ok(())
+    });
+    let stage = start(settings).await?;
+    for backend in ["loki", "mimir", "tempo"] {
+        for protocol in BOTH {
+            for name in ["x-scopegate-backend", "X-Scopegate-Backend"] {
+                let request = RawRequest::get("/loki/api/v1/labels")
+                    .tenant("acme")
+                    .header(name, backend)
+                    .header(name, backend);
+                // HTTP/2 knows no capital letters.
+                if protocol == Protocol::H2 && name.starts_with('X') {
+                    continue;
+                }
+                let reply = request.send(&stage.envoy.target(), protocol).await?;
+                ensure!(reply.status == 404, "{backend}: {}", reply.status);
+            }
+        }
+    }
+    ensure!(stage.log.count() == 0, "{:?}", stage.log.all());
+    Ok(())
+}
+
 // ---- failures behind the gate
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,10 +14,11 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # at_least 1.33 1.40.0: is the second version the first or newer?
 at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n1)" = "$1" ]; }
 
-# Two tests that start at once must not fetch into the same folder at once.
+# Two that start at once must not fetch into the same folder at once. What takes
+# minutes has a lock of its own.
 wait_for_cache() {
     if have flock; then
-        exec 9>"$SCOPEGATE_CACHE/lock"
+        exec 9>"$SCOPEGATE_CACHE/lock${1:+-$1}"
         flock 9
     fi
 }

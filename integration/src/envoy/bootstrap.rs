@@ -10,6 +10,8 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 
+use crate::authority::Authority;
+
 /// A bootstrap as a tree of values.
 pub struct Bootstrap {
     value: Value,
@@ -95,16 +97,13 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// A self-signed certificate for [`SERVER_NAME`]; returns it in DER.
-    pub(super) fn set_certificate(&mut self, folder: &Path) -> Result<Vec<u8>> {
-        let signed = rcgen::generate_simple_self_signed(vec![
-            SERVER_NAME.to_owned(),
-            "localhost".to_owned(),
-        ])?;
+    /// A certificate for [`SERVER_NAME`] and loopback from that authority.
+    pub(super) fn set_certificate(&mut self, authority: &Authority, folder: &Path) -> Result<()> {
+        let (chain, private_key) = authority.issue(&[SERVER_NAME, "localhost", "127.0.0.1"])?;
         let certificate = folder.join("tls.crt");
         let key = folder.join("tls.key");
-        fs::write(&certificate, signed.cert.pem())?;
-        fs::write(&key, signed.signing_key.serialize_pem())?;
+        fs::write(&certificate, chain)?;
+        fs::write(&key, private_key)?;
         for chain in list(&mut self.listener()?["filter_chains"], "filter_chains")? {
             let context = &mut chain["transport_socket"]["typed_config"]["common_tls_context"];
             if context.is_object() {
@@ -114,7 +113,23 @@ impl Bootstrap {
                 }]);
             }
         }
-        Ok(signed.cert.der().to_vec())
+        Ok(())
+    }
+
+    /// Another listener like `observability`, without TLS, at that loopback port.
+    pub fn add_plain_listener(&mut self, port: u16) -> Result<()> {
+        let mut plain = self.listener()?.clone();
+        plain["name"] = json!("plain");
+        plain["address"] = socket_address("127.0.0.1", port);
+        for chain in list(&mut plain["filter_chains"], "filter_chains")? {
+            remove(chain, "transport_socket");
+        }
+        list(
+            &mut self.value["static_resources"]["listeners"],
+            "static_resources.listeners",
+        )?
+        .push(plain);
+        Ok(())
     }
 
     pub(super) fn set_clusters(&mut self, addresses: &BTreeMap<String, SocketAddr>) -> Result<()> {
@@ -153,6 +168,8 @@ impl Bootstrap {
 
     pub(super) fn remove_module(&mut self) -> Result<()> {
         let manager = self.connection_manager()?;
+        // Without the gate, tests of the harness choose their backend themselves.
+        remove(manager, "early_header_mutation_extensions");
         list(&mut manager["http_filters"], "http_filters")?
             .retain(|filter| filter["name"] != json!(FILTER));
         Ok(())

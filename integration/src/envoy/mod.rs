@@ -7,13 +7,14 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::authority::Authority;
 use crate::client::{self, RawRequest, Reply, Target};
 use crate::process::{self, Process};
 use crate::{paths, yaml};
@@ -28,7 +29,7 @@ pub struct EnvoySettings {
     configuration: Option<Value>,
     environment: BTreeMap<String, String>,
     clusters: BTreeMap<String, SocketAddr>,
-    tls: bool,
+    tls: Option<Arc<Authority>>,
     dynamic: bool,
     concurrency: u32,
     log_level: String,
@@ -81,7 +82,7 @@ impl EnvoySettings {
             configuration: None,
             environment: BTreeMap::new(),
             clusters: BTreeMap::new(),
-            tls: false,
+            tls: None,
             dynamic: false,
             concurrency: 2,
             log_level: "info".to_owned(),
@@ -116,8 +117,13 @@ impl EnvoySettings {
     }
 
     /// Keep the listener's TLS, with a certificate made for this run.
-    pub fn tls(mut self) -> EnvoySettings {
-        self.tls = true;
+    pub fn tls(self) -> Result<EnvoySettings> {
+        Ok(self.tls_from(Arc::new(Authority::new()?)))
+    }
+
+    /// The same, with a certificate that this authority issues.
+    pub fn tls_from(mut self, authority: Arc<Authority>) -> EnvoySettings {
+        self.tls = Some(authority);
         self
     }
 
@@ -424,11 +430,15 @@ impl Prepared {
         };
         bootstrap.set_listener_port(port)?;
         bootstrap.add_access_log(&folder.join(bootstrap::ACCESS_LOG))?;
-        let certificate = if settings.tls {
-            Some(bootstrap.set_certificate(folder)?)
-        } else {
-            bootstrap.remove_tls()?;
-            None
+        let certificate = match &settings.tls {
+            Some(authority) => {
+                bootstrap.set_certificate(authority, folder)?;
+                Some(authority.der())
+            }
+            None => {
+                bootstrap.remove_tls()?;
+                None
+            }
         };
         bootstrap.set_clusters(&settings.clusters)?;
         match &settings.wasm {

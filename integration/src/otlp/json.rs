@@ -1,0 +1,244 @@
+//! Traces as JSON, in two dialects that differ in ids and enums.
+
+use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value as Json, json};
+
+use super::{
+    AnyValue, ArrayValue, ExportTraceServiceRequest, InstrumentationScope, KeyValue, KeyValueList,
+    Resource, ResourceSpans, ScopeSpans, Span, Status, Value,
+};
+use crate::bytes::to_hex;
+
+/// Whose JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// OTLP/JSON: ids in hex, enums as numbers.
+    Otlp,
+    /// What Tempo answers, the plain protobuf mapping: ids in base64, enums by name.
+    Tempo,
+}
+
+/// The body of an OTLP/JSON push.
+pub fn traces(request: &ExportTraceServiceRequest) -> Json {
+    json!({ "resourceSpans": resource_spans(&request.resource_spans, Dialect::Otlp) })
+}
+
+pub fn resource_spans(list: &[ResourceSpans], dialect: Dialect) -> Json {
+    let spans = |list: &[Span]| list.iter().map(|span| span_json(span, dialect)).collect();
+    let scopes = |list: &[ScopeSpans]| -> Vec<Json> {
+        list.iter()
+            .map(|scoped| {
+                let scope = scoped.scope.clone().unwrap_or_default();
+                let spans: Vec<Json> = spans(&scoped.spans);
+                let own = attributes(&scope.attributes);
+                json!({
+                    "scope": { "name": scope.name, "version": scope.version, "attributes": own },
+                    "spans": spans,
+                })
+            })
+            .collect()
+    };
+    list.iter()
+        .map(|group| {
+            let resource = group.resource.clone().unwrap_or_default();
+            json!({
+                "resource": { "attributes": attributes(&resource.attributes) },
+                "scopeSpans": scopes(&group.scope_spans),
+            })
+        })
+        .collect()
+}
+
+pub fn attributes(list: &[KeyValue]) -> Json {
+    list.iter()
+        .map(|pair| {
+            let value = pair.value.as_ref().map_or_else(|| json!({}), any_value);
+            json!({ "key": pair.key, "value": value })
+        })
+        .collect()
+}
+
+fn span_json(span: &Span, dialect: Dialect) -> Json {
+    let id = |bytes: &[u8]| match dialect {
+        Dialect::Otlp => to_hex(bytes),
+        Dialect::Tempo => STANDARD.encode(bytes),
+    };
+    let named = |number: i32, names: &[&str]| match (dialect, names.get(number as usize)) {
+        (Dialect::Tempo, Some(name)) => json!(name),
+        _ => json!(number),
+    };
+    let status = span.status.clone().unwrap_or_default();
+    json!({
+        "traceId": id(&span.trace_id),
+        "spanId": id(&span.span_id),
+        "parentSpanId": id(&span.parent_span_id),
+        "traceState": span.trace_state,
+        "name": span.name,
+        "kind": named(span.kind, KINDS),
+        "startTimeUnixNano": span.start_time_unix_nano.to_string(),
+        "endTimeUnixNano": span.end_time_unix_nano.to_string(),
+        "attributes": attributes(&span.attributes),
+        "status": { "message": status.message, "code": named(status.code, CODES) },
+        "flags": span.flags,
+    })
+}
+
+fn any_value(value: &AnyValue) -> Json {
+    match &value.value {
+        None => json!({}),
+        Some(Value::String(text)) => json!({ "stringValue": text }),
+        Some(Value::Bool(flag)) => json!({ "boolValue": flag }),
+        Some(Value::Int(number)) => json!({ "intValue": number.to_string() }),
+        Some(Value::Double(number)) => json!({ "doubleValue": number }),
+        Some(Value::Array(array)) => {
+            let values: Vec<Json> = array.values.iter().map(any_value).collect();
+            json!({ "arrayValue": { "values": values } })
+        }
+        Some(Value::Map(map)) => json!({ "kvlistValue": { "values": attributes(&map.values) } }),
+        Some(Value::Bytes(bytes)) => json!({ "bytesValue": STANDARD.encode(bytes) }),
+    }
+}
+
+/// Read an OTLP/JSON push. Unknown fields are ignored, as OTLP demands; a field of the wrong type is an error.
+pub fn parse_traces(body: &[u8]) -> Result<ExportTraceServiceRequest> {
+    let root: Json = serde_json::from_slice(body).context("no JSON")?;
+    if !root.is_object() {
+        bail!("no JSON object");
+    }
+    let resource_spans = each(&root, "resourceSpans", |group| {
+        Ok(ResourceSpans {
+            resource: Some(Resource {
+                attributes: each(&group["resource"], "attributes", key_value)?,
+            }),
+            scope_spans: each(group, "scopeSpans", parse_scope_spans)?,
+        })
+    })?;
+    Ok(ExportTraceServiceRequest { resource_spans })
+}
+
+fn parse_scope_spans(scoped: &Json) -> Result<ScopeSpans> {
+    let scope = &scoped["scope"];
+    Ok(ScopeSpans {
+        scope: Some(InstrumentationScope {
+            name: text(scope, "name")?,
+            version: text(scope, "version")?,
+            attributes: each(scope, "attributes", key_value)?,
+        }),
+        spans: each(scoped, "spans", parse_span)?,
+    })
+}
+
+fn parse_span(span: &Json) -> Result<Span> {
+    let status = &span["status"];
+    Ok(Span {
+        trace_id: id(span, "traceId")?,
+        span_id: id(span, "spanId")?,
+        trace_state: text(span, "traceState")?,
+        parent_span_id: id(span, "parentSpanId")?,
+        name: text(span, "name")?,
+        kind: enumeration(span, "kind", KINDS)?,
+        start_time_unix_nano: integer(span, "startTimeUnixNano")?,
+        end_time_unix_nano: integer(span, "endTimeUnixNano")?,
+        attributes: each(span, "attributes", key_value)?,
+        status: Some(Status {
+            message: text(status, "message")?,
+            code: enumeration(status, "code", CODES)?,
+        }),
+        flags: integer(span, "flags")?,
+    })
+}
+
+fn key_value(pair: &Json) -> Result<KeyValue> {
+    Ok(KeyValue {
+        key: text(pair, "key")?,
+        value: Some(parse_any_value(&pair["value"])?),
+    })
+}
+
+fn parse_any_value(value: &Json) -> Result<AnyValue> {
+    let Some((kind, content)) = value.as_object().and_then(|object| object.iter().next()) else {
+        return Ok(AnyValue::default());
+    };
+    let wrong = || format!("{kind} has the wrong type");
+    let parsed = match kind.as_str() {
+        "stringValue" => Value::String(text(value, kind)?),
+        "boolValue" => Value::Bool(content.as_bool().with_context(wrong)?),
+        "intValue" => Value::Int(integer(value, kind)?),
+        "doubleValue" => Value::Double(content.as_f64().with_context(wrong)?),
+        "arrayValue" => Value::Array(ArrayValue {
+            values: each(content, "values", parse_any_value)?,
+        }),
+        "kvlistValue" => Value::Map(KeyValueList {
+            values: each(content, "values", key_value)?,
+        }),
+        "bytesValue" => Value::Bytes(STANDARD.decode(text(value, kind)?)?),
+        other => bail!("unknown kind of value {other:?}"),
+    };
+    Ok(AnyValue {
+        value: Some(parsed),
+    })
+}
+
+fn each<T>(parent: &Json, name: &str, read: impl Fn(&Json) -> Result<T>) -> Result<Vec<T>> {
+    match &parent[name] {
+        Json::Null => Ok(Vec::new()),
+        Json::Array(list) => list.iter().map(read).collect(),
+        _ => bail!("{name} is no list"),
+    }
+}
+
+fn text(parent: &Json, name: &str) -> Result<String> {
+    match &parent[name] {
+        Json::Null => Ok(String::new()),
+        Json::String(text) => Ok(text.clone()),
+        _ => bail!("{name} is no string"),
+    }
+}
+
+/// Numbers of 64 bits come as strings, since JSON readers lose digits; plain numbers are allowed too.
+fn integer<T: std::str::FromStr>(parent: &Json, name: &str) -> Result<T> {
+    let digits = match &parent[name] {
+        Json::Null => "0".to_owned(),
+        Json::Number(number) => number.to_string(),
+        Json::String(text) => text.clone(),
+        _ => bail!("{name} is no number"),
+    };
+    let parsed = digits.parse().ok();
+    parsed.with_context(|| format!("{name} is no integer in range"))
+}
+
+/// OTLP/JSON sends enums as numbers; the Collector's receiver, which is Tempo's, reads names too.
+fn enumeration(parent: &Json, name: &str, names: &[&str]) -> Result<i32> {
+    let found = names.iter().position(|known| parent[name] == **known);
+    found.map_or_else(|| integer(parent, name), |index| Ok(index as i32))
+}
+
+/// Trace and span ids are hex, unlike other bytes in protobuf's JSON.
+fn id(parent: &Json, name: &str) -> Result<Vec<u8>> {
+    let text = text(parent, name)?;
+    from_hex(&text).with_context(|| format!("{name} is no hex"))
+}
+
+/// Pairs of hex digits; `None` for anything else.
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
+    if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let pairs = (0..text.len()).step_by(2);
+    pairs
+        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+        .collect()
+}
+
+const KINDS: &[&str] = &[
+    "SPAN_KIND_UNSPECIFIED",
+    "SPAN_KIND_INTERNAL",
+    "SPAN_KIND_SERVER",
+    "SPAN_KIND_CLIENT",
+    "SPAN_KIND_PRODUCER",
+    "SPAN_KIND_CONSUMER",
+];
+
+const CODES: &[&str] = &["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];

@@ -1,0 +1,152 @@
+//! What Loki, Mimir and Tempo have in common as processes, or as servers that run already.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::daemon::{Daemon, Recipe};
+use crate::{client, paths, process};
+
+/// The loopback ports of one backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    pub http: u16,
+    pub grpc: u16,
+    pub gossip: u16,
+    pub otlp_http: u16,
+    pub otlp_grpc: u16,
+}
+
+/// A backend that answers: one of ours, or one that was running before and is left running.
+pub struct Backend {
+    name: &'static str,
+    http: SocketAddr,
+    daemon: Option<(Daemon, Ports)>,
+}
+
+impl Ports {
+    pub fn free() -> Result<Ports> {
+        Ok(Ports {
+            http: process::free_port()?,
+            grpc: process::free_port()?,
+            gossip: process::free_port()?,
+            otlp_http: process::free_port()?,
+            otlp_grpc: process::free_port()?,
+        })
+    }
+}
+
+impl Backend {
+    /// Start a process and wait for its `/ready`. `SCOPEGATE_<NAME>_ADDRESS`, when set, is the HTTP address of a
+    /// server to use instead.
+    pub async fn start<F>(name: &'static str, ports: Ports, command: F) -> Result<Backend>
+    where
+        F: Fn(&Path, Ports) -> Command + Send + Sync + 'static,
+    {
+        if let Some(http) = running(name)? {
+            return Ok(Backend {
+                name,
+                http,
+                daemon: None,
+            });
+        }
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("scopegate-{name}-"))
+            .tempdir()?;
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data)?;
+        let http = loopback(ports.http);
+        let recipe = Recipe {
+            name,
+            command: Box::new(move || command(&data, ports)),
+            ready: (http, "/ready"),
+            patience: START,
+        };
+        let daemon = Daemon::start(recipe, folder).await?;
+        Ok(Backend {
+            name,
+            http,
+            daemon: Some((daemon, ports)),
+        })
+    }
+
+    /// Its API.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Its gRPC port; for a server that was running before, the HTTP port, where nothing answers gRPC.
+    pub fn grpc(&self) -> SocketAddr {
+        self.daemon
+            .as_ref()
+            .map_or(self.http, |(_, ports)| loopback(ports.grpc))
+    }
+
+    pub fn ports(&self) -> Option<Ports> {
+        self.daemon.as_ref().map(|(_, ports)| *ports)
+    }
+
+    /// The process to kill and start again.
+    ///
+    /// # Errors
+    /// The server is none of ours.
+    pub fn daemon(&self) -> Result<&Daemon> {
+        let Some((daemon, _)) = &self.daemon else {
+            bail!("this {} is not ours to restart", self.name);
+        };
+        Ok(daemon)
+    }
+
+    /// The sum over a counter in its `/metrics`, of the lines that contain all these pieces: what the server itself
+    /// says that it has seen.
+    pub async fn counter(&self, name: &str, pieces: &[&str]) -> Result<f64> {
+        let text = client::get(self.http, "/metrics").await?.text();
+        Ok(text
+            .lines()
+            .filter(|line| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with(['{', ' ']))
+                    && pieces.iter().all(|piece| line.contains(piece))
+            })
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
+    }
+}
+
+/// Name the configuration file of the stack, and what stands in it as variables.
+pub fn configure(command: &mut Command, file: &str, data: &Path, ports: Ports) {
+    command
+        .arg(paths::integration().join("stack").join(file))
+        .current_dir(data)
+        .env("LISTEN_ADDRESS", "127.0.0.1")
+        .env("DATA", data)
+        .env("HTTP_PORT", ports.http.to_string())
+        .env("GRPC_PORT", ports.grpc.to_string())
+        .env("GOSSIP_PORT", ports.gossip.to_string())
+        .env("OTLP_HTTP_PORT", ports.otlp_http.to_string())
+        .env("OTLP_GRPC_PORT", ports.otlp_grpc.to_string());
+}
+
+/// The address that `SCOPEGATE_<NAME>_ADDRESS` gives.
+pub fn running(name: &str) -> Result<Option<SocketAddr>> {
+    let variable = format!("SCOPEGATE_{}_ADDRESS", name.to_uppercase());
+    match std::env::var(&variable) {
+        Ok(text) if !text.is_empty() => {
+            let address = text
+                .parse()
+                .with_context(|| format!("{variable}={text}: wanted IP:PORT"))?;
+            Ok(Some(address))
+        }
+        _ => Ok(None),
+    }
+}
+
+pub fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// Loki takes half a minute to settle its rings where the machine is busy.
+const START: Duration = Duration::from_secs(180);

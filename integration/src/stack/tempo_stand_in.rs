@@ -1,0 +1,217 @@
+//! An upstream that stands in for Tempo where no Tempo binary can be had.
+//!
+//! It keeps the spans it is sent, by tenant, and answers about them as Tempo (2026-08) does with
+//! `multitenancy_enabled`, `query_frontend.multi_tenant_queries_enabled` and `stream_over_http_enabled`. Comments that
+//! begin with "Tempo" name the fact that is mirrored; what is not mirrored is refused:
+//!
+//! 1. of TraceQL only what `traceql.rs` says; anything else is 400 or INVALID_ARGUMENT;
+//! 2. nothing on disk: [`TempoStandIn::down`] closes the ports and keeps the spans, as the write-ahead log would;
+//! 3. a request target has to be escaped (`"` as `%22`), which Tempo does not demand.
+
+mod grpc;
+mod http;
+mod ingest;
+mod metrics;
+mod operational;
+mod parameters;
+mod store;
+mod traceql;
+pub mod wire;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Result;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::header::{HeaderMap, HeaderValue};
+use hyper::{Request, Response, Version};
+
+use crate::server::{Body, Server, serve_http};
+use store::Store;
+
+/// The handle; the listeners stop when it is dropped.
+pub struct TempoStandIn {
+    http: Server,
+    otlp_http: Server,
+    otlp_grpc: Server,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    store: Store,
+    requests: AtomicUsize,
+    /// Answers of the query port by (method, route, status code), for `/metrics`.
+    answered: Mutex<BTreeMap<(String, String, String), u64>>,
+}
+
+impl TempoStandIn {
+    /// Listen on three free loopback ports.
+    pub async fn start() -> Result<TempoStandIn> {
+        let shared = Arc::<Shared>::default();
+        Ok(TempoStandIn {
+            http: listen(&shared, query_port).await?,
+            otlp_http: listen(&shared, ingest::http).await?,
+            otlp_grpc: listen(&shared, otlp_grpc_port).await?,
+            shared,
+        })
+    }
+
+    /// HTTP API and streaming gRPC (Tempo's 3200).
+    pub fn http(&self) -> SocketAddr {
+        self.http.address()
+    }
+
+    /// OTLP over HTTP (Tempo's 4318).
+    pub fn otlp_http(&self) -> SocketAddr {
+        self.otlp_http.address()
+    }
+
+    /// OTLP over gRPC (Tempo's 4317).
+    pub fn otlp_grpc(&self) -> SocketAddr {
+        self.otlp_grpc.address()
+    }
+
+    /// Really close all three ports.
+    pub async fn down(&self) {
+        for server in self.servers() {
+            server.down().await;
+        }
+    }
+
+    /// Open the same ports again, with every span still there.
+    pub async fn up(&self) -> Result<()> {
+        for server in self.servers() {
+            server.up().await?;
+        }
+        Ok(())
+    }
+
+    /// How many requests have reached any of the ports, whatever came of them.
+    pub fn requests(&self) -> usize {
+        self.shared.requests.load(Ordering::SeqCst)
+    }
+
+    /// How many spans that tenant has.
+    pub fn spans(&self, tenant: &str) -> usize {
+        self.shared.store.spans(&[tenant.to_owned()]).len()
+    }
+
+    fn servers(&self) -> [&Server; 3] {
+        [&self.http, &self.otlp_http, &self.otlp_grpc]
+    }
+}
+
+impl Shared {
+    fn count(&self, method: &str, route: &str, status: &str) {
+        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (method.to_owned(), route.to_owned(), status.to_owned());
+        *answered.entry(key).or_default() += 1;
+    }
+}
+
+async fn listen<H, F>(shared: &Arc<Shared>, handler: H) -> Result<Server>
+where
+    H: Fn(Arc<Shared>, Request<Incoming>) -> F + Copy + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let shared = shared.clone();
+    Server::start(move |stream| {
+        let shared = shared.clone();
+        async move {
+            // How a connection ends is of no interest here: what was asked for has been counted.
+            let _ = serve_http(stream, move |request| {
+                shared.requests.fetch_add(1, Ordering::SeqCst);
+                let answer = handler(shared.clone(), request);
+                async move { Ok(answer.await) }
+            })
+            .await;
+        }
+    })
+    .await
+}
+
+/// Tempo with `stream_over_http_enabled`: HTTP/2 with a gRPC content type goes to the gRPC server, the rest to HTTP.
+async fn query_port(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
+    if request.version() == Version::HTTP_2 && grpc::is_grpc(request.headers()) {
+        let route = request.uri().path().to_owned();
+        let (answer, good) = grpc::answer(&shared, request, grpc::query).await;
+        // dskit's labels for gRPC.
+        let status = if good { "success" } else { "error" };
+        shared.count("gRPC", &route, status);
+        return answer;
+    }
+    let (head, body) = request.into_parts();
+    // Tempo's read handlers look at the URL only; the body is read so that the client can be done with it.
+    let _ = body.collect().await;
+    http::answer(&shared, &head)
+}
+
+async fn otlp_grpc_port(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
+    grpc::answer(&shared, request, ingest::grpc).await.0
+}
+
+/// An answer that says no, in both protocols.
+#[derive(Debug)]
+struct Refusal {
+    http: u16,
+    grpc: i32,
+    message: String,
+}
+
+impl Refusal {
+    fn bad_request(message: impl Into<String>) -> Refusal {
+        Refusal {
+            http: 400,
+            grpc: INVALID_ARGUMENT,
+            message: message.into(),
+        }
+    }
+}
+
+/// The value of the tenant header, where it stands there once and is not empty.
+fn only_tenant(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(TENANT).iter();
+    let only = values.next().filter(|value| !value.is_empty());
+    only.filter(|_| values.next().is_none())
+        .map(HeaderValue::as_bytes)
+}
+
+/// The tenants that a header value names: dskit's rules, by which Tempo lives.
+fn tenants(value: &[u8]) -> Result<Vec<String>, Refusal> {
+    let invalid = |what: &str| Refusal::bad_request(format!("tenant ID {what}"));
+    let text = std::str::from_utf8(value).map_err(|_| invalid("contains unsupported character"))?;
+    let mut names = Vec::new();
+    for element in text.split('|') {
+        // dskit takes what follows a colon for metadata and cuts it off: one of the reasons for a gate.
+        let name = element.split(':').next().unwrap_or_default();
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!-_.*'()".contains(&byte);
+        if !name.bytes().all(allowed) {
+            return Err(invalid("contains unsupported character"));
+        }
+        if name.is_empty() || name == "." || name == ".." {
+            return Err(invalid("is empty, '.' or '..'"));
+        }
+        if name.len() > MAX_TENANT_LENGTH {
+            return Err(invalid("is too long"));
+        }
+        names.push(name.to_owned());
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+const TENANT: &str = "x-scope-orgid";
+
+/// dskit's limit, in bytes.
+const MAX_TENANT_LENGTH: usize = 150;
+
+const UNKNOWN: i32 = 2;
+const INVALID_ARGUMENT: i32 = 3;
+const UNIMPLEMENTED: i32 = 12;
+const UNAVAILABLE: i32 = 14;

@@ -1,0 +1,90 @@
+//! TraceQL metrics: counts of matching spans over time.
+
+use std::sync::Arc;
+
+use super::Refusal;
+use super::store::StoredSpan;
+use super::traceql::{Metric, parse_metrics};
+use super::wire::{InstantSeries, Sample, TimeSeries};
+use crate::otlp::{AnyValue, KeyValue};
+
+/// From, to (exclusive) and step, in nanoseconds.
+#[derive(Clone, Copy)]
+pub(super) struct Window {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) step: u64,
+}
+
+/// One sample for each step; no series when nothing matches, as with Tempo.
+pub(super) fn range(
+    spans: &[Arc<StoredSpan>],
+    query: &str,
+    window: Window,
+) -> Result<Vec<TimeSeries>, Refusal> {
+    let (labels, values) = counted(spans, query, window)?;
+    let sample = |(index, value): (usize, &f64)| {
+        let time = window.start + index as u64 * window.step;
+        Sample {
+            timestamp_ms: (time / 1_000_000) as i64,
+            value: *value,
+        }
+    };
+    let samples = values.iter().enumerate().map(sample).collect();
+    let series = TimeSeries { labels, samples };
+    Ok(some_if_counted(series, &values))
+}
+
+/// The same over the whole window at once.
+pub(super) fn instant(
+    spans: &[Arc<StoredSpan>],
+    query: &str,
+    window: Window,
+) -> Result<Vec<InstantSeries>, Refusal> {
+    let step = window.end.saturating_sub(window.start);
+    let (labels, values) = counted(spans, query, Window { step, ..window })?;
+    let value = values.iter().sum();
+    Ok(some_if_counted(InstantSeries { labels, value }, &values))
+}
+
+fn some_if_counted<T>(series: T, values: &[f64]) -> Vec<T> {
+    let counted = values.iter().any(|value| *value > 0.0);
+    counted.then_some(series).into_iter().collect()
+}
+
+fn counted(
+    spans: &[Arc<StoredSpan>],
+    query: &str,
+    window: Window,
+) -> Result<(Vec<KeyValue>, Vec<f64>), Refusal> {
+    let (filter, metric) = parse_metrics(query).map_err(Refusal::bad_request)?;
+    let Window { start, end, step } = window;
+    if end <= start || step == 0 {
+        return Err(Refusal::bad_request(
+            "the end must be after the start, and the step positive",
+        ));
+    }
+    let steps = (end - start).div_ceil(step);
+    if steps > MAX_STEPS {
+        return Err(Refusal::bad_request("more steps than a test can want"));
+    }
+    let mut values = vec![0.0; steps as usize];
+    let (name, weight) = match metric {
+        Metric::CountOverTime => ("count_over_time", 1.0),
+        Metric::Rate => ("rate", 1e9 / step as f64),
+    };
+    for stored in spans.iter().filter(|stored| filter.matches(stored)) {
+        let time = stored.span.start_time_unix_nano;
+        if (start..end).contains(&time) {
+            values[((time - start) / step) as usize] += weight;
+        }
+    }
+    let label = KeyValue {
+        key: "__name__".to_owned(),
+        value: Some(AnyValue::from(name)),
+    };
+    Ok((vec![label], values))
+}
+
+/// As Prometheus has it; keeps a hostile step from asking for memory without end.
+const MAX_STEPS: u64 = 11_000;

@@ -1,0 +1,17 @@
+//! What operators copy: the manifests under `envoy/istio` and `envoy/gateway`, and the clients' files.
+//!
+//! | module | asks |
+//! |---|---|
+//! | [`schemas`] | does each resource satisfy its definition, and would a slip be noticed |
+//! | [`plugin`] | does the gate read the configuration in it; does it agree with `envoy/envoy.yaml` |
+//! | [`routing`] | does every endpoint have its one route, and nothing a route past the gate |
+//! | [`gateway`] | the same in a real Envoy, with the module and without it |
+//! | [`clients`] | can the clients read their files |
+
+mod clients;
+mod documents;
+mod gateway;
+mod plugin;
+mod routes;
+mod routing;
+mod schemas;

@@ -1,0 +1,120 @@
+//! promtool's queries, with what it needs in its HTTP configuration file.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use integration::stack::{ACME, GLOBEX, program};
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use super::{BOTH, GRANTED, INVALID_TOKEN, NOT_GRANTED, Said, Whose, run};
+use crate::tests;
+use crate::world::World;
+
+tests![
+    an_instant_query_prints_series,
+    a_range_query_prints_samples,
+    label_values_are_listed,
+    series_are_listed,
+    refusals_are_printed,
+];
+
+async fn an_instant_query_prints_series(world: &World) -> Result<()> {
+    let query = format!("last_over_time({{{SELECTOR}}}[1h])");
+    check(world, &["instant"], &[&query]).await
+}
+
+async fn a_range_query_prints_samples(world: &World) -> Result<()> {
+    let (from, to) = (
+        format!("--start={}", world.from),
+        format!("--end={}", world.to),
+    );
+    let query = format!("{{{SELECTOR}}}");
+    check(world, &["range", &from, &to, "--step=1s"], &[&query]).await
+}
+
+async fn label_values_are_listed(world: &World) -> Result<()> {
+    check(world, &["labels"], &["owner"]).await?;
+    check(world, &["labels"], &["__name__"]).await
+}
+
+async fn series_are_listed(world: &World) -> Result<()> {
+    let matching = format!("--match={{{SELECTOR}}}");
+    check(world, &["series", &matching], &[]).await
+}
+
+async fn refusals_are_printed(world: &World) -> Result<()> {
+    let query = ["vector(1)"];
+    for (who, tenant) in [
+        ("alice", GLOBEX),
+        ("alice", BOTH),
+        ("bob", ACME),
+        ("nobody", ACME),
+    ] {
+        let token = world.token(who).await?;
+        let said = ask(world, &token, tenant, &["instant"], &query).await?;
+        said.check_refused(NOT_GRANTED)?;
+        said.check_refused("client error: 403")?;
+    }
+    let token = world.token("alice").await?;
+    let said = ask(world, &token, "acme|", &["instant"], &query).await?;
+    // Of a 400 promtool decodes the body: these are `errorType` and `error`.
+    said.check_refused("bad_data: malformed X-Scope-OrgID: no element may be empty")?;
+    let said = ask(world, &format!("{token}x"), ACME, &["labels"], &["owner"]).await?;
+    said.check_refused(INVALID_TOKEN)?;
+    said.check_refused("client error: 401")
+}
+
+/// As Mimir itself answers about both tenants; then through the gate, where each caller gets what is theirs.
+async fn check(world: &World, query: &[&str], arguments: &[&str]) -> Result<()> {
+    let header = json!({"X-Scope-OrgID": {"values": [BOTH]}});
+    let file = configuration(&json!({"http_headers": header}))?;
+    let mimir = format!("http://{}/prometheus", world.stack.mimir.http());
+    let control = query_command(file.path(), &mimir, query, arguments)?;
+    let control = run(control).await?.check(Whose::Both);
+    control.with_context(|| format!("Mimir itself, {query:?}"))?;
+    for (who, tenants) in GRANTED {
+        let token = world.token(who).await?;
+        let said = ask(world, &token, tenants, query, arguments).await?;
+        said.check(Whose::of(tenants))
+            .with_context(|| format!("{who}, {tenants}, {query:?}"))?;
+    }
+    Ok(())
+}
+
+async fn ask(
+    world: &World,
+    token: &str,
+    tenants: &str,
+    query: &[&str],
+    arguments: &[&str],
+) -> Result<Said> {
+    let file = configuration(&json!({
+        "authorization": {"credentials": token},
+        "http_headers": {"X-Scope-OrgID": {"values": [tenants]}},
+        "tls_config": {"ca_file": world.stack.authority()},
+    }))?;
+    let url = format!("{}/prometheus", world.stack.url());
+    run(query_command(file.path(), &url, query, arguments)?).await
+}
+
+/// `promtool query KIND [flags] URL [arguments]`.
+fn query_command(file: &Path, url: &str, query: &[&str], arguments: &[&str]) -> Result<Command> {
+    let mut command = Command::new(program::find("PROMTOOL", "prometheus", "bin/promtool")?);
+    command.arg("query").args(query);
+    command.arg("--http.config.file").arg(file);
+    command.arg(url).args(arguments);
+    Ok(command)
+}
+
+/// The file is gone with the handle.
+fn configuration(document: &serde_json::Value) -> Result<NamedTempFile> {
+    let file = NamedTempFile::new()?;
+    // JSON is YAML.
+    std::fs::write(file.path(), document.to_string())?;
+    Ok(file)
+}
+
+/// Every series that says whose it is.
+const SELECTOR: &str = r#"owner=~".+""#;

@@ -1,0 +1,131 @@
+//! What one tenant writes only that tenant reads: real servers and real clients, through the gate.
+//!
+//! One stack is started for all tests of this binary, filled by the agents, and stopped at the end. The tests of the
+//! first two parts run side by side; those of the last stop and start what they need, one after the other.
+//!
+//! `cargo test -p integration --features stack --test stack -- NAME` runs those whose names contain NAME.
+
+mod beside;
+mod clients;
+mod differential;
+mod grafana;
+mod isolation;
+mod keycloak;
+mod reads;
+mod rows;
+mod servers;
+mod sizes;
+mod tls;
+mod world;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Result;
+use futures_util::future::LocalBoxFuture;
+use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
+use tokio::runtime::{Handle, Runtime};
+
+use world::World;
+
+/// A test: its name and what it does.
+pub type Test = (
+    &'static str,
+    for<'world> fn(&'world World) -> LocalBoxFuture<'world, Result<()>>,
+);
+
+/// A list of tests from the names of functions `async fn(&World) -> Result<()>`.
+#[macro_export]
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        pub fn tests() -> Vec<$crate::Test> {
+            vec![$((concat!(module_path!(), "::", stringify!($name)), |world| Box::pin($name(world)))),*]
+        }
+    };
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("stack: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool> {
+    // They read, and count on the data of the world to stand still.
+    let quiet: Vec<Test> = [
+        rows::tests(),
+        isolation::quiet::tests(),
+        clients::quiet(),
+        grafana::tests(),
+    ]
+    .concat();
+    // They write as well.
+    let together: Vec<Test> = [
+        clients::together(),
+        keycloak::together::tests(),
+        tls::tests(),
+    ]
+    .concat();
+    // They stop and start servers, or count what passes.
+    let alone: Vec<Test> = [
+        isolation::alone::tests(),
+        differential::tests(),
+        clients::alone(),
+        keycloak::alone::tests(),
+        // Last: it leaves much behind.
+        sizes::tests(),
+    ]
+    .concat();
+    let parts = [(quiet, 4), (together, 4), (alone, 1)];
+    if arguments.list {
+        let all = parts.into_iter().flat_map(|(tests, _)| tests);
+        let _ = libtest_mimic::run(
+            arguments,
+            all.map(|(name, _)| Trial::test(name, || Ok(()))).collect(),
+        );
+        return Ok(true);
+    }
+    let runtime = Runtime::new()?;
+    let world = Arc::new(runtime.block_on(World::start())?);
+    let tempo = world.stack.tempo.kind();
+    let mut good = true;
+    for (tests, threads) in parts {
+        let arguments = Arguments {
+            test_threads: Some(threads),
+            ..arguments.clone()
+        };
+        let conclusion = conclude(&arguments, &tests, &world, runtime.handle());
+        good &= !conclusion.has_failed();
+    }
+    // The servers end here; what is left behind would be found by the next run.
+    drop(world);
+    runtime.shutdown_background();
+    println!("\n==== Tempo: {tempo} ====\n");
+    Ok(good)
+}
+
+fn conclude(
+    arguments: &Arguments,
+    tests: &[Test],
+    world: &Arc<World>,
+    runtime: &Handle,
+) -> Conclusion {
+    let trials = tests
+        .iter()
+        .map(|&(name, test)| {
+            let (world, runtime) = (Arc::clone(world), runtime.clone());
+            Trial::test(name, move || {
+                runtime
+                    .block_on(test(&world))
+                    .map_err(|error| Failed::from(format!("{error:?}")))
+            })
+        })
+        .collect();
+    libtest_mimic::run(arguments, trials)
+}

@@ -1,0 +1,486 @@
+//! TLS on both sides of the gate, as `envoy/envoy.yaml` has it: the listener towards clients, and the clusters towards
+//! a backend and the provider.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use integration::authority::Authority;
+use integration::client::{Protocol, RawRequest, Target};
+use integration::drill;
+use integration::envoy::EnvoySettings;
+use integration::envoy::bootstrap::SERVER_NAME;
+use integration::server::Server;
+use integration::stack::ACME;
+use integration::{paths, yaml};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, ProtocolVersion, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::beside::Beside;
+use crate::world::World;
+
+crate::tests![
+    both_protocols_have_the_same_answer,
+    alpn_prefers_http2_and_nobody_needs_it,
+    curl_takes_the_certificate_and_either_protocol,
+    a_client_that_checks_takes_no_other_name_and_no_other_authority,
+    tls_1_1_is_refused,
+    upstreams_are_reached_over_tls,
+    a_certificate_of_another_authority_or_name_is_no_upstream,
+];
+
+async fn both_protocols_have_the_same_answer(world: &World) -> Result<()> {
+    let token = world.token("alice").await?;
+    let target = world.stack.tls_target();
+    for (tenant, status) in [(ACME, 200), ("globex", 403)] {
+        let request = RawRequest::get(READ).bearer(&token).tenant(tenant);
+        let one = request.send(&target, Protocol::H1).await?;
+        let two = request.send(&target, Protocol::H2).await?;
+        ensure!(
+            one.status == status && two.status == status,
+            "{one:?}\n{two:?}"
+        );
+        ensure!(one.body == two.body, "{}\n{}", one.text(), two.text());
+        let kind = one.header("content-type");
+        ensure!(
+            kind.is_some() && kind == two.header("content-type"),
+            "{kind:?}"
+        );
+    }
+    Ok(())
+}
+
+async fn alpn_prefers_http2_and_nobody_needs_it(world: &World) -> Result<()> {
+    let authority = authority_of(world)?;
+    for (offered, wanted) in [
+        (&["http/1.1", "h2"][..], Some("h2")),
+        (&["http/1.1"], Some("http/1.1")),
+        (&[], None),
+    ] {
+        let stream = connect(world.stack.tls(), &authority, SERVER_NAME, offered).await?;
+        let (_, session) = stream.get_ref();
+        let chosen = session.alpn_protocol().map(String::from_utf8_lossy);
+        ensure!(chosen.as_deref() == wanted, "{offered:?}: {chosen:?}");
+        ensure!(session.protocol_version() == Some(ProtocolVersion::TLSv1_3));
+    }
+    // Without ALPN it is HTTP/1.1.
+    let mut stream = connect(world.stack.tls(), &authority, SERVER_NAME, &[]).await?;
+    let request =
+        format!("GET {READ} HTTP/1.1\r\nhost: {SERVER_NAME}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await?;
+    ensure!(
+        &answer == b"HTTP/1.1 401",
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+    Ok(())
+}
+
+async fn curl_takes_the_certificate_and_either_protocol(world: &World) -> Result<()> {
+    let token = world.token("alice").await?;
+    let by_name = format!("https://{SERVER_NAME}:{}{READ}", world.stack.tls().port());
+    let by_address = format!("{}{READ}", world.stack.url());
+    for url in [&by_name, &by_address] {
+        for (option, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
+            let (code, said) = curl(world, &token, url, &[option]).await?;
+            ensure!(
+                code == 0 && said == format!("{version} 200"),
+                "{url} {option}: exit {code}, {said}"
+            );
+        }
+    }
+    let other = format!(
+        "https://elsewhere.example.com:{}{READ}",
+        world.stack.tls().port()
+    );
+    let (code, said) = curl(world, &token, &other, &[]).await?;
+    ensure!(code == CURL_PEER_FAILED, "exit {code}, {said}");
+    Ok(())
+}
+
+async fn a_client_that_checks_takes_no_other_name_and_no_other_authority(
+    world: &World,
+) -> Result<()> {
+    let stranger = Authority::new()?;
+    for (authority, name, reason) in [
+        (
+            authority_of(world)?,
+            "elsewhere.example.com",
+            "not valid for name",
+        ),
+        // It has the same name as the right one, and another key.
+        (stranger.der(), SERVER_NAME, "BadSignature"),
+    ] {
+        let Err(error) = connect(world.stack.tls(), &authority, name, &[]).await else {
+            anyhow::bail!("{name} was taken");
+        };
+        ensure!(
+            format!("{error:#}").contains(reason),
+            "{name}: {error:?}, wanted {reason}"
+        );
+    }
+    Ok(())
+}
+
+/// No library that is in use still says such a greeting, so it is spelt out.
+async fn tls_1_1_is_refused(world: &World) -> Result<()> {
+    let answer = greet(world.stack.tls(), [3, 2]).await?;
+    // RFC 5246 §7.2: an alert, fatal, `protocol_version`.
+    ensure!(answer[0] == 21 && answer[5..7] == [2, 70], "{answer:?}");
+    // The same greeting with another version is good: an answer of kind `handshake`, `server_hello`.
+    let answer = greet(world.stack.tls(), [3, 3]).await?;
+    ensure!(answer[0] == 22 && answer[5] == 2, "{answer:?}");
+    Ok(())
+}
+
+async fn upstreams_are_reached_over_tls(world: &World) -> Result<()> {
+    let authority = Authority::new()?;
+    let upstreams = Upstreams::start(world, &authority, [MIMIR, PROVIDER]).await?;
+    let beside = upstreams.gate(world, &authority).await?;
+    beside.wait_for_keys().await?;
+    let token = world.token("alice").await?;
+    for protocol in [Protocol::H1, Protocol::H2] {
+        let request = RawRequest::get(READ).bearer(&token).tenant(ACME);
+        let reply = request.send(&beside.target, protocol).await?;
+        let direct = world
+            .direct(world.stack.mimir.http(), ACME, RawRequest::get(READ))
+            .await?;
+        ensure!(
+            reply.status == 200 && reply.body == direct.body,
+            "{reply:?}"
+        );
+    }
+    let stats = beside.envoy.stats().await?;
+    for cluster in ["mimir", "idp"] {
+        let handshakes = stats
+            .get(&format!("cluster.{cluster}.ssl.handshake"))
+            .copied();
+        ensure!(
+            handshakes.is_some_and(|count| count > 0),
+            "{cluster}: {handshakes:?} handshakes"
+        );
+    }
+    Ok(())
+}
+
+async fn a_certificate_of_another_authority_or_name_is_no_upstream(world: &World) -> Result<()> {
+    let trusted = Authority::new()?;
+    let stranger = Authority::new()?;
+    let token = world.token("alice").await?;
+    let request = RawRequest::get(READ).bearer(&token).tenant(ACME);
+    let good = Upstreams::start(world, &trusted, [MIMIR, PROVIDER]).await?;
+    let impostors = [
+        (
+            "another authority",
+            Upstreams::start(world, &stranger, [MIMIR, PROVIDER]).await?,
+        ),
+        (
+            "another name",
+            Upstreams::start(world, &trusted, ["elsewhere.example.com"; 2]).await?,
+        ),
+    ];
+    for (what, bad) in &impostors {
+        // The backend: it cannot be reached, as far as anybody can tell.
+        let mixed = Clusters {
+            mimir: bad.mimir.address(),
+            idp: good.idp.address(),
+        };
+        let beside = gate(world, &trusted, mixed).await?;
+        beside.wait_for_keys().await?;
+        let reply = request
+            .clone()
+            .header("x-test-id", "tls")
+            .send(&beside.target, Protocol::H1)
+            .await?;
+        let line = beside
+            .envoy
+            .access_line("tls", Duration::from_secs(5))
+            .await?;
+        let details = line.details.unwrap_or_default();
+        ensure!(
+            reply.status == 502 && details == "scopegate{backend_unavailable}",
+            "{what}: {} {details} {}",
+            reply.status,
+            reply.text()
+        );
+        refused(&beside, "mimir").await.context(*what)?;
+
+        // The provider: whose keys these are nobody knows, so there are none.
+        let mixed = Clusters {
+            mimir: good.mimir.address(),
+            idp: bad.idp.address(),
+        };
+        let beside = gate(world, &trusted, mixed).await?;
+        let reply = request
+            .clone()
+            .header("x-test-id", "tls")
+            .send(&beside.target, Protocol::H1)
+            .await?;
+        let line = beside
+            .envoy
+            .access_line("tls", Duration::from_secs(5))
+            .await?;
+        let details = line.details.unwrap_or_default();
+        ensure!(
+            reply.status == 503 && details == "scopegate{keys_unavailable}",
+            "{what}: {} {details} {}",
+            reply.status,
+            reply.text()
+        );
+        ensure!(reply.header("retry-after").is_some(), "{reply:?}");
+        refused(&beside, "idp").await.context(*what)?;
+        // Tried, and never well: metrics are a second late.
+        let tried = |fetches| fetches > 0.0;
+        drill::wait_for_metric(&beside.envoy, FETCHES, &[], Duration::from_secs(5), tried).await?;
+        let good = beside.envoy.metric(FETCHES, &[("result", "ok")]).await?;
+        ensure!(good == 0.0, "{what}: {good} fetches went well");
+    }
+    Ok(())
+}
+
+/// TLS in front of Mimir and Keycloak.
+struct Upstreams {
+    mimir: Server,
+    idp: Server,
+}
+
+/// Where the two clusters lead.
+#[derive(Clone, Copy)]
+struct Clusters {
+    mimir: SocketAddr,
+    idp: SocketAddr,
+}
+
+impl Upstreams {
+    /// With certificates for these names, Mimir's and the provider's.
+    async fn start(world: &World, authority: &Authority, names: [&str; 2]) -> Result<Upstreams> {
+        let [mimir, idp] = names;
+        Ok(Upstreams {
+            mimir: terminate(authority, mimir, world.stack.mimir.http()).await?,
+            idp: terminate(authority, idp, world.stack.keycloak.address()).await?,
+        })
+    }
+
+    async fn gate(&self, world: &World, trusted: &Authority) -> Result<Beside> {
+        let clusters = Clusters {
+            mimir: self.mimir.address(),
+            idp: self.idp.address(),
+        };
+        gate(world, trusted, clusters).await
+    }
+}
+
+/// A gate whose two clusters speak TLS and trust that authority. Envoy reads the certificate when it starts.
+async fn gate(world: &World, trusted: &Authority, clusters: Clusters) -> Result<Beside> {
+    let folder = TempDir::with_prefix("scopegate-tls-")?;
+    let file = folder.path().join("ca.crt");
+    std::fs::write(&file, trusted.pem())?;
+    Beside::start(world, world.stack.configuration(), |settings| {
+        let settings = settings
+            .cluster("mimir", clusters.mimir)
+            .cluster("idp", clusters.idp);
+        over_tls(
+            over_tls(settings, "mimir", MIMIR, &file),
+            "idp",
+            PROVIDER,
+            &file,
+        )
+    })
+    .await
+}
+
+/// Give a cluster the transport socket that the shipped `idp` has, with another name and another authority.
+fn over_tls(
+    settings: EnvoySettings,
+    cluster: &'static str,
+    name: &'static str,
+    authority: &Path,
+) -> EnvoySettings {
+    let authority: PathBuf = authority.to_owned();
+    settings.edit(move |bootstrap| {
+        let mut socket = shipped_socket()?;
+        let context = &mut socket["typed_config"];
+        context["sni"] = json!(name);
+        let validation = &mut context["common_tls_context"]["validation_context"];
+        ensure!(
+            validation["trusted_ca"]["filename"].is_string(),
+            "{validation}"
+        );
+        validation["trusted_ca"]["filename"] = json!(authority);
+        let matcher = &mut validation["match_typed_subject_alt_names"][0]["matcher"];
+        ensure!(matcher["exact"].is_string(), "{matcher}");
+        matcher["exact"] = json!(name);
+        bootstrap.cluster(cluster)?["transport_socket"] = socket;
+        Ok(())
+    })
+}
+
+fn shipped_socket() -> Result<Value> {
+    let shipped: Value = yaml::read(&paths::repository().join("envoy/envoy.yaml"))?;
+    let clusters = shipped["static_resources"]["clusters"]
+        .as_array()
+        .context("no clusters")?;
+    let idp = clusters
+        .iter()
+        .find(|cluster| cluster["name"] == json!("idp"));
+    Ok(idp.context("no cluster idp")?["transport_socket"].clone())
+}
+
+/// Envoy has refused that cluster's certificate, and nothing went over it.
+async fn refused(beside: &Beside, cluster: &str) -> Result<()> {
+    let stats = beside.envoy.stats().await?;
+    let of = |name: &str| {
+        stats
+            .get(&format!("cluster.{cluster}.{name}"))
+            .copied()
+            .unwrap_or_default()
+    };
+    let errors = of("ssl.fail_verify_error") + of("ssl.fail_verify_san");
+    ensure!(errors > 0, "no certificate was refused");
+    ensure!(
+        of("upstream_rq_2xx") == 0,
+        "{} answers",
+        of("upstream_rq_2xx")
+    );
+    Ok(())
+}
+
+/// A server with a certificate for that name, which passes on what it decrypts.
+async fn terminate(authority: &Authority, name: &str, to: SocketAddr) -> Result<Server> {
+    let (certificate, key) = authority.issue(&[name])?;
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(certificate.as_bytes())?],
+            PrivateKeyDer::from_pem_slice(key.as_bytes())?,
+        )?;
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    Server::start(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            // Who does not trust the certificate leaves, which is what some tests are about.
+            let Ok(mut inside) = acceptor.accept(stream).await else {
+                return;
+            };
+            let Ok(mut outside) = TcpStream::connect(to).await else {
+                return;
+            };
+            let _ = copy_bidirectional(&mut inside, &mut outside).await;
+        }
+    })
+    .await
+}
+
+async fn connect(
+    address: SocketAddr,
+    authority: &[u8],
+    name: &str,
+    alpn: &[&str],
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(authority.to_vec()))?;
+    let mut config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn
+        .iter()
+        .map(|protocol| protocol.as_bytes().to_vec())
+        .collect();
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from(name.to_owned())?;
+    let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    Ok(tokio::time::timeout(PATIENCE, shaken).await??)
+}
+
+/// The first bytes of the answer to a plain greeting with that as the highest version.
+async fn greet(address: SocketAddr, version: [u8; 2]) -> Result<[u8; 7]> {
+    // RFC 5246 §7.4.1.2: version, random, no session, six suites of which at least one suits any certificate, no
+    // compression; then the curves, their formats and the algorithms of signatures.
+    let suites = [
+        0xc0, 0x09, 0xc0, 0x13, 0xc0, 0x2b, 0xc0, 0x2f, 0xc0, 0x0a, 0xc0, 0x14,
+    ];
+    let extensions = [
+        &[0, 10, 0, 6, 0, 4, 0, 23, 0, 24][..],
+        &[0, 11, 0, 2, 1, 0],
+        &[0, 13, 0, 8, 0, 6, 4, 3, 4, 1, 8, 4],
+    ]
+    .concat();
+    let mut hello = [
+        &version[..],
+        &[7; 32],
+        &[0],
+        &[0, suites.len() as u8],
+        &suites,
+        &[1, 0],
+    ]
+    .concat();
+    hello.extend([0, extensions.len() as u8]);
+    hello.extend(extensions);
+    let length = hello.len() as u8;
+    let record = [
+        &[22, 3, 1, 0, length + 4, 1, 0, 0, length],
+        hello.as_slice(),
+    ]
+    .concat();
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(&record).await?;
+    let mut answer = [0; 7];
+    tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await??;
+    Ok(answer)
+}
+
+/// The exit code, and version and status of the answer.
+async fn curl(world: &World, token: &str, url: &str, options: &[&str]) -> Result<(i32, String)> {
+    let output = Command::new("curl")
+        .args([
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "20",
+            "--output",
+            "/dev/null",
+        ])
+        .args(["--write-out", "%{http_version} %{http_code}"])
+        .arg("--cacert")
+        .arg(world.stack.authority())
+        // Any host is this one.
+        .args(["--connect-to", &format!("::{}", world.stack.tls())])
+        .args(["--header", &format!("authorization: Bearer {token}")])
+        .args(["--header", &format!("x-scope-orgid: {ACME}")])
+        .args(options)
+        .arg(url)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(PATIENCE, output)
+        .await?
+        .context("no curl")?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok((output.status.code().context("killed")?, said))
+}
+
+fn authority_of(world: &World) -> Result<Vec<u8>> {
+    let Target { tls, .. } = world.stack.tls_target();
+    Ok(tls.context("no TLS")?.0)
+}
+
+/// It needs no data, and is the same each time.
+const READ: &str = "/prometheus/api/v1/status/buildinfo";
+const FETCHES: &str = "scopegate_jwks_fetch_total";
+const MIMIR: &str = "mimir.example.com";
+const PROVIDER: &str = "login.example.com";
+/// `CURLE_PEER_FAILED_VERIFICATION`.
+const CURL_PEER_FAILED: i32 = 60;
+const PATIENCE: Duration = Duration::from_secs(25);
