@@ -43,7 +43,7 @@ stack: wasm ## the whole platform on this machine: real Loki, Mimir, Keycloak, a
 
 .PHONY: test-stack
 test-stack: wasm ## the proof against those; STACK="name" runs what has that in its name
-	@$(servers) cargo test --locked -p integration --features stack --no-fail-fast --test manifests; \
+	@$(servers) cargo test --locked -p integration --features stack --test manifests --test compose; \
 	cargo test --locked -p integration --features stack --test stack -- $(STACK)
 
 .PHONY: integration

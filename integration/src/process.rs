@@ -1,6 +1,7 @@
 //! A child process that writes into a file and ends with its handle, also when a test panics.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
+            // A script may start the server as a child of its own: both end together.
+            .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {:?}", command.get_program()))?;
         Ok(Process {
@@ -112,6 +115,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let group = format!("kill -s KILL -- -{}", self.child.id());
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = Command::new("sh").args(["-c", &group]).status();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking()

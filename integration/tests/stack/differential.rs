@@ -108,7 +108,14 @@ async fn random_requests_are_answered_as_the_model_says(world: &World) -> Result
         let drawn = draw(world, &mut random);
         let token = world.token(drawn.who).await?;
         let request = drawn.request.clone().bearer(&token).tenant(drawn.tenants);
-        let reply = request.send(&world.stack.target(), drawn.protocol).await?;
+        let target = world.stack.target();
+        let mut reply = request.send(&target, drawn.protocol).await;
+        // A refusal is answered before the body is read; on a machine that is slow enough the connection is reset
+        // before its end is.
+        if reply.is_err() && drawn.allowed.is_none() {
+            reply = request.send(&target, drawn.protocol).await;
+        }
+        let reply = reply?;
         let what = format!(
             "{number}: {} {} by {} for {:?}",
             drawn.method,

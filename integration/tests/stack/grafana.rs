@@ -70,14 +70,11 @@ impl Source {
         let what = String::from_utf8_lossy(&request.path).into_owned();
         let own = self.own(request.clone());
         let control = world.direct(self.server(world), BOTH, own).await?;
-        check_status(&control, 200).with_context(|| format!("{self:?} itself, {what}"))?;
-        let control = Whose::Both.check(&text(&control)?);
-        control.with_context(|| format!("{self:?} itself, {what}"))?;
+        check_answer(Whose::Both, &control).with_context(|| format!("{self:?} itself, {what}"))?;
         for (who, tenants) in GRANTED {
             let reply = send(world, who, tenants, request).await?;
-            let checked =
-                check_status(&reply, 200).and_then(|()| Whose::of(tenants).check(&text(&reply)?));
-            checked.with_context(|| format!("{who}, {tenants}, {what}"))?;
+            check_answer(Whose::of(tenants), &reply)
+                .with_context(|| format!("{who}, {tenants}, {what}"))?;
         }
         for (who, tenants) in [
             ("alice", GLOBEX),
@@ -108,6 +105,12 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// The answer holds data of those tenants.
+fn check_answer(whose: Whose, reply: &Reply) -> Result<()> {
+    check_status(reply, 200)?;
+    whose.check(&text(reply)?)
 }
 
 /// As Grafana's back end sends it for a person who is logged in.

@@ -236,7 +236,8 @@ async fn a_token_ends_with_its_lifetime_and_no_kid_reaches_the_encryption_key(
     let (issued, expires) = (seconds(&claims, "iat")?, seconds(&claims, "exp")?);
     ensure!(expires - issued == 15, "{claims}");
     gate.takes(&token, ACME).await?;
-    while token::now() < expires {
+    // For a token that it remembers the gate reads the clock once a second.
+    while token::now() <= expires + 1 {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     gate.refuses(&token, ACME, 401, "token_expired").await?;

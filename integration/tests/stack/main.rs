@@ -11,6 +11,7 @@ mod differential;
 mod grafana;
 mod isolation;
 mod keycloak;
+mod nothing_lost;
 mod reads;
 mod rows;
 mod servers;
@@ -78,6 +79,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         differential::tests(),
         clients::alone(),
         keycloak::alone::tests(),
+        nothing_lost::tests(),
         // Last: it leaves much behind.
         sizes::tests(),
     ]

@@ -510,7 +510,6 @@ const HIDDEN: &[(&str, &str, &str)] = &[
     ("loki", "GET", "/pattern/ring"),
     ("loki", "GET", "/compactor/ring"),
     ("loki", "GET", "/memberlist"),
-    ("loki", "POST", "/flush"),
     ("loki", "GET", "/ingester/prepare_shutdown"),
     ("loki", "GET", "/config/tenant/v1/limits"),
     ("loki", "GET", "/loki/api/v1/cache/generation_numbers"),

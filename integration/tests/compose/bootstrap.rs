@@ -1,0 +1,376 @@
+//! The Envoy of the containers: `envoy/envoy.yaml` with another provider, and made from it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use integration::authority::Authority;
+use integration::client::RawRequest;
+use integration::envoy::EnvoySettings;
+use integration::issuer::Issuer;
+use integration::replay::Stage;
+use integration::token::Recipe;
+use integration::{drill, envoy, paths, yaml};
+use scopegate::config::{Config, Environment};
+use serde_json::{Value, json};
+
+use crate::file::{list, text};
+
+/// What stands between two marks in the shipped file, the first included, and what stands there instead.
+struct Edit {
+    from: &'static str,
+    to: &'static str,
+    text: &'static str,
+}
+
+const EDITS: [Edit; 3] = [
+    Edit {
+        from: "# Envoy with scopegate in front of",
+        to: "\n# Who this Envoy is,",
+        text: HEAD,
+    },
+    Edit {
+        from: "                            {\n                              \"mode\"",
+        to: "\n                  # Sends what is left to a backend",
+        text: CONFIGURATION,
+    },
+    Edit {
+        from: "    # The OpenID provider, for its public keys.",
+        to: "",
+        text: PROVIDER,
+    },
+];
+
+const HEAD: &str = "\
+# The Envoy of integration/docker-compose.yaml: envoy/envoy.yaml with another provider and
+# other tenants. Made from that file, so change it there, or in the list of edits in
+# integration/tests/compose/bootstrap.rs, and write this one anew:
+#
+#   SCOPEGATE_BLESS=1 cargo test -p integration --features stack --test compose
+#
+# The addresses under `clusters:` are aliases of the containers.
+";
+
+const CONFIGURATION: &str = r#"                            {
+                              "providers": [
+                                {
+                                  "name": "keycloak",
+                                  "issuer": "http://localhost:8080/realms/platform",
+                                  "audiences": ["observability"],
+                                  "jwks": {
+                                    "uri": "http://keycloak:8080/realms/platform/protocol/openid-connect/certs",
+                                    "cluster": "idp"
+                                  },
+                                  "claims": {
+                                    "groups": [
+                                      {"path": ["groups"]},
+                                      {"path": ["realm_access", "roles"], "prefix": "role:"},
+                                      {"path": ["azp"], "prefix": "client:"}
+                                    ]
+                                  }
+                                }
+                              ],
+                              "organizations": [
+                                {
+                                  "name": "acme",
+                                  "tenants": [{"name": "acme", "types": ["data", "alerting"]}],
+                                  "rbac": {
+                                    "admins": ["acme-admins"],
+                                    "editors": ["acme-editors"],
+                                    "viewers": ["acme-viewers"],
+                                    "writers": ["client:agent-acme"]
+                                  }
+                                },
+                                {
+                                  "name": "globex",
+                                  "tenants": [{"name": "globex", "types": ["data", "alerting"]}],
+                                  "rbac": {
+                                    "admins": ["globex-admins"],
+                                    "editors": ["globex-editors"],
+                                    "viewers": ["globex-viewers", "role:globex-reader"],
+                                    "writers": ["client:agent-globex"]
+                                  }
+                                }
+                              ],
+                              "backends": {
+                                "loki": {"enabled": true},
+                                "mimir": {"enabled": true},
+                                "tempo": {"enabled": true}
+                              }
+                            }
+"#;
+
+const PROVIDER: &str =
+    "    # The OpenID provider, for its public keys. Without TLS it is good for one machine only.
+    - name: idp
+      type: STRICT_DNS
+      dns_lookup_family: V4_PREFERRED
+      connect_timeout: 5s
+      load_assignment:
+        cluster_name: idp
+        endpoints:
+          - lb_endpoints:
+              - endpoint: {address: {socket_address: {address: keycloak, port_value: 8080}}}
+";
+
+pub fn path() -> PathBuf {
+    paths::integration().join("stack/envoy/envoy.yaml")
+}
+
+fn shipped() -> Result<String> {
+    Ok(fs::read_to_string(
+        paths::repository().join("envoy/envoy.yaml"),
+    )?)
+}
+
+fn render(shipped: &str) -> Result<String> {
+    let mut rendered = shipped.to_owned();
+    for edit in &EDITS {
+        let Edit { from, to, text } = edit;
+        ensure!(
+            rendered.matches(from).count() == 1,
+            "{from:?} does not stand once in envoy/envoy.yaml: adapt EDITS"
+        );
+        let begin = rendered.find(from).context("gone")?;
+        let end = match *to {
+            "" => rendered.len(),
+            to => {
+                let rest = rendered[begin..].find(to);
+                begin + rest.with_context(|| format!("{to:?} does not follow: adapt EDITS"))?
+            }
+        };
+        rendered.replace_range(begin..end, text);
+    }
+    Ok(rendered)
+}
+
+#[test]
+fn it_is_the_shipped_one_but_for_the_edits() -> Result<()> {
+    let rendered = render(&shipped()?)?;
+    if std::env::var_os("SCOPEGATE_BLESS").is_some() {
+        fs::write(path(), &rendered)?;
+    }
+    let committed = fs::read_to_string(path()).unwrap_or_default();
+    let differs = rendered
+        .lines()
+        .zip(committed.lines())
+        .position(|(new, old)| new != old);
+    ensure!(
+        rendered == committed,
+        "{}: line {} is not what envoy/envoy.yaml makes it; SCOPEGATE_BLESS=1 writes it anew",
+        path().display(),
+        differs.map_or_else(
+            || "behind the last".to_owned(),
+            |line| (line + 1).to_string()
+        ),
+    );
+    Ok(())
+}
+
+/// The edits are by text; what they amount to is asked of the two trees.
+#[test]
+fn only_the_provider_and_the_configuration_differ() -> Result<()> {
+    let mut shipped: Value = yaml::parse(&shipped()?)?;
+    let mut ours: Value = yaml::read(&path())?;
+    let mut forgotten = Vec::new();
+    for tree in [&mut shipped, &mut ours] {
+        let clusters = tree["static_resources"]["clusters"]
+            .as_array_mut()
+            .context("no clusters")?;
+        let before = clusters.len();
+        clusters.retain(|cluster| cluster["name"] != json!("idp"));
+        ensure!(clusters.len() + 1 == before, "not one cluster idp");
+        forgotten.push(plugin(tree)?["configuration"].take());
+    }
+    ensure!(shipped == ours, "something else differs");
+    ensure!(
+        forgotten[0] != forgotten[1],
+        "the configuration is the shipped one"
+    );
+    Ok(())
+}
+
+/// The settings of the module in a bootstrap.
+fn plugin(tree: &mut Value) -> Result<&mut Value> {
+    let filter = &mut tree["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
+    filter["typed_config"]["http_filters"]
+        .as_array_mut()
+        .context("no filters")?
+        .iter_mut()
+        .find(|filter| filter["name"] == json!("scopegate"))
+        .map(|filter| &mut filter["typed_config"]["config"])
+        .context("no scopegate")
+}
+
+/// The document that reaches the module.
+pub fn configuration() -> Result<Value> {
+    let mut ours: Value = yaml::read(&path())?;
+    let document = plugin(&mut ours)?["configuration"]["value"].take();
+    Ok(serde_json::from_str(text(&document)?)?)
+}
+
+#[test]
+fn the_gate_reads_its_configuration() -> Result<()> {
+    let parse = |document: &Value| {
+        Config::parse(document.to_string().as_bytes(), &Environment::new([]))
+            .map_err(|problems| anyhow!("{problems:?}"))
+    };
+    let mut document = configuration()?;
+    parse(&document)?;
+    document["surely_unknown"] = json!(1);
+    ensure!(parse(&document).is_err(), "an unknown key passed");
+    Ok(())
+}
+
+/// Whatever is granted something is somebody at Keycloak.
+#[test]
+fn the_realm_has_everybody_who_is_granted_something() -> Result<()> {
+    let realm = fs::read(paths::integration().join("stack/keycloak/platform-realm.json"))?;
+    let realm: Value = serde_json::from_slice(&realm)?;
+    let mut known = BTreeSet::new();
+    for (names, member, prefix) in [
+        (&realm["groups"], "name", ""),
+        (&realm["roles"]["realm"], "name", "role:"),
+        (&realm["clients"], "clientId", "client:"),
+    ] {
+        for entry in list(names) {
+            known.insert(format!("{prefix}{}", text(&entry[member])?));
+        }
+    }
+    let document = configuration()?;
+    let mut granted = 0;
+    for organization in list(&document["organizations"]) {
+        for (role, groups) in organization["rbac"].as_object().context("no rbac")? {
+            for group in list(groups) {
+                granted += 1;
+                ensure!(
+                    known.contains(text(group)?),
+                    "{role}: no {group} in the realm"
+                );
+            }
+        }
+    }
+    ensure!(granted > 8, "only {granted} groups");
+    Ok(())
+}
+
+/// With the files that stand in the container under /etc/envoy, the certificate from the command of the container
+/// that makes it.
+#[test]
+fn envoy_takes_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    crate::file::make_certificate(folder.path())?;
+    let tls = folder.path().join("tls");
+    let module = drill::module()?.canonicalize()?;
+    let bootstrap = fs::read_to_string(path())?
+        .replace("/etc/envoy/tls", &tls.to_string_lossy())
+        .replace("/etc/envoy/scopegate.wasm", &module.to_string_lossy());
+    let validate = |bootstrap: &str| -> Result<(bool, String)> {
+        let file = folder.path().join("envoy.yaml");
+        fs::write(&file, bootstrap)?;
+        let output = Command::new(envoy::binary()?)
+            .args(["--mode", "validate", "--log-level", "warning", "-c"])
+            .arg(&file)
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok((output.status.success(), said))
+    };
+    let (valid, said) = validate(&bootstrap)?;
+    ensure!(valid, "{said}");
+    let (valid, _) = validate(&bootstrap.replace("connect_timeout:", "connect_timeuot:"))?;
+    ensure!(!valid, "Envoy took a misspelt key");
+    Ok(())
+}
+
+/// With tokens like Keycloak's there: the right people get at the right tenants.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gate_lets_the_right_people_in() -> Result<()> {
+    let settings = EnvoySettings::from_file(&path())?.wasm(drill::module()?);
+    let stage = Stage::start_with(settings, Issuer::corporate().await?).await?;
+    let token = |issuer: &str, groups: Value, client: &str| {
+        let recipe = Recipe::of("reader")
+            .claim("iss", issuer)
+            .claim("groups", groups)
+            .claim("azp", client);
+        drill::fresh(recipe)
+    };
+    let keycloak = "http://localhost:8080/realms/platform";
+    let alice = token(keycloak, json!(["acme-viewers"]), "grafana")?;
+    let carol = token(
+        keycloak,
+        json!(["acme-viewers", "globex-viewers"]),
+        "grafana",
+    )?;
+    let agent = token(keycloak, json!([]), "agent-globex")?;
+    // As a container calls Keycloak: no token has this issuer.
+    let other = token(
+        "http://keycloak:8080/realms/platform",
+        json!(["acme-viewers"]),
+        "grafana",
+    )?;
+    let write = |token: &str, tenant: &str| {
+        let mut request = RawRequest::new("POST", "/loki/api/v1/push")
+            .bearer(token)
+            .tenant(tenant)
+            .header("content-type", "application/json");
+        request.body = br#"{"streams": []}"#.to_vec();
+        request
+    };
+    for (what, request, status) in [
+        ("alice reads acme", drill::read(&alice, "acme"), 200),
+        ("alice reads globex", drill::read(&alice, "globex"), 403),
+        ("alice writes acme", write(&alice, "acme"), 403),
+        ("carol reads both", drill::read(&carol, "acme|globex"), 200),
+        ("the agent writes globex", write(&agent, "globex"), 200),
+        ("the agent writes acme", write(&agent, "acme"), 403),
+        ("the agent reads globex", drill::read(&agent, "globex"), 403),
+        ("another issuer", drill::read(&other, "acme"), 401),
+    ] {
+        let reply = drill::send(&stage.envoy, &request).await?;
+        ensure!(
+            reply.status == status,
+            "{what}: {} {}, not {status}",
+            reply.status,
+            reply.text()
+        );
+    }
+    Ok(())
+}
+
+/// What is published under another name than Envoy's own would fail at every client.
+#[test]
+fn the_certificate_is_good_for_every_name_of_the_gate() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    crate::file::make_certificate(folder.path())?;
+    let certificate = fs::read(folder.path().join("ca/tls.crt"))?;
+    ensure!(
+        certificate == fs::read(folder.path().join("tls/tls.crt"))?,
+        "its clients trust another one"
+    );
+    for name in ["localhost", "envoy", "127.0.0.1"] {
+        let check = if name.parse::<std::net::IpAddr>().is_ok() {
+            "-checkip"
+        } else {
+            "-checkhost"
+        };
+        let output = Command::new("openssl")
+            .args(["x509", "-noout", check, name, "-in"])
+            .arg(folder.path().join("ca/tls.crt"))
+            .output()
+            .context("no openssl")?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(said.contains("does match"), "{name}: {said}");
+    }
+    // The check can say no.
+    let stranger = Authority::new()?.issue(&["elsewhere.example.com"])?.0;
+    let file = folder.path().join("stranger.crt");
+    fs::write(&file, stranger)?;
+    let output = Command::new("openssl")
+        .args(["x509", "-noout", "-checkhost", "localhost", "-in"])
+        .arg(&file)
+        .output()?;
+    ensure!(String::from_utf8_lossy(&output.stdout).contains("does NOT match"));
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! `integration/docker-compose.yaml` where there is no engine: whatever of it can be tried without one.
+//!
+//! | module | asks |
+//! |---|---|
+//! | [`file`] | is it a Compose file, and would a slip be noticed; do the names and ports in it fit together |
+//! | [`bootstrap`] | is Envoy's file the shipped one but for what must differ; does Envoy take it, does it let the right people in |
+//! | [`clients`] | can Grafana, Alloy and the Collector do with their files what they are meant to |
+
+mod bootstrap;
+mod clients;
+mod file;
