@@ -42,9 +42,13 @@ stack: wasm ## the whole platform on this machine: real Loki, Mimir, Keycloak, a
 	@ENVOY="$$($(tools)/envoy.sh)"; export ENVOY; exec cargo run --quiet --locked -p integration --bin scopegate-stack
 
 .PHONY: test-stack
-test-stack: wasm ## the proof against those; STACK="name" runs what has that in its name
-	@$(servers) cargo test --locked -p integration --features stack --test manifests --test compose; \
+test-stack: wasm ## the proof against those; STACK="name" runs only what has that in its name
+	@$(servers) $(if $(STACK),,$(beside_stack)) \
 	cargo test --locked -p integration --features stack --test stack -- $(STACK)
+
+# What needs Go and the parts, but no stack of its own making; then the printed commands.
+beside_stack = cargo test --locked -p integration --features stack --test manifests --test compose; \
+	cargo run --quiet --locked -p integration --bin scopegate-stack -- --self-test;
 
 .PHONY: integration
 integration: wasm ## only the tests in a real Envoy
