@@ -37,6 +37,12 @@ run: wasm ## Envoy with the module, an issuer and a Prometheus, until Ctrl-C
 test: wasm ## every test: native, and the module in a real Envoy
 	@$(servers) cargo test --locked --workspace --no-fail-fast
 
+.PHONY: drills
+drills: wasm ## what becomes of valid requests while the provider rotates, stalls or dies: a table
+	@SCOPEGATE_CRASH_WASM="$$($(tools)/wasm.sh integration/crash/Cargo.toml "$(CURDIR)/target/crash.wasm")"; \
+	export SCOPEGATE_CRASH_WASM; $(servers) \
+	cargo test --locked -p integration --features drills --test drills -- $(DRILL)
+
 .PHONY: stack
 stack: wasm ## the whole platform on this machine: real Loki, Mimir, Keycloak, agents; needs Go, Java, Maven
 	@ENVOY="$$($(tools)/envoy.sh)"; export ENVOY; exec cargo run --quiet --locked -p integration --bin scopegate-stack

@@ -14,7 +14,7 @@ use crate::endpoint::{Endpoint, Endpoints, Tenants};
 use crate::identity::ProviderIndex;
 use crate::jwks::{JwksError, KeySet};
 use crate::key_cache::{Demand, KeyCache, Schedule};
-use crate::keys::{Algorithm, SignatureEngine};
+use crate::keys::{Algorithm, BadSignature, SignatureEngine, VerifyingKey};
 use crate::policy::Permission;
 use crate::request::{Head, Occurrence};
 use crate::tenant::TenantSet;
@@ -30,6 +30,10 @@ pub struct Gate {
     endpoints: Endpoints,
     keys: Vec<KeyCache>,
     tokens: TokenCache,
+    /// Tokens that an earlier gate has verified, for their signatures only.
+    proven: Option<TokenCache>,
+    /// When that was taken over, as of the first tick after.
+    succeeded: Option<Monotonic>,
 }
 
 /// Proof that a request may pass, with what forwarding and records need.
@@ -132,6 +136,19 @@ pub struct Attempt {
     pub coarse: bool,
 }
 
+/// How long what an earlier gate knew is kept, in milliseconds: whoever calls often has
+/// called by then.
+pub const PROVEN_FOR: u64 = 600_000;
+
+/// For tokens whose signature has been verified before.
+struct Proven;
+
+impl SignatureEngine for Proven {
+    fn verify(&self, _: &VerifyingKey, _: &[u8], _: &[u8]) -> Result<(), BadSignature> {
+        Ok(())
+    }
+}
+
 /// Why an evaluation stops short of a permit.
 enum Stop {
     Deny(Denial),
@@ -154,14 +171,30 @@ impl Gate {
     pub fn new(config: Config, seed: u64) -> Self {
         let keys = (0_u64..)
             .zip(&config.providers)
-            .map(|(position, (_, source))| key_cache(source, &config, seed ^ position))
+            .map(|(position, (_, source))| new_key_cache(source, &config, seed ^ position))
             .collect();
         Self {
             endpoints: Endpoints::new(&config.backends.surfaces()),
             tokens: TokenCache::new(config.limits.cached_tokens, config.limits.cached_bytes()),
             keys,
+            proven: None,
+            succeeded: None,
             config,
         }
+    }
+
+    /// Takes over what an earlier gate, of another configuration, knows of tokens:
+    /// that their signatures are good. It is of use for [`PROVEN_FOR`].
+    pub fn succeed(&mut self, earlier: &Self) {
+        let limits = self.config.limits;
+        let mut proven = TokenCache::new(limits.cached_tokens, limits.cached_bytes());
+        // An earlier gate may have had no request yet when the next configuration came.
+        if let Some(older) = &earlier.proven {
+            proven.add(older);
+        }
+        proven.add(&earlier.tokens);
+        self.proven = Some(proven);
+        self.succeeded = None;
     }
 
     /// The configuration it decides by.
@@ -317,9 +350,17 @@ impl Gate {
             Err(denial) => return Err(denial.into()),
         };
         let algorithm = key.algorithm();
+        // These very bytes may have been proven under an earlier configuration, and
+        // the key is trusted for this issuer still: all but the signature is judged
+        // anew.
+        let proven = self.proven.as_mut().is_some_and(|proven| {
+            let earlier = proven.get(token);
+            earlier.is_some_and(|session| session.key.is_same(&key))
+        });
+        let engine = if proven { &Proven } else { engine };
         let verified = provider.verify(plausible, &key, engine);
         let held = !matches!(verified, Err(Denial::SignatureInvalid));
-        trace.verified = Some((index, algorithm, held));
+        trace.verified = (!proven).then_some((index, algorithm, held));
         let verified = verified?;
         let principal = provider.mapping.principal(
             verified.claims(),
@@ -368,6 +409,12 @@ impl Gate {
 
     /// Time passes: the providers whose keys should be fetched now.
     pub fn tick(&mut self, now: Now) -> Vec<ProviderIndex> {
+        if self.proven.is_some() {
+            let since = *self.succeeded.get_or_insert(now.mono);
+            if now.mono.since(since) > PROVEN_FOR {
+                self.proven = None;
+            }
+        }
         self.keys
             .iter_mut()
             .enumerate()
@@ -375,8 +422,9 @@ impl Gate {
             .collect()
     }
 
-    /// A provider's document arrived. A usable one replaces the set at once and
-    /// ends every remembered token whose key is gone.
+    /// A provider's document arrived, fresh for `max_age` milliseconds if it says so.
+    /// A usable one replaces the set at once and ends every remembered token whose
+    /// key is gone.
     ///
     /// # Errors
     /// [`JwksError`]: what was held stays and the fetch counts as failed.
@@ -385,28 +433,59 @@ impl Gate {
         provider: ProviderIndex,
         document: &[u8],
         now: Now,
+        max_age: Option<u64>,
     ) -> Result<Rc<KeySet>, JwksError> {
-        let ProviderIndex(position) = provider;
-        let parsed = match self.config.providers.get(position) {
-            Some((rules, _)) => KeySet::parse(document, &rules.algorithms, rules.issuer.as_str()),
-            None => Err(JwksError::NoList),
+        let parsed = self.parse_keys(provider, document);
+        let Some(keys) = self.keys.get_mut(provider.0) else {
+            return parsed;
         };
-        match parsed {
+        match &parsed {
             Ok(set) => {
-                let set = Rc::new(set);
-                if let Some(keys) = self.keys.get_mut(position) {
-                    keys.loaded(Rc::clone(&set), now);
-                }
-                self.tokens.retain(|session| {
-                    session.principal.provider != provider || set.holds(&session.key)
-                });
-                Ok(set)
+                keys.loaded(Rc::clone(set), now, max_age);
+                self.forget_lost(provider, set);
             }
-            Err(error) => {
-                self.keys_failed(provider, now);
-                Err(error)
-            }
+            Err(_) => keys.failed(now),
         }
+        parsed
+    }
+
+    /// The document of another worker's fetch, which was begun at `asked`; that worker
+    /// fetches again at `next`. It is checked like one of our own.
+    ///
+    /// # Errors
+    /// [`JwksError`]: what was held stays.
+    pub fn keys_adopted(
+        &mut self,
+        provider: ProviderIndex,
+        document: &[u8],
+        asked: Now,
+        next: Monotonic,
+    ) -> Result<Rc<KeySet>, JwksError> {
+        let set = self.parse_keys(provider, document)?;
+        if let Some(keys) = self.keys.get_mut(provider.0) {
+            keys.adopt(Rc::clone(&set), asked, next);
+            self.forget_lost(provider, &set);
+        }
+        Ok(set)
+    }
+
+    fn parse_keys(
+        &self,
+        provider: ProviderIndex,
+        document: &[u8],
+    ) -> Result<Rc<KeySet>, JwksError> {
+        match self.config.providers.get(provider.0) {
+            Some((rules, _)) => {
+                KeySet::parse(document, &rules.algorithms, rules.issuer.as_str()).map(Rc::new)
+            }
+            None => Err(JwksError::NoList),
+        }
+    }
+
+    /// Ends every remembered token of the provider whose key is not in its set.
+    fn forget_lost(&mut self, provider: ProviderIndex, set: &KeySet) {
+        self.tokens
+            .retain(|session| session.principal.provider != provider || set.holds(&session.key));
     }
 
     /// A fetch failed.
@@ -414,6 +493,11 @@ impl Gate {
         if let Some(keys) = self.keys.get_mut(provider.0) {
             keys.failed(now);
         }
+    }
+
+    /// A provider's keys over time, to tell them what other workers do.
+    pub fn key_cache(&mut self, provider: ProviderIndex) -> Option<&mut KeyCache> {
+        self.keys.get_mut(provider.0)
     }
 
     /// Where a provider's keys are fetched, if they are.
@@ -443,7 +527,7 @@ impl Gate {
     }
 }
 
-fn key_cache(source: &KeySource, config: &Config, seed: u64) -> KeyCache {
+fn new_key_cache(source: &KeySource, config: &Config, seed: u64) -> KeyCache {
     let wait = config.limits.wait;
     match source {
         KeySource::Uri(uri) => KeyCache::fetched(

@@ -11,6 +11,10 @@
 //!    refused for good only when a set that was asked for after the request came
 //!    (or clearly after the token was issued) lacks it: a 401 makes agents drop
 //!    data, so a doubt about our own knowledge is never one.
+//!
+//! Where workers share their fetches ([`crate::key_share`]), a fetch of this cache
+//! may turn out to be another worker's: [`KeyCache::defer`] waits for it,
+//! [`KeyCache::adopt`] and [`KeyCache::adopt_failure`] take what came of it.
 
 use std::rc::Rc;
 
@@ -22,6 +26,14 @@ use crate::time::{Leeway, Monotonic, Now, Timestamp};
 /// strangers cannot drive more traffic than this to the provider, and a true
 /// rotation waits no longer.
 pub const COOL_DOWN: u64 = 30_000;
+
+/// Shortest time that a provider's `Cache-Control` can ask for between two fetches,
+/// in milliseconds.
+pub const LEAST_INTERVAL: u64 = 60_000;
+
+/// How much later than the worker that fetched last the others try, in milliseconds:
+/// it goes on fetching for all while it lives.
+pub const HEAD_START: u64 = 3_000;
 
 /// First and longest wait after a failed fetch, in milliseconds.
 const BACK_OFF: (u64, u64) = (1_000, 60_000);
@@ -62,6 +74,8 @@ struct Held {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Fetch {
     Due(Monotonic),
+    /// Another worker's, believed until then.
+    Elsewhere(Monotonic),
     Never,
     UnderWay(Now),
 }
@@ -74,6 +88,8 @@ pub struct KeyCache {
     fetch: Fetch,
     failures: u32,
     demanded: Option<Monotonic>,
+    /// When a fetch by schedule is due, whatever is under way.
+    next: Monotonic,
     jitter: u64,
 }
 
@@ -88,6 +104,7 @@ impl KeyCache {
             fetch: Fetch::Due(Monotonic::from_millis(0)),
             failures: 0,
             demanded: None,
+            next: Monotonic::from_millis(0),
             jitter: seed,
         }
     }
@@ -106,6 +123,7 @@ impl KeyCache {
             fetch: Fetch::Never,
             failures: 0,
             demanded: None,
+            next: Monotonic::from_millis(0),
             jitter: 0,
         }
     }
@@ -142,6 +160,11 @@ impl KeyCache {
                 self.fetch = Fetch::UnderWay(now);
                 true
             }
+            // Whoever had it brought nothing in time.
+            Fetch::Elsewhere(until) if now.mono >= until => {
+                self.fetch = Fetch::UnderWay(now);
+                true
+            }
             // The host answers every callout; should it ever not, start over.
             Fetch::UnderWay(since)
                 if now.mono.since(since.mono) > self.schedule.timeout.saturating_mul(2) =>
@@ -171,7 +194,7 @@ impl KeyCache {
         }
         match self.fetch {
             Fetch::Never => Demand::Refuse(Denial::UnknownKey),
-            Fetch::UnderWay(_) => Demand::Wait,
+            Fetch::Elsewhere(_) | Fetch::UnderWay(_) => Demand::Wait,
             Fetch::Due(at) if !usable => {
                 if now.mono >= at {
                     self.fetch = Fetch::UnderWay(now);
@@ -193,15 +216,60 @@ impl KeyCache {
         }
     }
 
-    /// A fetch gave a set. Returns the set that it replaces.
-    pub fn loaded(&mut self, set: Rc<KeySet>, now: Now) -> Option<Rc<KeySet>> {
-        let asked = match self.fetch {
-            Fetch::UnderWay(since) => since,
-            Fetch::Due(_) | Fetch::Never => now,
-        };
+    /// The fetch that was to start is another worker's, which is believed until then.
+    pub const fn defer(&mut self, until: Monotonic) {
+        self.fetch = Fetch::Elsewhere(until);
+    }
+
+    /// Nobody fetches any more, and nothing came of it: a fetch that waits for another
+    /// worker's is due.
+    pub fn released(&mut self, now: Now) {
+        if matches!(self.fetch, Fetch::Elsewhere(_)) {
+            self.fetch = Fetch::Due(now.mono);
+        }
+    }
+
+    /// The fetch that an unknown key ID was to start comes too soon after another
+    /// worker's of that instant: what was due before is due.
+    pub const fn cool(&mut self, demanded: Monotonic) {
+        self.demanded = Some(demanded);
+        self.fetch = Fetch::Due(self.next);
+    }
+
+    /// A fetch gave a set, which its provider calls fresh for `max_age` milliseconds.
+    /// Returns the set that it replaces.
+    pub fn loaded(
+        &mut self,
+        set: Rc<KeySet>,
+        now: Now,
+        max_age: Option<u64>,
+    ) -> Option<Rc<KeySet>> {
+        let interval = max_age.map_or(self.schedule.refresh_interval, |age| {
+            age.max(LEAST_INTERVAL).min(self.schedule.refresh_interval)
+        });
+        let refresh = self.spread(interval.saturating_mul(8) / 10, now);
+        let asked = self.asked().unwrap_or(now);
+        self.take(set, asked, now.mono.after(refresh))
+    }
+
+    /// When the fetch under way was begun.
+    #[must_use]
+    pub const fn asked(&self) -> Option<Now> {
+        match self.fetch {
+            Fetch::UnderWay(since) => Some(since),
+            Fetch::Due(_) | Fetch::Elsewhere(_) | Fetch::Never => None,
+        }
+    }
+
+    /// Another worker's fetch, begun at `asked`, gave a set; that worker fetches
+    /// again at `next`. Returns the set that it replaces.
+    pub fn adopt(&mut self, set: Rc<KeySet>, asked: Now, next: Monotonic) -> Option<Rc<KeySet>> {
+        self.take(set, asked, next.after(HEAD_START))
+    }
+
+    fn take(&mut self, set: Rc<KeySet>, asked: Now, next: Monotonic) -> Option<Rc<KeySet>> {
         self.failures = 0;
-        let refresh = self.schedule.refresh_interval.saturating_mul(8) / 10;
-        self.fetch = Fetch::Due(now.mono.after(self.spread(refresh, now)));
+        self.due(next);
         let old = self.held.replace(Held {
             set,
             asked: asked.mono,
@@ -216,7 +284,26 @@ impl KeyCache {
         let (first, longest) = BACK_OFF;
         let pause = first.saturating_mul(1 << self.failures.min(6)).min(longest);
         self.failures = self.failures.saturating_add(1);
-        self.fetch = Fetch::Due(now.mono.after(self.spread(pause, now)));
+        let pause = self.spread(pause, now);
+        self.due(now.mono.after(pause));
+    }
+
+    /// Another worker's fetch failed, the `failures`th in a row; it tries again at
+    /// `next`.
+    pub const fn adopt_failure(&mut self, failures: u32, next: Monotonic) {
+        self.failures = failures;
+        self.due(next.after(HEAD_START));
+    }
+
+    const fn due(&mut self, next: Monotonic) {
+        self.next = next;
+        self.fetch = Fetch::Due(next);
+    }
+
+    /// When the next fetch by schedule is due.
+    #[must_use]
+    pub const fn next(&self) -> Monotonic {
+        self.next
     }
 
     /// Failed fetches in a row.

@@ -10,7 +10,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | words | [`time`] [`hash`] [`tenant`] [`identity`] [`request`] [`denial`] |
-//! | mechanisms | [`json`] [`form`] [`bearer`] [`token`] [`keys`] [`jwks`] [`verifier`] [`token_cache`] [`key_cache`] [`claims`] [`endpoint`] [`policy`] |
+//! | mechanisms | [`json`] [`form`] [`bearer`] [`token`] [`keys`] [`jwks`] [`discovery`] [`verifier`] [`token_cache`] [`key_cache`] [`key_share`] [`claims`] [`endpoint`] [`policy`] |
 //! | composition | [`config`] [`gate`] [`forward`] [`reply`] [`audit`] |
 //! | host shell | [`filter`] |
 //!
@@ -49,6 +49,7 @@ pub mod bearer;
 pub mod claims;
 pub mod config;
 pub mod denial;
+pub mod discovery;
 pub mod endpoint;
 pub mod filter;
 pub mod form;
@@ -59,6 +60,7 @@ pub mod identity;
 pub mod json;
 pub mod jwks;
 pub mod key_cache;
+pub mod key_share;
 pub mod keys;
 pub mod policy;
 pub mod reply;

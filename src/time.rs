@@ -58,7 +58,8 @@ impl Leeway {
     }
 }
 
-/// Milliseconds on a clock that only moves forward; its zero means nothing.
+/// Milliseconds on a clock that only moves forward; its zero means nothing, but all
+/// workers of a process read the same clock.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Monotonic(u64);
 

@@ -72,6 +72,13 @@ impl TokenCache {
         }
     }
 
+    /// Remembers what another cache does as well, as far as there is room.
+    pub fn add(&mut self, other: &Self) {
+        for entry in other.slots.iter().flatten() {
+            self.insert(&entry.token, Rc::clone(&entry.session));
+        }
+    }
+
     /// The session of exactly these bytes.
     pub fn get(&mut self, token: &[u8]) -> Option<&Rc<Session>> {
         let slot = *self.index.get(&self.hash(token))?;

@@ -346,9 +346,6 @@ fn sections_of_later_versions_are_refused_by_name() {
     table(&[
         ("projects", json!({"tenant": "x"}), "projects", "not supported yet"),
         ("projects", json!([]), "projects", "not supported yet"),
-        ("providers.0.jwks.share", json!(true), "providers[0].jwks.share", "not supported yet"),
-        ("providers.0.jwks", json!({"discovery": true, "cluster": "idp"}), "providers[0].jwks.discovery", "not supported yet"),
-        ("providers.0.jwks.discovery", json!(false), "providers[0].jwks.discovery", "not supported yet"),
         (
             "organizations.0.rbac.viewers.0.labels",
             json!({"namespace": ["web"]}),
@@ -517,9 +514,15 @@ fn keys_come_from_one_place() {
     table(&[
         ("providers.0.jwks", Value::Null, jwks, "missing: one of inline, uri or discovery"),
         ("providers.0.jwks", json!("https://x"), jwks, "expected an object"),
-        ("providers.0.jwks", json!({}), jwks, "must have one of inline and uri"),
-        ("providers.0.jwks", json!({"cluster": "idp"}), jwks, "must have one of inline and uri"),
-        ("providers.0.jwks.inline", json!({"keys": []}), jwks, "not both"),
+        ("providers.0.jwks", json!({}), jwks, "must have one of inline, uri and discovery: true"),
+        ("providers.0.jwks", json!({"cluster": "idp"}), jwks, "must have one of inline, uri and discovery: true"),
+        ("providers.0.jwks.inline", json!({"keys": []}), jwks, "must have only one of"),
+        ("providers.0.jwks.discovery", json!(true), jwks, "must have only one of"),
+        ("providers.0.jwks", json!({"discovery": true}), "providers[0].jwks.cluster", "missing: Envoy's cluster"),
+        ("providers.0.jwks", json!({"discovery": false, "cluster": "idp"}), jwks, "must have one of"),
+        ("providers.0.jwks.discovery", json!("yes"), "providers[0].jwks.discovery", "expected true or false"),
+        ("providers.0.jwks.share", json!("yes"), "providers[0].jwks.share", "expected true or false"),
+        ("providers.0.jwks.hosts", json!(["keys.example.com"]), "providers[0].jwks.hosts", "has no meaning without discovery"),
         ("providers.0.jwks.uri", json!(1), uri, "expected a string"),
         ("providers.0.jwks.uri", json!(""), uri, "may not be empty"),
         ("providers.0.jwks.uri", json!("login.example.com/certs"), uri, url),

@@ -45,7 +45,7 @@ fn keys() -> BTreeSet<String> {
 }
 
 /// Keys that are known only to be refused as not supported yet.
-const LATER: [&str; 4] = ["discovery", "labels", "projects", "share"];
+const LATER: [&str; 2] = ["labels", "projects"];
 
 #[test]
 fn the_reference_configuration_parses() {

@@ -11,6 +11,7 @@ use common::{
     ALLOWED, Answer, ISSUER, NOW, Request, Token, UPTIME, ask_at, at, config, decide, fetched,
     gate, jwk, jwk_with, jwks, provider,
 };
+use scopegate::config::Start;
 use scopegate::denial::Denial;
 use scopegate::gate::{Attempt, Gate};
 use scopegate::identity::ProviderIndex;
@@ -47,7 +48,7 @@ fn demand(cache: &mut KeyCache, now: u64, arrived: u64) -> Demand {
 fn loaded(seed: u64) -> KeyCache {
     let mut cache = KeyCache::fetched(SCHEDULE, seed);
     assert!(cache.tick(at(0)));
-    assert!(cache.loaded(set(&["p256-a"]), at(100)).is_none());
+    assert!(cache.loaded(set(&["p256-a"]), at(100), None).is_none());
     cache
 }
 
@@ -104,7 +105,7 @@ fn each_refresh_draws_anew() {
         seen.insert(after);
         now += after;
         assert!(cache.tick(at(now)));
-        assert!(cache.loaded(set(&["p256-a"]), at(now)).is_some());
+        assert!(cache.loaded(set(&["p256-a"]), at(now), None).is_some());
     }
     assert!(seen.len() > 15, "{seen:?}");
 }
@@ -128,7 +129,7 @@ fn failures_back_off_from_1_to_60_seconds_and_keep_the_set() {
     }
     // One success forgets them all.
     assert!(cache.tick(at(now)));
-    cache.loaded(set(&["p256-a"]), at(now));
+    cache.loaded(set(&["p256-a"]), at(now), None);
     assert_eq!(cache.failures(), 0);
     assert!(due(&cache, now) >= 432_000);
     // A thousand do not overflow anything.
@@ -178,7 +179,11 @@ fn a_stale_set_is_like_none() {
     let refusal = Demand::Refuse(Denial::KeysUnavailable);
     assert_eq!(demand(&mut cache, now + 30_001, now), refusal);
     assert!(cache.tick(at(now + 50_000)));
-    assert!(cache.loaded(set(&["p256-a"]), at(now + 50_100)).is_some());
+    assert!(
+        cache
+            .loaded(set(&["p256-a"]), at(now + 50_100), None)
+            .is_some()
+    );
     assert!(cache.keys(mono(now + 50_100)).is_some());
 }
 
@@ -202,7 +207,7 @@ fn an_unknown_kid_fetches_once_and_is_refused_by_the_set_that_was_asked_for_sinc
     let mut cache = loaded(1);
     assert_eq!(demand(&mut cache, 1_000, 1_000), Demand::Fetch);
     assert_eq!(demand(&mut cache, 1_001, 1_001), Demand::Wait);
-    let old = cache.loaded(set(&["p256-a", "p256-b"]), at(1_100));
+    let old = cache.loaded(set(&["p256-a", "p256-b"]), at(1_100), None);
     assert_eq!(old.unwrap().keys().len(), 1);
     let unknown = Demand::Refuse(Denial::UnknownKey);
     // The fetch was asked for at 1000: definitive for who came until then.
@@ -221,7 +226,7 @@ fn unknown_kids_start_one_fetch_per_cool_down() {
     for now in (1_000..301_000).step_by(500) {
         if demand(&mut cache, now, now) == Demand::Fetch {
             fetches.push(now);
-            cache.loaded(set(&["p256-a"]), at(now + 100));
+            cache.loaded(set(&["p256-a"]), at(now + 100), None);
         }
     }
     assert_eq!(fetches.len(), 10);
@@ -244,7 +249,7 @@ fn unknown_kids_start_one_fetch_per_cool_down() {
 fn in_the_cool_down_only_a_token_issued_clearly_before_the_fetch_is_refused_for_good() {
     let mut cache = loaded(1);
     assert_eq!(demand(&mut cache, 10_000, 10_000), Demand::Fetch);
-    cache.loaded(set(&["p256-a"]), at(10_100));
+    cache.loaded(set(&["p256-a"]), at(10_100), None);
     let asked = NOW + 10;
     let mut ask = |now: u64, iat: u64| {
         cache.demand(at(now), mono(now), Some(Timestamp::from_secs(iat)), LEEWAY)
@@ -267,10 +272,10 @@ fn a_fetch_that_began_before_the_request_is_not_definitive() {
     assert!(cache.tick(at(start)));
     // The refresh is under way: the request waits for it …
     assert_eq!(demand(&mut cache, start + 50, start + 50), Demand::Wait);
-    cache.loaded(set(&["p256-a"]), at(start + 100));
+    cache.loaded(set(&["p256-a"]), at(start + 100), None);
     // … and when that set lacks the key, it may have been made before the key was.
     assert_eq!(demand(&mut cache, start + 101, start + 50), Demand::Fetch);
-    cache.loaded(set(&["p256-a"]), at(start + 200));
+    cache.loaded(set(&["p256-a"]), at(start + 200), None);
     let unknown = Demand::Refuse(Denial::UnknownKey);
     assert_eq!(demand(&mut cache, start + 201, start + 50), unknown);
 }
@@ -281,7 +286,7 @@ fn a_refresh_by_tick_is_definitive_for_who_came_before() {
     let start = 100 + due(&cache, 100);
     assert_eq!(demand(&mut cache.clone(), start, start), Demand::Fetch);
     assert!(cache.tick(at(start)));
-    cache.loaded(set(&["p256-a"]), at(start + 100));
+    cache.loaded(set(&["p256-a"]), at(start + 100), None);
     let unknown = Demand::Refuse(Denial::UnknownKey);
     assert_eq!(demand(&mut cache, start + 101, start), unknown);
     assert_eq!(demand(&mut cache, start + 101, start - 1), unknown);
@@ -342,7 +347,8 @@ fn gate_with(names: &[&str]) -> (Gate, ProviderIndex) {
 
 fn arrive(gate: &mut Gate, provider: ProviderIndex, names: &[&str], now: u64) {
     let keys: Vec<Value> = names.iter().map(|name| jwk(name)).collect();
-    gate.keys_arrived(provider, &jwks(&keys), at(now)).unwrap();
+    gate.keys_arrived(provider, &jwks(&keys), at(now), None)
+        .unwrap();
 }
 
 /// The one provider of the gates here.
@@ -385,7 +391,7 @@ fn a_request_whose_fetch_fails_is_told_to_try_again() {
     );
     for (now, bad) in [(5_000, &b"<html>"[..]), (10_000, b"{}"), (20_000, b"")] {
         assert_eq!(gate.tick(at(now)).len(), 1);
-        gate.keys_arrived(only_provider(), bad, at(now))
+        gate.keys_arrived(only_provider(), bad, at(now), None)
             .unwrap_err();
     }
     assert_eq!(ask(&mut gate, &token, 20_001, 20_001), "keys_unavailable");
@@ -580,7 +586,7 @@ fn a_key_that_left_the_set_takes_its_remembered_tokens_with_it() {
     arrive(&mut gate, providers[0], &["p256-b"], 600);
     assert_eq!(ask(&mut gate, &by_a(), 500, 601), "unknown_key");
     // A failed fetch ends nobody's token.
-    gate.keys_arrived(providers[0], b"{\"keys\":[]}", at(700))
+    gate.keys_arrived(providers[0], b"{\"keys\":[]}", at(700), None)
         .unwrap_err();
     gate.keys_failed(providers[1], at(700));
     assert_eq!(gate.cached_tokens(), 2);
@@ -591,7 +597,7 @@ fn another_key_under_the_same_kid_ends_the_old_ones_tokens() {
     let (mut gate, provider) = gate_with(&["p256-a"]);
     assert_eq!(ask(&mut gate, &by_a(), 200, 200), ALLOWED);
     let twin = jwk_with("p256-b", json!({"kid": "p256-a"}));
-    gate.keys_arrived(provider, &jwks(&[twin]), at(300))
+    gate.keys_arrived(provider, &jwks(&[twin]), at(300), None)
         .unwrap();
     assert_eq!(gate.cached_tokens(), 0);
     assert_eq!(ask(&mut gate, &by_a(), 400, 400), "signature_invalid");
@@ -656,15 +662,14 @@ fn the_fetch_goes_where_the_configuration_says() {
         json!({"uri": "http://idp.example:8080/certs?x=1", "timeout": "2s"}),
     ));
     let uri = gate.key_uri(only_provider()).unwrap();
-    assert_eq!(
-        (
-            uri.cluster.as_str(),
-            uri.scheme.as_str(),
-            uri.authority.as_str(),
-            uri.path.as_str()
-        ),
-        ("idp", "http", "idp.example:8080", "/certs?x=1")
-    );
+    let Start::Keys(address) = &uri.start else {
+        panic!("{uri:?}");
+    };
+    assert_eq!(uri.cluster, "idp");
+    assert_eq!(address.scheme, "http");
+    assert_eq!(address.authority, "idp.example:8080");
+    assert_eq!(address.path, "/certs?x=1");
+    assert!(uri.share);
     assert_eq!(uri.timeout, 2_000);
     assert_eq!(gate.provider_name(only_provider()), "corporate");
     let inline = common::gate(&provider(json!({"name": "other"})));
@@ -679,4 +684,100 @@ fn the_clocks_of_the_tests_are_apart_from_zero() {
     let mut gate = gate(&fetched(json!({})));
     let answer = ask_at(&mut gate, &Request::bearing(&by_a()), 0);
     assert_eq!(answer, Answer::Waits { fetch: true });
+}
+
+#[test]
+fn cache_control_shortens_the_interval_within_bounds() {
+    for (max_age, interval) in [
+        (None, 600_000),
+        (Some(120_000), 120_000),
+        (Some(0), 60_000),
+        (Some(u64::MAX), 600_000),
+    ] {
+        let mut cache = KeyCache::fetched(SCHEDULE, 7);
+        assert!(cache.tick(at(0)));
+        cache.loaded(set(&["p256-a"]), at(100), max_age);
+        let next = due(&cache, 100);
+        let refresh = interval * 8 / 10;
+        assert!(
+            next >= refresh * 9 / 10 && next <= refresh * 11 / 10,
+            "{max_age:?}: {next}"
+        );
+    }
+}
+
+#[test]
+fn a_fetch_of_another_worker_is_waited_for_and_adopted() {
+    let mut cache = KeyCache::fetched(SCHEDULE, 7);
+    assert!(cache.tick(at(0)));
+    cache.defer(mono(6_000));
+    assert!(!cache.tick(at(5_999)));
+    assert_eq!(demand(&mut cache, 1_000, 1_000), Demand::Wait);
+    assert!(
+        cache
+            .adopt(set(&["p256-a"]), at(500), mono(480_000))
+            .is_none()
+    );
+    // The other worker goes first at the next refresh.
+    assert!(!cache.tick(at(480_000)));
+    assert!(cache.tick(at(483_000)));
+    // What the other asked for before a request came says nothing against its key.
+    let mut cache = KeyCache::fetched(SCHEDULE, 7);
+    assert!(cache.tick(at(0)));
+    cache.adopt(set(&["p256-a"]), at(500), mono(480_000));
+    assert_eq!(demand(&mut cache, 1_000, 1_000), Demand::Fetch);
+    // It was asked for by another worker just before: nothing to wait for.
+    cache.cool(mono(900));
+    assert_eq!(
+        demand(&mut cache, 1_001, 1_000),
+        Demand::Refuse(Denial::KeysUnavailable)
+    );
+    assert!(!cache.tick(at(2_000)));
+}
+
+#[test]
+fn whoever_waits_for_a_worker_that_died_fetches_itself() {
+    let mut cache = KeyCache::fetched(SCHEDULE, 7);
+    assert!(cache.tick(at(0)));
+    cache.defer(mono(6_000));
+    assert!(cache.tick(at(6_000)));
+    let mut cache = KeyCache::fetched(SCHEDULE, 7);
+    assert!(cache.tick(at(0)));
+    cache.defer(mono(6_000));
+    cache.released(at(1_000));
+    assert!(cache.tick(at(1_000)));
+}
+
+#[test]
+fn a_failure_of_another_worker_keeps_the_set_and_its_time() {
+    let mut cache = loaded(7);
+    cache.adopt_failure(2, mono(5_000));
+    assert!(cache.keys(mono(4_000)).is_some());
+    assert_eq!(cache.failures(), 2);
+    assert!(!cache.tick(at(7_999)));
+    assert!(cache.tick(at(8_000)));
+}
+
+#[test]
+fn a_new_configuration_keeps_what_is_known_of_signatures_and_judges_the_rest_anew() {
+    let first = json!({"jwks": {"inline": {"keys": [jwk("p256-a")]}}});
+    let mut old = gate(&provider(first.clone()));
+    let token = by_a();
+    assert_eq!(ask(&mut old, &token, 0, 0), ALLOWED);
+    // The same key: no signature is checked, yet a token of another audience is refused.
+    let mut new = gate(&provider(first.clone()));
+    new.succeed(&old);
+    assert_eq!(ask(&mut new, &token, 10, 10), ALLOWED);
+    assert!(old.cached_tokens() == 1 && new.cached_tokens() == 1);
+    let mut strict = gate(&provider(json!({"audiences": ["elsewhere"]})));
+    strict.succeed(&new);
+    assert_ne!(ask(&mut strict, &token, 20, 20), ALLOWED);
+    // Another key under the same ID: what was proven is proven no more.
+    let mut twin = jwk("p256-b");
+    twin["kid"] = json!("p256-a");
+    let mut old = gate(&provider(first));
+    assert_eq!(ask(&mut old, &token, 0, 0), ALLOWED);
+    let mut other = gate(&provider(json!({"jwks": {"inline": {"keys": [twin]}}})));
+    other.succeed(&old);
+    assert_eq!(ask(&mut other, &token, 30, 30), "signature_invalid");
 }

@@ -361,7 +361,7 @@ fn k10_points_off_the_curve_and_weak_keys_are_skipped() {
 fn loaded() -> (Gate, ProviderIndex) {
     let mut gate = gate(&fetched(json!({})));
     let provider = gate.tick(at(0))[0];
-    gate.keys_arrived(provider, &jwks(&[jwk("p256-a")]), at(10))
+    gate.keys_arrived(provider, &jwks(&[jwk("p256-a")]), at(10), None)
         .unwrap();
     (gate, provider)
 }
@@ -407,7 +407,7 @@ fn k11_a_bad_document_is_a_failed_fetch_that_keeps_the_old_set() {
             .take(60)
             .collect();
         let refusal = gate
-            .keys_arrived(provider, &document, at(700_100))
+            .keys_arrived(provider, &document, at(700_100), None)
             .unwrap_err();
         assert!(refusal.to_string().starts_with(words), "{shown}: {refusal}");
         let (_, cache) = gate.key_states().next().unwrap();
@@ -424,7 +424,7 @@ fn k11_a_bad_document_is_a_failed_fetch_that_keeps_the_old_set() {
     let (mut gate, provider) = loaded();
     let odd = format!(r#"{{"keys":[{}1]}}"#, "1,".repeat(9_999));
     let refusal = gate
-        .keys_arrived(provider, odd.as_bytes(), at(20))
+        .keys_arrived(provider, odd.as_bytes(), at(20), None)
         .unwrap_err();
     assert!(refusal.to_string().starts_with("none of its 10000 keys"));
 }

@@ -551,7 +551,7 @@ fn h18_two_keys_under_one_kid_and_algorithm_are_none() {
     let document = common::jwks(&[jwk("p256-a"), twin.clone(), jwk("p256-b")]);
     let mut gate = gate(&fetched(json!({})));
     let provider = gate.tick(common::at(0))[0];
-    gate.keys_arrived(provider, &document, common::at(10))
+    gate.keys_arrived(provider, &document, common::at(10), None)
         .unwrap();
     let ask = |gate: &mut scopegate::gate::Gate, token: &Token| {
         common::ask_at(gate, &Request::bearing(&token.build()), 20).code()

@@ -79,7 +79,7 @@ fn assert_refused_by_the_gate(keys: &Value, text: &str, case: &str) {
     let mut gate = gate(&config);
     let provider = gate.tick(at(0))[0];
     // What cannot be used leaves the gate without keys, which refuses as well.
-    let _ = gate.keys_arrived(provider, &document(keys), at(0));
+    let _ = gate.keys_arrived(provider, &document(keys), at(0), None);
     let answer = ask_at(&mut gate, &Request::bearing(text), 0);
     let common::Answer::Denied(denial) = answer else {
         panic!("{case}: {answer:?}");

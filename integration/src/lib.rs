@@ -23,6 +23,7 @@ pub mod form;
 pub mod grpc;
 pub mod issuer;
 pub mod keys;
+pub mod load;
 pub mod loki_push;
 pub mod otlp;
 pub mod paths;

@@ -51,13 +51,13 @@ async fn code(envoy: &Envoy, request: RawRequest, id: &str) -> Result<(u16, Stri
     Ok((reply.status, line.details.unwrap_or_default()))
 }
 
-/// Ask with unknown kids, on connection after connection, until each worker has fetched once more.
-async fn refetch(stage: &Stage, workers: usize) -> Result<()> {
-    let wanted = stage.corporate.fetches().jwks + workers;
+/// Ask with unknown kids until the gate has fetched once more, and each worker has taken note.
+async fn refetch(stage: &Stage) -> Result<()> {
+    let wanted = stage.corporate.fetches().jwks + 1;
     for number in 0..200 {
         if stage.corporate.fetches().jwks >= wanted {
-            // The answer needs a moment to become the set in use.
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            // The answer needs a moment to become the set in use, on other workers a second at most.
+            tokio::time::sleep(Duration::from_millis(1_100)).await;
             return Ok(());
         }
         send(
@@ -129,7 +129,7 @@ async fn a_rotation_under_load_fails_no_valid_request() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_kids_start_one_fetch_per_worker_and_half_minute() -> Result<()> {
+async fn unknown_kids_start_one_fetch_in_half_a_minute() -> Result<()> {
     let workers = 2;
     let mut configuration = drill::configuration();
     configuration["limits"] = json!({"wait": "2s"});
@@ -180,7 +180,7 @@ async fn unknown_kids_start_one_fetch_per_worker_and_half_minute() -> Result<()>
         let fetches = stage.corporate.fetches().jwks - before;
         let windows = first.elapsed().as_secs() as usize / 30 + 1;
         ensure!(
-            fetches <= windows * workers as usize,
+            fetches <= windows,
             "{fetches} fetches in {:?}",
             first.elapsed()
         );
@@ -407,7 +407,7 @@ async fn a_removed_key_ends_its_tokens() -> Result<()> {
         }
     }
     stage.corporate.remove_key("p256-a");
-    refetch(&stage, 2).await?;
+    refetch(&stage).await?;
     for number in 0..8 {
         let id = format!("leaving-{number}");
         let (status, details) = code(&stage.envoy, read(&leaving, "acme"), &id).await?;
@@ -435,7 +435,7 @@ async fn replaced_material_under_one_kid_ends_its_tokens() -> Result<()> {
         ensure!(reply.status == 200, "{}", reply.text());
     }
     stage.corporate.replace_key("p256-a", "p256-b");
-    refetch(&stage, 2).await?;
+    refetch(&stage).await?;
     let renewed = fresh(Recipe::of("reader").key("p256-b").kid("p256-a"))?;
     for number in 0..6 {
         let id = format!("replaced-{number}");

@@ -1,7 +1,8 @@
 //! The `jwks` section of a provider: where its keys come from.
 
-use super::reader::{NOT_YET, Node, Section};
-use super::{KeySource, KeyUri};
+use super::reader::{Node, Section};
+use super::{KeySource, KeyUri, Start};
+use crate::discovery::Address;
 use crate::jwks::KeySet;
 use crate::keys::Algorithm;
 
@@ -10,10 +11,11 @@ pub(super) fn read_key_source(
     algorithms: &[Algorithm],
     issuer: &str,
 ) -> Option<KeySource> {
-    const KNOWN: [&str; 8] = [
+    const KNOWN: [&str; 9] = [
         "inline",
         "uri",
         "discovery",
+        "hosts",
         "cluster",
         "timeout",
         "refresh_interval",
@@ -21,61 +23,88 @@ pub(super) fn read_key_source(
         "share",
     ];
     let section = node.section(&KNOWN)?;
-    for later in ["discovery", "share"] {
-        if let Some(node) = section.get(later) {
-            node.problem(NOT_YET);
-        }
+    let discovery = match section.get("discovery") {
+        Some(node) => node.flag()?,
+        None => false,
+    };
+    if let Some(hosts) = section.get("hosts").filter(|_| !discovery) {
+        hosts.problem("has no meaning without discovery: true");
     }
-    match (section.get("inline"), section.get("uri")) {
-        (Some(_), Some(_)) => {
-            section.problem("must have one of inline and uri, not both");
-            None
-        }
-        (None, None) => {
-            if section.get("discovery").is_none() {
-                section.problem("must have one of inline and uri");
-            }
-            None
-        }
-        (Some(inline), None) => {
-            for name in ["cluster", "timeout", "refresh_interval", "max_stale"] {
-                if let Some(node) = section.get(name) {
-                    node.problem("has no meaning beside inline: nothing is fetched");
+    match (section.get("inline"), section.get("uri"), discovery) {
+        (Some(inline), None, false) => read_inline(&section, &inline, algorithms, issuer),
+        (None, Some(uri), false) => {
+            let address = uri.text().and_then(|text| {
+                let address = Address::parse(text);
+                if address.is_none() {
+                    uri.problem("must be an http or https URL without user, spaces or fragment");
                 }
+                address
+            });
+            read_fetched(&section, address.map(Start::Keys))
+        }
+        (None, None, true) => {
+            let address = Address::of_discovery(issuer);
+            if address.is_none() {
+                section.problem("discovery needs an issuer that is an http or https URL");
             }
-            let Some(document) = inline.value.as_object() else {
-                inline.problem("must be a JWK Set: {keys: […]}");
-                return None;
+            let hosts = match section.get("hosts") {
+                Some(node) => node.texts()?.into_iter().map(str::to_owned).collect(),
+                None => Vec::new(),
             };
-            match KeySet::from_object(document, algorithms, issuer) {
-                Ok(keys) => {
-                    for skipped in keys.skipped() {
-                        inline.problem(format!(
-                            "key {:?} cannot be used: {}",
-                            skipped.key_id.as_deref().unwrap_or("without kid"),
-                            skipped.reason.name()
-                        ));
-                    }
-                    Some(KeySource::Inline(keys))
-                }
-                Err(error) => {
-                    inline.problem(error.to_string());
-                    None
-                }
-            }
+            let start = address.map(|address| Start::Discovery { address, hosts });
+            read_fetched(&section, start)
         }
-        (None, Some(uri)) => read_key_uri(&section, &uri).map(KeySource::Uri),
+        (None, None, false) => {
+            section.problem("must have one of inline, uri and discovery: true");
+            None
+        }
+        _ => {
+            section.problem("must have only one of inline, uri and discovery: true");
+            None
+        }
     }
 }
 
-fn read_key_uri(section: &Section<'_>, uri: &Node<'_>) -> Option<KeyUri> {
-    let address = uri.text().and_then(|text| {
-        let parts = split_uri(text);
-        if parts.is_none() {
-            uri.problem("must be an http or https URL without user, spaces or fragment");
+fn read_inline(
+    section: &Section<'_>,
+    inline: &Node<'_>,
+    algorithms: &[Algorithm],
+    issuer: &str,
+) -> Option<KeySource> {
+    for name in [
+        "cluster",
+        "timeout",
+        "refresh_interval",
+        "max_stale",
+        "share",
+    ] {
+        if let Some(node) = section.get(name) {
+            node.problem("has no meaning beside inline: nothing is fetched");
         }
-        parts
-    });
+    }
+    let Some(document) = inline.value.as_object() else {
+        inline.problem("must be a JWK Set: {keys: […]}");
+        return None;
+    };
+    match KeySet::from_object(document, algorithms, issuer) {
+        Ok(keys) => {
+            for skipped in keys.skipped() {
+                inline.problem(format!(
+                    "key {:?} cannot be used: {}",
+                    skipped.key_id.as_deref().unwrap_or("without kid"),
+                    skipped.reason.name()
+                ));
+            }
+            Some(KeySource::Inline(keys))
+        }
+        Err(error) => {
+            inline.problem(error.to_string());
+            None
+        }
+    }
+}
+
+fn read_fetched(section: &Section<'_>, start: Option<Start>) -> Option<KeySource> {
     let cluster = section
         .require("cluster", "Envoy's cluster that reaches the provider")
         .and_then(|node| node.text());
@@ -87,34 +116,15 @@ fn read_key_uri(section: &Section<'_>, uri: &Node<'_>) -> Option<KeyUri> {
     let timeout = duration("timeout", 5_000, "100ms", "30s");
     let refresh_interval = duration("refresh_interval", 600_000, "1m", "24h");
     let max_stale = duration("max_stale", 86_400_000, "0s", "168h");
-    let (scheme, authority, path) = address?;
+    let share = section.get("share").map_or(Some(true), |node| node.flag());
     let refresh_interval = refresh_interval?;
-    Some(KeyUri {
+    Some(KeySource::Uri(KeyUri {
         cluster: cluster?.to_owned(),
-        scheme,
-        authority,
-        path,
+        start: start?,
+        share: share?,
         timeout: timeout?,
         refresh_interval,
         // A set must at least live until its successor is due; the README says so.
         max_stale: max_stale?.max(refresh_interval),
-    })
-}
-
-fn split_uri(uri: &str) -> Option<(String, String, String)> {
-    let (scheme, rest) = uri.split_once("://")?;
-    if !matches!(scheme, "http" | "https") {
-        return None;
-    }
-    let (authority, path) = match rest.find('/') {
-        Some(slash) => rest.split_at(slash),
-        None => (rest, "/"),
-    };
-    let visible = |text: &str| text.bytes().all(|byte| matches!(byte, 0x21..=0x7e));
-    let sound = !authority.is_empty()
-        && visible(authority)
-        && visible(path)
-        && !authority.contains(['@', '?', '#', '\\'])
-        && !path.contains('#');
-    sound.then(|| (scheme.to_owned(), authority.to_owned(), path.to_owned()))
+    }))
 }

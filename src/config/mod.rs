@@ -11,6 +11,7 @@ mod parse;
 mod providers;
 mod reader;
 
+use crate::discovery::Address;
 use crate::endpoint::{Backend, Surface};
 use crate::jwks::KeySet;
 use crate::keys::Algorithm;
@@ -59,23 +60,36 @@ pub enum KeySource {
     Uri(KeyUri),
 }
 
-/// A JWK Set document's address and the schedule of its fetches.
+/// Where a provider's keys are fetched, and when.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KeyUri {
     /// Envoy's cluster that reaches the provider.
     pub cluster: String,
-    /// `:scheme`
-    pub scheme: String,
-    /// `:authority`
-    pub authority: String,
-    /// `:path`
-    pub path: String,
+    /// What is fetched first.
+    pub start: Start,
+    /// Whether the workers of a process share their fetches.
+    pub share: bool,
     /// Longest time one fetch may take, in milliseconds.
     pub timeout: u64,
     /// From one good fetch to the next, in milliseconds.
     pub refresh_interval: u64,
     /// How long a set serves without a newer one, in milliseconds.
     pub max_stale: u64,
+}
+
+/// The first document on the way to the keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Start {
+    /// The discovery document, which names the other. `hosts` are authorities beside
+    /// the issuer's that may hold the keys.
+    Discovery {
+        /// Of the discovery document.
+        address: Address,
+        /// Further authorities.
+        hosts: Vec<String>,
+    },
+    /// The JWK Set itself.
+    Keys(Address),
 }
 
 /// Which backends are configured.

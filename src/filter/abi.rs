@@ -14,6 +14,7 @@ pub(super) struct Status(u32);
 
 impl Status {
     pub(super) const NOT_FOUND: Self = Self(1);
+    pub(super) const CAS_MISMATCH: Self = Self(8);
 
     pub(super) const fn code(self) -> u32 {
         self.0
@@ -78,6 +79,13 @@ imports! {
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32);
     fn proxy_increment_metric(id: u32, by: i64);
     fn proxy_record_metric(id: u32, value: u64);
+    fn proxy_get_shared_data(
+        key: *const u8, key_size: usize, value: *mut *mut u8, value_size: *mut usize,
+        swap: *mut u32,
+    );
+    fn proxy_set_shared_data(
+        key: *const u8, key_size: usize, value: *const u8, value_size: usize, swap: u32,
+    );
     fn proxy_call_foreign_function(
         name: *const u8, name_size: usize, argument: *const u8, argument_size: usize,
         result: *mut *mut u8, result_size: *mut usize,
@@ -261,6 +269,44 @@ pub(super) fn call_foreign_function(name: &[u8], argument: &[u8]) -> Result<Box<
             size,
         )
     })
+}
+
+/// A value that all VMs of one `vm_id` share, and the number for swapping it.
+pub(super) fn shared_data(key: &[u8]) -> Result<(Box<[u8]>, u32), Status> {
+    let mut swap = 0;
+    let value = returned(|value, size| unsafe {
+        import::proxy_get_shared_data(key.as_ptr(), key.len(), value, size, &raw mut swap)
+    })?;
+    Ok((value, swap))
+}
+
+/// Writes a shared value: if it is still the one of that number, or whatever it is
+/// for 0.
+pub(super) fn set_shared_data(key: &[u8], value: &[u8], swap: u32) -> Result<(), Status> {
+    check(unsafe {
+        import::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), swap)
+    })
+}
+
+/// The host's clock that never steps, in nanoseconds since a zero that all VMs of the
+/// process share.
+#[cfg(target_arch = "wasm32")]
+pub(super) fn monotonic_nanos() -> u64 {
+    #[link(wasm_import_module = "wasi_snapshot_preview1")]
+    unsafe extern "C" {
+        fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> u32;
+    }
+    const MONOTONIC: u32 = 1;
+    let mut time = 0;
+    // It has no errors for this clock; a host that had one would show a clock that
+    // stands still, on which no fetch is ever due again.
+    let _ = unsafe { clock_time_get(MONOTONIC, 1, &raw mut time) };
+    time
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn monotonic_nanos() -> u64 {
+    0
 }
 
 /// What the proxy calls. Each callback costs a crossing whether it does anything

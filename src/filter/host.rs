@@ -1,7 +1,5 @@
 //! Host calls as the shell uses them: bytes in and out, every status handled.
 
-use std::time::Instant;
-
 use super::abi::{self, Status};
 use crate::time::{Monotonic, Now, Timestamp};
 
@@ -42,12 +40,35 @@ pub(super) fn log(level: Level, message: &str) {
 }
 
 /// Both clocks. The proxy's wall clock, and WASI's monotonic one.
-pub(super) fn now(zero: Instant) -> Now {
+pub(super) fn now() -> Now {
     let nanos = abi::current_time_nanos().unwrap_or(0);
-    let millis = u64::try_from(zero.elapsed().as_millis()).unwrap_or(u64::MAX);
     Now {
         wall: Timestamp::from_nanos(nanos),
-        mono: Monotonic::from_millis(millis),
+        mono: Monotonic::from_millis(abi::monotonic_nanos() / 1_000_000),
+    }
+}
+
+/// The host shares no data.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Unshared;
+
+/// A value that the workers of the process share, empty when nobody has written it,
+/// and the number for swapping it.
+pub(super) fn shared(key: &str) -> Result<(Box<[u8]>, u32), Unshared> {
+    match abi::shared_data(key.as_bytes()) {
+        Ok(found) => Ok(found),
+        Err(Status::NOT_FOUND) => Ok((Box::default(), 0)),
+        Err(_) => Err(Unshared),
+    }
+}
+
+/// Writes a shared value if it is still the one that `swap` was given with, or
+/// whatever it is for 0; says whether it was.
+pub(super) fn set_shared(key: &str, value: &[u8], swap: u32) -> Result<bool, Unshared> {
+    match abi::set_shared_data(key.as_bytes(), value, swap) {
+        Ok(()) => Ok(true),
+        Err(Status::CAS_MISMATCH) => Ok(false),
+        Err(_) => Err(Unshared),
     }
 }
 

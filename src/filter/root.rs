@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
-use std::time::Instant;
 
 use super::engine::Engine;
+use super::fetch::{Call, Fetched};
 use super::host::{self, Buffer, Level};
 use super::lifetimes::Lifetimes;
 use super::metrics::Metrics;
@@ -15,13 +15,14 @@ use super::waiting::Waiting;
 use crate::config::{Config, Environment, Mode};
 use crate::gate::{Attempt, Evaluation, Gate, Trace};
 use crate::identity::ProviderIndex;
+use crate::key_share::Reason;
 use crate::keys::Algorithm;
 use crate::request::Head;
 use crate::time::{Monotonic, Now};
 
 /// How often the root is called when nothing waits, in milliseconds: clocks,
-/// schedules and metrics are this coarse.
-const TICK: u32 = 1_000;
+/// schedules and metrics are this coarse, and workers agree on keys this soon.
+const TICK: u32 = 500;
 
 /// How often while requests wait, so that their deadlines are kept.
 pub(super) const TICK_WAITING: u32 = 100;
@@ -42,39 +43,42 @@ pub(super) struct Root {
     pub(super) gate: Option<Gate>,
     pub(super) metrics: Metrics,
     /// Providers whose answer is on its way, by callout.
-    pub(super) calls: HashMap<u32, ProviderIndex>,
-    /// Whether a provider's last fetch failed, for one log line per change.
-    pub(super) failing: HashMap<ProviderIndex, bool>,
+    pub(super) calls: HashMap<u32, Call>,
+    /// What is known of a provider's fetches.
+    pub(super) fetched: HashMap<ProviderIndex, Fetched>,
     pub(super) waiting: Vec<Waiting>,
+    /// Whether some that wait have nothing to wait for.
+    pub(super) undecided: bool,
     pub(super) lifetimes: Lifetimes,
     /// What became of streams that waited, until the shell notes it.
     pub(super) settled: Vec<(u32, Progress)>,
     engine: Engine,
-    zero: Instant,
     now: Option<Now>,
     subject_header: Option<Rc<[u8]>>,
     realm: Rc<str>,
     reminded: Option<Monotonic>,
     tick: u32,
     entropy: u64,
+    me: u64,
 }
 
 impl Root {
     pub(super) fn new(id: u32) -> Self {
         Self {
             id,
-            zero: Instant::now(),
             now: None,
             gate: None,
             engine: Engine::default(),
             metrics: Metrics::default(),
             calls: HashMap::new(),
             waiting: Vec::new(),
+            undecided: false,
             lifetimes: Lifetimes::default(),
             settled: Vec::new(),
             subject_header: None,
             realm: Rc::from("observability"),
-            failing: HashMap::new(),
+            fetched: HashMap::new(),
+            me: 0,
             reminded: None,
             tick: 0,
             entropy: 0,
@@ -96,7 +100,7 @@ impl Root {
 
     /// The clocks, read now.
     pub(super) fn precise_now(&mut self) -> Now {
-        *self.now.insert(host::now(self.zero))
+        *self.now.insert(host::now())
     }
 
     /// Decides about a request; `None` without a gate.
@@ -137,6 +141,11 @@ impl Root {
         self.subject_header.clone()
     }
 
+    /// This root among those of all workers; never 0.
+    pub(super) const fn me(&self) -> u64 {
+        self.me
+    }
+
     /// A number that varies between requests.
     pub(super) fn entropy(&mut self) -> u64 {
         self.entropy = self
@@ -165,6 +174,7 @@ impl Root {
                 // numbers, since every worker's memory looks the same.
                 let seed = RandomState::new().build_hasher().finish();
                 self.entropy = seed;
+                self.me = seed | 1;
                 self.realm = config.realm.as_str().into();
                 let subject_header = config.forward.subject_header.as_deref();
                 self.subject_header = subject_header.map(|name| name.as_bytes().into());
@@ -187,11 +197,18 @@ impl Root {
     /// Time passes.
     pub(super) fn on_tick(&mut self) {
         let now = self.precise_now();
-        let Some(gate) = &mut self.gate else {
+        if self.gate.is_none() {
             return;
-        };
-        for provider in gate.tick(now) {
-            self.fetch(provider);
+        }
+        self.look(now);
+        let due = self
+            .gate
+            .as_mut()
+            .map_or_else(Vec::new, |gate| gate.tick(now));
+        for provider in due {
+            if !self.fetch(provider, Reason::Schedule) {
+                self.decide_waiting(Some(provider));
+            }
         }
         self.end_streams(now);
         self.decide_waiting(None);
@@ -257,6 +274,7 @@ impl Root {
 
     /// The configuration is replaced: what this worker added to shared gauges goes.
     pub(super) fn retire(&mut self) {
+        self.abandon();
         self.metrics.contribute(WAITING_REQUESTS, 0);
         self.metrics.contribute(STREAMS, 0);
         self.metrics.flush();

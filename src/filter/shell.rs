@@ -75,9 +75,38 @@ pub(super) fn on_context_create(context: u32, parent: u32) {
 }
 
 pub(super) fn on_configure(context: u32, size: usize) -> bool {
-    root(context)
+    let configured = root(context)
         .and_then(|root| with_root(&root, |root| root.configure(size)))
-        .unwrap_or(false)
+        .unwrap_or(false);
+    if configured {
+        succeed(context);
+    }
+    configured
+}
+
+/// Hands what the root of the configuration before this one knows to its successor.
+fn succeed(context: u32) {
+    let roots = with(|contexts| {
+        let earlier = contexts
+            .roots
+            .keys()
+            .copied()
+            .filter(|other| *other < context);
+        let earlier = earlier.max().and_then(|other| contexts.roots.get(&other));
+        Some((
+            Rc::clone(contexts.roots.get(&context)?),
+            Rc::clone(earlier?),
+        ))
+    });
+    let Some((new, old)) = roots.flatten() else {
+        return;
+    };
+    // Both are idle here: the host makes one call at a time.
+    if let (Ok(mut new), Ok(old)) = (new.try_borrow_mut(), old.try_borrow())
+        && let (Some(new), Some(old)) = (new.gate(), old.gate.as_ref())
+    {
+        new.succeed(old);
+    }
 }
 
 pub(super) fn on_tick(context: u32) {

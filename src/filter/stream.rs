@@ -57,6 +57,9 @@ impl Progress {
     }
 }
 
+/// How often one request may ask for a fetch before it just waits.
+const ASKS: usize = 3;
+
 /// Decides about a request whose headers have arrived.
 pub(super) fn on_request_headers(root: &mut Root, stream: u32) -> (Action, Progress) {
     let Ok(pairs) = host::pairs(Map::Request) else {
@@ -92,9 +95,28 @@ pub(super) fn on_request_headers(root: &mut Root, stream: u32) -> (Action, Progr
         };
         evaluation = again;
     }
-    if let Outcome::Wait { provider, fetch } = evaluation.outcome {
+    // What the fetch is for may be there already, or not be allowed yet: decide again.
+    for _ in 0..ASKS {
+        let Outcome::Wait {
+            provider,
+            fetch: true,
+        } = evaluation.outcome
+        else {
+            break;
+        };
+        if root.ask(stream, provider) {
+            break;
+        }
+        attempt.coarse = false;
+        let Some(again) = root.decide(&head, attempt) else {
+            refuse_broken(&head);
+            return (Action::Pause, Progress::Done);
+        };
+        evaluation = again;
+    }
+    if let Outcome::Wait { provider, .. } = evaluation.outcome {
         let (endpoint, cached) = (evaluation.trace.endpoint, evaluation.trace.cached);
-        return match root.wait(stream, provider, attempt.arrived, pairs, fetch) {
+        return match root.wait(stream, provider, attempt.arrived, pairs) {
             Ok(()) => (Action::Pause, Progress::Waiting),
             Err((denial, pairs)) => {
                 let head = Head::read(pairs.iter(), subject_header.as_deref());

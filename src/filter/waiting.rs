@@ -7,6 +7,7 @@ use crate::config::Mode;
 use crate::denial::Denial;
 use crate::gate::{Attempt, Outcome};
 use crate::identity::ProviderIndex;
+use crate::key_share::Reason;
 use crate::request::Head;
 use crate::time::Monotonic;
 
@@ -20,6 +21,21 @@ pub(super) struct Waiting {
 }
 
 impl Root {
+    /// Starts the fetch that a request wants, which belongs to the root, and goes back
+    /// to the request. False when there is nothing to wait for.
+    pub(super) fn ask(&mut self, stream: u32, provider: ProviderIndex) -> bool {
+        let under_way = if host::act_on(self.id).is_ok() {
+            self.fetch(provider, Reason::Demand)
+        } else {
+            let now = self.coarse_now();
+            if let Some(gate) = &mut self.gate {
+                gate.keys_failed(provider, now);
+            }
+            false
+        };
+        host::act_on(stream).is_ok() && under_way
+    }
+
     /// Takes a request in that must wait; the caller pauses it.
     ///
     /// # Errors
@@ -31,23 +47,11 @@ impl Root {
         provider: ProviderIndex,
         arrived: Monotonic,
         headers: Pairs,
-        fetch: bool,
     ) -> Result<(), (Denial, Pairs)> {
         let limits = match &self.gate {
             Some(gate) => gate.config().limits,
             None => return Err((Denial::GateUnavailable, headers)),
         };
-        if fetch {
-            // The callout must belong to the root, and what follows to the stream.
-            if host::act_on(self.id).is_ok() {
-                self.fetch(provider);
-            } else {
-                let now = self.coarse_now();
-                if let Some(gate) = &mut self.gate {
-                    gate.keys_failed(provider, now);
-                }
-            }
-        }
         // In report mode every request passes anyway, so none is held up.
         let refusal = if limits.wait == 0 || self.mode() == Mode::Report {
             Some(Denial::KeysUnavailable)
@@ -90,10 +94,11 @@ impl Root {
             Some(gate) => gate.config().limits.wait,
             None => 0,
         };
+        let again = std::mem::take(&mut self.undecided);
         let mut fetches = Vec::new();
         for waiting in std::mem::take(&mut self.waiting) {
             let last = now.mono.since(waiting.arrived) >= wait;
-            let asked = provider.is_some_and(|provider| waiting.provider == provider);
+            let asked = again || provider.is_some_and(|provider| waiting.provider == provider);
             if !last && !asked {
                 self.waiting.push(waiting);
                 continue;
@@ -129,7 +134,11 @@ impl Root {
         }
         if host::act_on(self.id).is_ok() {
             for provider in fetches {
-                self.fetch(provider);
+                if !self.fetch(provider, Reason::Demand) {
+                    // Nothing is on its way: those that would wait for it hear it at
+                    // the next tick.
+                    self.undecided = true;
+                }
             }
         }
     }

@@ -28,6 +28,7 @@ pub struct EnvoySettings {
     wasm: Option<PathBuf>,
     configuration: Option<Value>,
     environment: BTreeMap<String, String>,
+    process_environment: BTreeMap<String, String>,
     clusters: BTreeMap<String, SocketAddr>,
     tls: Option<Arc<Authority>>,
     dynamic: bool,
@@ -81,6 +82,7 @@ impl EnvoySettings {
             wasm: None,
             configuration: None,
             environment: BTreeMap::new(),
+            process_environment: BTreeMap::new(),
             clusters: BTreeMap::new(),
             tls: None,
             dynamic: false,
@@ -106,6 +108,13 @@ impl EnvoySettings {
     /// A variable in the environment of the module's VM.
     pub fn environment(mut self, name: &str, value: &str) -> EnvoySettings {
         self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// A variable in the environment of Envoy itself.
+    pub fn process_environment(mut self, name: &str, value: &str) -> EnvoySettings {
+        let variables = &mut self.process_environment;
+        variables.insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -164,6 +173,7 @@ impl Envoy {
             .tempdir()?;
         let concurrency = settings.concurrency.to_string();
         let log_level = settings.log_level.clone();
+        let process_environment = settings.process_environment.clone();
         let prepared = Prepared::of(settings, folder.path())?;
         let config = folder.path().join("bootstrap.json");
         fs::write(&config, serde_json::to_vec_pretty(&prepared.bootstrap)?)?;
@@ -171,6 +181,7 @@ impl Envoy {
 
         let mut command = Command::new(binary);
         command
+            .envs(process_environment)
             .arg("--config-path")
             .arg(&config)
             .arg("--admin-address-path")
@@ -475,7 +486,7 @@ pub fn binary() -> Result<PathBuf> {
 
 /// A program named by a variable, else by the script in `integration/tools` that prints its path. Asked once per
 /// process: the script may download, and two downloads at once would meet in the cache.
-pub(crate) fn tool(variable: &str, script: &str) -> Result<PathBuf> {
+pub fn tool(variable: &str, script: &str) -> Result<PathBuf> {
     static FOUND: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(path) = found.get(variable) {

@@ -142,7 +142,7 @@ impl World<'_> {
                 let document = document.to_string();
                 let _ = self
                     .gate
-                    .keys_arrived(provider, document.as_bytes(), self.now);
+                    .keys_arrived(provider, document.as_bytes(), self.now, None);
             }
             _ => self.gate.keys_failed(provider, self.now),
         }

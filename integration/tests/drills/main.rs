@@ -1,0 +1,504 @@
+//! Drills of the keys: a steady load of valid requests through a real Envoy while something happens to the provider.
+//!
+//! Each drill counts what became of the requests, what the provider was asked, how long a request waited at most and
+//! how many waited at once, and fails when it misses its target. `make drills` prints the table.
+
+mod report;
+mod scene;
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use integration::client::{Protocol, RawRequest};
+use integration::drill::{self, fresh, read, send};
+use integration::envoy::{EnvoySettings, Update};
+use integration::issuer::{AnswerMode, PublishedKey};
+use integration::token::Recipe;
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use report::Row;
+use scene::{Scene, Tokens};
+
+/// The rows of all drills, in the order of their ends.
+static ROWS: Mutex<Vec<Row>> = Mutex::new(Vec::new());
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let mut trials = vec![
+        trial("one fetch for 1 worker", || workers(1)),
+        trial("one fetch for 2 workers", || workers(2)),
+        trial("one fetch for 8 workers", || workers(8)),
+        trial("not shared, 2 workers", unshared),
+        trial("a refresh, 8 workers", refresh),
+        trial("a key used the moment it appears", new_key),
+        trial("a key withdrawn", withdrawn_key),
+        trial("two sets in turn", flapping),
+        trial("down from the start", down_from_the_start),
+        trial("down for longer than max_stale", too_stale),
+        trial("invented key IDs", invented_kids),
+        trial("a reload each second", reloads),
+        trial("a worker's VM dies", dead_vm),
+        trial("the clock steps", clock_steps),
+        trial("by discovery", discovery),
+        trial("a discovery document of another issuer", wrong_discovery),
+    ];
+    for (name, answer) in bad_answers() {
+        trials.push(trial(name, move || bad_answer(name, answer.clone())));
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    report::print(
+        &ROWS
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner),
+    );
+    conclusion.exit_code()
+}
+
+fn trial<F, D>(name: &'static str, drill: D) -> Trial
+where
+    F: Future<Output = Result<Row>>,
+    D: FnOnce() -> F + Send + 'static,
+{
+    Trial::test(name, move || {
+        let runtime = tokio::runtime::Runtime::new()?;
+        let row = runtime
+            .block_on(drill())
+            .map_err(|error| Failed::from(format!("{error:?}")))?;
+        let verdict = row.verdict();
+        ROWS.lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(Row { drill: name, ..row });
+        verdict.map_err(Failed::from)
+    })
+}
+
+fn bad_answers() -> [(&'static str, AnswerMode); 10] {
+    [
+        ("answers 500", AnswerMode::Status(500)),
+        ("hangs", AnswerMode::Hang),
+        ("resets", AnswerMode::Reset),
+        ("answers HTML", AnswerMode::Html),
+        ("answers an empty set", AnswerMode::EmptySet),
+        ("answers 5 MiB", AnswerMode::Huge),
+        ("answers 10,000 keys", AnswerMode::ManyKeys(10_000)),
+        ("redirects", AnswerMode::Redirect),
+        ("answers 429", AnswerMode::TooManyRequests),
+        ("breaks off", AnswerMode::Cut),
+    ]
+}
+
+/// However many workers there are, they ask once.
+async fn workers(count: u32) -> Result<Row> {
+    let scene = Scene::start(drill::configuration(), count, |settings| settings).await?;
+    sleep(Duration::from_secs(3)).await;
+    let row = scene.end().await?;
+    Ok(Row {
+        most_fetches: 1,
+        ..row
+    })
+}
+
+/// After 80 % of the interval one worker asks again, for all. Only then is another key under an old ID noticed: forged
+/// signatures start no fetch, so neither do these.
+async fn refresh() -> Result<Row> {
+    let scene = Scene::start(every_minute(), 8, |settings| settings).await?;
+    let (stage, began) = (&scene.stage, Instant::now());
+    let old = fresh(Recipe::of("reader").key("p256-a"))?;
+    let reply = send(&stage.envoy, &read(&old, "acme")).await?;
+    ensure!(reply.status == 200, "{}", reply.text());
+    stage.corporate.replace_key("p256-a", "p256-b");
+    stage
+        .corporate
+        .wait_for_fetches(2, Duration::from_secs(60))
+        .await?;
+    let asked = began.elapsed();
+    sleep(Duration::from_secs(1)).await;
+    let new = fresh(Recipe::of("reader").key("p256-b").kid("p256-a"))?;
+    for _ in 0..32 {
+        let reply = send(&stage.envoy, &read(&new, "acme")).await?;
+        ensure!(
+            reply.status == 200,
+            "the new key a second later: {}",
+            reply.text()
+        );
+        let reply = send(&stage.envoy, &read(&old, "acme")).await?;
+        ensure!(
+            reply.status == 401,
+            "the old key a second later: {}",
+            reply.status
+        );
+    }
+    let row = scene.end().await?;
+    let note = format!(
+        "again after {:.0} s, with another key under an old ID",
+        asked.as_secs_f32()
+    );
+    Ok(Row {
+        most_fetches: 2,
+        note,
+        ..row
+    })
+}
+
+/// Without sharing each thread asks for itself: the workers, and Envoy's main thread.
+async fn unshared() -> Result<Row> {
+    let mut configuration = drill::configuration();
+    configuration["providers"][0]["jwks"]["share"] = json!(false);
+    let scene = Scene::start(configuration, 2, |settings| settings).await?;
+    sleep(Duration::from_secs(3)).await;
+    let row = scene.end().await?;
+    ensure!(row.fetches == 3, "{} fetches", row.fetches);
+    Ok(row)
+}
+
+/// As Dex and Keycloak do: the key signs from the moment on in which it is published.
+async fn new_key() -> Result<Row> {
+    let scene = Scene::start(drill::configuration(), 2, |settings| settings).await?;
+    sleep(Duration::from_secs(1)).await;
+    scene
+        .stage
+        .corporate
+        .add_key(PublishedKey::named("rsa-b").with_kid("fresh"));
+    scene.tokens.replace(Tokens::signed_by("rsa-b", "fresh")?);
+    sleep(Duration::from_secs(3)).await;
+    let row = scene.end().await?;
+    Ok(Row {
+        most_fetches: 2,
+        ..row
+    })
+}
+
+/// The tokens of a key that left the set end on every worker within a second of the new set.
+async fn withdrawn_key() -> Result<Row> {
+    let scene = Scene::start(drill::configuration(), 2, |settings| settings).await?;
+    let stage = &scene.stage;
+    let leaving = fresh(
+        Recipe::of("reader")
+            .key("p256-a")
+            .claim("iat", json!(integration::token::now() - 600)),
+    )?;
+    for _ in 0..16 {
+        let reply = send(&stage.envoy, &read(&leaving, "acme")).await?;
+        ensure!(reply.status == 200, "{}", reply.text());
+    }
+    stage.corporate.remove_key("p256-a");
+    let fetches = stage.corporate.fetches().jwks;
+    send(
+        &stage.envoy,
+        &read(&fresh(Recipe::of("reader").kid("unknown"))?, "acme"),
+    )
+    .await?;
+    stage
+        .corporate
+        .wait_for_fetches(fetches + 1, Duration::from_secs(2))
+        .await?;
+    sleep(Duration::from_secs(1)).await;
+    for number in 0..32 {
+        let protocol = if number % 2 == 0 {
+            Protocol::H1
+        } else {
+            Protocol::H2
+        };
+        let reply = read(&leaving, "acme")
+            .send(&stage.envoy.target(), protocol)
+            .await?;
+        ensure!(
+            reply.status == 401,
+            "request {number} a second later: {}",
+            reply.status
+        );
+    }
+    let row = scene.end().await?;
+    Ok(Row {
+        most_fetches: 2,
+        ..row
+    })
+}
+
+/// The provider's servers do not agree about a new key; the old one is in every answer.
+async fn flapping() -> Result<Row> {
+    let scene = Scene::start(drill::configuration(), 2, |settings| settings).await?;
+    for turn in 0..12 {
+        let corporate = &scene.stage.corporate;
+        if turn % 2 == 0 {
+            corporate.add_key(PublishedKey::named("rsa-b").with_kid("sometimes"));
+        } else {
+            corporate.remove_key("sometimes");
+        }
+        let token = fresh(Recipe::of("reader").key("rsa-b").kid("sometimes"))?;
+        send(&scene.stage.envoy, &read(&token, "acme")).await?;
+        sleep(Duration::from_millis(300)).await;
+    }
+    let row = scene.end().await?;
+    Ok(Row {
+        most_fetches: 2,
+        ..row
+    })
+}
+
+/// Nobody is refused for good, and all are let in soon after it is there.
+async fn down_from_the_start() -> Result<Row> {
+    let scene = Scene::start_without_keys(drill::configuration()).await?;
+    sleep(Duration::from_secs(4)).await;
+    scene.stage.corporate.up().await?;
+    let back = Instant::now();
+    let recovered = scene.recovered(Duration::from_secs(15)).await?;
+    sleep(Duration::from_secs(2)).await;
+    let row = scene.end().await?;
+    ensure!(
+        recovered < Duration::from_secs(12),
+        "{recovered:?} after {back:?}"
+    );
+    Ok(Row {
+        may_fail: true,
+        note: format!("let in {:.1} s after its return", recovered.as_secs_f32()),
+        ..row
+    })
+}
+
+/// Keys serve until `max_stale`; then nobody is let in, and nobody refused for good.
+async fn too_stale() -> Result<Row> {
+    let mut configuration = every_minute();
+    configuration["providers"][0]["jwks"]["max_stale"] = json!("1m");
+    let scene = Scene::start(configuration, 2, |settings| settings).await?;
+    scene.stage.corporate.down().await;
+    sleep(Duration::from_secs(50)).await;
+    let before = scene.load.outcome();
+    ensure!(
+        before.failed() == 0,
+        "{:?} while the keys were fresh enough",
+        before.statuses
+    );
+    sleep(Duration::from_secs(14)).await;
+    let after = scene.load.outcome();
+    ensure!(
+        after.count(503) > 0,
+        "{:?} when they were too old",
+        after.statuses
+    );
+    scene.stage.corporate.up().await?;
+    let recovered = scene.recovered(Duration::from_secs(75)).await?;
+    let row = scene.end().await?;
+    Ok(Row {
+        may_fail: true,
+        note: format!("let in {:.1} s after its return", recovered.as_secs_f32()),
+        ..row
+    })
+}
+
+/// Strangers cannot make the gate ask more than once in 30 s, nor hold up those who are known.
+async fn invented_kids() -> Result<Row> {
+    let scene = Scene::start(drill::configuration(), 2, |settings| settings).await?;
+    let deadline = Instant::now() + Duration::from_secs(6);
+    let mut number = 0;
+    while Instant::now() < deadline {
+        number += 1;
+        let token = fresh(Recipe::of("reader").kid(&format!("invented-{number}")))?;
+        let reply = send(&scene.stage.envoy, &read(&token, "acme")).await?;
+        ensure!(matches!(reply.status, 401 | 503), "{}", reply.status);
+    }
+    let row = scene.end().await?;
+    Ok(Row {
+        most_fetches: 2,
+        note: format!("{number} invented"),
+        ..row
+    })
+}
+
+/// A new configuration each second: keys and what is known of tokens stay.
+async fn reloads() -> Result<Row> {
+    let scene = Scene::start(drill::configuration(), 2, EnvoySettings::dynamic).await?;
+    // Each worker gets to know each token first.
+    sleep(Duration::from_secs(1)).await;
+    for number in 0..8 {
+        let mut configuration = drill::configuration();
+        configuration["organizations"][1]["display_name"] = json!(format!("Globex {number}"));
+        let update = scene
+            .stage
+            .envoy
+            .replace_configuration(&configuration)
+            .await?;
+        ensure!(update == Update::Accepted, "{update:?}");
+        sleep(Duration::from_secs(1)).await;
+    }
+    // Each worker has verified each token of the load once, and one or two to get warm.
+    let verified = scene
+        .stage
+        .envoy
+        .metric("scopegate_verify_total", &[])
+        .await?;
+    let once = (2 * (scene::KINDS + 8)) as f64;
+    ensure!(
+        verified <= once,
+        "{verified} signatures were checked, more than {once}"
+    );
+    let row = scene.end().await?;
+    Ok(Row {
+        most_fetches: 1,
+        ..row
+    })
+}
+
+/// The VM of the only worker dies. It comes back with the keys that the process has, and lets nobody in before.
+async fn dead_vm() -> Result<Row> {
+    let module = std::env::var_os("SCOPEGATE_CRASH_WASM").context(
+        "SCOPEGATE_CRASH_WASM names the module that can be killed: `make drills` builds it",
+    )?;
+    let scene = Scene::start(drill::configuration(), 1, |settings| settings.wasm(module)).await?;
+    sleep(Duration::from_secs(1)).await;
+    let before = scene.load.outcome();
+    ensure!(before.failed() == 0, "{:?} before", before.statuses);
+    let expired = fresh(Recipe::of("reader").exp_in(-3600.0))?;
+    let token = drill::token_of("agent")?;
+    let push = RawRequest::post("/loki/api/v1/push", "{}")
+        .bearer(&token)
+        .tenant("acme");
+    let reply = send(&scene.stage.envoy, &push).await;
+    ensure!(
+        !reply.is_ok_and(|reply| reply.status < 300),
+        "the VM outlived the body"
+    );
+    // The host makes a new VM at the next request, at once or after a back-off.
+    let until = Instant::now() + Duration::from_secs(4);
+    let mut seen = std::collections::BTreeSet::new();
+    while Instant::now() < until {
+        if let Ok(reply) = send(&scene.stage.envoy, &read(&expired, "acme")).await {
+            seen.insert(reply.status);
+        }
+    }
+    ensure!(
+        seen.is_subset(&[401, 503].into()),
+        "an expired token was answered {seen:?}"
+    );
+    let stats = scene.stage.envoy.stats().await?;
+    let reloads: i64 = stats
+        .iter()
+        .filter(|(name, _)| name.contains("vm_reload_success"))
+        .map(|(_, count)| count)
+        .sum();
+    ensure!(reloads > 0, "no VM was made anew");
+    let recovered = scene.recovered(Duration::from_secs(15)).await?;
+    let row = scene.end().await?;
+    ensure!(recovered < Duration::from_secs(2), "{recovered:?}");
+    Ok(Row {
+        may_fail: true,
+        most_fetches: 1,
+        ..row
+    })
+}
+
+/// The wall clock jumps ahead by ten minutes, and back: schedules go by the other clock.
+async fn clock_steps() -> Result<Row> {
+    let library = integration::envoy::tool("SCOPEGATE_CLOCK_LIBRARY", "clock.sh")?;
+    let clock = tempfile::NamedTempFile::new()?;
+    let step = |seconds: i64| -> Result<()> {
+        Ok(std::os::unix::fs::FileExt::write_all_at(
+            clock.as_file(),
+            &seconds.to_le_bytes(),
+            0,
+        )?)
+    };
+    step(0)?;
+    let (library, name) = (
+        library.display().to_string(),
+        clock.path().display().to_string(),
+    );
+    let scene = Scene::start(drill::configuration(), 2, move |settings| {
+        settings
+            .process_environment("LD_PRELOAD", &library)
+            .process_environment("SCOPEGATE_CLOCK", &name)
+    })
+    .await?;
+    let short = fresh(Recipe::of("reader").exp_in(300.0))?;
+    for (seconds, status) in [(600, 401), (0, 200), (600, 401), (0, 200)] {
+        step(seconds)?;
+        sleep(Duration::from_secs(2)).await;
+        // A token of five minutes tells whether the clock did step.
+        let reply = send(&scene.stage.envoy, &read(&short, "acme")).await?;
+        ensure!(
+            reply.status == status,
+            "{seconds} s off: {} {}",
+            reply.status,
+            reply.text()
+        );
+    }
+    let row = scene.end().await?;
+    Ok(Row {
+        most_fetches: 1,
+        ..row
+    })
+}
+
+async fn discovery() -> Result<Row> {
+    let scene = Scene::start(by_discovery(), 2, |settings| settings).await?;
+    sleep(Duration::from_secs(3)).await;
+    let found = scene.stage.corporate.fetches().discovery;
+    ensure!(found == 1, "{found} fetches of the discovery document");
+    let row = scene.end().await?;
+    Ok(Row {
+        most_fetches: 1,
+        ..row
+    })
+}
+
+/// Its keys are not used, whatever it says, until its issuer is ours.
+async fn wrong_discovery() -> Result<Row> {
+    let scene =
+        Scene::start_with_discovery_of("https://login.example.com/realms/other", by_discovery())
+            .await?;
+    sleep(Duration::from_secs(3)).await;
+    let outcome = scene.load.outcome();
+    ensure!(outcome.count(200) == 0, "{:?}", outcome.statuses);
+    ensure!(
+        scene.stage.corporate.fetches().jwks == 0,
+        "its keys were asked for"
+    );
+    scene
+        .stage
+        .corporate
+        .set_discovery_members(serde_json::Map::new());
+    let recovered = scene.recovered(Duration::from_secs(15)).await?;
+    let row = scene.end().await?;
+    Ok(Row {
+        may_fail: true,
+        note: format!(
+            "let in {:.1} s after it was mended",
+            recovered.as_secs_f32()
+        ),
+        ..row
+    })
+}
+
+/// The last good set goes on serving.
+async fn bad_answer(name: &'static str, answer: AnswerMode) -> Result<Row> {
+    let scene = Scene::start(drill::configuration(), 2, |settings| settings).await?;
+    scene.stage.corporate.set_answer(answer);
+    let unknown = fresh(Recipe::of("reader").kid("unknown"))?;
+    let request: RawRequest = read(&unknown, "acme");
+    let reply = send(&scene.stage.envoy, &request).await?;
+    ensure!(
+        reply.status == 503,
+        "{name}: an unknown key is in doubt, not refused: {}",
+        reply.status
+    );
+    sleep(Duration::from_secs(3)).await;
+    scene.end().await
+}
+
+fn every_minute() -> Value {
+    let mut configuration = drill::configuration();
+    configuration["providers"][0]["jwks"]["refresh_interval"] = json!("1m");
+    configuration
+}
+
+fn by_discovery() -> Value {
+    let mut configuration = drill::configuration();
+    let jwks = json!({"discovery": true, "cluster": "idp", "hosts": ["127.0.0.1"]});
+    configuration["providers"][0]["jwks"] = jwks;
+    configuration
+}

@@ -1,0 +1,72 @@
+//! The table.
+
+use std::time::Duration;
+
+use crate::scene::RATE;
+
+/// What a drill brought, and what it may bring.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    pub drill: &'static str,
+    pub requests: usize,
+    pub failed: usize,
+    /// Answered 401 or 403: what an agent drops its data for.
+    pub refused: usize,
+    pub fetches: usize,
+    pub longest: Duration,
+    pub waiting: u64,
+    pub rate: f64,
+    /// Whether requests may be answered 503 for a while.
+    pub may_fail: bool,
+    /// 0 is any number.
+    pub most_fetches: usize,
+    pub note: String,
+}
+
+impl Row {
+    /// # Errors
+    /// The target that was missed.
+    pub fn verdict(&self) -> Result<(), String> {
+        if self.refused > 0 {
+            return Err(format!(
+                "{} valid requests were answered 401 or 403",
+                self.refused
+            ));
+        }
+        if self.failed > 0 && !self.may_fail {
+            return Err(format!("{} valid requests failed", self.failed));
+        }
+        // Those that wait for keys hold up the ones after them on their connections.
+        if !self.may_fail && self.rate < f64::from(RATE) * 0.8 {
+            return Err(format!("only {:.0} requests a second", self.rate));
+        }
+        if self.most_fetches > 0 && self.fetches > self.most_fetches {
+            return Err(format!(
+                "{} fetches, not {}",
+                self.fetches, self.most_fetches
+            ));
+        }
+        Ok(())
+    }
+}
+
+pub fn print(rows: &[Row]) {
+    println!(
+        "{:<40} {:>8} {:>6} {:>7} {:>8} {:>8} {:>9} {:>8}  ",
+        "drill", "requests", "a s", "failed", "401, 403", "fetches", "longest", "waiting"
+    );
+    for row in rows {
+        println!(
+            "{:<40} {:>8} {:>6.0} {:>7} {:>8} {:>8} {:>6} ms {:>8}  {}",
+            row.drill,
+            row.requests,
+            row.rate,
+            row.failed,
+            row.refused,
+            row.fetches,
+            row.longest.as_millis(),
+            row.waiting,
+            row.note
+        );
+    }
+}
