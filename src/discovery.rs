@@ -32,7 +32,7 @@ pub enum DiscoveryError {
     ForeignHost(String),
     /// `issuer` is not the configured one, byte for byte.
     IssuerDiffers(String),
-    /// No JSON object.
+    /// No JSON object, or one of more than [`MAX_DOCUMENT_BYTES`].
     NoObject,
     /// `jwks_uri` is missing or no http or https URL.
     NoUri,
@@ -105,6 +105,9 @@ pub fn keys_address(
     issuer: &str,
     hosts: &[String],
 ) -> Result<Address, DiscoveryError> {
+    if document.len() > MAX_DOCUMENT_BYTES {
+        return Err(DiscoveryError::NoObject);
+    }
     let object = json::parse_object(document, MAX_DEPTH).map_err(|_| DiscoveryError::NoObject)?;
     match object.get("issuer").and_then(Value::as_str) {
         Some(stated) if stated == issuer => {}
@@ -203,6 +206,13 @@ mod tests {
         for text in ["", "[]", "null", "{\"issuer\": 1}", "{"] {
             assert!(read(text, &[]).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_document_that_is_too_long_is_not_read() {
+        let mut long = document(ISSUER, "https://login.example.com/certs");
+        long.push_str(&" ".repeat(MAX_DOCUMENT_BYTES));
+        assert_eq!(read(&long, &[]), Err(DiscoveryError::NoObject));
     }
 
     #[test]
