@@ -19,7 +19,7 @@ use crate::time::{Monotonic, Now, Timestamp};
 const MAGIC: [u8; 8] = *b"scopeky1";
 
 /// Bytes of a notice.
-const SIZE: usize = 88;
+const SIZE: usize = 80;
 
 /// What is known of a provider's keys in this process.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -40,8 +40,6 @@ pub struct Notice {
     pub next: Monotonic,
     /// When an unknown key ID last started a fetch; 0 is never.
     pub demanded: Monotonic,
-    /// Who fetched last: the one to fetch next, while it lives.
-    pub last: u64,
 }
 
 /// What a worker that wants to fetch should do.
@@ -90,7 +88,6 @@ impl Notice {
             },
             next: Monotonic::from_millis(number()?),
             demanded: Monotonic::from_millis(number()?),
-            last: number()?,
         };
         let possible = notice.until <= now.mono.after(longest)
             && notice.asked.mono <= now.mono
@@ -116,7 +113,6 @@ impl Notice {
             self.asked.wall.as_secs(),
             self.next.since(zero),
             self.demanded.since(zero),
-            self.last,
         ] {
             bytes.extend(number.to_le_bytes());
         }
@@ -148,6 +144,8 @@ impl Notice {
 
     /// The notice after `me` has fetched: with a document that was asked for at
     /// `asked`, or without. `failures` and `next` are those of the worker's own cache.
+    /// `None` when the claim is not `me`'s any more: what comes too late may be older
+    /// than what its successor brings, and is for this worker alone.
     #[must_use]
     pub const fn after_fetch(
         self,
@@ -155,23 +153,24 @@ impl Notice {
         asked: Option<Now>,
         failures: u32,
         next: Monotonic,
-    ) -> Self {
+    ) -> Option<Self> {
+        if self.holder != me {
+            return None;
+        }
         let ended = self.ended.saturating_add(1);
         let (document, asked) = match asked {
             Some(asked) => (ended, asked),
             None => (self.document, self.asked),
         };
-        Self {
-            // A successor that came too soon keeps its claim.
-            holder: if self.holder == me { 0 } else { self.holder },
+        Some(Self {
+            holder: 0,
             ended,
             failures: failures as u64,
             document,
             asked,
             next,
-            last: me,
             ..self
-        }
+        })
     }
 }
 
@@ -221,15 +220,18 @@ mod tests {
         taken(first.claim(1, at(1_002), LONGEST, Reason::Schedule));
         let second = taken(first.claim(2, at(7_000), LONGEST, Reason::Schedule));
         assert_eq!(second.holder, 2);
-        // What the first brings too late does not end the second's claim.
-        let late = second.after_fetch(1, None, 1, Monotonic::from_millis(8_000));
-        assert_eq!((late.holder, late.ended), (2, 1));
+        // What the first brings too late is not told, and does not end the second's claim.
+        let next = Monotonic::from_millis(8_000);
+        assert_eq!(second.after_fetch(1, Some(at(1_000)), 0, next), None);
+        assert!(second.after_fetch(2, None, 1, next).is_some());
     }
 
     #[test]
     fn unknown_key_ids_share_one_cool_down() {
         let first = taken(Notice::default().claim(1, at(5_000), LONGEST, Reason::Demand));
-        let done = first.after_fetch(1, Some(at(5_000)), 0, Monotonic::from_millis(400_000));
+        let done = first
+            .after_fetch(1, Some(at(5_000)), 0, Monotonic::from_millis(400_000))
+            .unwrap();
         assert_eq!(done.holder, 0);
         assert_eq!(
             done.claim(2, at(34_999), LONGEST, Reason::Demand),
@@ -251,7 +253,6 @@ mod tests {
             asked: at(4_000),
             next: Monotonic::from_millis(50_000),
             demanded: Monotonic::from_millis(3_000),
-            last: 7,
         };
         let bytes = notice.to_bytes();
         assert_eq!(bytes.len(), SIZE);

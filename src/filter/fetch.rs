@@ -358,7 +358,9 @@ impl Root {
                 return;
             };
             let asked = loaded.map(|(asked, _)| asked);
-            let notice = notice.after_fetch(me, asked, failures, next);
+            let Some(notice) = notice.after_fetch(me, asked, failures, next) else {
+                return;
+            };
             // The document first: a notice must not name one that is not there.
             if let Some((_, document)) = loaded {
                 let shared = key_share::document(notice.document, document);
