@@ -97,6 +97,9 @@ impl Drop for Load {
     }
 }
 
+/// How much of what was missed is made up for.
+const MOST_BEHIND: Duration = Duration::from_secs(5);
+
 struct Worker {
     gate: SocketAddr,
     tokens: Tokens,
@@ -111,8 +114,10 @@ impl Worker {
         while self.going.load(Ordering::Relaxed) {
             tokio::time::sleep_until(next.into()).await;
             let begun = Instant::now();
-            // Late is late: no burst makes up for it.
-            next = (next + pause).max(begun);
+            // A machine that stops for a moment still brings the load, up to what is
+            // due from the last seconds.
+            let due = begun.checked_sub(MOST_BEHIND).unwrap_or(begun);
+            next = (next + pause).max(due);
             let status = match self.exchange(&mut connection).await {
                 Ok(status) => status,
                 Err(_) => {

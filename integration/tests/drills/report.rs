@@ -24,6 +24,12 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether there were too few requests. Those that wait for keys hold up the ones
+    /// after them on their connections.
+    pub fn is_too_slow(&self) -> bool {
+        !self.may_fail && self.rate < f64::from(RATE) * 0.8
+    }
+
     /// # Errors
     /// The target that was missed.
     pub fn verdict(&self) -> Result<(), String> {
@@ -36,8 +42,7 @@ impl Row {
         if self.failed > 0 && !self.may_fail {
             return Err(format!("{} valid requests failed", self.failed));
         }
-        // Those that wait for keys hold up the ones after them on their connections.
-        if !self.may_fail && self.rate < f64::from(RATE) * 0.8 {
+        if self.is_too_slow() {
             return Err(format!("only {:.0} requests a second", self.rate));
         }
         if self.most_fetches > 0 && self.fetches > self.most_fetches {
