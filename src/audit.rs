@@ -82,11 +82,13 @@ pub fn record(gate: &Gate, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<'_>)
     };
     line.list("organizations", organizations.iter().map(|o| o.as_bytes()));
     let tenants = trace.tenants.iter().flat_map(TenantSet::iter);
-    line.list("tenants", tenants);
+    let tenant = trace.tenant.iter().map(|tenant| tenant.as_bytes());
+    line.list("tenants", tenants.chain(tenant));
     line.plain("endpoint", trace.endpoint.map(|e| e.template));
     line.plain("backend", trace.endpoint.map(|e| e.backend.name()));
     line.plain("permission", trace.endpoint.map(|e| e.permission.name()));
-    line.plain("scope", None);
+    let scope = trace.scope.as_ref().map(|scope| scope.summary());
+    line.text("scope", scope.as_ref().map(String::as_bytes));
     line.text("source", facts.source);
     Record(line.0)
 }

@@ -157,7 +157,13 @@ mod tests {
         let organization = policy.organization("o");
         let read = Permissions::default().with(Permission::Read);
         for group in groups {
-            policy.grant(organization, &TenantId::parse("t").unwrap(), group, read);
+            policy.grant(
+                organization,
+                &TenantId::parse("t").unwrap(),
+                group,
+                read,
+                None,
+            );
         }
         policy
     }

@@ -9,7 +9,9 @@
 use std::borrow::Cow;
 
 use crate::endpoint::Methods;
+use crate::form::FormError;
 use crate::policy::Permission;
+use crate::query::Refusal;
 use crate::tenant::TenantError;
 
 /// Why a request is not forwarded.
@@ -18,10 +20,24 @@ pub enum Denial {
     // 400: the request cannot be understood in one way only.
     /// `Authorization: Bearer` not followed by one token (RFC 6750 §2.1).
     AuthorizationMalformed,
+    /// A body where the scoped request of this method has none.
+    BodyNotExpected,
     /// A `Connection` header nominates a header that carries the decision.
     ConnectionHeader,
     /// Two credentials: repeated `Authorization`, or one more in the query.
     CredentialRepeated,
+    /// A parameter of a scoped request that would be a second way to select.
+    ParameterRefused(&'static str),
+    /// A parameter of a scoped request that is there twice.
+    ParameterRepeated(&'static str),
+    /// A parameter that the projects API does not have.
+    ParameterUnknown,
+    /// Parameters of a scoped request that servers would read differently.
+    ParametersMalformed(FormError),
+    /// No query where a scoped request needs one.
+    QueryMissing,
+    /// A query that cannot be scoped without doubt: the parameter, and where.
+    QueryRefused(&'static str, Refusal),
     /// A pseudo-header is missing or repeated.
     RequestMalformed,
     /// `X-Scope-OrgID` breaks a rule of tenant IDs.
@@ -32,6 +48,8 @@ pub enum Denial {
     TenantNotSingle,
     /// More than one `X-Scope-OrgID` header.
     TenantRepeated,
+    /// Trailers behind the body of a scoped request.
+    TrailersNotExpected,
     /// An upgrade on an endpoint that has none.
     UpgradeNotSupported,
 
@@ -88,24 +106,42 @@ pub enum Denial {
     GroupsOverLimit,
     /// A role is held on the tenant, but without this permission.
     PermissionMissing(Permission),
+    /// The project does not exist or may not be read: one answer for both.
+    ProjectNotGranted,
+    /// The caller's label policies do not make one that a query can carry.
+    ScopeAmbiguous,
+    /// The endpoint cannot be limited to a part of the tenant's data.
+    ScopeUnsupported,
     /// The tenant does not exist or is not granted: one answer for both.
     TenantNotGranted,
 
-    // 404, 405: not an endpoint of the table.
+    // 404, 405: not an endpoint of the table, or not a resource of the project.
     /// The path is an endpoint, the method is not one of its methods.
     MethodNotAllowed(Methods),
+    /// The project has no such resource.
+    ResourceNotFound,
     /// The path is not in the endpoint table.
     RouteNotListed,
+
+    // 413, 415: a body that cannot be read to be scoped.
+    /// Longer than what is read.
+    BodyTooLarge,
+    /// Not a form, or in an encoding.
+    ContentTypeNotSupported,
 
     // 502, 503: the request may well be right; try again.
     /// The backend is switched off or not configured.
     BackendNotConfigured,
     /// Envoy could not reach the backend.
     BackendUnavailable,
+    /// The directory of projects could not be asked, or gave no answer of use.
+    DirectoryUnavailable,
     /// The gate has no usable configuration, or failed inside.
     GateUnavailable,
     /// The provider's keys could not be had, or not in time.
     KeysUnavailable,
+    /// A scoped query that a second reading did not bear out: a fault of ours.
+    ScopeUnsound,
     /// Too many requests are waiting for keys already.
     WaitingRoomFull,
 }
@@ -135,11 +171,15 @@ impl Denial {
             Self::AuthorizationMalformed => "authorization_malformed",
             Self::BackendNotConfigured => "backend_not_configured",
             Self::BackendUnavailable => "backend_unavailable",
+            Self::BodyNotExpected => "body_not_expected",
+            Self::BodyTooLarge => "body_too_large",
             Self::BoundToken => "bound_token",
             Self::ClientNotAllowed => "client_not_allowed",
             Self::ConnectionHeader => "connection_header",
+            Self::ContentTypeNotSupported => "content_type_not_supported",
             Self::CredentialMissing => "credential_missing",
             Self::CredentialRepeated => "credential_repeated",
+            Self::DirectoryUnavailable => "directory_unavailable",
             Self::GateUnavailable => "gate_unavailable",
             Self::GroupsOverLimit => "groups_over_limit",
             Self::GroupsOverage => "groups_overage",
@@ -149,10 +189,21 @@ impl Denial {
             Self::KeysUnavailable => "keys_unavailable",
             Self::LifetimeTooLong => "lifetime_too_long",
             Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::ParameterRefused(_) => "parameter_refused",
+            Self::ParameterRepeated(_) => "parameter_repeated",
+            Self::ParameterUnknown => "parameter_unknown",
+            Self::ParametersMalformed(_) => "parameters_malformed",
             Self::PermissionMissing(_) => "permission_missing",
+            Self::ProjectNotGranted => "project_not_granted",
+            Self::QueryMissing => "query_missing",
+            Self::QueryRefused(..) => "query_refused",
             Self::RequestMalformed => "request_malformed",
+            Self::ResourceNotFound => "resource_not_found",
             Self::RouteNotListed => "route_not_listed",
             Self::SchemeNotSupported => "scheme_not_supported",
+            Self::ScopeAmbiguous => "scope_ambiguous",
+            Self::ScopeUnsound => "scope_unsound",
+            Self::ScopeUnsupported => "scope_unsupported",
             Self::SignatureInvalid => "signature_invalid",
             Self::SubjectInvalid => "subject_invalid",
             Self::TenantMalformed(_) => "tenant_malformed",
@@ -168,6 +219,7 @@ impl Denial {
             Self::TokenNotYetValid => "token_not_yet_valid",
             Self::TokenTooLarge => "token_too_large",
             Self::TokenTypeRefused => "token_type_refused",
+            Self::TrailersNotExpected => "trailers_not_expected",
             Self::UnknownKey => "unknown_key",
             Self::UpgradeNotSupported => "upgrade_not_supported",
             Self::WaitingRoomFull => "waiting_room_full",
@@ -179,13 +231,21 @@ impl Denial {
     pub const fn status(self) -> u16 {
         match self {
             Self::AuthorizationMalformed
+            | Self::BodyNotExpected
             | Self::ConnectionHeader
             | Self::CredentialRepeated
+            | Self::ParameterRefused(_)
+            | Self::ParameterRepeated(_)
+            | Self::ParameterUnknown
+            | Self::ParametersMalformed(_)
+            | Self::QueryMissing
+            | Self::QueryRefused(..)
             | Self::RequestMalformed
             | Self::TenantMalformed(_)
             | Self::TenantMissing
             | Self::TenantNotSingle
             | Self::TenantRepeated
+            | Self::TrailersNotExpected
             | Self::UpgradeNotSupported => 400,
             Self::AlgorithmNotAllowed
             | Self::AudienceMismatch
@@ -211,19 +271,27 @@ impl Denial {
             | Self::GroupsOverLimit
             | Self::GroupsOverage
             | Self::PermissionMissing(_)
+            | Self::ProjectNotGranted
+            | Self::ScopeAmbiguous
+            | Self::ScopeUnsupported
             | Self::TenantNotGranted => 403,
-            Self::RouteNotListed => 404,
+            Self::ResourceNotFound | Self::RouteNotListed => 404,
             Self::MethodNotAllowed(_) => 405,
+            Self::BodyTooLarge => 413,
+            Self::ContentTypeNotSupported => 415,
             Self::BackendUnavailable => 502,
             Self::BackendNotConfigured
+            | Self::DirectoryUnavailable
             | Self::GateUnavailable
             | Self::KeysUnavailable
+            | Self::ScopeUnsound
             | Self::WaitingRoomFull => 503,
         }
     }
 
     /// What the caller can do about it, in one line without anything secret.
     #[must_use]
+    #[expect(clippy::too_many_lines)]
     pub fn message(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::AuthorizationMalformed => {
@@ -231,12 +299,20 @@ impl Denial {
             }
             Self::BackendNotConfigured => "this backend is not configured here",
             Self::BackendUnavailable => "the backend cannot be reached: try again",
+            Self::BodyNotExpected => "a request of this method has no body here",
+            Self::BodyTooLarge => "the body is too large: at most 256 KiB of parameters",
             Self::ClientNotAllowed => "the token's client is not allowed here",
             Self::ConnectionHeader => {
                 "the Connection header names a header that must not be dropped"
             }
+            Self::ContentTypeNotSupported => {
+                "send parameters as application/x-www-form-urlencoded, not encoded"
+            }
             Self::CredentialMissing => "no bearer token: send 'Authorization: Bearer <token>'",
             Self::CredentialRepeated => "more than one credential: send one Authorization header",
+            Self::DirectoryUnavailable => {
+                "who may read the project cannot be told right now: try again"
+            }
             Self::GateUnavailable => "the gate is not ready: try again",
             Self::GroupsOverLimit => "the token lists more groups than are accepted here",
             Self::GroupsOverage => {
@@ -249,15 +325,42 @@ impl Denial {
             Self::MethodNotAllowed(methods) => {
                 return Cow::Owned(format!("method not allowed: use {methods}"));
             }
+            Self::ParameterRefused(name) => {
+                return Cow::Owned(format!(
+                    "the parameter {name} is not accepted here: use a query"
+                ));
+            }
+            Self::ParameterRepeated(name) => {
+                return Cow::Owned(format!("the parameter {name} is there more than once"));
+            }
+            Self::ParameterUnknown => "unknown parameter: see the description of this API",
+            Self::ParametersMalformed(error) => {
+                return Cow::Owned(format!("malformed parameters: {}", error.rule()));
+            }
             Self::PermissionMissing(permission) => {
                 return Cow::Owned(format!(
                     "this needs the permission '{permission}' on the tenant, which you do not hold"
                 ));
             }
+            Self::ProjectNotGranted => "no such project, or no read access to it",
+            Self::QueryMissing => "no query: send one in the parameter query",
+            Self::QueryRefused(parameter, refusal) => {
+                return Cow::Owned(format!("{parameter} refused {refusal}"));
+            }
             Self::RequestMalformed => "malformed request head",
+            Self::ResourceNotFound => "the project has no such resource",
             Self::RouteNotListed => "not found",
             Self::SchemeNotSupported => {
                 "unsupported authorization scheme: send 'Authorization: Bearer <token>'"
+            }
+            Self::ScopeAmbiguous => {
+                "your groups give different label policies here: ask for one tenant, \
+                 or ask for groups whose policies differ in one label only"
+            }
+            Self::ScopeUnsound => "the query could not be scoped: this is a fault of the gate",
+            Self::ScopeUnsupported => {
+                "you may see a part of this tenant's data, and this endpoint cannot be \
+                 limited to it"
             }
             Self::TenantMalformed(error) => {
                 return Cow::Owned(format!("malformed X-Scope-OrgID: {}", error.rule()));
@@ -271,6 +374,7 @@ impl Denial {
             Self::TokenInQuery => {
                 "a token in the query string is not accepted: send 'Authorization: Bearer <token>'"
             }
+            Self::TrailersNotExpected => "trailers are not accepted here",
             Self::UpgradeNotSupported => "this endpoint has no protocol upgrade",
             Self::WaitingRoomFull => "too many requests wait for keys: try again",
             Self::AlgorithmNotAllowed
@@ -298,11 +402,11 @@ impl Denial {
     #[must_use]
     pub const fn grpc_status(self) -> i32 {
         match self.status() {
-            400 => 3,        // INVALID_ARGUMENT
-            401 => 16,       // UNAUTHENTICATED
-            403 => 7,        // PERMISSION_DENIED
-            404 | 405 => 12, // UNIMPLEMENTED
-            _ => 14,         // UNAVAILABLE
+            400 | 413 | 415 => 3, // INVALID_ARGUMENT
+            401 => 16,            // UNAUTHENTICATED
+            403 => 7,             // PERMISSION_DENIED
+            404 | 405 => 12,      // UNIMPLEMENTED
+            _ => 14,              // UNAVAILABLE
         }
     }
 

@@ -6,8 +6,9 @@
 use std::borrow::Cow;
 
 use crate::config::Forward;
-use crate::endpoint::{Endpoint, Rewrite};
-use crate::gate::Permit;
+use crate::endpoint::{Backend, Endpoint, Rewrite};
+use crate::gate::{Permit, Query};
+use crate::narrow;
 use crate::request::{BACKEND_HEADER, Head, Occurrence};
 
 /// One change of a request's headers.
@@ -22,11 +23,15 @@ pub enum Edit<'a> {
 }
 
 /// The edits for a permitted request, in the order to make them.
+///
+/// With `narrow` its parameters are those of the permit; without it they stay as they
+/// came, which only `mode: report` may wish.
 #[must_use]
 pub fn permitted<'a>(
     permit: &'a Permit<'a>,
     head: &Head<'a>,
     forward: &'a Forward,
+    narrow: bool,
 ) -> Vec<Edit<'a>> {
     let mut edits = hygiene(head, forward);
     // What a client sent of it was removed above, in every spelling.
@@ -44,10 +49,75 @@ pub fn permitted<'a>(
             Cow::Borrowed(subject.as_bytes()),
         ));
     }
-    if forward.rewrite_paths {
-        edits.extend(rewrite(permit.endpoint(), permit.query(), head));
+    if narrow && forward.label_policy_header {
+        edits.extend(label_policy(permit));
+    }
+    let rewrite_path = forward.rewrite_paths;
+    match permit.query() {
+        Query::AsSent(query) => {
+            if rewrite_path {
+                edits.extend(rewrite(permit.endpoint(), *query, head));
+            }
+        }
+        _ if !narrow => {
+            if rewrite_path {
+                edits.extend(rewrite(permit.endpoint(), sent_query(head), head));
+            }
+        }
+        Query::Narrowed(query) => {
+            edits.extend(path_with(
+                permit,
+                Some(query.as_bytes()),
+                head,
+                rewrite_path,
+            ));
+        }
+        Query::InBody(_) => {
+            edits.extend(path_with(permit, None, head, rewrite_path));
+            // The body that follows will be another one.
+            if head.content_length != Occurrence::Absent {
+                edits.push(Edit::Remove(b"content-length"));
+            }
+        }
     }
     edits
+}
+
+/// `:path` with another query string, whether the path itself changes or not.
+fn path_with<'a>(
+    permit: &Permit<'_>,
+    query: Option<&[u8]>,
+    head: &Head<'_>,
+    rewrite_path: bool,
+) -> Option<Edit<'a>> {
+    let rewritten = rewrite_path
+        .then(|| rewritten_path(permit.endpoint(), head))
+        .flatten();
+    let path = match rewritten {
+        Some(path) => path,
+        None => raw_path(head)?.to_vec(),
+    };
+    Some(Edit::Set(b":path", Cow::Owned(with_query(path, query))))
+}
+
+/// For backends that enforce label policies themselves, as Grafana Enterprise Metrics
+/// and Logs do: `tenant:selector`, escaped, one for each tenant.
+fn label_policy<'a>(permit: &Permit<'_>) -> Option<Edit<'a>> {
+    let scope = permit.scope()?;
+    if permit.endpoint().backend == Backend::Tempo {
+        return None;
+    }
+    let policy = narrow::label_policy(scope);
+    let mut value = Vec::new();
+    for tenant in permit.tenants().split(|byte| *byte == b'|') {
+        if !value.is_empty() {
+            value.push(b',');
+        }
+        value.extend_from_slice(tenant);
+        value.push(b':');
+        value.extend_from_slice(policy.as_bytes());
+    }
+    Some(Edit::Set(b"x-prom-label-policy", Cow::Owned(value)))
 }
 
 /// The edits for a request that would have been refused in enforce mode: no trust
@@ -68,11 +138,7 @@ pub fn reported<'a>(
         Cow::Borrowed(endpoint.backend.name().as_bytes()),
     ));
     if forward.rewrite_paths {
-        let query = head
-            .path
-            .once()
-            .and_then(|path| path.splitn(2, |byte| *byte == b'?').nth(1));
-        edits.extend(rewrite(endpoint, query, head));
+        edits.extend(rewrite(endpoint, sent_query(head), head));
     }
     edits
 }
@@ -87,19 +153,34 @@ fn hygiene<'a>(head: &Head<'a>, forward: &Forward) -> Vec<Edit<'a>> {
 }
 
 fn rewrite<'a>(endpoint: &Endpoint, query: Option<&[u8]>, head: &Head<'_>) -> Option<Edit<'a>> {
-    let mut path = match endpoint.rewrite {
-        Rewrite::Keep => return None,
-        Rewrite::To(path) => path.as_bytes().to_vec(),
+    let path = rewritten_path(endpoint, head)?;
+    Some(Edit::Set(b":path", Cow::Owned(with_query(path, query))))
+}
+
+/// The path at the backend, if it is another one.
+fn rewritten_path(endpoint: &Endpoint, head: &Head<'_>) -> Option<Vec<u8>> {
+    match endpoint.rewrite {
+        Rewrite::Keep => None,
+        Rewrite::To(path) => Some(path.as_bytes().to_vec()),
         Rewrite::WithoutPrefix(prefix) => {
-            let whole = head.path.once()?;
-            let end = whole.iter().position(|byte| *byte == b'?');
-            let raw = whole.get(..end.unwrap_or(whole.len()))?;
-            raw.strip_prefix(prefix.as_bytes())?.to_vec()
+            let raw = raw_path(head)?.strip_prefix(prefix.as_bytes())?;
+            Some(raw.to_vec())
         }
-    };
+    }
+}
+
+fn with_query(mut path: Vec<u8>, query: Option<&[u8]>) -> Vec<u8> {
     if let Some(query) = query {
         path.push(b'?');
         path.extend_from_slice(query);
     }
-    Some(Edit::Set(b":path", Cow::Owned(path)))
+    path
+}
+
+fn raw_path<'a>(head: &Head<'a>) -> Option<&'a [u8]> {
+    head.path.once()?.split(|byte| *byte == b'?').next()
+}
+
+fn sent_query<'a>(head: &Head<'a>) -> Option<&'a [u8]> {
+    head.path.once()?.splitn(2, |byte| *byte == b'?').nth(1)
 }

@@ -10,13 +10,16 @@ use std::rc::Rc;
 
 use crate::config::{Config, KeySource, KeyUri};
 use crate::denial::Denial;
-use crate::endpoint::{Endpoint, Endpoints, Tenants};
+use crate::endpoint::{Endpoint, Endpoints, Scoping, Surface, Tenants};
 use crate::identity::ProviderIndex;
 use crate::jwks::{JwksError, KeySet};
 use crate::key_cache::{Demand, KeyCache, Schedule};
 use crate::keys::{Algorithm, BadSignature, SignatureEngine, VerifyingKey};
+use crate::narrow::{MAX_BODY, Narrowing};
 use crate::policy::Permission;
+use crate::projects::{self, Answer, Answers, Directory, Question, Resource};
 use crate::request::{Head, Occurrence};
+use crate::scope::Scope;
 use crate::tenant::TenantSet;
 use crate::time::{Monotonic, Now, Timestamp};
 use crate::token::{self, Unverified};
@@ -30,6 +33,8 @@ pub struct Gate {
     endpoints: Endpoints,
     keys: Vec<KeyCache>,
     tokens: TokenCache,
+    /// What the directory of projects said.
+    answers: Answers,
     /// Tokens that an earlier gate has verified, for their signatures only.
     proven: Option<TokenCache>,
     /// When that was taken over, as of the first tick after.
@@ -42,8 +47,21 @@ pub struct Permit<'a> {
     endpoint: &'static Endpoint,
     session: Rc<Session>,
     tenants: Cow<'a, [u8]>,
-    query: Option<&'a [u8]>,
+    query: Query<'a>,
+    scope: Option<Rc<Scope>>,
     stream_expires: Option<Timestamp>,
+}
+
+/// What becomes of a request's parameters.
+#[derive(Debug)]
+pub enum Query<'a> {
+    /// They stay as they came: the query string without `?`.
+    AsSent(Option<&'a [u8]>),
+    /// They are written anew into the body, once it has been read; the query string is
+    /// in there.
+    InBody(Narrowing),
+    /// This is the query string instead.
+    Narrowed(String),
 }
 
 impl<'a> Permit<'a> {
@@ -65,10 +83,25 @@ impl<'a> Permit<'a> {
         &self.tenants
     }
 
-    /// The query string as sent, without `?`.
+    /// What becomes of the parameters.
     #[must_use]
-    pub const fn query(&self) -> Option<&'a [u8]> {
-        self.query
+    pub const fn query(&self) -> &Query<'a> {
+        &self.query
+    }
+
+    /// What is to be put into the body, if there is one to be read.
+    #[must_use]
+    pub fn into_narrowing(self) -> Option<Narrowing> {
+        match self.query {
+            Query::InBody(narrowing) => Some(narrowing),
+            Query::AsSent(_) | Query::Narrowed(_) => None,
+        }
+    }
+
+    /// What the caller may see of the tenants, if not all.
+    #[must_use]
+    pub const fn scope(&self) -> Option<&Rc<Scope>> {
+        self.scope.as_ref()
     }
 
     /// For a request that opens a stream (a tail, a gRPC read): from when on its
@@ -82,6 +115,9 @@ impl<'a> Permit<'a> {
 /// What came of a request.
 #[derive(Debug)]
 pub enum Outcome<'a> {
+    /// Ask the directory of projects, keep the request until it answers, and decide
+    /// again.
+    Ask(Question),
     /// Refuse it.
     Deny(Denial),
     /// Nothing changed yet, but what comes depends on the exact time: read the
@@ -117,6 +153,10 @@ pub struct Trace<'a> {
     pub session: Option<Rc<Session>>,
     /// The tenants as asked for, once well-formed.
     pub tenants: Option<TenantSet<'a>>,
+    /// The tenant of a project, which no header names.
+    pub tenant: Option<Rc<str>>,
+    /// What of it the caller may see, if not all.
+    pub scope: Option<Rc<Scope>>,
     /// Whether the token was remembered.
     pub cached: Option<bool>,
     /// Which provider's signature was checked with which algorithm, and whether
@@ -151,6 +191,7 @@ impl SignatureEngine for Proven {
 
 /// Why an evaluation stops short of a permit.
 enum Stop {
+    Ask(Question),
     Deny(Denial),
     NeedsClock,
     Wait {
@@ -174,9 +215,10 @@ impl Gate {
             .map(|(position, (_, source))| new_key_cache(source, &config, seed ^ position))
             .collect();
         Self {
-            endpoints: Endpoints::new(&config.backends.surfaces()),
+            endpoints: Endpoints::new(&config.surfaces()),
             tokens: TokenCache::new(config.limits.cached_tokens, config.limits.cached_bytes()),
             keys,
+            answers: Answers::default(),
             proven: None,
             succeeded: None,
             config,
@@ -220,6 +262,7 @@ impl Gate {
         let mut trace = Trace::default();
         let outcome = match self.evaluate(head, attempt, now, engine, &mut trace) {
             Ok(permit) => Outcome::Permit(permit),
+            Err(Stop::Ask(question)) => Outcome::Ask(question),
             Err(Stop::Deny(denial)) => Outcome::Deny(denial),
             Err(Stop::NeedsClock) => Outcome::NeedsClock,
             Err(Stop::Wait { provider, fetch }) => Outcome::Wait { provider, fetch },
@@ -242,11 +285,21 @@ impl Gate {
         let token = credential(head, query)?;
         let session = self.authenticate(token, attempt, now, engine, trace)?;
         trace.session = Some(Rc::clone(&session));
+        if endpoint.surface == Surface::Projects {
+            let token = Token { token, session };
+            return self.evaluate_project(head, endpoint, token, attempt, now, trace);
+        }
         let tenants = self.tenants(head, endpoint)?;
         trace.tenants = Some(tenants.clone());
-        self.config
-            .policy
-            .authorize(&session.principal, &tenants, endpoint.permission)?;
+        let scope =
+            self.config
+                .policy
+                .authorize(&session.principal, &tenants, endpoint.permission)?;
+        trace.scope.clone_from(&scope);
+        let query = match &scope {
+            None => Query::AsSent(query),
+            Some(scope) => self.narrow(head, endpoint, query, scope)?,
+        };
         if !self.config.backends.has(endpoint.backend) {
             return Err(Denial::BackendNotConfigured.into());
         }
@@ -260,8 +313,101 @@ impl Gate {
             session,
             tenants: tenants.canonical(),
             query,
+            scope,
             stream_expires,
         })
+    }
+
+    /// The projects API: tenant and scope are set here, whatever the caller sent.
+    fn evaluate_project<'a>(
+        &mut self,
+        head: &Head<'a>,
+        endpoint: &'static Endpoint,
+        caller: Token<'_>,
+        attempt: Attempt,
+        now: Now,
+        trace: &mut Trace<'a>,
+    ) -> Result<Permit<'a>, Stop> {
+        let (_, path, query) = request_line(head)?;
+        let Some(projects) = &self.config.projects else {
+            return Err(Denial::RouteNotListed.into());
+        };
+        let resource = Resource::of_path(path).ok_or(Denial::ResourceNotFound)?;
+        let Token { token, session } = caller;
+        match &projects.directory {
+            Directory::Inline(list) => {
+                projects::check_inline(list, &session.principal, resource)?;
+            }
+            Directory::Http(_) => {
+                let question = Question::new(token, resource);
+                match self.answers.get(&question, now.mono) {
+                    Some(answer) => answer.verdict()?,
+                    None if attempt.last => return Err(Denial::DirectoryUnavailable.into()),
+                    None => return Err(Stop::Ask(question)),
+                }
+            }
+        }
+        let tenant = projects.tenant(resource)?;
+        trace.tenant = Some(tenant.as_str().into());
+        let scope = Rc::new(projects.scope(resource)?);
+        trace.scope = Some(Rc::clone(&scope));
+        let query = self.narrow(head, endpoint, query, &scope)?;
+        if !self.config.backends.has(endpoint.backend) {
+            return Err(Denial::BackendNotConfigured.into());
+        }
+        Ok(Permit {
+            endpoint,
+            session,
+            tenants: Cow::Owned(tenant.as_str().as_bytes().to_vec()),
+            query,
+            scope: Some(scope),
+            stream_expires: None,
+        })
+    }
+
+    /// Puts the scope into the parameters, or says how it will be put into the body.
+    fn narrow<'a>(
+        &self,
+        head: &Head<'a>,
+        endpoint: &Endpoint,
+        query: Option<&'a [u8]>,
+        scope: &Scope,
+    ) -> Result<Query<'a>, Denial> {
+        let parameters = match endpoint.scoping {
+            Scoping::Harmless => return Ok(Query::AsSent(query)),
+            Scoping::Parameters(parameters) => parameters,
+            Scoping::Unsupported => return Err(Denial::ScopeUnsupported),
+        };
+        let attributes = &self.config.backends.tempo_attributes;
+        let narrowing = Narrowing::new(parameters, scope, attributes, query)?;
+        // What follows the head of a websocket is no body.
+        if !head.has_body || head.upgrade != Occurrence::Absent {
+            return narrowing.form(None).map(Query::Narrowed);
+        }
+        if head.method.once() != Some(b"POST") {
+            return Err(Denial::BodyNotExpected);
+        }
+        if !head.is_form() {
+            return Err(Denial::ContentTypeNotSupported);
+        }
+        let length = match head.content_length {
+            Occurrence::Absent => None,
+            Occurrence::Once(length) => Some(length),
+            Occurrence::Repeated => return Err(Denial::RequestMalformed),
+        };
+        if length.is_some_and(|length| !is_at_most(length, MAX_BODY)) {
+            return Err(Denial::BodyTooLarge);
+        }
+        Ok(Query::InBody(narrowing))
+    }
+
+    /// What the directory of projects said; `None` for no response.
+    pub fn directory_answered(&mut self, question: Question, status: Option<u16>, now: Now) {
+        if let Some(service) = self.config.directory() {
+            let answer = Answer::of_status(status);
+            let time = service.cache_ttl;
+            self.answers.insert(question, answer, now.mono, time);
+        }
     }
 
     /// From when on a request with the session's token would be refused as expired.
@@ -549,6 +695,20 @@ fn new_key_cache(source: &KeySource, config: &Config, seed: u64) -> KeyCache {
             Rc::new(set.clone()),
         ),
     }
+}
+
+/// A credential and who it stands for.
+struct Token<'a> {
+    token: &'a [u8],
+    session: Rc<Session>,
+}
+
+/// Whether a `content-length` is a number that is not larger.
+fn is_at_most(length: &[u8], most: usize) -> bool {
+    std::str::from_utf8(length)
+        .ok()
+        .and_then(|length| length.parse::<usize>().ok())
+        .is_some_and(|length| length <= most)
 }
 
 /// Method, path and query string; anything ambiguous about the head is refused.

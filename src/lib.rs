@@ -10,7 +10,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | words | [`time`] [`hash`] [`tenant`] [`identity`] [`request`] [`denial`] |
-//! | mechanisms | [`json`] [`form`] [`bearer`] [`token`] [`keys`] [`jwks`] [`discovery`] [`verifier`] [`token_cache`] [`key_cache`] [`key_share`] [`claims`] [`endpoint`] [`policy`] |
+//! | mechanisms | [`json`] [`form`] [`bearer`] [`token`] [`keys`] [`jwks`] [`discovery`] [`verifier`] [`token_cache`] [`key_cache`] [`key_share`] [`claims`] [`scope`] [`query`] [`endpoint`] [`narrow`] [`projects`] [`policy`] |
 //! | composition | [`config`] [`gate`] [`forward`] [`reply`] [`audit`] |
 //! | host shell | [`filter`] |
 //!
@@ -62,9 +62,13 @@ pub mod jwks;
 pub mod key_cache;
 pub mod key_share;
 pub mod keys;
+pub mod narrow;
 pub mod policy;
+pub mod projects;
+pub mod query;
 pub mod reply;
 pub mod request;
+pub mod scope;
 pub mod tenant;
 pub mod time;
 pub mod token;

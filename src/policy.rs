@@ -8,10 +8,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::rc::Rc;
 
 use crate::denial::Denial;
 use crate::hash::QuickHash;
 use crate::identity::{GroupIndex, Principal};
+use crate::scope::Scope;
 use crate::tenant::{TenantId, TenantSet};
 
 /// What an endpoint needs and a role grants.
@@ -110,11 +112,13 @@ impl Permissions {
     }
 }
 
-/// Rights that one organization gives one group on one tenant.
-#[derive(Clone, Copy, Debug)]
+/// Rights that one organization gives one group on one tenant, on all of its data or
+/// on what is in a scope.
+#[derive(Clone, Debug)]
 struct Grant {
     organization: u32,
     permissions: Permissions,
+    scope: Option<Rc<Scope>>,
 }
 
 /// The compiled index: group → tenant → permissions.
@@ -134,13 +138,15 @@ impl Policy {
         position
     }
 
-    /// Lets `group` do `permissions` on `tenant` by way of `organization`.
+    /// Lets `group` do `permissions` on `tenant` by way of `organization`: on all of
+    /// its data, or on what is in `scope`.
     pub fn grant(
         &mut self,
         organization: u32,
         tenant: &TenantId,
         group: &str,
         permissions: Permissions,
+        scope: Option<&Rc<Scope>>,
     ) {
         if permissions.is_empty() {
             return;
@@ -150,16 +156,25 @@ impl Policy {
             .tenants
             .entry(tenant.as_str().as_bytes().into())
             .or_insert(next);
-        let next = GroupIndex(u32::try_from(self.groups.len()).unwrap_or(u32::MAX));
-        let group = *self.groups.entry(group.into()).or_insert(next);
+        let group = self.name_group(group);
         let grants = self.grants.entry((group, tenant)).or_default();
-        match grants.iter_mut().find(|g| g.organization == organization) {
+        let same = |grant: &&mut Grant| {
+            grant.organization == organization && grant.scope.as_ref() == scope
+        };
+        match grants.iter_mut().find(same) {
             Some(grant) => grant.permissions = grant.permissions.union(permissions),
             None => grants.push(Grant {
                 organization,
                 permissions,
+                scope: scope.cloned(),
             }),
         }
+    }
+
+    /// Makes a group known, so that principals are asked whether they are in it.
+    pub fn name_group(&mut self, name: &str) -> GroupIndex {
+        let next = GroupIndex(u32::try_from(self.groups.len()).unwrap_or(u32::MAX));
+        *self.groups.entry(name.into()).or_insert(next)
     }
 
     /// The index of a group that some role names; exact equality only.
@@ -174,34 +189,60 @@ impl Policy {
         self.tenants.len()
     }
 
-    /// Checks that the principal holds `permission` on every tenant of the set.
+    /// Checks that the principal holds `permission` on every tenant of the set, and
+    /// gives the scope within which it does; `None` is all of the tenants' data.
+    ///
+    /// Grants add up: one that is not scoped lifts the scopes of the others, as far as
+    /// it gives this permission.
     ///
     /// # Errors
     /// [`Denial::TenantNotGranted`] if it holds nothing on some tenant, which is
-    /// also the answer for a tenant that does not exist; otherwise
-    /// [`Denial::PermissionMissing`].
+    /// also the answer for a tenant that does not exist; [`Denial::PermissionMissing`];
+    /// [`Denial::ScopeAmbiguous`] if its scopes do not make one, or are not the same on
+    /// every tenant.
     pub fn authorize(
         &self,
         principal: &Principal,
         tenants: &TenantSet<'_>,
         permission: Permission,
-    ) -> Result<(), Denial> {
+    ) -> Result<Option<Rc<Scope>>, Denial> {
         let mut missing = false;
+        let mut scopes = Vec::new();
+        let mut unscoped = 0_usize;
+        let mut asked = 0_usize;
         for tenant in tenants.iter() {
-            let held = self
-                .grants(principal, tenant)
-                .fold(Permissions::default(), |held, grant| {
-                    held.union(grant.permissions)
-                });
+            let mut held = Permissions::default();
+            let mut whole = false;
+            let first = scopes.len();
+            for grant in self.grants(principal, tenant) {
+                held = held.union(grant.permissions);
+                if grant.permissions.has(permission) {
+                    match &grant.scope {
+                        None => whole = true,
+                        Some(scope) => scopes.push((asked, scope)),
+                    }
+                }
+            }
             if held.is_empty() {
                 return Err(Denial::TenantNotGranted);
             }
             missing |= !held.has(permission);
+            if whole {
+                scopes.truncate(first);
+                unscoped = unscoped.saturating_add(1);
+            }
+            asked = asked.saturating_add(1);
         }
         if missing {
             return Err(Denial::PermissionMissing(permission));
         }
-        Ok(())
+        if scopes.is_empty() && unscoped == asked {
+            return Ok(None);
+        }
+        if unscoped > 0 {
+            return Err(Denial::ScopeAmbiguous);
+        }
+        one_scope(&scopes, asked).map(Some)
     }
 
     /// The organizations by way of which the permission is held, for the record.
@@ -241,6 +282,33 @@ impl Policy {
     }
 }
 
+/// The scope of all tenants, each of which has scopes of its own, told by position.
+fn one_scope(scopes: &[(usize, &Rc<Scope>)], tenants: usize) -> Result<Rc<Scope>, Denial> {
+    let mut one: Option<Rc<Scope>> = None;
+    for tenant in 0..tenants {
+        let mut of_tenant = scopes
+            .iter()
+            .filter(|(position, _)| *position == tenant)
+            .map(|(_, scope)| *scope);
+        let Some(first) = of_tenant.next() else {
+            return Err(Denial::GateUnavailable);
+        };
+        let rest: Vec<&Scope> = of_tenant.map(AsRef::as_ref).collect();
+        let union = if rest.is_empty() {
+            Rc::clone(first)
+        } else {
+            let all: Vec<&Scope> = std::iter::once(first.as_ref()).chain(rest).collect();
+            Rc::new(Scope::union(&all).ok_or(Denial::ScopeAmbiguous)?)
+        };
+        match &one {
+            Some(one) if *one != union => return Err(Denial::ScopeAmbiguous),
+            Some(_) => {}
+            None => one = Some(union),
+        }
+    }
+    one.ok_or(Denial::GateUnavailable)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,9 +322,9 @@ mod tests {
         let one = policy.organization("one");
         let two = policy.organization("two");
         let (a, b) = (TenantId::parse("a").unwrap(), TenantId::parse("b").unwrap());
-        policy.grant(one, &a, "readers", READ);
-        policy.grant(one, &b, "writers", WRITE);
-        policy.grant(two, &b, "readers", READ);
+        policy.grant(one, &a, "readers", READ, None);
+        policy.grant(one, &b, "writers", WRITE, None);
+        policy.grant(two, &b, "readers", READ, None);
         policy
     }
 
@@ -271,7 +339,9 @@ mod tests {
     fn ask(groups: &[&str], tenants: &str, permission: Permission) -> Result<(), Denial> {
         let policy = policy();
         let set = TenantSet::parse(tenants.as_bytes(), 8).unwrap();
-        policy.authorize(&principal(&policy, groups), &set, permission)
+        let scope = policy.authorize(&principal(&policy, groups), &set, permission)?;
+        assert_eq!(scope, None);
+        Ok(())
     }
 
     #[test]
@@ -328,5 +398,71 @@ mod tests {
             policy.organizations(&caller, &set, Permission::Read),
             ["one", "two"]
         );
+    }
+
+    fn scope(label: &str, values: &[&str]) -> Rc<Scope> {
+        use crate::scope::{LabelName, LabelValue};
+        let values = values.iter().map(|v| LabelValue::parse(v).unwrap());
+        let rule = (LabelName::parse(label).unwrap(), values.collect());
+        Rc::new(Scope::new([rule]).unwrap())
+    }
+
+    fn scoped() -> Policy {
+        let mut policy = policy();
+        let one = policy.organization("three");
+        let (a, b) = (TenantId::parse("a").unwrap(), TenantId::parse("b").unwrap());
+        for (tenants, group, permissions, scope) in [
+            (&[&a, &b][..], "web", READ, scope("ns", &["web"])),
+            (&[&a, &b], "shop", READ, scope("ns", &["shop"])),
+            (&[&a], "other", READ, scope("resource", &["web"])),
+            (&[&b], "wide", READ, scope("ns", &["shop", "web"])),
+            (&[&a], "writers", WRITE, scope("ns", &["web"])),
+        ] {
+            for tenant in tenants {
+                policy.grant(one, tenant, group, permissions, Some(&scope));
+            }
+        }
+        policy
+    }
+
+    fn scope_of(groups: &[&str], tenants: &str) -> Result<Option<String>, Denial> {
+        let policy = scoped();
+        let set = TenantSet::parse(tenants.as_bytes(), 8).unwrap();
+        policy
+            .authorize(&principal(&policy, groups), &set, Permission::Read)
+            .map(|scope| scope.map(|scope| scope.summary()))
+    }
+
+    #[test]
+    fn scopes_add_up_and_a_grant_without_one_lifts_them() {
+        let some = |text: &str| Ok(Some(text.to_owned()));
+        assert_eq!(scope_of(&["web"], "a"), some("ns=web"));
+        assert_eq!(scope_of(&["web", "shop"], "a"), some("ns=shop|web"));
+        assert_eq!(scope_of(&["web", "readers"], "a"), Ok(None));
+        // A grant of another permission does not.
+        assert_eq!(scope_of(&["web", "writers"], "b"), some("ns=web"));
+    }
+
+    #[test]
+    fn scopes_that_do_not_make_one_are_ambiguous() {
+        assert_eq!(
+            scope_of(&["web", "other"], "a"),
+            Err(Denial::ScopeAmbiguous)
+        );
+        assert_eq!(
+            scope_of(&["web", "wide"], "a|b"),
+            Err(Denial::ScopeAmbiguous)
+        );
+    }
+
+    #[test]
+    fn tenants_of_one_request_carry_one_scope() {
+        let both = Ok(Some("ns=web".to_owned()));
+        assert_eq!(scope_of(&["web"], "a|b"), both);
+        let union = Ok(Some("ns=shop|web".to_owned()));
+        assert_eq!(scope_of(&["web", "shop"], "b|a"), union);
+        assert_eq!(scope_of(&["web", "shop", "wide"], "a|b"), union);
+        assert_eq!(scope_of(&["other", "readers"], "a|b"), Ok(None));
+        assert_eq!(scope_of(&["other"], "a|b"), Err(Denial::TenantNotGranted));
     }
 }

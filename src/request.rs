@@ -47,6 +47,10 @@ pub struct Head<'a> {
     pub authorization: Occurrence<'a>,
     /// `x-scope-orgid`
     pub org_id: Occurrence<'a>,
+    /// `content-encoding`
+    pub content_encoding: Occurrence<'a>,
+    /// `content-length`
+    pub content_length: Occurrence<'a>,
     /// `content-type`
     pub content_type: Occurrence<'a>,
     /// `x-request-id`
@@ -57,6 +61,8 @@ pub struct Head<'a> {
     pub connection_names_protected: bool,
     /// Names, as they came, of headers that no client may set.
     pub forbidden: Vec<&'a [u8]>,
+    /// Whether anything follows the head. The proxy says so apart from the headers.
+    pub has_body: bool,
 }
 
 impl<'a> Head<'a> {
@@ -75,6 +81,10 @@ impl<'a> Head<'a> {
                 b":path" => head.path = head.path.another(value),
                 b"authorization" => head.authorization = head.authorization.another(value),
                 b"x-scope-orgid" => head.org_id = head.org_id.another(value),
+                b"content-encoding" => {
+                    head.content_encoding = head.content_encoding.another(value);
+                }
+                b"content-length" => head.content_length = head.content_length.another(value),
                 b"content-type" => head.content_type = head.content_type.another(value),
                 b"x-request-id" => head.request_id = head.request_id.another(value),
                 b"upgrade" => head.upgrade = head.upgrade.another(value),
@@ -89,6 +99,22 @@ impl<'a> Head<'a> {
             }
         }
         head
+    }
+
+    /// Whether the body is a plain form: `application/x-www-form-urlencoded`, in UTF-8
+    /// if it says, in no encoding.
+    #[must_use]
+    pub fn is_form(&self) -> bool {
+        let Some(value) = self.content_type.once() else {
+            return false;
+        };
+        let mut parts = value.split(|byte| *byte == b';');
+        let kind = parts.next().unwrap_or_default().trim_ascii();
+        let charset = parts.next().map(<[u8]>::trim_ascii);
+        self.content_encoding == Occurrence::Absent
+            && kind.eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+            && charset.is_none_or(|charset| charset.eq_ignore_ascii_case(b"charset=utf-8"))
+            && parts.next().is_none()
     }
 
     /// Whether Envoy takes the request for gRPC and answers it so: by its content

@@ -61,7 +61,7 @@ fn full() -> Value {
                 "rbac": {
                     "admins": ["admins"],
                     "editors": ["employees"],
-                    "viewers": [{"group": "contractors"}],
+                    "viewers": [{"group": "contractors", "labels": {"namespace": ["web", "shop"]}}],
                     "writers": ["client:alloy"],
                     "auditors": ["auditors"],
                 },
@@ -72,11 +72,23 @@ fn full() -> Value {
         "backends": {
             "loki": {"enabled": true, "legacy_api": true},
             "mimir": {},
-            "tempo": {"enabled": false},
+            "tempo": {"enabled": false, "attributes": {"namespace": "k8s.namespace.name"}},
+        },
+        "projects": {
+            "tenant": "org_{project}",
+            "resource_label": "resource",
+            "directory": {"http": {
+                "cluster": "control_plane",
+                "authority": "control-plane.example.com:8443",
+                "path": "/p/{project}/r/{resource}",
+                "timeout": "1s",
+                "cache_ttl": "0s",
+            }},
         },
         "forward": {
             "authorization": "strip",
             "subject_header": "x-scopegate-subject",
+            "label_policy_header": true,
             "rewrite_paths": true,
         },
         "limits": {
@@ -342,16 +354,55 @@ fn unknown_keys_are_refused_everywhere_with_advice() {
 
 #[rustfmt::skip]
 #[test]
-fn sections_of_later_versions_are_refused_by_name() {
+fn a_label_policy_names_labels_and_values() {
+    let labels = "organizations[0].rbac.viewers[0].labels";
+    let at = "organizations.0.rbac.viewers.0.labels";
+    let values = format!("{labels}.namespace");
     table(&[
-        ("projects", json!({"tenant": "x"}), "projects", "not supported yet"),
-        ("projects", json!([]), "projects", "not supported yet"),
-        (
-            "organizations.0.rbac.viewers.0.labels",
-            json!({"namespace": ["web"]}),
-            "organizations[0].rbac.viewers[0].labels",
-            "not supported yet",
-        ),
+        (at, json!({}), labels, "needs a label"),
+        (at, json!([]), labels, "expected an object"),
+        (at, json!("web"), labels, "expected an object"),
+        (at, json!({"namespace": []}), labels, "a label needs a value"),
+        (at, json!({"namespace": "web"}), &values, "expected a list"),
+        (at, json!({"namespace": null}), &values, "expected a list"),
+        (at, json!({"namespace": [""]}), &format!("{values}[0]"), "may not be empty"),
+        (at, json!({"namespace": ["a\nb"]}), &format!("{values}[0]"), "no control characters"),
+        (at, json!({"namespace": [1]}), &format!("{values}[0]"), "expected a string"),
+        (at, json!({"__name__": ["up"]}), &format!("{labels}.__name__"), "belong to the backends"),
+        (at, json!({"a-b": ["x"]}), &format!("{labels}.a-b"), "consists of"),
+        ("organizations.0.rbac.writers.0", json!({"group": "agents", "labels": {"namespace": ["web"]}}), "organizations[0].rbac.writers[0].labels", "has no meaning for a role without the permission read"),
+    ]);
+}
+
+#[test]
+fn a_label_policy_that_is_null_does_not_lift_the_limit() {
+    let viewers = json!([{"group": "contractors", "labels": null}]);
+    let found = problems(&with("organizations.0.rbac.viewers", viewers));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].1.contains("labels may not be null"), "{found:?}");
+}
+
+#[rustfmt::skip]
+#[test]
+fn projects_have_a_tenant_a_label_and_a_directory() {
+    table(&[
+        ("projects", json!([]), "projects", "expected an object"),
+        ("projects", json!({}), "projects.directory", "missing: who may read"),
+        ("projects", json!({"directory": {}}), "projects.directory", "either inline or http"),
+        ("projects", json!({"directory": {"inline": [], "http": {}}}), "projects.directory", "either inline or http"),
+        ("projects", json!({"tenant": "x", "directory": {"inline": []}}), "projects.tenant", "must hold {project}"),
+        ("projects", json!({"tenant": "{project}|x", "directory": {"inline": []}}), "projects.tenant", "makes no tenant ID"),
+        ("projects", json!({"tenant": "{project}_{resource}", "directory": {"inline": []}}), "projects.tenant", "not a resource's"),
+        ("projects", json!({"resource_label": "a-b", "directory": {"inline": []}}), "projects.resource_label", "consists of"),
+        ("projects", json!({"directory": {"inline": [{"project": "p", "readers": ["g"]}]}}), "projects.directory.inline[0].resources", "missing"),
+        ("projects", json!({"directory": {"inline": [{"project": "p", "resources": ["r"]}]}}), "projects.directory.inline[0].readers", "missing"),
+        ("projects", json!({"directory": {"inline": [{"project": "p/q", "resources": ["r"], "readers": ["g"]}]}}), "projects.directory.inline[0].project", "an ID has"),
+        ("projects", json!({"directory": {"inline": [{"project": "p", "resources": ["r", "r"], "readers": ["g"]}]}}), "projects.directory.inline[0].resources[1]", "listed twice"),
+        ("projects", json!({"directory": {"http": {"cluster": "c", "authority": "a", "path": "/{project}"}}}), "projects.directory.http.path", "must hold {resource}"),
+        ("projects", json!({"directory": {"http": {"cluster": "c", "authority": "a", "path": "{project}{resource}"}}}), "projects.directory.http.path", "must be a path"),
+        ("projects", json!({"directory": {"http": {"cluster": "c", "authority": "a b", "path": "/{project}/{resource}"}}}), "projects.directory.http.authority", "must be a host"),
+        ("projects", json!({"directory": {"http": {"authority": "a", "path": "/{project}/{resource}"}}}), "projects.directory.http.cluster", "missing"),
+        ("projects", json!({"directory": {"http": {"cluster": "c", "authority": "a", "path": "/{project}/{resource}", "cache_ttl": "1h"}}}), "projects.directory.http.cache_ttl", "must lie between"),
     ]);
 }
 
@@ -808,7 +859,7 @@ fn every_problem_is_reported_at_once_with_its_place() {
         ("mode", json!("off"), "mode"),
         ("realm", json!(1), "realm"),
         ("colour", json!(1), "colour"),
-        ("projects", json!({}), "projects"),
+        ("projects", json!({}), "projects.directory"),
         ("limits.groups", json!(0), "limits.groups"),
         ("limits.wait", json!("1h"), "limits.wait"),
         ("providers.0.name", json!("A"), "providers[0].name"),

@@ -44,9 +44,6 @@ fn keys() -> BTreeSet<String> {
     keys
 }
 
-/// Keys that are known only to be refused as not supported yet.
-const LATER: [&str; 2] = ["labels", "projects"];
-
 #[test]
 fn the_reference_configuration_parses() {
     let document = serde_json::to_vec(&reference()).unwrap();
@@ -76,9 +73,16 @@ fn the_reference_configuration_uses_every_key() {
         keys.len() > 30,
         "the lists of keys were not found: {keys:?}"
     );
+    // Where one of two may stand, the other one stands in a comment.
+    let text = read("envoy/scopegate.yaml");
+    let noted = |key: &str| {
+        text.lines()
+            .filter_map(|line| line.trim_start().strip_prefix("# "))
+            .any(|line| line.contains(&format!("{key}: ")) || line.trim() == format!("{key}:"))
+    };
     for key in keys {
         assert!(
-            used.contains(&key) || LATER.contains(&key.as_str()),
+            used.contains(&key) || noted(&key),
             "envoy/scopegate.yaml does not use {key}"
         );
     }

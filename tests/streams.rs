@@ -46,7 +46,7 @@ fn tails_that_upgrade_and_grpc_reads_are_streams_and_nothing_else_is() {
     let token = Token::new().build();
     let mut streams = Vec::new();
     let mut others = 0;
-    for row in TABLE {
+    for row in TABLE.iter().filter(|row| row.surface != Surface::Projects) {
         let path = row.template.replace("{", "x").replace("}", "");
         for method in ["GET", "POST", "PUT", "DELETE"] {
             if !row.methods.to_string().contains(method) {

@@ -8,6 +8,7 @@
 mod keys;
 mod organizations;
 mod parse;
+mod projects;
 mod providers;
 mod reader;
 
@@ -16,6 +17,8 @@ use crate::endpoint::{Backend, Surface};
 use crate::jwks::KeySet;
 use crate::keys::Algorithm;
 use crate::policy::Policy;
+use crate::projects::{Directory, Projects, Service};
+use crate::scope::Attributes;
 use crate::verifier::Provider;
 
 pub use parse::Environment;
@@ -34,12 +37,34 @@ pub struct Config {
     pub policy: Policy,
     /// Which backends there are.
     pub backends: Backends,
+    /// The projects API, if there is one.
+    pub projects: Option<Projects>,
     /// What goes on to a backend.
     pub forward: Forward,
     /// Bounds.
     pub limits: Limits,
     /// What is recorded.
     pub audit: Audit,
+}
+
+impl Config {
+    /// The parts of the endpoint table that are exposed.
+    #[must_use]
+    pub fn surfaces(&self) -> Vec<Surface> {
+        let mut surfaces = vec![Surface::Platform];
+        surfaces.extend(self.backends.loki_legacy_api.then_some(Surface::LokiLegacy));
+        surfaces.extend(self.projects.is_some().then_some(Surface::Projects));
+        surfaces
+    }
+
+    /// The service that is asked who may read a project, if there is one.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Service> {
+        match self.projects.as_ref()?.directory {
+            Directory::Http(ref service) => Some(service),
+            Directory::Inline(_) => None,
+        }
+    }
 }
 
 /// Whether refusals take effect.
@@ -93,7 +118,7 @@ pub enum Start {
 }
 
 /// Which backends are configured.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Backends {
     /// Loki.
     pub loki: bool,
@@ -103,25 +128,20 @@ pub struct Backends {
     pub tempo: bool,
     /// Whether Loki's `/api/prom` paths are exposed.
     pub loki_legacy_api: bool,
+    /// What labels of policies are called among the resource attributes of traces, where
+    /// that is not the same.
+    pub tempo_attributes: Attributes,
 }
 
 impl Backends {
     /// Whether a backend is configured.
     #[must_use]
-    pub const fn has(self, backend: Backend) -> bool {
+    pub const fn has(&self, backend: Backend) -> bool {
         match backend {
             Backend::Loki => self.loki,
             Backend::Mimir => self.mimir,
             Backend::Tempo => self.tempo,
         }
-    }
-
-    /// The parts of the endpoint table that are exposed.
-    #[must_use]
-    pub fn surfaces(self) -> Vec<Surface> {
-        let mut surfaces = vec![Surface::Platform];
-        surfaces.extend(self.loki_legacy_api.then_some(Surface::LokiLegacy));
-        surfaces
     }
 }
 
@@ -130,6 +150,8 @@ impl Backends {
 pub struct Forward {
     /// Whether `authorization` is kept.
     pub keep_authorization: bool,
+    /// Whether a caller's scope is also sent as `X-Prom-Label-Policy`.
+    pub label_policy_header: bool,
     /// Header that carries the subject, lower case.
     pub subject_header: Option<String>,
     /// Whether paths are rewritten here rather than in the routes.

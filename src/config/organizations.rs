@@ -1,10 +1,12 @@
 //! The `organizations` and `roles` sections, compiled into a [`Policy`].
 
 use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
 
-use super::reader::{NOT_YET, Node, Section, flag};
+use super::reader::{Node, Section, flag};
 use crate::json::Value;
 use crate::policy::{Permission, Permissions, Policy};
+use crate::scope::{LabelName, LabelValue, LabelValues, Scope};
 use crate::tenant::TenantId;
 
 /// Role name → permissions.
@@ -46,18 +48,29 @@ pub(super) fn read_roles(top: &Section<'_>) -> Roles {
             node.problem("a role's name consists of a-z, - and _");
             continue;
         }
-        let mut permissions = Permissions::default();
-        for element in node.list().unwrap_or_default() {
-            match element.text().map(Permission::from_name) {
-                Some(Some(permission)) => permissions = permissions.with(permission),
-                Some(None) => {
+        // One that cannot be read keeps what it was, so that nothing else is found
+        // wrong because of it.
+        let Some(elements) = node.list() else {
+            continue;
+        };
+        let mut permissions = Some(Permissions::default());
+        for element in elements {
+            let permission = element.text().and_then(|text| {
+                let permission = Permission::from_name(text);
+                if permission.is_none() {
                     let known: Vec<&str> = Permission::ALL.iter().map(|p| p.name()).collect();
                     element.problem(format!("must be one of {}", known.join(", ")));
                 }
-                None => {}
-            }
+                permission
+            });
+            permissions = match (permissions, permission) {
+                (Some(permissions), Some(permission)) => Some(permissions.with(permission)),
+                _ => None,
+            };
         }
-        roles.insert(role.to_owned(), permissions);
+        if let Some(permissions) = permissions {
+            roles.insert(role.to_owned(), permissions);
+        }
     }
     roles
 }
@@ -86,8 +99,14 @@ pub(super) fn read_organizations(top: &Section<'_>, roles: &Roles) -> Option<Pol
         }
         let organization = policy.organization(name);
         for (tenant, mask) in &tenants {
-            for (group, permissions) in &bindings {
-                policy.grant(organization, tenant, group, mask.apply(*permissions));
+            for binding in &bindings {
+                policy.grant(
+                    organization,
+                    tenant,
+                    &binding.group,
+                    mask.apply(binding.permissions),
+                    binding.scope.as_ref(),
+                );
             }
         }
     }
@@ -194,7 +213,14 @@ fn read_types(node: &Node<'_>) -> Option<TypeMask> {
     Some(mask)
 }
 
-fn read_rbac(organization: &Section<'_>, roles: &Roles) -> Vec<(String, Permissions)> {
+/// A role in an organization and who holds it, on how much.
+struct Binding {
+    group: String,
+    permissions: Permissions,
+    scope: Option<Rc<Scope>>,
+}
+
+fn read_rbac(organization: &Section<'_>, roles: &Roles) -> Vec<Binding> {
     // Without one the organization exists and nobody may use it.
     let Some(node) = organization.get("rbac") else {
         return Vec::new();
@@ -213,23 +239,75 @@ fn read_rbac(organization: &Section<'_>, roles: &Roles) -> Vec<(String, Permissi
             continue;
         };
         for element in node.list().unwrap_or_default() {
-            if let Some(group) = read_group(&element) {
-                bindings.push((group.to_owned(), *permissions));
-            }
+            bindings.extend(read_binding(&element, *permissions));
         }
     }
     bindings
 }
 
-fn read_group<'a>(node: &Node<'a>) -> Option<&'a str> {
+fn read_binding(node: &Node<'_>, permissions: Permissions) -> Option<Binding> {
     if let Value::String(_) = node.value {
-        return node.text();
+        return Some(Binding {
+            group: node.text()?.to_owned(),
+            permissions,
+            scope: None,
+        });
     }
     let section = node.section(&["group", "labels"])?;
-    if let Some(labels) = section.get("labels") {
-        labels.problem(NOT_YET);
+    let group = section
+        .require("group", "the group that holds the role")
+        .and_then(|node| node.text());
+    let scope = match section.get("labels") {
+        // Written and empty it would lift what it was to limit.
+        None if section.is_null("labels") => {
+            section.problem("labels may not be null: leave it out to grant the whole tenant");
+            None
+        }
+        None => Some(None),
+        Some(labels) => {
+            if !permissions.is_empty() && !permissions.has(Permission::Read) {
+                labels.problem("has no meaning for a role without the permission read");
+            }
+            read_labels(&labels).map(|scope| Some(Rc::new(scope)))
+        }
+    };
+    Some(Binding {
+        group: group?.to_owned(),
+        permissions,
+        scope: scope?,
+    })
+}
+
+/// `label: [value, …]`
+fn read_labels(node: &Node<'_>) -> Option<Scope> {
+    const MAX_VALUES: usize = 256;
+    let mut rules = Vec::new();
+    for (name, node) in node.members()? {
+        let label = LabelName::parse(name);
+        if let Err(rule) = label {
+            node.problem(rule);
+        }
+        let mut values = LabelValues::default();
+        let mut sound = true;
+        for element in node.list()? {
+            match LabelValue::parse(element.text()?) {
+                Ok(value) => values.insert(value),
+                Err(rule) => {
+                    sound = false;
+                    element.problem(rule);
+                }
+            }
+        }
+        if values.as_slice().len() > MAX_VALUES {
+            node.problem(format!("at most {MAX_VALUES} values"));
+        }
+        rules.push((label.ok().filter(|_| sound)?, values));
     }
-    section
-        .require("group", "the group that holds the role")?
-        .text()
+    match Scope::new(rules) {
+        Ok(scope) => Some(scope),
+        Err(rule) => {
+            node.problem(rule);
+            None
+        }
+    }
 }

@@ -1,12 +1,14 @@
 //! From the document to [`Config`]: the top level and its small sections.
 
 use super::organizations::{read_organizations, read_roles};
+use super::projects::read_projects;
 use super::providers::read_providers;
-use super::reader::{NOT_YET, Node, Problem, Problems, Section, flag, word};
+use super::reader::{Node, Problem, Problems, Section, flag, word};
 use super::{Audit, AuditLog, Backends, Config, Forward, Limits, Mode};
 use crate::endpoint::BACKEND_NAMES;
 use crate::json;
 use crate::request::BACKEND_HEADER;
+use crate::scope::{AttributeName, Attributes, LabelName};
 
 /// Nesting a configuration may use; the reference uses seven levels.
 const MAX_DEPTH: usize = 32;
@@ -75,15 +77,14 @@ fn read(object: &json::Object, environment: &Environment, problems: &Problems) -
         "audit",
     ];
     let top = Section::top(object, &KNOWN, problems);
-    if let Some(node) = top.get("projects") {
-        node.problem(NOT_YET);
-    }
     let mode = read_mode(&top);
     let realm = read_realm(&top);
     let limits = read_limits(&top);
     let providers = read_providers(&top);
     let roles = read_roles(&top);
-    let policy = read_organizations(&top, &roles);
+    let mut policy = read_organizations(&top, &roles);
+    // Its readers are groups that principals must be asked for.
+    let projects = read_projects(&top, policy.as_mut());
     let backends = read_backends(&top, environment, problems);
     let forward = read_forward(&top);
     let audit = read_audit(&top);
@@ -93,6 +94,7 @@ fn read(object: &json::Object, environment: &Environment, problems: &Problems) -
         providers: providers?,
         policy: policy?,
         backends,
+        projects: projects?,
         forward: forward?,
         limits: limits?,
         audit: audit?,
@@ -174,6 +176,7 @@ fn read_backends(top: &Section<'_>, environment: &Environment, problems: &Proble
     for name in BACKEND_NAMES {
         let known: &[&str] = match name {
             "loki" => &["enabled", "legacy_api"],
+            "tempo" => &["enabled", "attributes"],
             _ => &["enabled"],
         };
         let backend = section
@@ -202,10 +205,35 @@ fn read_backends(top: &Section<'_>, environment: &Environment, problems: &Proble
                     .is_some_and(|backend| flag(backend, "legacy_api", false) == Some(true));
             }
             "mimir" => backends.mimir = enabled,
-            _ => backends.tempo = enabled,
+            _ => {
+                backends.tempo = enabled;
+                let node = backend.as_ref().and_then(|b| b.get("attributes"));
+                backends.tempo_attributes = node
+                    .and_then(|node| read_attributes(&node))
+                    .unwrap_or_default();
+            }
         }
     }
     backends
+}
+
+/// `label: attribute`
+fn read_attributes(node: &Node<'_>) -> Option<Attributes> {
+    let mut attributes = Attributes::default();
+    for (name, node) in node.members()? {
+        let label = LabelName::parse(name);
+        if let Err(rule) = label {
+            node.problem(rule);
+        }
+        let attribute = AttributeName::parse(node.text()?);
+        if let Err(rule) = attribute {
+            node.problem(rule);
+        }
+        if let (Ok(label), Ok(attribute)) = (label, attribute) {
+            attributes.insert(label, attribute);
+        }
+    }
+    Some(attributes)
 }
 
 fn read_forward(top: &Section<'_>) -> Option<Forward> {
@@ -213,11 +241,17 @@ fn read_forward(top: &Section<'_>) -> Option<Forward> {
     let Some(node) = top.get("forward") else {
         return Some(Forward {
             keep_authorization: false,
+            label_policy_header: false,
             subject_header: Some(default.to_owned()),
             rewrite_paths: true,
         });
     };
-    let section = node.section(&["authorization", "subject_header", "rewrite_paths"])?;
+    let section = node.section(&[
+        "authorization",
+        "label_policy_header",
+        "subject_header",
+        "rewrite_paths",
+    ])?;
     let keep_authorization = word(
         &section,
         "authorization",
@@ -230,8 +264,10 @@ fn read_forward(top: &Section<'_>) -> Option<Forward> {
         Some(node) => read_header_name(&node).map(Some),
     };
     let rewrite_paths = flag(&section, "rewrite_paths", true);
+    let label_policy_header = flag(&section, "label_policy_header", false);
     Some(Forward {
         keep_authorization: keep_authorization?,
+        label_policy_header: label_policy_header?,
         subject_header: subject_header?,
         rewrite_paths: rewrite_paths?,
     })

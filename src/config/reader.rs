@@ -73,6 +73,23 @@ impl<'a> Node<'a> {
         Some(section)
     }
 
+    /// The members of an object whose names are free, those that are `null` included.
+    pub(super) fn members(&self) -> Option<Vec<(&'a str, Self)>> {
+        let Some(object) = self.value.as_object() else {
+            self.expected("an object");
+            return None;
+        };
+        let member = |(name, value)| {
+            let node = Node {
+                place: format!("{}.{name}", self.place),
+                value,
+                problems: self.problems,
+            };
+            (name, node)
+        };
+        Some(object.iter().map(member).collect())
+    }
+
     /// The elements of a list.
     pub(super) fn list(&self) -> Option<Vec<Self>> {
         let Some(elements) = self.value.as_array() else {
@@ -264,9 +281,6 @@ impl<'a> Section<'a> {
         }
     }
 }
-
-/// Said of sections that a later version brings.
-pub(super) const NOT_YET: &str = "not supported yet";
 
 /// A member that is one of a few words.
 pub(super) fn word<T: Copy>(

@@ -6,6 +6,7 @@
 //! and never into something that another parser could take for path structure.
 
 mod path;
+mod scoping;
 mod table;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use crate::denial::Denial;
 use crate::hash::QuickHash;
 use crate::policy::Permission;
 
+pub use scoping::{Absent, Carrier, Parameters, Scoping};
 pub use table::TABLE;
 
 /// The software behind an endpoint.
@@ -86,6 +88,8 @@ pub enum Surface {
     LokiLegacy,
     /// The platform API.
     Platform,
+    /// The projects API, if `projects` is configured.
+    Projects,
 }
 
 /// One row of the table.
@@ -103,8 +107,8 @@ pub struct Endpoint {
     pub family: Family,
     /// Whether it federates.
     pub tenants: Tenants,
-    /// Parameters that carry selectors of the backend's query language.
-    pub selectors: &'static [&'static str],
+    /// What becomes of its parameters when the caller is scoped.
+    pub scoping: Scoping,
     /// Whether it is upgraded to a websocket.
     pub upgrade: bool,
     /// How its path changes.

@@ -76,6 +76,9 @@ imports! {
     fn proxy_get_buffer_bytes(
         buffer: u32, start: usize, max: usize, bytes: *mut *mut u8, size: *mut usize,
     );
+    fn proxy_set_buffer_bytes(
+        buffer: u32, start: usize, length: usize, bytes: *const u8, size: usize,
+    );
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32);
     fn proxy_increment_metric(id: u32, by: i64);
     fn proxy_record_metric(id: u32, value: u64);
@@ -244,6 +247,11 @@ pub(super) fn buffer(buffer: u32, max: usize) -> Result<Box<[u8]>, Status> {
     returned(|bytes, size| unsafe { import::proxy_get_buffer_bytes(buffer, 0, max, bytes, size) })
 }
 
+/// Puts bytes in the place of the first `length` of a buffer.
+pub(super) fn set_buffer(buffer: u32, length: usize, bytes: &[u8]) -> Result<(), Status> {
+    check(unsafe { import::proxy_set_buffer_bytes(buffer, 0, length, bytes.as_ptr(), bytes.len()) })
+}
+
 pub(super) fn define_metric(kind: u32, name: &[u8]) -> Result<u32, Status> {
     let mut id = 0;
     check(unsafe { import::proxy_define_metric(kind, name.as_ptr(), name.len(), &raw mut id) })?;
@@ -361,8 +369,18 @@ mod export {
     }
 
     #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_request_headers(context: u32, _headers: usize, _end: u32) -> u32 {
-        shell::on_request_headers(context) as u32
+    extern "C" fn proxy_on_request_headers(context: u32, _headers: usize, end: u32) -> u32 {
+        shell::on_request_headers(context, end != 0) as u32
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_request_body(context: u32, size: usize, end: u32) -> u32 {
+        shell::on_request_body(context, size, end != 0) as u32
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_request_trailers(context: u32, _trailers: usize) -> u32 {
+        shell::on_request_trailers(context) as u32
     }
 
     #[unsafe(no_mangle)]

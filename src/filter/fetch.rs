@@ -8,6 +8,7 @@
 
 use super::host::{self, Buffer, Level, Map};
 use super::root::Root;
+use super::waiting::Need;
 use crate::config::{KeyUri, Start};
 use crate::discovery::{self, Address};
 use crate::identity::ProviderIndex;
@@ -142,7 +143,7 @@ impl Root {
                 continue;
             };
             if self.take_note(provider, &uri, notice) {
-                self.decide_waiting(Some(provider));
+                self.decide_waiting(Some(&Need::Keys(provider)));
             } else if notice.holder == 0 {
                 self.tell(provider, |keys| keys.released(now));
             }
@@ -262,6 +263,10 @@ impl Root {
 
     /// A callout ended; this root is in effect.
     pub(super) fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize) {
+        if let Some(question) = self.asked.remove(&token) {
+            self.on_directory_response(question, headers);
+            return;
+        }
         let Some(Call { provider, step }) = self.calls.remove(&token) else {
             return;
         };
@@ -278,7 +283,7 @@ impl Root {
             }
             (Ok(document), Step::Keys) => self.arrived(provider, &uri, &document, now),
         }
-        self.decide_waiting(Some(provider));
+        self.decide_waiting(Some(&Need::Keys(provider)));
         self.rearm();
     }
 

@@ -16,6 +16,7 @@ pub(super) enum Map {
 pub(super) enum Buffer {
     CallResponseBody = 4,
     PluginConfiguration = 7,
+    RequestBody = 0,
 }
 
 /// What the proxy does with a stream after a callback.
@@ -147,6 +148,11 @@ pub(super) fn call(cluster: &str, headers: &[(&str, &[u8])], timeout: u64) -> Re
 /// At most `max` bytes of a buffer.
 pub(super) fn buffer(buffer: Buffer, max: usize) -> Result<Box<[u8]>, Status> {
     abi::buffer(buffer as u32, max)
+}
+
+/// Puts other bytes in the place of a request body of that size.
+pub(super) fn replace_body(size: usize, body: &[u8]) -> Result<(), Status> {
+    abi::set_buffer(Buffer::RequestBody as u32, size, body)
 }
 
 /// The ABI's pair list: count, sizes, then names and values, each ended by NUL.

@@ -11,12 +11,13 @@ use super::host::{self, Buffer, Level};
 use super::lifetimes::Lifetimes;
 use super::metrics::Metrics;
 use super::stream::Progress;
-use super::waiting::Waiting;
+use super::waiting::{Need, Waiting};
 use crate::config::{Config, Environment, Mode};
 use crate::gate::{Attempt, Evaluation, Gate, Trace};
 use crate::identity::ProviderIndex;
 use crate::key_share::Reason;
 use crate::keys::Algorithm;
+use crate::projects::Question;
 use crate::request::Head;
 use crate::time::{Monotonic, Now};
 
@@ -46,6 +47,10 @@ pub(super) struct Root {
     pub(super) calls: HashMap<u32, Call>,
     /// What is known of a provider's fetches.
     pub(super) fetched: HashMap<ProviderIndex, Fetched>,
+    /// Questions to the directory of projects that are on their way, by callout.
+    pub(super) asked: HashMap<u32, Question>,
+    /// Whether the last of them failed, for one log line per change.
+    pub(super) directory_failing: bool,
     pub(super) waiting: Vec<Waiting>,
     /// Whether some that wait have nothing to wait for.
     pub(super) undecided: bool,
@@ -71,6 +76,8 @@ impl Root {
             engine: Engine::default(),
             metrics: Metrics::default(),
             calls: HashMap::new(),
+            asked: HashMap::new(),
+            directory_failing: false,
             waiting: Vec::new(),
             undecided: false,
             lifetimes: Lifetimes::default(),
@@ -207,7 +214,7 @@ impl Root {
             .map_or_else(Vec::new, |gate| gate.tick(now));
         for provider in due {
             if !self.fetch(provider, Reason::Schedule) {
-                self.decide_waiting(Some(provider));
+                self.decide_waiting(Some(&Need::Keys(provider)));
             }
         }
         self.end_streams(now);

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::host::Action;
 use super::root::Root;
-use super::stream::{self, Progress};
+use super::stream::{self, Progress, Reading};
 use crate::request::Head;
 
 type Shared = Rc<RefCell<Root>>;
@@ -123,14 +123,14 @@ pub(super) fn on_http_call_response(context: u32, token: u32, headers: usize, bo
     }
 }
 
-pub(super) fn on_request_headers(context: u32) -> Action {
+pub(super) fn on_request_headers(context: u32, end: bool) -> Action {
     let root = with(|contexts| {
         let stream = contexts.streams.get(&context);
         stream.map(|stream| Rc::clone(&stream.root))
     })
     .flatten();
-    let settled =
-        root.and_then(|root| with_root(&root, |root| stream::on_request_headers(root, context)));
+    let settled = root
+        .and_then(|root| with_root(&root, |root| stream::on_request_headers(root, context, end)));
     let Some((action, progress)) = settled else {
         stream::refuse_broken(&Head::default());
         return Action::Pause;
@@ -142,6 +142,48 @@ pub(super) fn on_request_headers(context: u32) -> Action {
             }
         });
     }
+    action
+}
+
+pub(super) fn on_request_body(context: u32, size: usize, end: bool) -> Action {
+    finish_reading(context, |root, reading| {
+        stream::on_request_body(root, reading, size, end)
+    })
+}
+
+pub(super) fn on_request_trailers(context: u32) -> Action {
+    finish_reading(context, |root, reading| {
+        stream::on_request_trailers(root, &reading)
+    })
+}
+
+/// Acts on a request whose body is being read; any other goes on.
+fn finish_reading(
+    context: u32,
+    act: impl FnOnce(&mut Root, Box<Reading>) -> (Action, Progress),
+) -> Action {
+    let found = with(|contexts| {
+        let stream = contexts.streams.get_mut(&context)?;
+        let reading = stream.progress.take_reading()?;
+        Some((Rc::clone(&stream.root), reading))
+    });
+    let Some(found) = found else {
+        // Another callback is at work: whose body this is cannot be told.
+        return Action::Pause;
+    };
+    let Some((root, reading)) = found else {
+        return Action::Continue;
+    };
+    let acted = with_root(&root, |root| act(root, reading));
+    let Some((action, progress)) = acted else {
+        stream::refuse_broken(&Head::default());
+        return Action::Pause;
+    };
+    with(|contexts| {
+        if let Some(stream) = contexts.streams.get_mut(&context) {
+            stream.progress = progress;
+        }
+    });
     action
 }
 
@@ -179,7 +221,7 @@ pub(super) fn on_delete(context: u32) {
         with_root(&stream.root, |root| root.lifetimes.forget(context));
     }
     match stream.progress {
-        Progress::Done | Progress::Tracked => {}
+        Progress::Done | Progress::Reading(_) | Progress::Refused | Progress::Tracked => {}
         Progress::Passed(passed) => stream::on_gone(&passed),
         Progress::Waiting => {
             with_root(&stream.root, |root| root.forget(context));

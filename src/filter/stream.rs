@@ -1,16 +1,29 @@
 //! One request: read its head, decide, act; then watch for Envoy's own 503.
+//!
+//! A scoped request with a form in its body is decided when the body has been read.
+//! Envoy gives a filter that holds back the head no body, so the head goes on, with
+//! nothing of the query in it, and the body is held back whole: what follows the head
+//! is the form that was written here, or the stream is answered and the backend is left
+//! with a request that never became complete.
+
+use std::rc::Rc;
 
 use super::abi::Status;
-use super::host::{self, Action, Level, Map};
+use super::host::{self, Action, Buffer, Level, Map, Pairs};
 use super::root::Root;
+use super::waiting::Need;
 use crate::audit::{self, Facts, Record};
 use crate::config::{AuditLog, Mode};
 use crate::denial::Denial;
-use crate::endpoint::{Endpoint, Family};
+use crate::endpoint::{Endpoint, Family, Surface};
 use crate::forward::{self, Edit};
-use crate::gate::{Attempt, Evaluation, Outcome, Permit, Trace};
+use crate::gate::{Attempt, Evaluation, Outcome, Permit, Query, Trace};
+use crate::narrow::{MAX_BODY, Narrowing};
 use crate::reply;
 use crate::request::{Head, Occurrence};
+use crate::scope::Scope;
+use crate::tenant::TenantSet;
+use crate::token_cache::Session;
 
 /// What is kept of a request until its response.
 #[derive(Debug, Default)]
@@ -30,16 +43,54 @@ pub(super) enum Progress {
     Done,
     /// On its way to the backend.
     Passed(Passed),
+    /// Its head is on its way, its body is held back.
+    Reading(Box<Reading>),
+    /// Answered here with its head on its way: no body may follow.
+    Refused,
     /// A stream whose response has begun; it is ended when its time is up.
     Tracked,
     /// Kept until keys arrive.
     Waiting,
 }
 
+/// A request whose body is held back, with all that is needed to decide about it.
+#[derive(Debug)]
+pub(super) struct Reading {
+    narrowing: Narrowing,
+    headers: Option<Pairs>,
+    endpoint: Option<&'static Endpoint>,
+    session: Option<Rc<Session>>,
+    scope: Option<Rc<Scope>>,
+    /// Whether the body becomes another one; not in `mode: report`.
+    rewrite: bool,
+}
+
 impl Progress {
+    /// The reading that goes on, if it does. Nothing is let through until its outcome
+    /// is noted.
+    pub(super) fn take_reading(&mut self) -> Option<Box<Reading>> {
+        match std::mem::replace(self, Self::Refused) {
+            Self::Reading(reading) => Some(reading),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    /// What a reading needs of the head when its body is there.
+    pub(super) fn with_headers(mut self, headers: Pairs) -> Self {
+        if let Self::Reading(reading) = &mut self {
+            reading.headers = Some(headers);
+        }
+        self
+    }
+
     /// Where a request stands once a response has begun; gives what it was before.
     pub(super) fn answered(&mut self) -> Self {
         let next = match self {
+            // Whoever answers before the end of the body still gets none of it.
+            Self::Reading(_) | Self::Refused => return Self::Done,
             Self::Tracked => Self::Tracked,
             Self::Passed(passed) if passed.tracked => Self::Tracked,
             Self::Done | Self::Passed(_) | Self::Waiting => Self::Done,
@@ -52,7 +103,7 @@ impl Progress {
         match self {
             Self::Tracked => true,
             Self::Passed(passed) => passed.tracked,
-            Self::Done | Self::Waiting => false,
+            Self::Done | Self::Reading(_) | Self::Refused | Self::Waiting => false,
         }
     }
 }
@@ -61,7 +112,7 @@ impl Progress {
 const ASKS: usize = 3;
 
 /// Decides about a request whose headers have arrived.
-pub(super) fn on_request_headers(root: &mut Root, stream: u32) -> (Action, Progress) {
+pub(super) fn on_request_headers(root: &mut Root, stream: u32, end: bool) -> (Action, Progress) {
     let Ok(pairs) = host::pairs(Map::Request) else {
         refuse_broken(&Head::default());
         return (Action::Pause, Progress::Done);
@@ -69,7 +120,8 @@ pub(super) fn on_request_headers(root: &mut Root, stream: u32) -> (Action, Progr
     let subject_header = root.subject_header();
     let mut seen: usize = 0;
     let headers = pairs.iter().inspect(|_| seen = seen.saturating_add(1));
-    let head = Head::read(headers, subject_header.as_deref());
+    let mut head = Head::read(headers, subject_header.as_deref());
+    head.has_body = !end;
     if !pairs.has_all(seen) {
         refuse_broken(&head);
         return (Action::Pause, Progress::Done);
@@ -114,23 +166,46 @@ pub(super) fn on_request_headers(root: &mut Root, stream: u32) -> (Action, Progr
         };
         evaluation = again;
     }
-    if let Outcome::Wait { provider, .. } = evaluation.outcome {
-        let (endpoint, cached) = (evaluation.trace.endpoint, evaluation.trace.cached);
-        return match root.wait(stream, provider, attempt.arrived, pairs) {
-            Ok(()) => (Action::Pause, Progress::Waiting),
-            Err((denial, pairs)) => {
-                let head = Head::read(pairs.iter(), subject_header.as_deref());
-                let trace = Trace {
-                    endpoint,
-                    cached,
-                    ..Trace::default()
-                };
-                settle(root, stream, &head, Outcome::Deny(denial), &trace)
-            }
+    if let Outcome::Ask(question) = &evaluation.outcome
+        && !root.ask_directory(stream, question, &head)
+    {
+        attempt.last = true;
+        let Some(again) = root.decide(&head, attempt) else {
+            refuse_broken(&head);
+            return (Action::Pause, Progress::Done);
         };
+        evaluation = again;
     }
-    let Evaluation { outcome, trace } = evaluation;
-    settle(root, stream, &head, outcome, &trace)
+    let need = match evaluation.outcome {
+        Outcome::Ask(question) => Need::Directory(question),
+        Outcome::Wait { provider, .. } => Need::Keys(provider),
+        outcome => {
+            let trace = evaluation.trace;
+            let (action, progress) = settle(root, stream, &head, outcome, &trace);
+            return (action, progress.with_headers(pairs));
+        }
+    };
+    let (endpoint, cached) = (evaluation.trace.endpoint, evaluation.trace.cached);
+    let must_wait = !passes(root, endpoint);
+    match root.wait(stream, need, attempt.arrived, (pairs, end), must_wait) {
+        Ok(()) => (Action::Pause, Progress::Waiting),
+        Err((denial, pairs)) => {
+            let head = Head::read(pairs.iter(), subject_header.as_deref());
+            let trace = Trace {
+                endpoint,
+                cached,
+                ..Trace::default()
+            };
+            settle(root, stream, &head, Outcome::Deny(denial), &trace)
+        }
+    }
+}
+
+/// Whether a request of this endpoint passes whatever is decided: in `mode: report`,
+/// but for the projects API, which exists by the gate alone.
+fn passes(root: &Root, endpoint: Option<&'static Endpoint>) -> bool {
+    let projects = endpoint.is_some_and(|endpoint| endpoint.surface == Surface::Projects);
+    root.mode() == Mode::Report && !projects
 }
 
 /// Acts on a final outcome for the stream that is in effect.
@@ -143,7 +218,24 @@ fn settle(
 ) -> (Action, Progress) {
     root.count(trace);
     match outcome {
-        Outcome::Permit(permit) => match pass(root, head, &permit) {
+        Outcome::Permit(permit) => match pass(root, head, &permit, trace.endpoint) {
+            Ok(()) if matches!(permit.query(), Query::InBody(_)) => {
+                let rewrite = !passes(root, trace.endpoint);
+                match permit.into_narrowing() {
+                    Some(narrowing) => {
+                        let reading = Reading {
+                            narrowing,
+                            headers: None,
+                            endpoint: trace.endpoint,
+                            session: trace.session.clone(),
+                            scope: trace.scope.clone(),
+                            rewrite,
+                        };
+                        (Action::Continue, Progress::Reading(Box::new(reading)))
+                    }
+                    None => deny(root, head, trace, Denial::GateUnavailable),
+                }
+            }
             Ok(()) => {
                 root.metrics.decided(trace.endpoint, None);
                 let record = record(root, head, trace, None);
@@ -158,22 +250,90 @@ fn settle(
             Err(_) => deny(root, head, trace, Denial::GateUnavailable),
         },
         Outcome::Deny(denial) => {
-            if root.mode() == Mode::Report {
+            if passes(root, trace.endpoint) {
                 return report(root, head, trace, denial);
             }
             deny(root, head, trace, denial)
         }
-        Outcome::NeedsClock | Outcome::Wait { .. } => {
+        Outcome::Ask(_) | Outcome::NeedsClock | Outcome::Wait { .. } => {
             deny(root, head, trace, Denial::GateUnavailable)
         }
     }
 }
 
-fn pass(root: &mut Root, head: &Head<'_>, permit: &Permit<'_>) -> Result<(), Status> {
+fn pass(
+    root: &mut Root,
+    head: &Head<'_>,
+    permit: &Permit<'_>,
+    endpoint: Option<&'static Endpoint>,
+) -> Result<(), Status> {
+    let narrow = !passes(root, endpoint);
     let Some(gate) = root.gate() else {
         return Err(Status::NOT_FOUND);
     };
-    apply(&forward::permitted(permit, head, &gate.config().forward))
+    let forward = &gate.config().forward;
+    apply(&forward::permitted(permit, head, forward, narrow))
+}
+
+/// More of a body has come. It is held back until it has ended.
+pub(super) fn on_request_body(
+    root: &mut Root,
+    reading: Box<Reading>,
+    size: usize,
+    end: bool,
+) -> (Action, Progress) {
+    if size > MAX_BODY {
+        return conclude(root, &reading, Err(Denial::BodyTooLarge));
+    }
+    if !end {
+        return (Action::Pause, Progress::Reading(reading));
+    }
+    let body = host::buffer(Buffer::RequestBody, size).unwrap_or_default();
+    let form = if body.len() == size {
+        reading.narrowing.form(Some(&body))
+    } else {
+        Err(Denial::GateUnavailable)
+    };
+    let verdict = form.and_then(|form| {
+        let replaced = !reading.rewrite || host::replace_body(size, form.as_bytes()).is_ok();
+        replaced.then_some(()).ok_or(Denial::GateUnavailable)
+    });
+    conclude(root, &reading, verdict)
+}
+
+/// Trailers end a body without saying so to whoever holds it back.
+pub(super) fn on_request_trailers(root: &mut Root, reading: &Reading) -> (Action, Progress) {
+    conclude(root, reading, Err(Denial::TrailersNotExpected))
+}
+
+/// Acts on what was found in a body.
+fn conclude(root: &mut Root, reading: &Reading, verdict: Result<(), Denial>) -> (Action, Progress) {
+    let subject_header = root.subject_header();
+    let head = match &reading.headers {
+        Some(headers) => Head::read(headers.iter(), subject_header.as_deref()),
+        None => Head::default(),
+    };
+    let tenants = head.org_id.once();
+    let trace = Trace {
+        endpoint: reading.endpoint,
+        session: reading.session.clone(),
+        tenants: tenants.and_then(|tenants| TenantSet::parse(tenants, usize::MAX).ok()),
+        scope: reading.scope.clone(),
+        ..Trace::default()
+    };
+    match verdict {
+        Err(denial) if reading.rewrite => {
+            let (action, _) = deny(root, &head, &trace, denial);
+            (action, Progress::Refused)
+        }
+        verdict => {
+            let denial = verdict.err();
+            root.metrics.decided(trace.endpoint, denial);
+            let record = record(root, &head, &trace, denial);
+            let passed = passed(&head, trace.endpoint, record);
+            (Action::Continue, Progress::Passed(passed))
+        }
+    }
 }
 
 fn apply(edits: &[Edit<'_>]) -> Result<(), Status> {
@@ -244,7 +404,10 @@ fn record(
     let time = root.coarse_now().wall;
     let gate = root.gate()?;
     let audit = gate.config().audit;
-    let reported = gate.config().mode == Mode::Report;
+    let projects = trace
+        .endpoint
+        .is_some_and(|endpoint| endpoint.surface == Surface::Projects);
+    let reported = gate.config().mode == Mode::Report && !projects;
     let logged = match audit.log {
         AuditLog::All => true,
         AuditLog::Denied => denial.is_some(),

@@ -390,6 +390,8 @@ pub enum Answer {
         edits: Vec<(String, Option<String>)>,
     },
     Denied(Denial),
+    /// The directory of projects must be asked.
+    Asks,
     NeedsClock,
     Waits {
         fetch: bool,
@@ -402,6 +404,7 @@ impl Answer {
         match self {
             Self::Allowed { .. } => ALLOWED,
             Self::Denied(denial) => denial.code(),
+            Self::Asks => "asks",
             Self::NeedsClock => "needs the clock",
             Self::Waits { fetch: true } => "waits and fetches",
             Self::Waits { fetch: false } => "waits",
@@ -420,12 +423,13 @@ pub fn decide(
     let head = request.head();
     let outcome = gate.decide(&head, attempt, now, engine).outcome;
     match outcome {
+        Outcome::Ask(_) => Answer::Asks,
         Outcome::Deny(denial) => Answer::Denied(denial),
         Outcome::NeedsClock => Answer::NeedsClock,
         Outcome::Wait { fetch, .. } => Answer::Waits { fetch },
         Outcome::Permit(permit) => {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            let edits = forward::permitted(&permit, &head, &gate.config().forward)
+            let edits = forward::permitted(&permit, &head, &gate.config().forward, true)
                 .iter()
                 .map(|edit| match edit {
                     Edit::Remove(name) => (text(name), None),

@@ -158,11 +158,11 @@ impl World<'_> {
         let Evaluation { outcome, trace } = self.decide(&head)?;
         match outcome {
             gate::Outcome::Permit(permit) => {
-                let edits = forward::permitted(&permit, &head, &self.gate.config().forward);
+                let edits = forward::permitted(&permit, &head, &self.gate.config().forward, true);
                 Ok(self.forwarded(&fields, &edits, permit.endpoint().is_grpc()))
             }
             gate::Outcome::Deny(denial) => Ok(self.denied(&fields, &head, denial, &trace)),
-            gate::Outcome::NeedsClock | gate::Outcome::Wait { .. } => {
+            gate::Outcome::Ask(_) | gate::Outcome::NeedsClock | gate::Outcome::Wait { .. } => {
                 bail!("the gate came to no decision")
             }
         }

@@ -364,7 +364,8 @@ async fn dead_vm() -> Result<Row> {
     let token = drill::token_of("agent")?;
     let push = RawRequest::post("/loki/api/v1/push", "{}")
         .bearer(&token)
-        .tenant("acme");
+        .tenant("acme")
+        .header("x-crash", "1");
     let reply = send(&scene.stage.envoy, &push).await;
     ensure!(
         !reply.is_ok_and(|reply| reply.status < 300),

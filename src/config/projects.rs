@@ -1,0 +1,196 @@
+//! The `projects` section: the projects API and who may read a project.
+
+use std::collections::HashMap;
+
+use super::reader::{Node, Section};
+use crate::hash::QuickHash;
+use crate::policy::Policy;
+use crate::projects::{Directory, Project, Projects, Service, Template, is_id};
+use crate::scope::LabelName;
+use crate::tenant::TenantId;
+
+/// Most projects of an inline directory.
+const MAX_PROJECTS: usize = 10_000;
+
+/// The section; `Some(None)` if there is none. The policy learns the groups that a
+/// directory in the configuration names.
+#[expect(clippy::option_option)]
+pub(super) fn read_projects(
+    top: &Section<'_>,
+    policy: Option<&mut Policy>,
+) -> Option<Option<Projects>> {
+    let Some(node) = top.get("projects") else {
+        return Some(None);
+    };
+    let section = node.section(&["tenant", "resource_label", "directory"])?;
+    let tenant = match section.get("tenant") {
+        None => Template::parse("{project}").ok(),
+        Some(node) => read_tenant(&node),
+    };
+    let resource_label = match section.get("resource_label") {
+        None => LabelName::parse("resource_id").ok(),
+        Some(node) => node.text().and_then(|text| {
+            let label = LabelName::parse(text);
+            if let Err(rule) = label {
+                node.problem(rule);
+            }
+            label.ok()
+        }),
+    };
+    let directory = section
+        .require("directory", "who may read a project")
+        .and_then(|node| read_directory(&node, policy));
+    Some(Some(Projects {
+        tenant: tenant?,
+        resource_label: resource_label?,
+        directory: directory?,
+    }))
+}
+
+fn read_tenant(node: &Node<'_>) -> Option<Template> {
+    let text = node.text()?;
+    let template = match Template::parse(text) {
+        Ok(template) => template,
+        Err(rule) => {
+            node.problem(rule);
+            return None;
+        }
+    };
+    if template.names_resource() {
+        node.problem("a tenant is a project's, not a resource's");
+        return None;
+    }
+    if let Err(error) = TenantId::parse(&text.replace("{project}", "p")) {
+        node.problem(format!("makes no tenant ID: {}", error.rule()));
+        return None;
+    }
+    Some(template)
+}
+
+fn read_directory(node: &Node<'_>, policy: Option<&mut Policy>) -> Option<Directory> {
+    let section = node.section(&["inline", "http"])?;
+    match (section.get("inline"), section.get("http")) {
+        (Some(inline), None) => read_inline(&inline, policy),
+        (None, Some(http)) => read_service(&http).map(Directory::Http),
+        _ => {
+            section.problem("must have either inline or http");
+            None
+        }
+    }
+}
+
+fn read_inline(node: &Node<'_>, policy: Option<&mut Policy>) -> Option<Directory> {
+    let mut policy = policy;
+    let nodes = node.list()?;
+    if nodes.len() > MAX_PROJECTS {
+        node.problem(format!("at most {MAX_PROJECTS} projects"));
+    }
+    let mut projects: HashMap<Box<str>, Project, QuickHash> = HashMap::default();
+    for node in &nodes {
+        let Some(section) = node.section(&["project", "resources", "readers"]) else {
+            continue;
+        };
+        let name = section
+            .require("project", "the project's ID")
+            .and_then(|node| read_id(&node));
+        let mut project = Project::default();
+        for id in section
+            .require("resources", "the IDs of its resources")
+            .and_then(|node| node.list())
+            .unwrap_or_default()
+        {
+            if let Some(resource) = read_id(&id)
+                && !project.resources.insert(resource.into())
+            {
+                id.problem(format!("the resource {resource:?} is listed twice"));
+            }
+        }
+        for group in section
+            .require("readers", "the groups that may read it")
+            .and_then(|node| node.texts())
+            .unwrap_or_default()
+        {
+            if let Some(policy) = policy.as_mut() {
+                project.readers.push(policy.name_group(group));
+            }
+        }
+        if let Some(name) = name
+            && projects.insert(name.into(), project).is_some()
+        {
+            node.problem(format!("the project {name:?} is listed twice"));
+        }
+    }
+    Some(Directory::Inline(projects))
+}
+
+fn read_id<'a>(node: &Node<'a>) -> Option<&'a str> {
+    let text = node.text()?;
+    if !is_id(text) {
+        node.problem("an ID has at most 128 letters, digits, . _ and -, and begins with neither of these three");
+        return None;
+    }
+    Some(text)
+}
+
+fn read_service(node: &Node<'_>) -> Option<Service> {
+    const KNOWN: [&str; 5] = ["cluster", "authority", "path", "timeout", "cache_ttl"];
+    let section = node.section(&KNOWN)?;
+    let cluster = section
+        .require("cluster", "Envoy's cluster that reaches the directory")
+        .and_then(|node| node.text());
+    let authority = section
+        .require("authority", "the directory's host")
+        .and_then(|node| read_authority(&node));
+    let path = section
+        .require(
+            "path",
+            "such as /api/v1/projects/{project}/resources/{resource}",
+        )
+        .and_then(|node| read_path(&node));
+    let duration = |name: &str, default: u64, least: &str, most: &str| {
+        section
+            .get(name)
+            .map_or(Some(default), |node| node.duration(least, most))
+    };
+    let timeout = duration("timeout", 2_000, "100ms", "30s");
+    let cache_ttl = duration("cache_ttl", 30_000, "0s", "10m");
+    Some(Service {
+        cluster: cluster?.to_owned(),
+        authority: authority?.to_owned(),
+        path: path?,
+        timeout: timeout?,
+        cache_ttl: cache_ttl?,
+    })
+}
+
+fn read_authority<'a>(node: &Node<'a>) -> Option<&'a str> {
+    let text = node.text()?;
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']' | b'_')
+    };
+    if !text.bytes().all(plain) {
+        node.problem("must be a host, with a port where needed");
+        return None;
+    }
+    Some(text)
+}
+
+fn read_path(node: &Node<'_>) -> Option<Template> {
+    let text = node.text()?;
+    let plain = |byte: u8| matches!(byte, 0x21..=0x7e) && !matches!(byte, b'#' | b'\\');
+    if !text.starts_with('/') || !text.bytes().all(plain) {
+        node.problem("must be a path: /, then printable ASCII without spaces");
+        return None;
+    }
+    match Template::parse(text) {
+        Ok(template) if template.names_resource() => Some(template),
+        Ok(_) => {
+            node.problem("must hold {resource}: else all resources of a project would be one");
+            None
+        }
+        Err(rule) => {
+            node.problem(rule);
+            None
+        }
+    }
+}

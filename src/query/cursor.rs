@@ -1,0 +1,115 @@
+//! A place in a text that moves forward only.
+
+use super::{Refusal, Rule};
+
+/// Bytes are enough: everything the languages are made of is ASCII, and no byte of a
+/// longer UTF-8 sequence looks like ASCII.
+#[derive(Clone, Debug)]
+pub(super) struct Cursor<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) const fn new(text: &'a str) -> Self {
+        Self {
+            text: text.as_bytes(),
+            at: 0,
+        }
+    }
+
+    /// Bytes from the beginning.
+    pub(super) const fn at(&self) -> usize {
+        self.at
+    }
+
+    pub(super) fn refuse<T>(&self, rule: Rule) -> Result<T, Refusal> {
+        Err(Refusal { at: self.at, rule })
+    }
+
+    /// The byte here; `None` at the end.
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    /// The byte after that.
+    pub(super) fn peek_second(&self) -> Option<u8> {
+        self.text.get(self.at.saturating_add(1)).copied()
+    }
+
+    pub(super) fn bump(&mut self) {
+        self.skip(1);
+    }
+
+    pub(super) fn skip(&mut self, bytes: usize) {
+        self.at = self.at.saturating_add(bytes).min(self.text.len());
+    }
+
+    /// Takes the byte if it is the one.
+    pub(super) fn eat(&mut self, byte: u8) -> bool {
+        let here = self.peek() == Some(byte);
+        if here {
+            self.bump();
+        }
+        here
+    }
+
+    /// Takes all that fits.
+    ///
+    /// Not generic and not inlined, as the rest of what follows: written out at each
+    /// place these would make up most of the recognisers' code.
+    #[inline(never)]
+    pub(super) fn take_while(&mut self, fits: fn(u8) -> bool) -> &'a [u8] {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let length = rest.iter().position(|byte| !fits(*byte));
+        let taken = rest.get(..length.unwrap_or(rest.len())).unwrap_or_default();
+        self.skip(taken.len());
+        taken
+    }
+
+    /// What was passed since a place.
+    pub(super) fn since(&self, begin: usize) -> &'a [u8] {
+        self.text.get(begin..self.at).unwrap_or_default()
+    }
+
+    /// Takes a string with backslash escapes whose opening quote is here, and gives
+    /// what is between its quotes. Where it ends depends on no escape but `\` and one
+    /// byte: longer ones hold no quotes.
+    #[inline(never)]
+    pub(super) fn string(&mut self) -> Result<&'a [u8], Refusal> {
+        let opened = self.clone();
+        let Some(quote) = self.peek() else {
+            return self.refuse(Rule::String);
+        };
+        self.bump();
+        let begin = self.at;
+        loop {
+            match self.peek() {
+                None | Some(b'\n') => return opened.refuse(Rule::String),
+                Some(b'\\') if self.peek_second() == Some(b'\n') => {
+                    return opened.refuse(Rule::String);
+                }
+                Some(b'\\') => self.skip(2),
+                Some(byte) if byte == quote => {
+                    let inside = self.since(begin);
+                    self.bump();
+                    return Ok(inside);
+                }
+                Some(_) => self.bump(),
+            }
+        }
+    }
+
+    /// Takes a string in back quotes, which knows no escapes and may have many lines.
+    #[inline(never)]
+    pub(super) fn raw_string(&mut self) -> Result<&'a [u8], Refusal> {
+        let opened = self.clone();
+        self.bump();
+        let inside = self.take_while(|byte| byte != b'`');
+        if self.eat(b'`') {
+            Ok(inside)
+        } else {
+            opened.refuse(Rule::String)
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! What a caller may see of a tenant: labels and the values they may have.
+//!
+//! A scope says that every series, stream or span of an answer carries one of the
+//! given values under each of its labels. It comes from a label policy beside a
+//! group, or from the path of the projects API, never from the caller's query.
+
+use std::fmt::Write as _;
+
+/// Longest label name, in bytes; the backends' own limit is 1,024.
+const MAX_NAME: usize = 128;
+
+/// Longest value, in bytes: room for any Kubernetes name.
+const MAX_VALUE: usize = 256;
+
+/// Most different policies of one caller that are added up; nobody needs as many,
+/// and comparing them costs their number squared.
+const MAX_POLICIES: usize = 64;
+
+/// The name of a label that may be scoped: `[a-zA-Z_][a-zA-Z0-9_]*`, not beginning with
+/// two underscores, which backends keep for themselves.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct LabelName(Box<str>);
+
+impl LabelName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn parse(name: &str) -> Result<Self, &'static str> {
+        let mut bytes = name.bytes();
+        let first = bytes
+            .next()
+            .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+        if !first || !bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            return Err("a label's name consists of a-z, A-Z, 0-9 and _ and begins with no digit");
+        }
+        if name.starts_with("__") {
+            return Err("names that begin with __ belong to the backends");
+        }
+        if name.len() > MAX_NAME {
+            return Err("a label's name has at most 128 bytes");
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The name of a trace's resource attribute: `[a-zA-Z_][a-zA-Z0-9_.]*`.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct AttributeName(Box<str>);
+
+impl AttributeName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn parse(name: &str) -> Result<Self, &'static str> {
+        let first = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
+        if !first || !name.bytes().all(plain) || name.len() > MAX_NAME {
+            return Err("an attribute's name consists of a-z, A-Z, 0-9, _ and ., at most 128");
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What labels are called among the resource attributes of traces, where that is not
+/// the same.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Attributes(Vec<(LabelName, AttributeName)>);
+
+impl Attributes {
+    /// Names the attribute of a label.
+    pub fn insert(&mut self, label: LabelName, attribute: AttributeName) {
+        self.0.push((label, attribute));
+    }
+
+    /// The attribute of a label.
+    #[must_use]
+    pub fn get<'a>(&'a self, label: &'a LabelName) -> &'a str {
+        let mut named = self.0.iter();
+        match named.find(|(name, _)| name == label) {
+            Some((_, attribute)) => attribute.as_str(),
+            None => label.as_str(),
+        }
+    }
+}
+
+/// A value that a scoped label may have. Compared exactly, never as a pattern.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct LabelValue(Box<str>);
+
+impl LabelValue {
+    /// Checks a value. An empty one would match whatever lacks the label.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn parse(value: &str) -> Result<Self, &'static str> {
+        if value.is_empty() {
+            return Err("an empty value would match everything without the label");
+        }
+        if value.len() > MAX_VALUE {
+            return Err("a value has at most 256 bytes");
+        }
+        if value.chars().any(char::is_control) {
+            return Err("a value has no control characters");
+        }
+        Ok(Self(value.into()))
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Values of one label, in order, each once.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LabelValues(Vec<LabelValue>);
+
+impl LabelValues {
+    /// Adds a value.
+    pub fn insert(&mut self, value: LabelValue) {
+        if let Err(position) = self.0.binary_search(&value) {
+            self.0.insert(position, value);
+        }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn as_slice(&self) -> &[LabelValue] {
+        &self.0
+    }
+
+    fn are_within(&self, others: &Self) -> bool {
+        self.0.iter().all(|value| others.0.contains(value))
+    }
+}
+
+impl FromIterator<LabelValue> for LabelValues {
+    fn from_iter<T: IntoIterator<Item = LabelValue>>(values: T) -> Self {
+        let mut all = Self::default();
+        for value in values {
+            all.insert(value);
+        }
+        all
+    }
+}
+
+/// The values that one label may have; never empty.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Rule {
+    label: LabelName,
+    values: LabelValues,
+}
+
+/// A conjunction of labels with the values that each may have.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Scope(Vec<Rule>);
+
+impl Scope {
+    /// One label with one value.
+    #[must_use]
+    pub fn single(label: LabelName, value: LabelValue) -> Self {
+        Self(vec![Rule {
+            label,
+            values: LabelValues(vec![value]),
+        }])
+    }
+
+    /// Labels with their values, in any order.
+    ///
+    /// # Errors
+    /// A policy without labels, a label without values and a label named twice.
+    pub fn new(
+        rules: impl IntoIterator<Item = (LabelName, LabelValues)>,
+    ) -> Result<Self, &'static str> {
+        let mut sorted: Vec<Rule> = Vec::new();
+        for (label, values) in rules {
+            if values.0.is_empty() {
+                return Err("a label needs a value: with none nothing could be seen");
+            }
+            let position = sorted.binary_search_by(|rule| rule.label.cmp(&label));
+            match position {
+                Ok(_) => return Err("a label is named twice"),
+                Err(position) => sorted.insert(position, Rule { label, values }),
+            }
+        }
+        if sorted.is_empty() {
+            return Err("a label policy needs a label");
+        }
+        Ok(Self(sorted))
+    }
+
+    /// Labels with their values, by name.
+    pub fn rules(&self) -> impl Iterator<Item = (&LabelName, &[LabelValue])> {
+        self.0
+            .iter()
+            .map(|rule| (&rule.label, rule.values.as_slice()))
+    }
+
+    /// What is in any of the scopes, if that is a scope again.
+    #[must_use]
+    pub fn union(scopes: &[&Self]) -> Option<Self> {
+        let mut left: Vec<Self> = Vec::new();
+        for scope in scopes {
+            if !left.contains(scope) {
+                left.push((*scope).clone());
+            }
+            if left.len() > MAX_POLICIES {
+                return None;
+            }
+        }
+        // Two that make one may be any two: a third may bridge what differs twice.
+        while left.len() > 1 {
+            let mut merged = None;
+            'pairs: for (first, one) in left.iter().enumerate() {
+                for (second, other) in left.iter().enumerate().skip(first.saturating_add(1)) {
+                    if let Some(union) = one.with(other) {
+                        merged = Some((first, second, union));
+                        break 'pairs;
+                    }
+                }
+            }
+            let (first, second, union) = merged?;
+            left.remove(second);
+            left.remove(first);
+            left.push(union);
+        }
+        left.pop()
+    }
+
+    /// Both together, if that is a scope: one holds the other, or they differ in the
+    /// values of one label only.
+    fn with(&self, other: &Self) -> Option<Self> {
+        if self.is_within(other) {
+            return Some(other.clone());
+        }
+        if other.is_within(self) {
+            return Some(self.clone());
+        }
+        let same_labels = self.0.len() == other.0.len()
+            && self.0.iter().zip(&other.0).all(|(a, b)| a.label == b.label);
+        let differing = self.0.iter().zip(&other.0).filter(|(a, b)| a != b).count();
+        if !same_labels || differing > 1 {
+            return None;
+        }
+        let mut union = self.clone();
+        for (rule, more) in union.0.iter_mut().zip(&other.0) {
+            for value in &more.values.0 {
+                rule.values.insert(value.clone());
+            }
+        }
+        Some(union)
+    }
+
+    /// Whether whatever is in this scope is in the other as well.
+    fn is_within(&self, other: &Self) -> bool {
+        other.0.iter().all(|wide| {
+            self.0
+                .iter()
+                .any(|rule| rule.label == wide.label && rule.values.are_within(&wide.values))
+        })
+    }
+
+    /// As in records: `namespace=shop|web`.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut text = String::new();
+        for (label, values) in self.rules() {
+            if !text.is_empty() {
+                text.push(',');
+            }
+            let _ = write!(text, "{}=", label.as_str());
+            for (position, value) in values.iter().enumerate() {
+                if position > 0 {
+                    text.push('|');
+                }
+                text.push_str(value.as_str());
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(rules: &[(&str, &[&str])]) -> Scope {
+        let rules = rules
+            .iter()
+            .map(|(label, values)| (LabelName::parse(label).unwrap(), self::values(values)));
+        Scope::new(rules).unwrap()
+    }
+
+    fn values(values: &[&str]) -> LabelValues {
+        let values = values.iter().map(|v| LabelValue::parse(v).unwrap());
+        values.collect()
+    }
+
+    fn union(scopes: &[Scope]) -> Option<String> {
+        let scopes: Vec<&Scope> = scopes.iter().collect();
+        Scope::union(&scopes).map(|scope| scope.summary())
+    }
+
+    #[test]
+    fn names_and_values_are_plain() {
+        for name in ["", "1a", "a-b", "a.b", "__name__", "__x", "ä", "a b"] {
+            assert!(LabelName::parse(name).is_err(), "{name}");
+        }
+        for name in ["a", "_a", "resource_id", "Namespace2"] {
+            assert!(LabelName::parse(name).is_ok(), "{name}");
+        }
+        for value in ["", "a\nb", "\0", "\u{85}"] {
+            assert!(LabelValue::parse(value).is_err(), "{value:?}");
+        }
+        assert!(LabelValue::parse("a|b.*\"\\ é").is_ok());
+        assert!(LabelValue::parse(&"a".repeat(257)).is_err());
+    }
+
+    #[test]
+    fn a_policy_names_labels_and_values() {
+        let label = || LabelName::parse("a").unwrap();
+        let value = || values(&["x"]);
+        assert!(Scope::new([]).is_err());
+        assert!(Scope::new([(label(), LabelValues::default())]).is_err());
+        assert!(Scope::new([(label(), value()), (label(), value())]).is_err());
+    }
+
+    #[test]
+    fn values_of_one_label_add_up() {
+        let all = [
+            scope(&[("ns", &["web"])]),
+            scope(&[("ns", &["shop", "web"])]),
+            scope(&[("ns", &["a"])]),
+        ];
+        assert_eq!(union(&all).as_deref(), Some("ns=a|shop|web"));
+        let all = [
+            scope(&[("ns", &["web"]), ("c", &["x"])]),
+            scope(&[("c", &["x"]), ("ns", &["shop"])]),
+        ];
+        assert_eq!(union(&all).as_deref(), Some("c=x,ns=shop|web"));
+    }
+
+    #[test]
+    fn what_differs_in_two_labels_is_ambiguous() {
+        for (one, other) in [
+            (scope(&[("a", &["x"])]), scope(&[("b", &["x"])])),
+            (
+                scope(&[("a", &["x"]), ("b", &["x"])]),
+                scope(&[("a", &["y"]), ("b", &["y"])]),
+            ),
+            (
+                scope(&[("a", &["x"]), ("b", &["x"])]),
+                scope(&[("a", &["y"])]),
+            ),
+        ] {
+            assert_eq!(union(&[one, other]), None);
+        }
+    }
+
+    #[test]
+    fn a_wider_policy_takes_in_a_narrower_one() {
+        let narrow = scope(&[("a", &["x"]), ("b", &["y"])]);
+        let wide = scope(&[("a", &["x", "z"])]);
+        assert_eq!(union(&[narrow, wide]).as_deref(), Some("a=x|z"));
+        let all = [
+            scope(&[("a", &["x"]), ("b", &["x"])]),
+            scope(&[("a", &["y"]), ("b", &["y"])]),
+            scope(&[("a", &["x", "y"]), ("b", &["x", "y"])]),
+        ];
+        assert_eq!(union(&all).as_deref(), Some("a=x|y,b=x|y"));
+    }
+}
