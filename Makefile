@@ -53,8 +53,13 @@ test-stack: wasm ## the proof against those; STACK="name" runs only what has tha
 	cargo test --locked -p integration --features stack --test stack -- $(STACK)
 
 # What needs Go and the parts, but no stack of its own making; then the printed commands.
-beside_stack = cargo test --locked -p integration --features stack --test manifests --test compose; \
+beside_stack = cargo test --locked -p integration --features stack --test manifests --test compose --test judges; \
 	cargo run --quiet --locked -p integration --bin scopegate-stack -- --self-test;
+
+.PHONY: fuzz
+fuzz: ## queries torn apart, ten minutes a language, judged by the backends' parsers; FUZZ_SECONDS=, SCOPEGATE_SEED=
+	@SCOPEGATE_FUZZ_SECONDS="$(or $(FUZZ_SECONDS),600)" \
+	cargo test --locked -p integration --features stack --test judges -- $(FUZZ)
 
 .PHONY: integration
 integration: wasm ## only the tests in a real Envoy
@@ -72,6 +77,12 @@ bench: wasm ## CPU of Envoy per request beside jwt_authn + RBAC, about three min
 	SCOPEGATE_EMPTY_WASM="$$($(tools)/wasm.sh integration/bench/empty/Cargo.toml "$(CURDIR)/target/empty.wasm")"; \
 	export ENVOY WRK SCOPEGATE_EMPTY_WASM; \
 	exec python3 integration/bench/bench.py $(BENCH)
+
+.PHONY: bench-queries
+bench-queries: ## what scoping a query costs, natively and in V8; needs Node
+	@queries="$$($(tools)/wasm.sh integration/bench/queries/Cargo.toml "$(CURDIR)/target/queries.wasm")"; \
+	cargo run --quiet --locked --release --manifest-path integration/bench/queries/Cargo.toml -- \
+		$$(node integration/bench/queries/run.mjs "$$queries")
 
 .PHONY: clean
 clean: ## remove what was built; downloads stay, and so does a CARGO_TARGET_DIR of yours

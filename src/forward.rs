@@ -49,8 +49,12 @@ pub fn permitted<'a>(
             Cow::Borrowed(subject.as_bytes()),
         ));
     }
-    if narrow && forward.label_policy_header {
-        edits.extend(label_policy(permit));
+    if narrow && permit.scope().is_some() {
+        // Loki takes hints from it how to evaluate a query.
+        edits.push(Edit::Remove(b"x-query-tags"));
+        if forward.label_policy_header {
+            edits.extend(label_policy(permit));
+        }
     }
     let rewrite_path = forward.rewrite_paths;
     match permit.query() {

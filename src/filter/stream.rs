@@ -63,6 +63,8 @@ pub(super) struct Reading {
     scope: Option<Rc<Scope>>,
     /// Whether the body becomes another one; not in `mode: report`.
     rewrite: bool,
+    /// What of a body has passed that does not become another one.
+    heard: Vec<u8>,
 }
 
 impl Progress {
@@ -90,7 +92,13 @@ impl Progress {
     pub(super) fn answered(&mut self) -> Self {
         let next = match self {
             // Whoever answers before the end of the body still gets none of it.
-            Self::Reading(_) | Self::Refused => return Self::Done,
+            Self::Reading(reading) => {
+                return Self::Passed(Passed {
+                    endpoint: reading.endpoint,
+                    ..Passed::default()
+                });
+            }
+            Self::Refused => return Self::Done,
             Self::Tracked => Self::Tracked,
             Self::Passed(passed) if passed.tracked => Self::Tracked,
             Self::Done | Self::Passed(_) | Self::Waiting => Self::Done,
@@ -166,6 +174,16 @@ pub(super) fn on_request_headers(root: &mut Root, stream: u32, end: bool) -> (Ac
         };
         evaluation = again;
     }
+    if matches!(evaluation.outcome, Outcome::Ask(_)) && !root.has_room() {
+        let (endpoint, cached) = (evaluation.trace.endpoint, evaluation.trace.cached);
+        let trace = Trace {
+            endpoint,
+            cached,
+            ..Trace::default()
+        };
+        let full = Outcome::Deny(Denial::WaitingRoomFull);
+        return settle(root, stream, &head, full, &trace);
+    }
     if let Outcome::Ask(question) = &evaluation.outcome
         && !root.ask_directory(stream, question, &head)
     {
@@ -230,6 +248,7 @@ fn settle(
                             session: trace.session.clone(),
                             scope: trace.scope.clone(),
                             rewrite,
+                            heard: Vec::new(),
                         };
                         (Action::Continue, Progress::Reading(Box::new(reading)))
                     }
@@ -282,6 +301,9 @@ pub(super) fn on_request_body(
     size: usize,
     end: bool,
 ) -> (Action, Progress) {
+    if !reading.rewrite {
+        return overhear(root, reading, size, end);
+    }
     if size > MAX_BODY {
         return conclude(root, &reading, Err(Denial::BodyTooLarge));
     }
@@ -295,10 +317,29 @@ pub(super) fn on_request_body(
         Err(Denial::GateUnavailable)
     };
     let verdict = form.and_then(|form| {
-        let replaced = !reading.rewrite || host::replace_body(size, form.as_bytes()).is_ok();
-        replaced.then_some(()).ok_or(Denial::GateUnavailable)
+        host::replace_body(size, form.as_bytes()).map_err(|_| Denial::GateUnavailable)
     });
     conclude(root, &reading, verdict)
+}
+
+/// `mode: report`: the body passes piece by piece, for Envoy refuses what it cannot hold,
+/// and is judged at its end.
+fn overhear(
+    root: &mut Root,
+    mut reading: Box<Reading>,
+    size: usize,
+    end: bool,
+) -> (Action, Progress) {
+    if reading.heard.len().saturating_add(size) > MAX_BODY {
+        return conclude(root, &reading, Err(Denial::BodyTooLarge));
+    }
+    let piece = host::buffer(Buffer::RequestBody, size).unwrap_or_default();
+    reading.heard.extend_from_slice(&piece);
+    if !end {
+        return (Action::Continue, Progress::Reading(reading));
+    }
+    let form = reading.narrowing.form(Some(&reading.heard));
+    conclude(root, &reading, form.map(drop))
 }
 
 /// Trailers end a body without saying so to whoever holds it back.

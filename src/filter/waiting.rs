@@ -48,6 +48,15 @@ impl Root {
         host::act_on(stream).is_ok() && under_way
     }
 
+    /// Whether one more request may wait.
+    pub(super) fn has_room(&self) -> bool {
+        let most = self
+            .gate
+            .as_ref()
+            .map_or(0, |gate| gate.config().limits.waiting_requests);
+        self.waiting.len() < most
+    }
+
     /// Asks the directory of projects, which belongs to the root, and goes back to the
     /// request. False when it cannot be asked; the gate knows then.
     pub(super) fn ask_directory(

@@ -642,8 +642,8 @@ const NO_METRICS: &[&str] = &[
     "on",
 ];
 
-/// Functions of duration expressions.
-const DURATIONS: &[&str] = &["max_of", "min_of", "range", "step"];
+/// Functions of duration expressions; without `_of` in Mimir.
+const DURATIONS: &[&str] = &["max", "max_of", "min", "min_of", "range", "step"];
 
 /// Functions of Prometheus 3.14 and earlier but `info`, which selects `target_info` by
 /// itself. A function that is not here is refused: it may select by itself as well.

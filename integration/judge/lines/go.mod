@@ -1,0 +1,3 @@
+module scopegate/integration/judge/lines
+
+go 1.26.0

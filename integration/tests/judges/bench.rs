@@ -1,0 +1,192 @@
+//! One language before its judges, and what came of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Result, bail};
+use scopegate::query::{Language, Rule};
+
+use crate::corpus;
+use crate::judge::{Judge, Programs, Question};
+
+/// More say nothing new about the same fault.
+const MOST_FINDINGS: usize = 20;
+
+/// A language.
+pub struct Bench {
+    pub language: Language,
+    pub name: &'static str,
+    pub corpus: Vec<String>,
+    programs: Programs,
+    row: Mutex<Row>,
+}
+
+impl Bench {
+    pub fn new(language: Language, name: &'static str, programs: &Programs) -> Result<Self> {
+        Ok(Self {
+            language,
+            name,
+            corpus: corpus::read(name)?,
+            programs: programs.clone(),
+            row: Mutex::default(),
+        })
+    }
+
+    /// All that read this language, in processes of their own; the backends' own parsers first.
+    pub fn judges(&self) -> Result<Vec<Judge>> {
+        let parsers: &[&'static str] = match self.language {
+            Language::LogQl => &["logql", "logql-short"],
+            Language::PromQl => &["promql", "mimir"],
+            Language::TraceQl => &[],
+        };
+        let mut judges = Vec::new();
+        for name in parsers {
+            judges.push(self.programs.parser(name)?);
+        }
+        judges.push(self.programs.grammars()?);
+        Ok(judges)
+    }
+
+    /// Whether a backend's own parser is among the judges.
+    pub fn has_backend(&self) -> bool {
+        self.language != Language::TraceQl
+    }
+
+    pub const fn question<'a>(&self, query: &'a str) -> Question<'a> {
+        Question {
+            language: self.name,
+            role: None,
+            strict: false,
+            query,
+        }
+    }
+
+    /// The table of this language.
+    pub fn tell(&self) {
+        let row = self.row();
+        println!("==== {} ====", self.name);
+        println!("corpus                   {:>9}", self.corpus.len());
+        for (judge, valid) in &row.valid {
+            println!("  valid to {judge:<15} {valid:>9}");
+        }
+        if !row.valid.is_empty() {
+            println!("  valid, yet refused     {:>9}", row.refused.len());
+        }
+        let mut rules: BTreeMap<&str, usize> = BTreeMap::new();
+        for (rule, _) in &row.refused {
+            *rules.entry(rule.words()).or_default() += 1;
+        }
+        for (rule, count) in rules {
+            println!("    {count:>4} {rule}");
+        }
+        for (_, refusal) in &row.refused {
+            println!("      {refusal}");
+        }
+        let mutations = &row.mutations;
+        if mutations.made > 0 {
+            mutations.tell();
+        }
+        println!();
+    }
+
+    pub fn row(&self) -> MutexGuard<'_, Row> {
+        self.row.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is told at the end.
+#[derive(Default)]
+pub struct Row {
+    /// Queries of the corpus that each judge takes.
+    pub valid: Vec<(&'static str, usize)>,
+    /// Queries of the corpus that a backend takes and the gate does not.
+    pub refused: Vec<(Rule, String)>,
+    pub mutations: Mutations,
+}
+
+/// What came of the mutations.
+#[derive(Default)]
+pub struct Mutations {
+    pub made: u64,
+    pub accepted_by_gate: u64,
+    pub accepted_by_judge: u64,
+    pub by_judge: BTreeMap<&'static str, Tally>,
+    /// Unscoped to the grammars, while no backend reads it at all.
+    pub only_grammars: u64,
+    /// Some that the gate refused were shown to a judge as they were: how many, and how many were valid.
+    pub refused_asked: u64,
+    pub refused_valid: BTreeMap<&'static str, (u64, String)>,
+    pub refused_valid_total: u64,
+    pub faults: usize,
+    pub seconds: u64,
+}
+
+impl Mutations {
+    fn tell(&self) {
+        println!(
+            "mutations                {:>9} in {} s",
+            self.made, self.seconds
+        );
+        println!("  accepted by the gate   {:>9}", self.accepted_by_gate);
+        println!("  also by a judge        {:>9}", self.accepted_by_judge);
+        for (judge, tally) in &self.by_judge {
+            println!(
+                "    {judge:<20} {:>9} of {} asked",
+                tally.accepted, tally.asked
+            );
+        }
+        println!("  unscoped, or wrong     {:>9}", self.faults);
+        if self.only_grammars > 0 {
+            println!(
+                "    (and {} that only lezer reads, and reads as unscoped)",
+                self.only_grammars
+            );
+        }
+        println!(
+            "  of {} refused ones shown to the first judge {} are valid",
+            self.refused_asked, self.refused_valid_total
+        );
+        for (rule, (count, example)) in &self.refused_valid {
+            println!("    {count:>4} {rule}, e.g. {example}");
+        }
+    }
+}
+
+/// What one judge was asked and took.
+#[derive(Clone, Copy, Default)]
+pub struct Tally {
+    pub asked: u64,
+    pub accepted: u64,
+}
+
+/// What is wrong.
+#[derive(Default)]
+pub struct Findings(Mutex<Vec<String>>);
+
+impl Findings {
+    pub fn add(&self, finding: String) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(finding);
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    pub fn is_enough(&self) -> bool {
+        self.len() >= MOST_FINDINGS
+    }
+
+    /// # Errors
+    /// There are some.
+    pub fn conclude(self) -> Result<()> {
+        let findings = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if findings.is_empty() {
+            return Ok(());
+        }
+        let shown = findings.get(..MOST_FINDINGS).unwrap_or(&findings);
+        bail!("{} findings:\n{}", findings.len(), shown.join("\n"));
+    }
+}

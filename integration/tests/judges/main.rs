@@ -1,0 +1,88 @@
+//! What the gate lets through, judged by others: the backends' own parsers and the grammars of the editors.
+//!
+//! | test | asks |
+//! |---|---|
+//! | [`canary`] | would the judges notice a selector that is not scoped |
+//! | [`corpus`] | is every query of `tests/queries` scoped and still valid; which valid ones are refused |
+//! | [`mutations`] | the same for a million changed ones, which nobody would write |
+//!
+//! `SCOPEGATE_SEED` repeats the mutations, `SCOPEGATE_FUZZ_SECONDS` makes as many as that time allows, for each
+//! language. `cargo test -p integration --features stack --test judges -- NAME` runs those whose names contain NAME.
+
+mod bench;
+mod canary;
+mod check;
+mod corpus;
+mod judge;
+mod mutate;
+mod mutations;
+mod scopes;
+mod words;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Failed, Trial};
+use scopegate::query::Language;
+
+use bench::Bench;
+use judge::Programs;
+
+const LANGUAGES: [(Language, &str); 3] = [
+    (Language::PromQl, "promql"),
+    (Language::LogQl, "logql"),
+    (Language::TraceQl, "traceql"),
+];
+
+/// What is tried with each language.
+type Test = (&'static str, fn(&Bench) -> Result<()>);
+
+const TESTS: [Test; 3] = [
+    ("canary", canary::run),
+    ("corpus", corpus::run),
+    ("mutations", mutations::run),
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments {
+        // Each takes all processors that there are.
+        test_threads: Some(1),
+        ..Arguments::from_args()
+    };
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("judges: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.list {
+        let names = LANGUAGES
+            .iter()
+            .flat_map(|(_, language)| TESTS.map(|(test, _)| format!("{language}::{test}")));
+        let trials = names.map(|name| Trial::test(name, || Ok(()))).collect();
+        return Ok(libtest_mimic::run(arguments, trials).exit_code());
+    }
+    let programs = Programs::find()?;
+    let mut benches = Vec::new();
+    let mut trials = Vec::new();
+    for (language, name) in LANGUAGES {
+        let bench = Arc::new(Bench::new(language, name, &programs)?);
+        for (test, run) in TESTS {
+            let bench = Arc::clone(&bench);
+            trials.push(Trial::test(format!("{name}::{test}"), move || {
+                run(&bench).map_err(|error| Failed::from(format!("{error:#}")))
+            }));
+        }
+        benches.push(bench);
+    }
+    let conclusion = libtest_mimic::run(arguments, trials);
+    for bench in benches {
+        bench.tell();
+    }
+    Ok(conclusion.exit_code())
+}
