@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`keys`], [`token`] | test keys, and tokens by recipe: valid ones and hostile ones |
 //! | [`issuer`] | an OpenID provider that misbehaves on demand |
+//! | [`directory`] | a directory of projects that does the same |
 //! | [`upstream`] | backends that record what reached them |
 //! | [`envoy`], [`prometheus`] | the real servers, each gone when its handle is dropped |
 //! | [`client`], [`grpc`] | requests, byte for byte where that matters |
@@ -17,6 +18,7 @@ pub mod adapter;
 pub mod authority;
 pub mod bytes;
 pub mod client;
+pub mod directory;
 pub mod drill;
 pub mod envoy;
 pub mod form;

@@ -108,6 +108,7 @@ impl Stage {
                 path: seen.path.into_bytes(),
                 headers: seen.headers,
                 body: Some(seen.body),
+                complete: seen.complete,
             });
         Outcome {
             upstream: upstream.collect(),
@@ -288,7 +289,9 @@ async fn replay_group(wasm: &std::path::Path, key: &str, rows: &[&(String, Scena
                 .push(format!("{key}: Envoy's log says {crash:?}"));
         }
     }
-    for broken in stage.log.broken() {
+    let heads_alone = rows.iter().any(|(_, scenario)| scenario.expect.or_head);
+    let broken = stage.log.broken().into_iter();
+    for broken in broken.filter(|broken| !(heads_alone && broken.ends_with(CUT_BODY))) {
         report.failures.push(format!(
             "{key}: an upstream could not read a request: {broken}"
         ));
@@ -330,6 +333,8 @@ pub const BACKEND_CLUSTERS: [&str; 8] = [
 
 /// What Envoy logs when a VM has died.
 const CRASHES: [&str; 2] = ["Proxy-Wasm VM failed", "Function: proxy_on"];
+/// How an upstream words that the body of a head it has seen did not come.
+const CUT_BODY: &str = "the connection ended inside a chunked body";
 const KEYS_SETTLE: Duration = Duration::from_millis(1500);
 /// A replay mostly waits: for an Envoy to start, for keys to be fetched or to fail.
 const GATES_AT_ONCE: usize = 3;

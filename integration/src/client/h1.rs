@@ -1,5 +1,7 @@
 //! HTTP/1.1 as written: the bytes given are the bytes sent.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -36,7 +38,59 @@ pub async fn exchange_bytes(target: &Target, bytes: &[u8], bodiless: bool) -> Re
         .context("the connection was closed in the middle of the answer")
 }
 
-fn serialized(request: &RawRequest) -> Vec<u8> {
+/// Send the head of a request and then these pieces, each after a pause, and read one answer, which may come before all
+/// is sent. The request's own body is left out; chunk sizes are the caller's.
+pub async fn exchange_pieces(
+    target: &Target,
+    request: &RawRequest,
+    pieces: &[(Duration, Vec<u8>)],
+) -> Result<Reply> {
+    let stream = target.connect(b"http/1.1").await?;
+    let (mut reading, mut writing) = tokio::io::split(stream);
+    let head = serialized(&RawRequest {
+        body: Vec::new(),
+        ..request.clone()
+    });
+    let send = async {
+        let mut sent = writing.write_all(&head).await;
+        for (pause, piece) in pieces {
+            tokio::time::sleep(*pause).await;
+            sent = sent.and(writing.write_all(piece).await);
+        }
+        // Whoever has answered already may have closed; its answer counts. What is open stays open until it comes.
+        let _ = sent;
+        std::future::pending::<Result<Reply>>().await
+    };
+    let receive = async {
+        let mut received = Vec::new();
+        let mut chunk = vec![0; 16 * 1024];
+        loop {
+            if let Some(reply) = parse(&received, false, false)? {
+                return Ok(reply);
+            }
+            match reading.read(&mut chunk).await {
+                Ok(length) if length > 0 => received.extend_from_slice(&chunk[..length]),
+                _ => break,
+            }
+        }
+        parse(&received, false, true)?.context("the connection was closed without a full answer")
+    };
+    tokio::select! {
+        reply = receive => reply,
+        reply = send => reply,
+    }
+}
+
+/// Send these bytes, wait that long and go away without reading.
+pub async fn abandon(target: &Target, bytes: &[u8], after: Duration) -> Result<()> {
+    let mut stream = target.connect(b"http/1.1").await?;
+    stream.write_all(bytes).await?;
+    tokio::time::sleep(after).await;
+    Ok(())
+}
+
+/// The request as it goes onto the wire.
+pub fn serialized(request: &RawRequest) -> Vec<u8> {
     let mut out = [
         request.method.as_slice(),
         b" ",

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use loona_hpack::Decoder;
@@ -14,17 +15,7 @@ use super::{RawRequest, Reply, Stream, Target};
 
 /// Send the request on a connection of its own, as stream 1.
 pub async fn exchange(target: &Target, request: &RawRequest) -> Result<Reply> {
-    let mut fields: Vec<(Vec<u8>, Vec<u8>)> = vec![
-        (b":method".to_vec(), request.method.clone()),
-        (b":scheme".to_vec(), target.scheme().into()),
-        (b":path".to_vec(), request.path.clone()),
-    ];
-    if let Some(authority) = &request.authority {
-        fields.push((b":authority".to_vec(), authority.clone()));
-    }
-    for (name, value) in &request.headers {
-        fields.push((name.to_ascii_lowercase(), value.clone()));
-    }
+    let mut fields = fields_of(target, request);
     if request.needs_length() {
         fields.push((
             b"content-length".to_vec(),
@@ -40,20 +31,58 @@ pub async fn exchange_fields(
     fields: &[(Vec<u8>, Vec<u8>)],
     body: &[u8],
 ) -> Result<Reply> {
-    let mut connection = Connection {
-        stream: target.connect(b"h2").await?,
-        decoder: Decoder::new(),
-        window: INITIAL_WINDOW,
-        stream_window: INITIAL_WINDOW,
-        peer_initial_window: INITIAL_WINDOW,
-    };
-    connection
-        .stream
-        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        .await?;
-    connection.frame(SETTINGS, 0, 0, &[]).await?;
+    let mut connection = Connection::open(target).await?;
     connection.send_fields(fields, body.is_empty()).await?;
     connection.converse(body).await
+}
+
+/// What follows a head.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// A DATA frame, at most [`MAX_FRAME`] bytes, with END_STREAM or not.
+    Data(Vec<u8>, bool),
+    Pause(Duration),
+    /// The fields of a block that ends the stream.
+    Trailers(Vec<(Vec<u8>, Vec<u8>)>),
+}
+
+/// Send the head of a request, which does not end the stream, then these pieces; the request's own body is left out.
+/// All pieces together must fit the peer's first window.
+pub async fn exchange_pieces(
+    target: &Target,
+    request: &RawRequest,
+    pieces: &[Piece],
+) -> Result<Reply> {
+    let mut connection = Connection::open(target).await?;
+    let fields = fields_of(target, request);
+    connection.send_fields(&fields, false).await?;
+    for piece in pieces {
+        match piece {
+            Piece::Data(bytes, end) => {
+                let flags = if *end { END_STREAM } else { 0 };
+                connection.frame(DATA, flags, 1, bytes).await?;
+            }
+            Piece::Pause(pause) => tokio::time::sleep(*pause).await,
+            Piece::Trailers(fields) => connection.send_fields(fields, true).await?,
+        }
+    }
+    connection.converse(b"").await
+}
+
+/// The fields of a request, without a length that nobody has named.
+fn fields_of(target: &Target, request: &RawRequest) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut fields: Vec<(Vec<u8>, Vec<u8>)> = vec![
+        (b":method".to_vec(), request.method.clone()),
+        (b":scheme".to_vec(), target.scheme().into()),
+        (b":path".to_vec(), request.path.clone()),
+    ];
+    if let Some(authority) = &request.authority {
+        fields.push((b":authority".to_vec(), authority.clone()));
+    }
+    for (name, value) in &request.headers {
+        fields.push((name.to_ascii_lowercase(), value.clone()));
+    }
+    fields
 }
 
 struct Connection<'hpack> {
@@ -65,6 +94,20 @@ struct Connection<'hpack> {
 }
 
 impl Connection<'_> {
+    async fn open(target: &Target) -> Result<Self> {
+        let mut connection = Connection {
+            stream: target.connect(b"h2").await?,
+            decoder: Decoder::new(),
+            window: INITIAL_WINDOW,
+            stream_window: INITIAL_WINDOW,
+            peer_initial_window: INITIAL_WINDOW,
+        };
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        connection.stream.write_all(preface).await?;
+        connection.frame(SETTINGS, 0, 0, &[]).await?;
+        Ok(connection)
+    }
+
     async fn send_fields(&mut self, fields: &[(Vec<u8>, Vec<u8>)], end: bool) -> Result<()> {
         let mut block = Vec::new();
         for (name, value) in fields {
@@ -302,4 +345,4 @@ const PRIORITY: u8 = 0x20;
 const SETTINGS_INITIAL_WINDOW: [u8; 2] = [0, 4];
 /// RFC 9113 §6.9.2 and §4.2.
 const INITIAL_WINDOW: i64 = 65_535;
-const MAX_FRAME: usize = 16_384;
+pub const MAX_FRAME: usize = 16_384;

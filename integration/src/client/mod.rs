@@ -155,7 +155,8 @@ impl RawRequest {
             .any(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()))
     }
 
-    fn needs_length(&self) -> bool {
+    /// Whether its body's length is sent though nobody has named one.
+    pub(crate) fn needs_length(&self) -> bool {
         let has_body = !self.body.is_empty() || self.method == b"POST" || self.method == b"PUT";
         has_body && self.lacks("content-length") && self.lacks("transfer-encoding")
     }

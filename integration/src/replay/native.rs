@@ -8,10 +8,12 @@ use anyhow::{Result, bail};
 
 use scopegate::config::{Config, Environment, Mode};
 use scopegate::denial::Denial;
+use scopegate::endpoint::Surface;
 use scopegate::forward::{self, Edit};
-use scopegate::gate::{self, Attempt, Evaluation, Gate, Trace};
+use scopegate::gate::{self, Attempt, Evaluation, Gate, Query, Trace};
 use scopegate::identity::ProviderIndex;
 use scopegate::keys::InModule;
+use scopegate::narrow::MAX_BODY;
 use scopegate::reply;
 use scopegate::request::{BACKEND_HEADER, Head};
 use scopegate::time::{Monotonic, Now, Timestamp};
@@ -154,12 +156,25 @@ impl World<'_> {
         let pairs = fields
             .iter()
             .map(|(name, value)| (name.as_slice(), value.as_slice()));
-        let head = Head::read(pairs, subject_header.as_deref().map(str::as_bytes));
+        let mut head = Head::read(pairs, subject_header.as_deref().map(str::as_bytes));
+        let sent = &self.scenario.request.body;
+        head.has_body = !sent.is_empty();
         let Evaluation { outcome, trace } = self.decide(&head)?;
         match outcome {
             gate::Outcome::Permit(permit) => {
-                let edits = forward::permitted(&permit, &head, &self.gate.config().forward, true);
-                Ok(self.forwarded(&fields, &edits, permit.endpoint().is_grpc()))
+                let narrow = !self.passes(&trace);
+                let grpc = permit.endpoint().is_grpc();
+                let edits = forward::permitted(&permit, &head, &self.gate.config().forward, narrow);
+                let body = match permit.query() {
+                    Query::InBody(_) if sent.len() > MAX_BODY => Err(Denial::BodyTooLarge),
+                    Query::InBody(narrowing) => narrowing.form(Some(sent)).map(String::into_bytes),
+                    Query::AsSent(_) | Query::Narrowed(_) => Ok(sent.clone()),
+                };
+                match body {
+                    Ok(body) if narrow => Ok(self.forwarded(&fields, &edits, grpc, &body)),
+                    Err(denial) if narrow => Ok(self.denied(&fields, &head, denial, &trace)),
+                    _ => Ok(self.forwarded(&fields, &edits, grpc, sent)),
+                }
             }
             gate::Outcome::Deny(denial) => Ok(self.denied(&fields, &head, denial, &trace)),
             gate::Outcome::Ask(_) | gate::Outcome::NeedsClock | gate::Outcome::Wait { .. } => {
@@ -185,7 +200,7 @@ impl World<'_> {
             match evaluation.outcome {
                 gate::Outcome::NeedsClock => attempt.coarse = false,
                 gate::Outcome::Wait { provider, fetch } => {
-                    if limits.wait == 0 || self.gate.config().mode == Mode::Report {
+                    if limits.wait == 0 || self.passes(&evaluation.trace) {
                         return Ok(refused(Denial::KeysUnavailable));
                     }
                     if limits.waiting_requests == 0 {
@@ -198,10 +213,22 @@ impl World<'_> {
                     self.tick(TICK_WAITING);
                     attempt.last = self.now.mono.since(attempt.arrived) >= limits.wait;
                 }
+                // No directory is played here: none can be reached.
+                gate::Outcome::Ask(question) => {
+                    self.gate.directory_answered(question, None, self.now);
+                }
                 _ => return Ok(evaluation),
             }
         }
         bail!("still no decision after {MAX_ATTEMPTS} attempts")
+    }
+
+    /// Whether the request passes whatever is decided.
+    fn passes(&self, trace: &Trace<'_>) -> bool {
+        let projects = trace
+            .endpoint
+            .is_some_and(|endpoint| endpoint.surface == Surface::Projects);
+        self.gate.config().mode == Mode::Report && !projects
     }
 
     fn denied(
@@ -212,10 +239,10 @@ impl World<'_> {
         trace: &Trace<'_>,
     ) -> Outcome {
         let config = self.gate.config();
-        if config.mode == Mode::Report {
+        if self.passes(trace) {
             let edits = forward::reported(trace.endpoint, head, &config.forward);
             let grpc = trace.endpoint.is_some_and(|endpoint| endpoint.is_grpc());
-            return self.forwarded(fields, &edits, grpc);
+            return self.forwarded(fields, &edits, grpc, &self.scenario.request.body);
         }
         let family = trace.endpoint.map(|endpoint| endpoint.family);
         let reply = reply::deny(denial, family, head, &config.realm, SEED);
@@ -227,7 +254,7 @@ impl World<'_> {
     }
 
     /// The request with its edits, as the shipped routes pass it on, and a backend's good answer.
-    fn forwarded(&self, fields: &Fields, edits: &[Edit<'_>], grpc: bool) -> Outcome {
+    fn forwarded(&self, fields: &Fields, edits: &[Edit<'_>], grpc: bool, body: &[u8]) -> Outcome {
         let mut fields = fields.clone();
         for edit in edits {
             // An added header that is there already stands there twice, as it would in Envoy.
@@ -265,7 +292,8 @@ impl World<'_> {
                 .filter(|(name, _)| !name.starts_with(b":") && name != BACKEND_HEADER.as_bytes())
                 .map(|(name, value)| (lossy(name), value.clone()))
                 .collect(),
-            body: None,
+            body: Some(body[..body.len().min(BODY_SHOWN)].to_vec()),
+            complete: true,
         };
         let mut reply = client::Reply {
             status: if upgrade { 101 } else { 200 },
@@ -309,6 +337,10 @@ fn as_envoy_hands_them(scenario: &Prepared) -> Fields {
             }
             None => fields.push((name, value.clone())),
         }
+    }
+    if request.needs_length() {
+        let length = request.body.len().to_string();
+        fields.push((b"content-length".to_vec(), length.into_bytes()));
     }
     fields
 }
@@ -369,6 +401,8 @@ const JOINED: [&[u8]; 6] = [
     b"user-agent",
     b"x-request-id",
 ];
+/// As much as an upstream keeps of a body.
+const BODY_SHOWN: usize = 4096;
 /// A gate that sends no status of its own to gRPC has forgotten it.
 const GRPC_UNKNOWN: i32 = 2;
 const SEED: u64 = 7;

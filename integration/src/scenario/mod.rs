@@ -122,6 +122,10 @@ pub struct Expect {
     /// Envoy may end the stream or the connection instead of an answer; a backend must have seen nothing all the same.
     #[serde(default)]
     pub or_reset: bool,
+    /// A backend may have seen the head, without a query and without a byte of the body: a body is refused when its
+    /// head is on its way already.
+    #[serde(default)]
+    pub or_head: bool,
     #[serde(default)]
     pub body: Option<BodyFamily>,
     /// What the body must contain.

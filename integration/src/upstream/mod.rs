@@ -34,7 +34,7 @@ pub struct Seen {
     pub version: String,
     pub body_length: usize,
     pub body_sha256: String,
-    /// The first 4096 bytes.
+    /// The first 4096 bytes; of a body that never came to its end, what had come.
     pub body: Vec<u8>,
     /// The body came to its end.
     pub complete: bool,
@@ -68,6 +68,8 @@ pub enum Behaviour {
         headers: Vec<(String, String)>,
         body: String,
     },
+    /// That status at once, before the body has been read; then the connection is left open.
+    Early(u16),
     /// As `Echo`, after that long.
     Delay(Duration),
     /// Close the connection without an answer.
@@ -226,6 +228,14 @@ impl UpstreamLog {
         }
     }
 
+    fn cut(&self, number: u64, body: &[u8]) {
+        let mut log = lock(&self.inner);
+        if let Some(seen) = log.seen.iter_mut().find(|seen| seen.number == number) {
+            seen.take_body(body);
+            seen.complete = false;
+        }
+    }
+
     fn end(&self, number: u64) {
         let mut log = lock(&self.inner);
         if let Some(seen) = log.seen.iter_mut().find(|seen| seen.number == number) {
@@ -312,6 +322,7 @@ impl Seen {
 enum Plan {
     Close,
     Hang,
+    Early(u16),
     Answer(Answer),
     /// Shake hands, say in a first frame what was asked for, then send back whatever comes.
     Websocket,
@@ -359,6 +370,7 @@ impl Shared {
         match behaviour {
             Behaviour::Close => return Plan::Close,
             Behaviour::Hang => return Plan::Hang,
+            Behaviour::Early(status) => return Plan::Early(status),
             Behaviour::Answer {
                 status,
                 headers,

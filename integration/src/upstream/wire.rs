@@ -56,6 +56,12 @@ async fn http1(shared: &Shared, mut stream: TcpStream) -> Result<()> {
         let answer = match shared.plan(&seen).await {
             Plan::Close => return Ok(()),
             Plan::Hang => match std::future::pending::<Infallible>().await {},
+            Plan::Early(status) => {
+                let head = format!("HTTP/1.1 {status} as told\r\ncontent-length: 0\r\n\r\n");
+                stream.write_all(head.as_bytes()).await?;
+                read_noted(shared, number, &mut stream, &mut buffer, &seen).await?;
+                continue;
+            }
             Plan::Websocket => {
                 shared.log.complete(number, &[]);
                 let ended = websocket(stream, &seen).await;
@@ -64,8 +70,7 @@ async fn http1(shared: &Shared, mut stream: TcpStream) -> Result<()> {
             }
             Plan::Answer(answer) => answer,
         };
-        let body = read_body(&mut stream, &mut buffer, &seen).await?;
-        shared.log.complete(number, &body);
+        let body = read_noted(shared, number, &mut stream, &mut buffer, &seen).await?;
         let answer = answer.described(&seen, &body);
         write_answer(&mut stream, &seen, answer).await?;
         let closes = seen
@@ -76,6 +81,26 @@ async fn http1(shared: &Shared, mut stream: TcpStream) -> Result<()> {
             return Ok(());
         }
     }
+}
+
+/// Read the body and note it, also if it never comes to its end: what came of it is what a test of held-back bodies
+/// asks for.
+async fn read_noted(
+    shared: &Shared,
+    number: u64,
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    seen: &Seen,
+) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let read = read_body(stream, buffer, seen, &mut body).await;
+    if read.is_err() {
+        body.append(buffer);
+        shared.log.cut(number, &body);
+    }
+    read?;
+    shared.log.complete(number, &body);
+    Ok(body)
 }
 
 /// The head without its blank line; `None` when the client has closed between two requests.
@@ -119,23 +144,33 @@ fn http1_head(backend: &str, head: &[u8]) -> Result<Seen> {
     Ok(seen)
 }
 
-async fn read_body(stream: &mut TcpStream, buffer: &mut Vec<u8>, seen: &Seen) -> Result<Vec<u8>> {
+/// Read to the end of the body; what came before an error stands in `body` and `buffer`.
+async fn read_body(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    seen: &Seen,
+    body: &mut Vec<u8>,
+) -> Result<()> {
     if seen
         .header("transfer-encoding")
         .iter()
         .any(|value| value.ends_with(b"chunked"))
     {
-        return read_chunks(stream, buffer).await;
+        return read_chunks(stream, buffer, body).await;
     }
     let length = match seen.header("content-length").first() {
         Some(length) => lossy(length).parse().context("content-length")?,
         None => 0,
     };
-    read_exactly(stream, buffer, length).await
+    body.extend(read_exactly(stream, buffer, length).await?);
+    Ok(())
 }
 
-async fn read_chunks(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Vec<u8>> {
-    let mut body = Vec::new();
+async fn read_chunks(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    body: &mut Vec<u8>,
+) -> Result<()> {
     loop {
         let line = read_line(stream, buffer).await?;
         let digits = line.split(';').next().unwrap_or_default().trim().to_owned();
@@ -147,7 +182,7 @@ async fn read_chunks(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Vec
             continue;
         }
         while !read_line(stream, buffer).await?.is_empty() {}
-        return Ok(body);
+        return Ok(());
     }
 }
 
@@ -269,6 +304,7 @@ async fn http2_answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result
         Plan::Close => bail!("closed as told"),
         Plan::Hang => match std::future::pending::<Infallible>().await {},
         Plan::Websocket => bail!("no websockets over HTTP/2"),
+        Plan::Early(_) => bail!("no early answers over HTTP/2"),
         Plan::Answer(answer) => answer,
     };
     let body = request.into_body().collect().await?.to_bytes();

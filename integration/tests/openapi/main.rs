@@ -1,0 +1,26 @@
+//! `docs/openapi.yaml` against its own standard, and the gate against `docs/openapi.yaml`.
+//!
+//! | module | asks |
+//! |---|---|
+//! | [`document`] | is it valid OpenAPI 3.1; is every example what its schema says |
+//! | [`answers`] | does schemathesis get an answer, through Envoy from Loki and Mimir, that is not in it |
+//! | [`scene`] | what runs for that |
+
+mod answers;
+mod document;
+mod scene;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use integration::{envoy, paths};
+
+/// The document.
+fn document() -> PathBuf {
+    paths::repository().join("docs/openapi.yaml")
+}
+
+/// A Python that has the validator and schemathesis; `OPENAPI_PYTHON` may name one.
+fn python() -> Result<PathBuf> {
+    envoy::tool("OPENAPI_PYTHON", "openapi.sh")
+}
