@@ -338,6 +338,8 @@ impl Gate {
             Directory::Inline(list) => {
                 projects::check_inline(list, &session.principal, resource)?;
             }
+            // No answer is used for longer than it may be remembered.
+            Directory::Http(_) if attempt.coarse => return Err(Stop::NeedsClock),
             Directory::Http(_) => {
                 let question = Question::new(token, resource);
                 match self.answers.get(&question, now.mono) {

@@ -22,9 +22,37 @@ pub fn request_at(samples: &[Sample<'_>], timestamp: i64) -> Vec<u8> {
                 value: *value,
                 timestamp,
             }],
+            exemplars: Vec::new(),
         })
         .collect();
-    let message = WriteRequest { timeseries }.encode_to_vec();
+    compressed(WriteRequest { timeseries })
+}
+
+/// The same, each series with an exemplar that has the one label `trace_id`.
+pub fn request_with_exemplars(samples: &[(Sample<'_>, &str)], timestamp: i64) -> Vec<u8> {
+    let timeseries = samples
+        .iter()
+        .map(|((name, labels, value), trace)| TimeSeries {
+            labels: sorted_labels(name, labels),
+            samples: vec![WireSample {
+                value: *value,
+                timestamp,
+            }],
+            exemplars: vec![Exemplar {
+                labels: vec![Label {
+                    name: "trace_id".to_owned(),
+                    value: (*trace).to_owned(),
+                }],
+                value: *value,
+                timestamp,
+            }],
+        })
+        .collect();
+    compressed(WriteRequest { timeseries })
+}
+
+fn compressed(request: WriteRequest) -> Vec<u8> {
+    let message = request.encode_to_vec();
     // Fails only beyond 4 GiB.
     snap::raw::Encoder::new()
         .compress_vec(&message)
@@ -55,6 +83,18 @@ struct TimeSeries {
     labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
     samples: Vec<WireSample>,
+    #[prost(message, repeated, tag = "3")]
+    exemplars: Vec<Exemplar>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Exemplar {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(double, tag = "2")]
+    value: f64,
+    #[prost(int64, tag = "3")]
+    timestamp: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,4 +1,7 @@
 //! Reading a document member by member, collecting every problem with its place.
+//!
+//! Nothing here is inlined: it runs once, at a great many places, and would make up a
+//! tenth of the module.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -50,15 +53,18 @@ pub(super) struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
+    #[inline(never)]
     pub(super) fn problem(&self, text: impl Into<String>) {
         self.problems.add(&self.place, text);
     }
 
+    #[inline(never)]
     fn expected(&self, what: &str) {
         self.problem(format!("expected {what}, found {}", self.value.kind()));
     }
 
     /// The members of an object; `known` closes the list of their names.
+    #[inline(never)]
     pub(super) fn section(&self, known: &[&str]) -> Option<Section<'a>> {
         let Some(object) = self.value.as_object() else {
             self.expected("an object");
@@ -74,6 +80,7 @@ impl<'a> Node<'a> {
     }
 
     /// The members of an object whose names are free, those that are `null` included.
+    #[inline(never)]
     pub(super) fn members(&self) -> Option<Vec<(&'a str, Self)>> {
         let Some(object) = self.value.as_object() else {
             self.expected("an object");
@@ -91,6 +98,7 @@ impl<'a> Node<'a> {
     }
 
     /// The elements of a list.
+    #[inline(never)]
     pub(super) fn list(&self) -> Option<Vec<Self>> {
         let Some(elements) = self.value.as_array() else {
             self.expected("a list");
@@ -111,6 +119,7 @@ impl<'a> Node<'a> {
     }
 
     /// A string that is not empty.
+    #[inline(never)]
     pub(super) fn text(&self) -> Option<&'a str> {
         match self.value {
             Value::String(text) if !text.is_empty() => Some(text),
@@ -126,12 +135,14 @@ impl<'a> Node<'a> {
     }
 
     /// A list of non-empty strings.
+    #[inline(never)]
     pub(super) fn texts(&self) -> Option<Vec<&'a str>> {
         let nodes = self.list()?;
         Some(nodes.iter().filter_map(Node::text).collect())
     }
 
     /// `true` or `false`.
+    #[inline(never)]
     pub(super) fn flag(&self) -> Option<bool> {
         let Value::Bool(flag) = self.value else {
             self.expected("true or false");
@@ -141,6 +152,7 @@ impl<'a> Node<'a> {
     }
 
     /// A whole number within bounds.
+    #[inline(never)]
     pub(super) fn count(&self, least: usize, most: usize) -> Option<usize> {
         let number = match self.value {
             Value::Number(Number::Unsigned(number)) => usize::try_from(*number).ok(),
@@ -171,6 +183,7 @@ impl<'a> Node<'a> {
     }
 
     /// A duration such as `500ms`, `5s`, `10m`, `24h` within bounds, in milliseconds.
+    #[inline(never)]
     pub(super) fn duration(&self, least: &str, most: &str) -> Option<u64> {
         let Value::String(text) = self.value else {
             self.expected("a duration such as 30s");
@@ -212,6 +225,7 @@ impl<'a> Section<'a> {
     }
 
     /// A member that is there and not `null`.
+    #[inline(never)]
     pub(super) fn get(&self, name: &str) -> Option<Node<'a>> {
         match self.object.get(name) {
             None | Some(Value::Null) => None,
@@ -225,6 +239,7 @@ impl<'a> Section<'a> {
     }
 
     /// A member that must be there.
+    #[inline(never)]
     pub(super) fn require(&self, name: &str, why: &str) -> Option<Node<'a>> {
         let node = self.get(name);
         if node.is_none() {
@@ -245,6 +260,7 @@ impl<'a> Section<'a> {
         self.problems.add(&self.place, text);
     }
 
+    #[inline(never)]
     fn node(&self, name: &str, value: &'a Value) -> Node<'a> {
         Node {
             place: self.at(name),
@@ -253,6 +269,7 @@ impl<'a> Section<'a> {
         }
     }
 
+    #[inline(never)]
     fn at(&self, name: &str) -> String {
         if self.place.is_empty() {
             name.to_owned()
@@ -261,6 +278,7 @@ impl<'a> Section<'a> {
         }
     }
 
+    #[inline(never)]
     fn refuse_unknown(&self, known: &[&str]) {
         for (name, _) in self.object.iter() {
             if known.contains(&name) {
@@ -301,6 +319,7 @@ pub(super) fn word<T: Copy>(
     found.map(|(_, value)| *value)
 }
 
+#[inline(never)]
 pub(super) fn flag(section: &Section<'_>, name: &str, default: bool) -> Option<bool> {
     section.get(name).map_or(Some(default), |node| node.flag())
 }

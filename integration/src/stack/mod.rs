@@ -156,8 +156,42 @@ impl Stack {
                         "writers": ["client:agent-acme"],
                     },
                 },
+                // Namespaces and resources of several teams, who may not see all of them.
+                {
+                    "name": "initech",
+                    "tenants": [
+                        {"name": INITECH, "types": ["data", "alerting"]},
+                        {"name": HOOLI, "types": ["data", "alerting"]},
+                        APOLLO_TENANT,
+                    ],
+                    "rbac": {
+                        "admins": [
+                            "initech-admins",
+                            {"group": "initech-web-admins", "labels": {"namespace": ["web"]}},
+                        ],
+                        "viewers": [
+                            {"group": "initech-web", "labels": {"namespace": ["web"]}},
+                            {"group": "initech-shops", "labels": {"namespace": ["web", "shop"]}},
+                            {"group": "initech-quartz", "labels": {"resource_id": ["quartz"]}},
+                        ],
+                        "writers": ["client:agent-acme"],
+                    },
+                },
             ],
-            "backends": {"loki": {"legacy_api": true}, "mimir": {}, "tempo": {}},
+            "backends": {
+                "loki": {"legacy_api": true},
+                "mimir": {},
+                "tempo": {"attributes": {"namespace": NAMESPACE}},
+            },
+            "projects": {
+                "tenant": "project-{project}",
+                "resource_label": "resource_id",
+                "directory": {"inline": [{
+                    "project": APOLLO,
+                    "resources": ["quartz", "basalt"],
+                    "readers": ["apollo-readers"],
+                }]},
+            },
             "audit": {"log": "denied"},
         })
     }
@@ -315,6 +349,15 @@ pub const ACME: &str = "acme";
 pub const GLOBEX: &str = "globex";
 /// Of the same people as acme: for what tests write, where others count on acme's data to stand still.
 pub const SCRATCH: &str = "scratch";
+/// Of people who see one namespace of it, two, or all.
+pub const INITECH: &str = "initech";
+/// Of the same people, for what is asked of two tenants at once.
+pub const HOOLI: &str = "hooli";
+/// A project, with the resources `quartz` and `basalt`, and its tenant.
+pub const APOLLO: &str = "apollo";
+pub const APOLLO_TENANT: &str = "project-apollo";
+/// What the label `namespace` is called in traces.
+pub const NAMESPACE: &str = "k8s.namespace.name";
 
 /// What is built from source or fetched, in the order in which it is wanted.
 const PROGRAMS: [(&str, &str, &str); 5] = [

@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use integration::client::{Protocol, RawRequest, Reply};
 use integration::drill::Random;
-use integration::stack::{ACME, GLOBEX};
-use scopegate::endpoint::{Backend, Endpoint};
+use integration::stack::{ACME, APOLLO_TENANT, GLOBEX};
+use scopegate::endpoint::Backend;
 
-use crate::reads::{READS, Read, federates, server, settled};
+use crate::reads::{READS, federates, server, settled};
+use crate::scopes::asks::request;
+use crate::scopes::resources::{LOGS, METRICS, path};
+use crate::scopes::scene::Scene;
 use crate::world::World;
 
 crate::tests![random_requests_are_answered_as_the_model_says];
@@ -25,6 +28,8 @@ const CALLERS: &[(&str, &[&str], bool)] = &[
     ("nobody", &[], true),
     ("agent-acme", &[], false),
     ("agent-globex", &[], false),
+    ("pia", &[], true),
+    ("iris", &[], true),
 ];
 
 const TENANTS: &[&str] = &[
@@ -80,17 +85,63 @@ const ASIDES: &[(&str, &str)] = &[
     ("x-envoy-original-path", "/config"),
 ];
 
+/// Who may read which resources by the projects API.
+const READERS: &[(&str, &str, &[&str])] = &[("pia", "apollo", &["quartz", "basalt"])];
+
+const PROJECTS: &[&str] = &[
+    "apollo", "apollo", "apollo", "apollo", "apollo", "artemis", "Apollo", "acme", "-x",
+];
+
+const RESOURCES: &[&str] = &[
+    "quartz", "quartz", "quartz", "basalt", "basalt", "basalt", "marble", "quartz.", "_",
+];
+
+/// A query of the projects API for logs, and what Loki is asked instead; `R` stands for the resource.
+const LOG_QUERIES: &[(&str, Option<&str>)] = &[
+    ("", Some("{resource_id=\"R\"}")),
+    ("|= \"by the\"", Some("{resource_id=\"R\"} |= \"by the\"")),
+    (
+        "{bird=\"merlin\"} | logfmt",
+        Some("{bird=\"merlin\",resource_id=\"R\"} | logfmt"),
+    ),
+    (
+        "{resource_id=~\".+\"}",
+        Some("{resource_id=~\".+\",resource_id=\"R\"}"),
+    ),
+    ("{bird=\"merlin\"} // }", None),
+    ("{bird=\"merlin\"", None),
+];
+
+/// The same for metrics.
+const METRIC_QUERIES: &[(&str, Option<&str>)] = &[
+    ("birds_total", Some("birds_total{resource_id=\"R\"}")),
+    (
+        "sum by (bird, resource_id) (birds_total{bird!=\"merlin\"})",
+        Some("sum by (bird, resource_id) (birds_total{bird!=\"merlin\",resource_id=\"R\"})"),
+    ),
+    ("", None),
+    ("info(birds_total)", None),
+    ("birds_total{resource_id=\"R\" or bird!=\"\"}", None),
+];
+
 /// A request and what the model says of it.
 struct Drawn {
-    read: &'static Read,
     method: &'static str,
-    endpoint: &'static Endpoint,
     who: &'static str,
     tenants: &'static str,
     request: RawRequest,
     protocol: Protocol,
-    /// The tenants that the server is asked for, when it is asked.
-    allowed: Option<String>,
+    /// What the server is asked, when it is asked.
+    allowed: Option<Allowed>,
+    /// What no answer may hold.
+    hidden: Vec<&'static str>,
+}
+
+/// What reaches a server.
+struct Allowed {
+    backend: Backend,
+    tenants: String,
+    direct: RawRequest,
 }
 
 async fn random_requests_are_answered_as_the_model_says(world: &World) -> Result<()> {
@@ -99,6 +150,7 @@ async fn random_requests_are_answered_as_the_model_says(world: &World) -> Result
         Err(_) => u64::try_from(integration::token::now())?,
     };
     println!("SCOPEGATE_SEED={seed} repeats it");
+    let scene = Scene::of(world).await?;
     let mut random = Random(seed | 1);
     let before = passed(world).await?;
     let mut expected = before.clone();
@@ -106,7 +158,10 @@ async fn random_requests_are_answered_as_the_model_says(world: &World) -> Result
     let mut allowed = 0;
     let mut closed = 0;
     for number in 0..REQUESTS {
-        let drawn = draw(world, &mut random);
+        let drawn = match random.below(4) {
+            0 => draw_of_project(scene, &mut random),
+            _ => draw(world, &mut random),
+        };
         let token = world.token(drawn.who).await?;
         let request = drawn.request.clone().bearer(&token).tenant(drawn.tenants);
         let target = world.stack.target();
@@ -125,16 +180,19 @@ async fn random_requests_are_answered_as_the_model_says(world: &World) -> Result
             drawn.who,
             drawn.tenants
         );
-        if let Some(tenants) = &drawn.allowed {
+        if drawn.hidden.iter().any(|word| reply.text().contains(word)) {
+            wrong.push(format!("{what}: {}", reply.text()));
+        }
+        if let Some(asked) = &drawn.allowed {
             allowed += 1;
-            let first = tenants.split('|').next().unwrap_or_default();
-            let direct = drawn
-                .read
-                .direct(world, drawn.method, first, drawn.endpoint);
             let direct = world
-                .direct(server(world, drawn.endpoint.backend), tenants, direct)
+                .direct(
+                    server(world, asked.backend),
+                    &asked.tenants,
+                    asked.direct.clone(),
+                )
                 .await?;
-            *expected.entry(drawn.endpoint.backend.name()).or_default() += 1;
+            *expected.entry(asked.backend.name()).or_default() += 1;
             if (reply.status, settled(&reply)) != (direct.status, settled(&direct)) {
                 wrong.push(format!(
                     "{what}: {} {} is not {} {}",
@@ -143,11 +201,6 @@ async fn random_requests_are_answered_as_the_model_says(world: &World) -> Result
                     direct.status,
                     settled(&direct)
                 ));
-            }
-            for tenant in [ACME, GLOBEX] {
-                if !tenants.contains(tenant) && reply.text().contains(tenant) {
-                    wrong.push(format!("{what}: {}", reply.text()));
-                }
             }
         } else if !(400..500).contains(&reply.status) || tells(&reply) {
             wrong.push(format!("{what}: {} {}", reply.status, reply.text()));
@@ -232,16 +285,91 @@ fn draw(world: &World, random: &mut Random) -> Drawn {
     } else {
         Protocol::H2
     };
+    let hidden = [ACME, GLOBEX].into_iter();
+    let hidden = hidden.filter(|tenant| good && !elements.contains(tenant));
+    let allowed = good.then(|| Allowed {
+        backend: endpoint.backend,
+        tenants: elements.join("|"),
+        direct: read.direct(world, method, first, endpoint),
+    });
     Drawn {
-        read,
         method,
-        endpoint,
         who,
         tenants,
         request,
         protocol,
-        allowed: good.then(|| elements.join("|")),
+        allowed,
+        hidden: hidden.collect(),
     }
 }
 
-const REQUESTS: usize = 800;
+/// A request of the projects API. The tenant in its header, and what stands beside it, are not looked at.
+fn draw_of_project(scene: Scene, random: &mut Random) -> Drawn {
+    let mut who = CALLERS[random.below(CALLERS.len())].0;
+    if random.below(3) > 0 {
+        who = "pia";
+    }
+    let project = PROJECTS[random.below(PROJECTS.len())];
+    let resource = RESOURCES[random.below(RESOURCES.len())];
+    let (backend, what, queries, direct) = if random.below(2) == 0 {
+        (Backend::Loki, LOGS, LOG_QUERIES, "/loki/api/v1/query_range")
+    } else {
+        let direct = "/prometheus/api/v1/query_range";
+        (Backend::Mimir, METRICS, METRIC_QUERIES, direct)
+    };
+    let (query, scoped) = queries[random.below(queries.len())];
+    let mut pairs: Vec<(String, String)> = [("start", scene.from), ("end", scene.to), ("step", 10)]
+        .map(|(name, value)| (name.to_owned(), value.to_string()))
+        .to_vec();
+    let mut sent = pairs.clone();
+    if !query.is_empty() {
+        sent.push(("query".to_owned(), query.to_owned()));
+    }
+    if random.below(2) == 0 {
+        sent.push(("limit".to_owned(), "9".to_owned()));
+        pairs.push(("limit".to_owned(), "9".to_owned()));
+    } else if backend == Backend::Loki {
+        pairs.push(("limit".to_owned(), "1000".to_owned()));
+    }
+    let readable = |(reader, granted, resources): &(&str, &str, &[&str])| {
+        *reader == who && *granted == project && resources.contains(&resource)
+    };
+    let mut good = READERS.iter().any(readable) && scoped.is_some();
+    let mut method = "GET";
+    match random.below(8) {
+        0 => {
+            method = "POST";
+            good = false;
+        }
+        1 => {
+            sent.push(("tenant".to_owned(), GLOBEX.to_owned()));
+            good = false;
+        }
+        _ => {}
+    }
+    let mut asked = request(method, &path(project, resource, what), &sent);
+    if random.below(3) == 0 {
+        let (name, value) = ASIDES[random.below(ASIDES.len())];
+        asked = asked.header(name, value);
+    }
+    let scoped = scoped.unwrap_or_default().replace('R', resource);
+    pairs.push(("query".to_owned(), scoped));
+    let others = ["quartz", "basalt", ACME, GLOBEX].into_iter();
+    let hidden = others.filter(|word| good && !resource.contains(word));
+    let allowed = good.then(|| Allowed {
+        backend,
+        tenants: APOLLO_TENANT.to_owned(),
+        direct: request("GET", direct, &pairs),
+    });
+    Drawn {
+        method,
+        who,
+        tenants: TENANTS[random.below(TENANTS.len())],
+        request: asked,
+        protocol: [Protocol::H1, Protocol::H2][random.below(2)],
+        allowed,
+        hidden: hidden.collect(),
+    }
+}
+
+const REQUESTS: usize = 1000;

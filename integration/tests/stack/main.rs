@@ -14,6 +14,7 @@ mod keycloak;
 mod nothing_lost;
 mod reads;
 mod rows;
+mod scopes;
 mod servers;
 mod sizes;
 mod tls;
@@ -64,6 +65,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         isolation::quiet::tests(),
         clients::quiet(),
         grafana::tests(),
+        scopes::quiet(),
     ]
     .concat();
     // They write as well.
@@ -77,6 +79,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let alone: Vec<Test> = [
         isolation::alone::tests(),
         differential::tests(),
+        scopes::alone(),
         clients::alone(),
         keycloak::alone::tests(),
         nothing_lost::tests(),

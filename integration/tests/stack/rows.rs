@@ -48,6 +48,14 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "/prometheus/api/v1/read",
         "remote_read_is_answered_as_by_the_server",
     ),
+    (
+        "/api/v1/projects/{project}/resources/{resource}/logs",
+        "scopes",
+    ),
+    (
+        "/api/v1/projects/{project}/resources/{resource}/metrics/query_range",
+        "scopes",
+    ),
 ];
 
 async fn every_row_of_the_table_is_tried(_: &World) -> Result<()> {

@@ -1,5 +1,5 @@
-//! The part of TraceQL the stand-in understands: `{ field = "text" && … }`, in metrics queries followed by `| rate()`
-//! or `| count_over_time()`. Everything else is an error, never a guess: a result for a query that was not understood
+//! The part of TraceQL the stand-in understands: `{ field = "text" && ( … ) && field =~ "^(?:text|…)$" }`, in metrics
+//! queries followed by `| rate()` or `| count_over_time()`; of patterns only such lists of plain words. Everything else is an error, never a guess: a result for a query that was not understood
 //! would let a test of the gate pass for the wrong reason.
 
 use super::store::StoredSpan;
@@ -7,7 +7,7 @@ use crate::otlp::{AnyValue, Value};
 
 /// Conditions that must all hold for one span.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Filter(Vec<(Field, String)>);
+pub(super) struct Filter(Vec<(Field, Vec<String>)>);
 
 /// What a condition looks at.
 #[derive(Debug, PartialEq)]
@@ -45,14 +45,14 @@ impl Filter {
         };
         Filter(
             tags.into_iter()
-                .map(|(name, value)| (field(name), value))
+                .map(|(name, value)| (field(name), vec![value]))
                 .collect(),
         )
     }
 
     pub(super) fn matches(&self, span: &StoredSpan) -> bool {
         self.0.iter().all(|(field, wanted)| {
-            let is_wanted = |value: &AnyValue| matches!(&value.value, Some(Value::String(text)) if text == wanted);
+            let is_wanted = |value: &AnyValue| matches!(&value.value, Some(Value::String(text)) if wanted.contains(text));
             field.values(span).iter().any(is_wanted)
         })
     }
@@ -109,19 +109,70 @@ fn spanset(query: &str) -> Result<(Filter, &str), String> {
     if let Ok(end) = after(rest, "}") {
         return Ok((Filter(conditions), end.trim()));
     }
+    rest = all_of(rest, &mut conditions)?;
+    let end = after(rest, "}")?;
+    Ok((Filter(conditions), end.trim()))
+}
+
+/// Conditions and groups of them that must all hold; gives what follows.
+fn all_of<'text>(
+    text: &'text str,
+    conditions: &mut Vec<(Field, Vec<String>)>,
+) -> Result<&'text str, String> {
+    let mut rest = text;
     loop {
-        let field = rest.trim_start();
-        let end = field.find(|character: char| {
-            character.is_whitespace() || "=!<>~&|{}()\"`".contains(character)
-        });
-        let (name, tail) = field.split_at(end.unwrap_or(field.len()));
-        let name = Field::parse(name).ok_or_else(|| unsupported(field))?;
-        let (value, tail) = quoted(after(tail, "=")?)?;
-        conditions.push((name, value));
-        if let Ok(end) = after(tail, "}") {
-            return Ok((Filter(conditions), end.trim()));
+        rest = match after(rest, "(") {
+            Ok(group) => after(all_of(group, conditions)?, ")")?,
+            Err(_) => condition(rest, conditions)?,
+        };
+        match after(rest, "&&") {
+            Ok(more) => rest = more,
+            Err(_) => return Ok(rest),
         }
-        rest = after(tail, "&&")?;
+    }
+}
+
+fn condition<'text>(
+    text: &'text str,
+    conditions: &mut Vec<(Field, Vec<String>)>,
+) -> Result<&'text str, String> {
+    let field = text.trim_start();
+    let end = field
+        .find(|character: char| character.is_whitespace() || "=!<>~&|{}()\"`".contains(character));
+    let (name, tail) = field.split_at(end.unwrap_or(field.len()));
+    let name = Field::parse(name).ok_or_else(|| unsupported(field))?;
+    let (values, tail) = match after(tail, "=~") {
+        Ok(pattern) => {
+            let (pattern, tail) = quoted(pattern)?;
+            (words(&pattern)?, tail)
+        }
+        Err(_) => {
+            let (value, tail) = quoted(after(tail, "=")?)?;
+            (vec![value], tail)
+        }
+    };
+    conditions.push((name, values));
+    Ok(tail)
+}
+
+/// The words of `^(?:one|other)$`.
+fn words(pattern: &str) -> Result<Vec<String>, String> {
+    let list = pattern
+        .strip_prefix("^(?:")
+        .and_then(|rest| rest.strip_suffix(")$"));
+    let words: Vec<String> = list
+        .ok_or_else(|| unsupported(pattern))?
+        .split('|')
+        .map(str::to_owned)
+        .collect();
+    let plain = |word: &String| {
+        let mut bytes = word.bytes();
+        !word.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    if words.iter().all(plain) {
+        Ok(words)
+    } else {
+        Err(unsupported(pattern))
     }
 }
 

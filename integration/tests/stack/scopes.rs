@@ -1,0 +1,39 @@
+//! Scoped callers: of a tenant that several teams share, each sees its own part, whatever it asks.
+//!
+//! | module | shows |
+//! |---|---|
+//! | [`apart`] | every read that can be scoped, alone and of several tenants, and a tail |
+//! | [`random`] | queries drawn from the corpora and from templates |
+//! | [`resources`] | the projects API |
+//! | [`refusals`] | what cannot be scoped, or not without doubt, reaches no server |
+//! | [`bodies`], [`answers`] | which bodies reach a server, and what of its answer comes back |
+//! | [`directory`] | a directory of projects that is asked by HTTP |
+//! | [`scene`], [`asks`], [`queries`], [`gates`] | the data, the questions, and gates beside the world's |
+
+pub mod answers;
+pub mod apart;
+pub mod asks;
+pub mod bodies;
+pub mod directory;
+pub mod gates;
+pub mod queries;
+pub mod random;
+pub mod refusals;
+pub mod resources;
+pub mod scene;
+
+/// Side by side with others that read.
+pub fn quiet() -> Vec<crate::Test> {
+    [apart::tests(), random::tests(), resources::tests()].concat()
+}
+
+/// They count what reaches the servers, or take them away.
+pub fn alone() -> Vec<crate::Test> {
+    [
+        refusals::tests(),
+        bodies::tests(),
+        answers::tests(),
+        directory::tests(),
+    ]
+    .concat()
+}
