@@ -123,7 +123,9 @@ pub enum Denial {
     /// The path is not in the endpoint table.
     RouteNotListed,
 
-    // 413, 415: a body that cannot be read to be scoped.
+    // 408, 413, 415: a body that cannot be read to be scoped.
+    /// It did not end in time.
+    BodyTimeout,
     /// Longer than what is read.
     BodyTooLarge,
     /// Not a form, or in an encoding.
@@ -172,6 +174,7 @@ impl Denial {
             Self::BackendNotConfigured => "backend_not_configured",
             Self::BackendUnavailable => "backend_unavailable",
             Self::BodyNotExpected => "body_not_expected",
+            Self::BodyTimeout => "body_timeout",
             Self::BodyTooLarge => "body_too_large",
             Self::BoundToken => "bound_token",
             Self::ClientNotAllowed => "client_not_allowed",
@@ -277,6 +280,7 @@ impl Denial {
             | Self::TenantNotGranted => 403,
             Self::ResourceNotFound | Self::RouteNotListed => 404,
             Self::MethodNotAllowed(_) => 405,
+            Self::BodyTimeout => 408,
             Self::BodyTooLarge => 413,
             Self::ContentTypeNotSupported => 415,
             Self::BackendUnavailable => 502,
@@ -300,6 +304,7 @@ impl Denial {
             Self::BackendNotConfigured => "this backend is not configured here",
             Self::BackendUnavailable => "the backend cannot be reached: try again",
             Self::BodyNotExpected => "a request of this method has no body here",
+            Self::BodyTimeout => "the body did not end in time: 30 seconds",
             Self::BodyTooLarge => "the body is too large: at most 256 KiB of parameters",
             Self::ClientNotAllowed => "the token's client is not allowed here",
             Self::ConnectionHeader => {

@@ -14,7 +14,11 @@ use scopegate::endpoint::{Endpoint, Endpoints, Family, Methods, Surface, TABLE, 
 const LEAST_WRITTEN: usize = 170;
 
 /// Codes that no request can provoke, each with the reason.
-const NOT_BY_REQUEST: [(&str, &str); 3] = [
+const NOT_BY_REQUEST: [(&str, &str); 4] = [
+    (
+        "body_timeout",
+        "needs a body that does not end: scopes.rs sends one",
+    ),
     (
         "gate_unavailable",
         "needs a module without a configuration, and Envoy does not start with one",

@@ -367,6 +367,29 @@ async fn a_small_buffer_refuses_scoped_bodies_only() -> Result<()> {
     drill::check_health(&report.envoy).await
 }
 
+/// Half a form, and then nothing: Envoy would wait for minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_does_not_end_is_answered() -> Result<()> {
+    let stage = stage(|_| (), |settings| settings).await?;
+    let slow = chunked(request("POST", QUERY, "slow")?);
+    let begun = tokio::time::Instant::now();
+    let pieces = [
+        at_once(chunk(&GOOD.as_bytes()[..9])),
+        (Duration::from_secs(50), chunk(&GOOD.as_bytes()[9..])),
+    ];
+    let reply = h1::exchange_pieces(&stage.envoy.target(), &slow, &pieces).await?;
+    let took = begun.elapsed();
+    ensure!(reply.status == 408, "{} {}", reply.status, reply.text());
+    ensure!(reply.text().contains("30 seconds"), "{}", reply.text());
+    let bounds = Duration::from_secs(29)..Duration::from_secs(45);
+    ensure!(bounds.contains(&took), "{took:?}");
+    let line = stage.envoy.access_line("slow", PATIENCE).await?;
+    let code = line.details.as_deref().and_then(denial_code);
+    ensure!(code == Some("body_timeout"), "{line:?}");
+    check_nothing(&stage, "slow")?;
+    drill::check_health(&stage.envoy).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_never_ends_is_never_let_through() -> Result<()> {
     let stage = stage(|_| (), |settings| settings).await?;

@@ -28,6 +28,10 @@ const TICK: u32 = 500;
 /// How often while requests wait, so that their deadlines are kept.
 pub(super) const TICK_WAITING: u32 = 100;
 
+/// How long a body may take that is held back, in milliseconds. Envoy itself would wait
+/// for minutes, for good where it has not the room to read on.
+const BODY_TIME: u64 = 30_000;
+
 /// Between two warnings that refusals are only recorded, in milliseconds.
 const REPORT_REMINDER: u64 = 60_000;
 
@@ -55,6 +59,8 @@ pub(super) struct Root {
     /// Whether some that wait have nothing to wait for.
     pub(super) undecided: bool,
     pub(super) lifetimes: Lifetimes,
+    /// Streams whose body is held back, and since when.
+    readings: Vec<(u32, Monotonic)>,
     /// What became of streams that waited, until the shell notes it.
     pub(super) settled: Vec<(u32, Progress)>,
     engine: Engine,
@@ -81,6 +87,7 @@ impl Root {
             waiting: Vec::new(),
             undecided: false,
             lifetimes: Lifetimes::default(),
+            readings: Vec::new(),
             settled: Vec::new(),
             subject_header: None,
             realm: Rc::from("observability"),
@@ -221,6 +228,27 @@ impl Root {
         self.decide_waiting(None);
         self.show(now);
         self.rearm();
+    }
+
+    /// The body of a stream is held back from now on.
+    pub(super) fn begin_reading(&mut self, stream: u32) {
+        let now = self.coarse_now().mono;
+        self.readings.push((stream, now));
+    }
+
+    /// The body of a stream is held back no more.
+    pub(super) fn end_reading(&mut self, stream: u32) {
+        self.readings.retain(|(reading, _)| *reading != stream);
+    }
+
+    /// Streams whose body has been held back for too long.
+    pub(super) fn late_readings(&mut self) -> Vec<u32> {
+        let now = self.coarse_now().mono;
+        let late = self
+            .readings
+            .iter()
+            .filter(|(_, since)| now.since(*since) >= BODY_TIME);
+        late.map(|(stream, _)| *stream).collect()
     }
 
     pub(super) fn rearm(&mut self) {

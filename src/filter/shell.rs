@@ -110,8 +110,18 @@ fn succeed(context: u32) {
 }
 
 pub(super) fn on_tick(context: u32) {
-    if let Some(root) = root(context) {
-        with_root(&root, Root::on_tick);
+    let Some(root) = root(context) else { return };
+    with_root(&root, Root::on_tick);
+    for stream in with_root(&root, Root::late_readings).unwrap_or_default() {
+        let reading = with(|contexts| contexts.streams.get_mut(&stream)?.progress.take_reading());
+        let progress = reading
+            .flatten()
+            .and_then(|reading| with_root(&root, |root| stream::on_late_body(root, &reading)));
+        with(|contexts| {
+            if let (Some(stream), Some(progress)) = (contexts.streams.get_mut(&stream), progress) {
+                stream.progress = progress;
+            }
+        });
     }
 }
 
@@ -221,7 +231,10 @@ pub(super) fn on_delete(context: u32) {
         with_root(&stream.root, |root| root.lifetimes.forget(context));
     }
     match stream.progress {
-        Progress::Done | Progress::Reading(_) | Progress::Refused | Progress::Tracked => {}
+        Progress::Done | Progress::Refused | Progress::Tracked => {}
+        Progress::Reading(_) => {
+            with_root(&stream.root, |root| root.end_reading(context));
+        }
         Progress::Passed(passed) => stream::on_gone(&passed),
         Progress::Waiting => {
             with_root(&stream.root, |root| root.forget(context));

@@ -56,6 +56,7 @@ pub(super) enum Progress {
 /// A request whose body is held back, with all that is needed to decide about it.
 #[derive(Debug)]
 pub(super) struct Reading {
+    stream: u32,
     narrowing: Narrowing,
     headers: Option<Pairs>,
     endpoint: Option<&'static Endpoint>,
@@ -241,7 +242,9 @@ fn settle(
                 let rewrite = !passes(root, trace.endpoint);
                 match permit.into_narrowing() {
                     Some(narrowing) => {
+                        root.begin_reading(stream);
                         let reading = Reading {
+                            stream,
                             narrowing,
                             headers: None,
                             endpoint: trace.endpoint,
@@ -347,8 +350,23 @@ pub(super) fn on_request_trailers(root: &mut Root, reading: &Reading) -> (Action
     conclude(root, reading, Err(Denial::TrailersNotExpected))
 }
 
+/// The body has been held back for too long.
+pub(super) fn on_late_body(root: &mut Root, reading: &Reading) -> Progress {
+    // The stream may have ended; then the previous context stays in effect.
+    if host::act_on(reading.stream).is_err() {
+        root.end_reading(reading.stream);
+        return Progress::Refused;
+    }
+    let (_, progress) = conclude(root, reading, Err(Denial::BodyTimeout));
+    if host::act_on(root.id).is_err() {
+        host::log(Level::Error, "the root context is not known to the host");
+    }
+    progress
+}
+
 /// Acts on what was found in a body.
 fn conclude(root: &mut Root, reading: &Reading, verdict: Result<(), Denial>) -> (Action, Progress) {
+    root.end_reading(reading.stream);
     let subject_header = root.subject_header();
     let head = match &reading.headers {
         Some(headers) => Head::read(headers.iter(), subject_header.as_deref()),

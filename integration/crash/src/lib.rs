@@ -23,6 +23,17 @@ const NAME: &[u8] = b"x-crash";
 /// else.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_response_body(_context: u32, _size: usize, _end: u32) -> u32 {
+    end_if_asked();
+    0
+}
+
+/// Nor for the end of a stream, which an answer without a body has too.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_log(_context: u32) {
+    end_if_asked();
+}
+
+fn end_if_asked() {
     let mut value = std::ptr::null_mut();
     let mut size = 0;
     // SAFETY: live pointers of the sizes given; what the host returns is leaked.
@@ -38,5 +49,4 @@ extern "C" fn proxy_on_response_body(_context: u32, _size: usize, _end: u32) -> 
     if status == 0 && size > 0 {
         std::process::abort()
     }
-    0
 }

@@ -366,11 +366,8 @@ async fn dead_vm() -> Result<Row> {
         .bearer(&token)
         .tenant("acme")
         .header("x-crash", "1");
-    let reply = send(&scene.stage.envoy, &push).await;
-    ensure!(
-        !reply.is_ok_and(|reply| reply.status < 300),
-        "the VM outlived the body"
-    );
+    // It dies of the answer's body: whether the head of the answer comes is chance.
+    let _ = send(&scene.stage.envoy, &push).await;
     // The host makes a new VM at the next request, at once or after a back-off.
     let until = Instant::now() + Duration::from_secs(4);
     let mut seen = std::collections::BTreeSet::new();
