@@ -53,7 +53,7 @@ test-stack: wasm ## the proof against those; STACK="name" runs only what has tha
 	cargo test --locked -p integration --features stack --test stack -- $(STACK)
 
 # What needs Go and the parts, but no stack of its own making; then the printed commands.
-beside_stack = cargo test --locked -p integration --features stack --test manifests --test compose --test judges --test openapi; \
+beside_stack = cargo test --locked -p integration --features stack --no-fail-fast --test manifests --test compose --test judges --test openapi; \
 	cargo run --quiet --locked -p integration --bin scopegate-stack -- --self-test;
 
 .PHONY: fuzz

@@ -40,7 +40,16 @@ pub fn permitted<'a>(
         Cow::Borrowed(permit.endpoint().backend.name().as_bytes()),
     ));
     if let Cow::Owned(tenants) = permit.tenants() {
-        edits.push(Edit::Set(b"x-scope-orgid", Cow::Borrowed(tenants)));
+        let tenants = Cow::Borrowed(tenants.as_slice());
+        match head.org_id {
+            Occurrence::Absent => edits.push(Edit::Add(b"x-scope-orgid", tenants)),
+            Occurrence::Once(_) => edits.push(Edit::Set(b"x-scope-orgid", tenants)),
+            // The projects API asks for none, and older hosts set the first only.
+            Occurrence::Repeated => {
+                edits.push(Edit::Remove(b"x-scope-orgid"));
+                edits.push(Edit::Add(b"x-scope-orgid", tenants));
+            }
+        }
     }
     if let Some(name) = &forward.subject_header {
         let subject = permit.session().principal.subject.as_str();

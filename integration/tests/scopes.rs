@@ -14,7 +14,7 @@ use integration::client::h2::{self, Piece};
 use integration::client::websocket::{self, Handshake};
 use integration::client::{Protocol, RawRequest, Reply};
 use integration::drill::{self, fresh};
-use integration::envoy::{AccessLine, EnvoySettings};
+use integration::envoy::{AccessLine, EnvoySettings, bootstrap};
 use integration::issuer::{AnswerMode, Issuer};
 use integration::replay::{Stage, denial_code};
 use integration::scenario;
@@ -511,6 +511,49 @@ async fn a_body_waits_for_keys_with_its_head() -> Result<()> {
             check_passed(&stage, &id, QUERY, SCOPED).await?;
         }
     }
+    drill::check_health(&stage.envoy).await
+}
+
+/// Envoy can be told to hand on bodies of requests whose head is held back. One that still waits for its verdict
+/// must not pass with its body then.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_body_pulls_a_waiting_head_along() -> Result<()> {
+    let issuer = Issuer::corporate().await?;
+    issuer.set_answer(AnswerMode::Delay(3_000));
+    let settings = drill::settings(scenario::config("scopes")?)?.edit(|envoy| {
+        let filter = bootstrap::scopegate(envoy.listener()?)?;
+        let plugin = &mut filter["typed_config"]["config"];
+        plugin["allow_on_headers_stop_iteration"] = json!(true);
+        Ok(())
+    });
+    let stage = Stage::start_with(settings, issuer).await?;
+    let mut sending = Vec::new();
+    for (id, path) in [("scoped", QUERY), ("push", "/loki/api/v1/push")] {
+        for protocol in [Protocol::H1, Protocol::H2] {
+            let id = format!("{id}-{protocol:?}");
+            let mut waiting = request("POST", path, &id)?;
+            waiting.body = GOOD.into();
+            let target = stage.envoy.target();
+            sending.push(async move { (id, waiting.send(&target, protocol).await) });
+        }
+    }
+    for (id, reply) in futures_util::future::join_all(sending).await {
+        let reply = reply?;
+        ensure!(
+            reply.status == 503,
+            "{id}: {} {}",
+            reply.status,
+            reply.text()
+        );
+        check_nothing(&stage, &id)?;
+    }
+    drill::warm(&stage.envoy).await?;
+    // With the keys there nothing waits, and everything is as ever.
+    let mut good = request("POST", QUERY, "good")?;
+    good.body = GOOD.into();
+    let reply = good.send(&stage.envoy.target(), Protocol::H1).await?;
+    ensure!(reply.status == 200, "{} {}", reply.status, reply.text());
+    check_passed(&stage, "good", QUERY, SCOPED).await?;
     drill::check_health(&stage.envoy).await
 }
 

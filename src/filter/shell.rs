@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::host::Action;
 use super::root::Root;
-use super::stream::{self, Progress, Reading};
+use super::stream::{self, Held, Progress, Reading};
 use crate::request::Head;
 
 type Shared = Rc<RefCell<Root>>;
@@ -113,10 +113,12 @@ pub(super) fn on_tick(context: u32) {
     let Some(root) = root(context) else { return };
     with_root(&root, Root::on_tick);
     for stream in with_root(&root, Root::late_readings).unwrap_or_default() {
-        let reading = with(|contexts| contexts.streams.get_mut(&stream)?.progress.take_reading());
-        let progress = reading
-            .flatten()
-            .and_then(|reading| with_root(&root, |root| stream::on_late_body(root, &reading)));
+        let reading = with(|contexts| contexts.streams.get_mut(&stream)?.progress.take_held());
+        let Some(Held::Body(reading)) = reading.flatten() else {
+            with_root(&root, |root| root.end_reading(stream));
+            continue;
+        };
+        let progress = with_root(&root, |root| stream::on_late_body(root, &reading));
         with(|contexts| {
             if let (Some(stream), Some(progress)) = (contexts.streams.get_mut(&stream), progress) {
                 stream.progress = progress;
@@ -174,15 +176,21 @@ fn finish_reading(
 ) -> Action {
     let found = with(|contexts| {
         let stream = contexts.streams.get_mut(&context)?;
-        let reading = stream.progress.take_reading()?;
-        Some((Rc::clone(&stream.root), reading))
+        let held = stream.progress.take_held()?;
+        Some((Rc::clone(&stream.root), held))
     });
     let Some(found) = found else {
         // Another callback is at work: whose body this is cannot be told.
         return Action::Pause;
     };
-    let Some((root, reading)) = found else {
-        return Action::Continue;
+    let (root, reading) = match found {
+        None => return Action::Continue,
+        Some((root, Held::Body(reading))) => (root, reading),
+        Some((root, Held::Head)) => {
+            with_root(&root, |root| root.forget(context));
+            stream::refuse_broken(&Head::default());
+            return Action::Pause;
+        }
     };
     let acted = with_root(&root, |root| act(root, reading));
     let Some((action, progress)) = acted else {

@@ -68,12 +68,24 @@ pub(super) struct Reading {
     heard: Vec<u8>,
 }
 
+/// What is held back of a request.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// Its body.
+    Body(Box<Reading>),
+    /// Its head, which waits. That its body comes all the same is the doing of a host
+    /// that was told so (Envoy's `allow_on_headers_stop_iteration`), and letting the body
+    /// go on would let the head go on: the request is refused.
+    Head,
+}
+
 impl Progress {
-    /// The reading that goes on, if it does. Nothing is let through until its outcome
-    /// is noted.
-    pub(super) fn take_reading(&mut self) -> Option<Box<Reading>> {
+    /// What is held back of a request when more of it comes. Nothing is let through
+    /// until the outcome is noted.
+    pub(super) fn take_held(&mut self) -> Option<Held> {
         match std::mem::replace(self, Self::Refused) {
-            Self::Reading(reading) => Some(reading),
+            Self::Reading(reading) => Some(Held::Body(reading)),
+            Self::Waiting => Some(Held::Head),
             other => {
                 *self = other;
                 None

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use integration::scenario::{EndpointRow, endpoints};
 use integration::yaml;
-use scopegate::endpoint::{BACKEND_NAMES, TABLE};
+use scopegate::endpoint::{BACKEND_NAMES, Surface, TABLE};
 use serde_json::{Value, json};
 
 use crate::documents::{Set, list, of_kind, only, shipped, text};
@@ -54,7 +54,8 @@ fn every_endpoint_has_the_one_route_to_its_cluster() -> Result<()> {
 #[test]
 fn every_row_of_the_table_was_asked_for() -> Result<()> {
     let endpoints = endpoints()?.endpoints;
-    for row in TABLE {
+    // The projects API becomes rows of the others before a route is chosen for a backend.
+    for row in TABLE.iter().filter(|row| row.surface != Surface::Projects) {
         let fits = |path: &str| {
             let (mut template, mut path) = (row.template.split('/'), path.split('/'));
             loop {
