@@ -16,6 +16,9 @@ use crate::scope::{Attributes, Scope};
 /// Longest body that is read, in bytes. A query string may not be as long.
 pub const MAX_BODY: usize = 262_144;
 
+/// Longest selectors of one request once they are scoped and escaped, in bytes.
+const MAX_FORM: usize = 1_048_576;
+
 /// A scope and the parameters that it belongs into.
 #[derive(Debug)]
 pub struct Narrowing {
@@ -148,6 +151,9 @@ impl Narrowing {
                 for (sent, text) in texts {
                     let text = self.scoped(sent, Shape::Selector, text, 1)?;
                     form::push_pair(form, name, &text);
+                    if form.len() > MAX_FORM {
+                        return Err(Denial::BodyTooLarge);
+                    }
                 }
                 if texts.is_empty() {
                     self.push_scope(form, name);

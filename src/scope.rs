@@ -145,7 +145,9 @@ impl LabelValues {
     }
 
     fn are_within(&self, others: &Self) -> bool {
-        self.0.iter().all(|value| others.0.contains(value))
+        self.0
+            .iter()
+            .all(|value| others.0.binary_search(value).is_ok())
     }
 }
 

@@ -52,6 +52,10 @@ pub const MAX_TEXT: usize = 65_536;
 /// with Tempo's.
 pub const MAX_TRACEQL: usize = 1_024;
 
+/// Longest scoped text, in bytes: twice what Loki reads. Many selectors with a matcher
+/// of many values would otherwise use up the module's memory.
+pub const MAX_SCOPED: usize = 262_144;
+
 /// Deepest nesting of parentheses and calls.
 const MAX_DEPTH: usize = 64;
 
@@ -191,6 +195,14 @@ pub fn scope(
     matcher: &Matcher,
 ) -> Result<Scoped, Failure> {
     let places = recognise(language, shape, text)?;
+    let room = insertions_length(&places, matcher);
+    if text.len().saturating_add(room) > MAX_SCOPED {
+        return Err(Refusal {
+            at: text.len(),
+            rule: Rule::Length,
+        }
+        .into());
+    }
     let scoped = splice(text, &places, matcher);
     if language == Language::TraceQl && scoped.text.len() > MAX_TRACEQL {
         return Err(Refusal {
@@ -220,9 +232,15 @@ fn recognise(language: Language, shape: Shape, text: &str) -> Result<Vec<Place>,
     }
 }
 
+/// At most so many bytes are inserted.
+fn insertions_length(places: &[Place], matcher: &Matcher) -> usize {
+    let each = matcher.as_str().len().saturating_add(8);
+    places.len().saturating_mul(each)
+}
+
 fn splice(text: &str, places: &[Place], matcher: &Matcher) -> Scoped {
+    let room = insertions_length(places, matcher);
     let matcher = matcher.as_str();
-    let room = places.len().saturating_mul(matcher.len().saturating_add(8));
     let mut scoped = Scoped {
         text: String::with_capacity(text.len().saturating_add(room)),
         insertions: Vec::with_capacity(places.len()),

@@ -45,6 +45,21 @@ fn texts_are_bounded() {
 }
 
 #[test]
+fn many_selectors_with_a_long_matcher_are_too_long() {
+    let value = LabelValue::parse(&"v".repeat(256)).unwrap();
+    let scope_of_caller = Scope::single(LabelName::parse("rid").unwrap(), value);
+    for (language, one) in [(Language::PromQl, "a+"), (Language::LogQl, "{}+")] {
+        let matcher = Matcher::new(language, &scope_of_caller, &Attributes::default());
+        let refused = scope(language, Shape::Query, &(one.repeat(1_000) + "1"), &matcher);
+        let Err(Failure::Refused(refusal)) = refused else {
+            panic!("{language:?}");
+        };
+        assert_eq!(refusal.rule, Rule::Length);
+        assert!(scope(language, Shape::Query, &(one.repeat(900) + "1"), &matcher).is_ok());
+    }
+}
+
+#[test]
 fn a_refusal_names_the_place_and_the_rule() {
     let refused = scope(
         Language::PromQl,
