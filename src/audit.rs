@@ -6,12 +6,12 @@
 
 use std::fmt::Write as _;
 
-use crate::denial::Denial;
 use crate::gate::{Gate, Trace};
-use crate::identity::ProviderIndex;
-use crate::request::Head;
-use crate::tenant::TenantSet;
-use crate::time::Timestamp;
+use crate::words::denial::Denial;
+use crate::words::identity::ProviderIndex;
+use crate::words::request::Head;
+use crate::words::tenant::TenantSet;
+use crate::words::time::Timestamp;
 
 /// Longest text of one field, in bytes.
 const MAX_FIELD: usize = 256;

@@ -5,11 +5,11 @@
 
 use std::borrow::Cow;
 
+use crate::authz::endpoint::{Backend, Endpoint, Rewrite};
 use crate::config::Forward;
-use crate::endpoint::{Backend, Endpoint, Rewrite};
 use crate::gate::{Permit, Query};
-use crate::narrow;
-use crate::request::{BACKEND_HEADER, Head, Occurrence};
+use crate::scoping::narrow;
+use crate::words::request::{BACKEND_HEADER, Head, Occurrence};
 
 /// One change of a request's headers.
 #[derive(Clone, Debug, Eq, PartialEq)]

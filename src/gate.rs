@@ -6,25 +6,26 @@
 //! the header edits that let a request pass ([`crate::forward`]).
 
 use std::borrow::Cow;
-use std::rc::Rc;
+use std::sync::Arc;
 
+use crate::authn::bearer;
+use crate::authn::jwks::{JwksError, KeySet};
+use crate::authn::key_cache::{Demand, KeyCache, Schedule};
+use crate::authn::keys::{Algorithm, BadSignature, SignatureEngine, VerifyingKey};
+use crate::authn::token::{self, Unverified};
+use crate::authn::token_cache::{Session, TokenCache};
+use crate::authz::endpoint::{Endpoint, Endpoints, Scoping, Surface, Tenants};
+use crate::authz::policy::Permission;
+use crate::authz::projects::{self, Answer, Answers, Directory, Question, Resource};
 use crate::config::{Config, KeySource, KeyUri};
-use crate::denial::Denial;
-use crate::endpoint::{Endpoint, Endpoints, Scoping, Surface, Tenants};
-use crate::identity::ProviderIndex;
-use crate::jwks::{JwksError, KeySet};
-use crate::key_cache::{Demand, KeyCache, Schedule};
-use crate::keys::{Algorithm, BadSignature, SignatureEngine, VerifyingKey};
-use crate::narrow::{MAX_BODY, Narrowing};
-use crate::policy::Permission;
-use crate::projects::{self, Answer, Answers, Directory, Question, Resource};
-use crate::request::{Head, Occurrence};
-use crate::scope::Scope;
-use crate::tenant::TenantSet;
-use crate::time::{Monotonic, Now, Timestamp};
-use crate::token::{self, Unverified};
-use crate::token_cache::{Session, TokenCache};
-use crate::{bearer, form};
+use crate::scoping::form;
+use crate::scoping::narrow::{MAX_BODY, Narrowing};
+use crate::scoping::scope::Scope;
+use crate::words::denial::Denial;
+use crate::words::identity::ProviderIndex;
+use crate::words::request::{Head, Occurrence};
+use crate::words::tenant::TenantSet;
+use crate::words::time::{Monotonic, Now, Timestamp};
 
 /// The composed decision function with its state: keys and verified tokens.
 #[derive(Debug)]
@@ -45,10 +46,10 @@ pub struct Gate {
 #[derive(Debug)]
 pub struct Permit<'a> {
     endpoint: &'static Endpoint,
-    session: Rc<Session>,
+    session: Arc<Session>,
     tenants: Cow<'a, [u8]>,
     query: Query<'a>,
-    scope: Option<Rc<Scope>>,
+    scope: Option<Arc<Scope>>,
     stream_expires: Option<Timestamp>,
 }
 
@@ -73,7 +74,7 @@ impl<'a> Permit<'a> {
 
     /// The caller.
     #[must_use]
-    pub const fn session(&self) -> &Rc<Session> {
+    pub const fn session(&self) -> &Arc<Session> {
         &self.session
     }
 
@@ -100,7 +101,7 @@ impl<'a> Permit<'a> {
 
     /// What the caller may see of the tenants, if not all.
     #[must_use]
-    pub const fn scope(&self) -> Option<&Rc<Scope>> {
+    pub const fn scope(&self) -> Option<&Arc<Scope>> {
         self.scope.as_ref()
     }
 
@@ -150,13 +151,13 @@ pub struct Trace<'a> {
     /// The endpoint, once matched.
     pub endpoint: Option<&'static Endpoint>,
     /// The caller, once verified.
-    pub session: Option<Rc<Session>>,
+    pub session: Option<Arc<Session>>,
     /// The tenants as asked for, once well-formed.
     pub tenants: Option<TenantSet<'a>>,
     /// The tenant of a project, which no header names.
-    pub tenant: Option<Rc<str>>,
+    pub tenant: Option<Arc<str>>,
     /// What of it the caller may see, if not all.
-    pub scope: Option<Rc<Scope>>,
+    pub scope: Option<Arc<Scope>>,
     /// Whether the token was remembered.
     pub cached: Option<bool>,
     /// Which provider's signature was checked with which algorithm, and whether
@@ -284,7 +285,7 @@ impl Gate {
         check_transport(head, endpoint)?;
         let token = credential(head, query)?;
         let session = self.authenticate(token, attempt, now, engine, trace)?;
-        trace.session = Some(Rc::clone(&session));
+        trace.session = Some(Arc::clone(&session));
         if endpoint.surface == Surface::Projects {
             let token = Token { token, session };
             return self.evaluate_project(head, endpoint, token, attempt, now, trace);
@@ -351,8 +352,8 @@ impl Gate {
         }
         let tenant = projects.tenant(resource)?;
         trace.tenant = Some(tenant.as_str().into());
-        let scope = Rc::new(projects.scope(resource)?);
-        trace.scope = Some(Rc::clone(&scope));
+        let scope = Arc::new(projects.scope(resource)?);
+        trace.scope = Some(Arc::clone(&scope));
         let query = self.narrow(head, endpoint, query, &scope)?;
         if !self.config.backends.has(endpoint.backend) {
             return Err(Denial::BackendNotConfigured.into());
@@ -442,7 +443,7 @@ impl Gate {
         now: Now,
         engine: &dyn SignatureEngine,
         trace: &mut Trace<'_>,
-    ) -> Result<Rc<Session>, Stop> {
+    ) -> Result<Arc<Session>, Stop> {
         match self.remembered(token, now, trace) {
             Ok(Some(session)) => {
                 trace.cached = Some(true);
@@ -474,7 +475,7 @@ impl Gate {
         let plausible = provider.check(unverified, now.wall)?;
         let found = match keys.keys(now.mono) {
             None => Err(Denial::KeysUnavailable),
-            Some(set) => plausible.key(set).map(Rc::clone),
+            Some(set) => plausible.key(set).map(Arc::clone),
         };
         let key = match found {
             Ok(key) => key,
@@ -516,12 +517,12 @@ impl Gate {
             &self.config.policy,
             self.config.limits.groups,
         )?;
-        let session = Rc::new(Session {
+        let session = Arc::new(Session {
             principal,
             times: verified.times(),
-            key: Rc::clone(verified.key()),
+            key: Arc::clone(verified.key()),
         });
-        self.tokens.insert(token, Rc::clone(&session));
+        self.tokens.insert(token, Arc::clone(&session));
         Ok(session)
     }
 
@@ -532,8 +533,8 @@ impl Gate {
         token: &[u8],
         now: Now,
         trace: &mut Trace<'_>,
-    ) -> Result<Option<Rc<Session>>, Denial> {
-        let Some(session) = self.tokens.get(token).map(Rc::clone) else {
+    ) -> Result<Option<Arc<Session>>, Denial> {
+        let Some(session) = self.tokens.get(token).map(Arc::clone) else {
             return Ok(None);
         };
         let ProviderIndex(position) = session.principal.provider;
@@ -582,14 +583,14 @@ impl Gate {
         document: &[u8],
         now: Now,
         max_age: Option<u64>,
-    ) -> Result<Rc<KeySet>, JwksError> {
+    ) -> Result<Arc<KeySet>, JwksError> {
         let parsed = self.parse_keys(provider, document);
         let Some(keys) = self.keys.get_mut(provider.0) else {
             return parsed;
         };
         match &parsed {
             Ok(set) => {
-                keys.loaded(Rc::clone(set), now, max_age);
+                keys.loaded(Arc::clone(set), now, max_age);
                 self.forget_lost(provider, set);
             }
             Err(_) => keys.failed(now),
@@ -608,10 +609,10 @@ impl Gate {
         document: &[u8],
         asked: Now,
         next: Monotonic,
-    ) -> Result<Rc<KeySet>, JwksError> {
+    ) -> Result<Arc<KeySet>, JwksError> {
         let set = self.parse_keys(provider, document)?;
         if let Some(keys) = self.keys.get_mut(provider.0) {
-            keys.adopt(Rc::clone(&set), asked, next);
+            keys.adopt(Arc::clone(&set), asked, next);
             self.forget_lost(provider, &set);
         }
         Ok(set)
@@ -621,10 +622,10 @@ impl Gate {
         &self,
         provider: ProviderIndex,
         document: &[u8],
-    ) -> Result<Rc<KeySet>, JwksError> {
+    ) -> Result<Arc<KeySet>, JwksError> {
         match self.config.providers.get(provider.0) {
             Some((rules, _)) => {
-                KeySet::parse(document, &rules.algorithms, rules.issuer.as_str()).map(Rc::new)
+                KeySet::parse(document, &rules.algorithms, rules.issuer.as_str()).map(Arc::new)
             }
             None => Err(JwksError::NoList),
         }
@@ -694,7 +695,7 @@ fn new_key_cache(source: &KeySource, config: &Config, seed: u64) -> KeyCache {
                 timeout: 0,
                 wait,
             },
-            Rc::new(set.clone()),
+            Arc::new(set.clone()),
         ),
     }
 }
@@ -702,7 +703,7 @@ fn new_key_cache(source: &KeySource, config: &Config, seed: u64) -> KeyCache {
 /// A credential and who it stands for.
 struct Token<'a> {
     token: &'a [u8],
-    session: Rc<Session>,
+    session: Arc<Session>,
 }
 
 /// Whether a `content-length` is a number that is not larger.

@@ -3,20 +3,19 @@
 //! # Architecture on one page
 //!
 //! The core is pure: bytes, clocks and a signature engine go in, a decision comes
-//! out. It knows no proxy, reads no clock and writes no log. `filter` is the
-//! shell: the only module that talks to the proxy. A file may use only what stands
-//! above it:
+//! out. It knows no proxy, reads no clock and writes no log. `host` is the
+//! shell: the only module that talks to the proxy.
 //!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`time`] [`hash`] [`tenant`] [`identity`] [`request`] [`denial`] |
-//! | mechanisms | [`json`] [`form`] [`bearer`] [`token`] [`keys`] [`jwks`] [`discovery`] [`verifier`] [`token_cache`] [`key_cache`] [`key_share`] [`claims`] [`scope`] [`query`] [`endpoint`] [`narrow`] [`projects`] [`policy`] |
+//! | words | [`words`] |
+//! | mechanisms | [`authn`] [`scoping`] [`authz`] |
 //! | composition | [`config`] [`gate`] [`forward`] [`reply`] [`audit`] |
-//! | host shell | [`filter`] |
+//! | host shell | [`host`] |
 //!
 //! A request goes through [`gate::Gate::decide`] once, twice if it had to wait for
 //! keys. The result is a [`gate::Permit`], which alone can be turned into header
-//! edits ([`forward::permitted`]), or a [`denial::Denial`], which [`reply::deny`]
+//! edits ([`forward::permitted`]), or a [`words::denial::Denial`], which [`reply::deny`]
 //! turns into the answer that the client in question understands.
 //!
 //! A panic in the module kills the VM of a whole Envoy worker with every stream on
@@ -45,32 +44,12 @@
 #![cfg_attr(test, allow(clippy::needless_raw_string_hashes))]
 
 pub mod audit;
-pub mod bearer;
-pub mod claims;
+pub mod authn;
+pub mod authz;
 pub mod config;
-pub mod denial;
-pub mod discovery;
-pub mod endpoint;
-pub mod filter;
-pub mod form;
 pub mod forward;
 pub mod gate;
-pub mod hash;
-pub mod identity;
-pub mod json;
-pub mod jwks;
-pub mod key_cache;
-pub mod key_share;
-pub mod keys;
-pub mod narrow;
-pub mod policy;
-pub mod projects;
-pub mod query;
+pub mod host;
 pub mod reply;
-pub mod request;
-pub mod scope;
-pub mod tenant;
-pub mod time;
-pub mod token;
-pub mod token_cache;
-pub mod verifier;
+pub mod scoping;
+pub mod words;

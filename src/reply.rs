@@ -4,9 +4,9 @@
 //! Grafana's alerting read JSON, OTLP exporters a google.rpc.Status, promtail and
 //! Alloy the first line of text, gRPC clients `grpc-message`.
 
-use crate::denial::{Challenge, Denial};
-use crate::endpoint::Family;
-use crate::request::Head;
+use crate::authz::endpoint::Family;
+use crate::words::denial::{Challenge, Denial};
+use crate::words::request::Head;
 
 /// Least seconds in `Retry-After`.
 const RETRY_LEAST: u64 = 5;

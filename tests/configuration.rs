@@ -5,9 +5,9 @@
 mod common;
 
 use common::{ISSUER, Request, Token, answer, config, jwk, jwk_with, parse};
+use scopegate::authn::keys::Algorithm;
+use scopegate::authn::verifier::TokenKind;
 use scopegate::config::{AuditLog, Config, Environment, KeySource, Mode, Problem};
-use scopegate::keys::Algorithm;
-use scopegate::verifier::TokenKind;
 use serde_json::{Value, json};
 
 /// A document that uses every key that is supported.

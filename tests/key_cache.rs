@@ -5,20 +5,20 @@
 mod common;
 
 use std::collections::HashSet;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use common::{
     ALLOWED, Answer, ISSUER, NOW, Request, Token, UPTIME, ask_at, at, config, decide, fetched,
     gate, jwk, jwk_with, jwks, provider,
 };
+use scopegate::authn::jwks::KeySet;
+use scopegate::authn::key_cache::{COOL_DOWN, Demand, KeyCache, Schedule};
+use scopegate::authn::keys::{Algorithm, InModule};
 use scopegate::config::Start;
-use scopegate::denial::Denial;
 use scopegate::gate::{Attempt, Gate};
-use scopegate::identity::ProviderIndex;
-use scopegate::jwks::KeySet;
-use scopegate::key_cache::{COOL_DOWN, Demand, KeyCache, Schedule};
-use scopegate::keys::{Algorithm, InModule};
-use scopegate::time::{Leeway, Monotonic, Now, Timestamp};
+use scopegate::words::denial::Denial;
+use scopegate::words::identity::ProviderIndex;
+use scopegate::words::time::{Leeway, Monotonic, Now, Timestamp};
 use serde_json::{Value, json};
 
 const SCHEDULE: Schedule = Schedule {
@@ -30,9 +30,9 @@ const SCHEDULE: Schedule = Schedule {
 
 const LEEWAY: Leeway = Leeway::from_secs(60);
 
-fn set(names: &[&str]) -> Rc<KeySet> {
+fn set(names: &[&str]) -> Arc<KeySet> {
     let keys: Vec<Value> = names.iter().map(|name| jwk(name)).collect();
-    Rc::new(KeySet::parse(&jwks(&keys), &Algorithm::ALL, ISSUER).unwrap())
+    Arc::new(KeySet::parse(&jwks(&keys), &Algorithm::ALL, ISSUER).unwrap())
 }
 
 fn mono(millis: u64) -> Monotonic {

@@ -10,10 +10,10 @@ mod common;
 use common::{
     ALLOWED, ISSUER, Request, Token, ask_at, at, b64, fetched, gate, jwk, jwk_with, jwks, unb64,
 };
+use scopegate::authn::jwks::{JwksError, KeySet, Lookup, MAX_DOCUMENT_BYTES, MAX_KEYS, SkipReason};
+use scopegate::authn::keys::{Algorithm, InModule, SignatureEngine as _};
 use scopegate::gate::Gate;
-use scopegate::identity::ProviderIndex;
-use scopegate::jwks::{JwksError, KeySet, Lookup, MAX_DOCUMENT_BYTES, MAX_KEYS, SkipReason};
-use scopegate::keys::{Algorithm, InModule, SignatureEngine as _};
+use scopegate::words::identity::ProviderIndex;
 use serde_json::{Value, json};
 
 /// Everything the gate can verify, so that no key is skipped for want of permission.

@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use scopegate::denial::Denial;
-use scopegate::endpoint::{
+use scopegate::authz::endpoint::{
     Absent, Backend, Carrier, Endpoint, Family, Methods, Parameters, Scoping, Surface, TABLE,
 };
-use scopegate::form::FormError;
-use scopegate::query::{Refusal, Rule};
 use scopegate::reply;
-use scopegate::request::Head;
+use scopegate::scoping::form::FormError;
+use scopegate::scoping::query::{Refusal, Rule};
+use scopegate::words::denial::Denial;
+use scopegate::words::request::Head;
 use serde_json::Value;
 
 fn read(path: &str) -> String {
@@ -58,7 +58,7 @@ fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
 
 /// Every denial code, from the one place that defines them.
 fn codes() -> BTreeSet<String> {
-    let source = read("src/denial.rs");
+    let source = read("src/words/denial.rs");
     let body = source.split("pub const fn code(self)").nth(1).unwrap();
     let body = body.split("/// The HTTP status").next().unwrap();
     body.split('"')
@@ -252,9 +252,9 @@ fn an_id_is_what_the_gate_takes_for_one() {
     assert_eq!(schema["pattern"], "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$");
     let longest = schema["maxLength"].as_u64().unwrap();
     let text = |length: u64| "a".repeat(usize::try_from(length).unwrap());
-    assert!(scopegate::projects::is_id(&text(longest)));
-    assert!(!scopegate::projects::is_id(&text(longest + 1)));
-    assert!(!scopegate::projects::is_id(""));
+    assert!(scopegate::authz::projects::is_id(&text(longest)));
+    assert!(!scopegate::authz::projects::is_id(&text(longest + 1)));
+    assert!(!scopegate::authz::projects::is_id(""));
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn check_reply(family: Family, denial: Denial, kind: &str, value: &Value) {
 /// That each header of the gate's reply is documented, and none is required that it lacks.
 fn check_headers(denial: Denial, document: &Value, response: &Value) {
     let head = Head {
-        request_id: scopegate::request::Occurrence::Once(b"id"),
+        request_id: scopegate::words::request::Occurrence::Once(b"id"),
         ..Head::default()
     };
     let reply = reply::deny(denial, Some(Family::Prometheus), &head, "observability", 4);

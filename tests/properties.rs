@@ -16,16 +16,16 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::Config as ProptestConfig;
+use scopegate::authn::json;
+use scopegate::authn::jwks::KeySet;
+use scopegate::authn::keys::Algorithm;
+use scopegate::authn::token::Unverified;
+use scopegate::authz::endpoint::{Endpoint, Endpoints, Rewrite, Surface, TABLE};
 use scopegate::config::{Config, Environment};
-use scopegate::denial::Denial;
-use scopegate::endpoint::{Endpoint, Endpoints, Rewrite, Surface, TABLE};
 use scopegate::gate::Gate;
-use scopegate::json;
-use scopegate::jwks::KeySet;
-use scopegate::keys::Algorithm;
-use scopegate::request::{Head, Occurrence};
-use scopegate::tenant::TenantSet;
-use scopegate::token::Unverified;
+use scopegate::words::denial::Denial;
+use scopegate::words::request::{Head, Occurrence};
+use scopegate::words::tenant::TenantSet;
 use serde_json::{Value, json as object};
 
 /// Failures are printed rather than kept in files beside the tests.
@@ -590,7 +590,7 @@ proptest! {
         let mut gate = gate(&config());
         let now = common::at(0);
         let attempt = scopegate::gate::Attempt { arrived: now.mono, last: false, coarse: false };
-        let outcome = gate.decide(&head, attempt, now, &scopegate::keys::InModule).outcome;
+        let outcome = gate.decide(&head, attempt, now, &scopegate::authn::keys::InModule).outcome;
         prop_assert!(matches!(outcome, scopegate::gate::Outcome::Deny(_)));
     }
 }

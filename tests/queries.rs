@@ -14,8 +14,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config as ProptestConfig, TestRunner};
-use scopegate::query::{Failure, Language, MAX_TRACEQL, Matcher, Rule, Scoped, Shape, scope};
-use scopegate::scope::{Attributes, LabelName, LabelValue, LabelValues, Scope};
+use scopegate::scoping::query::{
+    Failure, Language, MAX_TRACEQL, Matcher, Rule, Scoped, Shape, scope,
+};
+use scopegate::scoping::scope::{Attributes, LabelName, LabelValue, LabelValues, Scope};
 
 const LANGUAGES: [Language; 3] = [Language::LogQl, Language::PromQl, Language::TraceQl];
 

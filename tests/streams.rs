@@ -4,10 +4,10 @@
 mod common;
 
 use common::{ALLOWED, NOW, Request, Token, ask_at, at, config, gate, merge, provider};
-use scopegate::endpoint::{Surface, TABLE};
+use scopegate::authn::keys::InModule;
+use scopegate::authz::endpoint::{Surface, TABLE};
 use scopegate::gate::{Attempt, Gate, Outcome};
-use scopegate::keys::InModule;
-use scopegate::time::Timestamp;
+use scopegate::words::time::Timestamp;
 use serde_json::{Value, json};
 
 /// From when on the token of this permitted request is refused, if it is a stream.

@@ -4,25 +4,25 @@
 mod common;
 
 use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use common::{
     ALLOWED, Answer, ISSUER, NOW, Request, Token, ask, ask_at, at, b64, config, decide, fetched,
     gate, jwk, jwks, provider, sign,
 };
+use scopegate::authn::jwks::KeySet;
+use scopegate::authn::keys::{Algorithm, BadSignature, InModule, SignatureEngine, VerifyingKey};
+use scopegate::authn::token_cache::{Session, TokenCache};
+use scopegate::authn::verifier::TokenTimes;
 use scopegate::gate::{Attempt, Gate};
-use scopegate::identity::{Principal, Subject};
-use scopegate::jwks::KeySet;
-use scopegate::keys::{Algorithm, BadSignature, InModule, SignatureEngine, VerifyingKey};
-use scopegate::time::Timestamp;
-use scopegate::token_cache::{Session, TokenCache};
-use scopegate::verifier::TokenTimes;
+use scopegate::words::identity::{Principal, Subject};
+use scopegate::words::time::Timestamp;
 use serde_json::json;
 
-fn session(subject: &str) -> Rc<Session> {
+fn session(subject: &str) -> Arc<Session> {
     let set = KeySet::parse(&jwks(&[jwk("p256-a")]), &Algorithm::ALL, ISSUER).unwrap();
     let provider = gate(&fetched(json!({}))).tick(at(0))[0];
-    Rc::new(Session {
+    Arc::new(Session {
         principal: Principal {
             provider,
             subject: Subject::parse(subject).unwrap(),
@@ -33,7 +33,7 @@ fn session(subject: &str) -> Rc<Session> {
             not_before: None,
             issued_at: None,
         },
-        key: Rc::clone(&set.keys()[0]),
+        key: Arc::clone(&set.keys()[0]),
     })
 }
 
@@ -52,7 +52,7 @@ fn entries_are_bounded() {
     let mut cache = TokenCache::new(10, 1 << 20);
     assert!(cache.is_empty());
     for number in 0..1_000 {
-        cache.insert(&token(number, 100), Rc::clone(&session));
+        cache.insert(&token(number, 100), Arc::clone(&session));
         assert_eq!(cache.len(), (number + 1).min(10));
         assert!(has(&mut cache, &token(number, 100)), "the newest is in");
     }
@@ -70,7 +70,7 @@ fn bytes_are_bounded() {
     let mut cache = TokenCache::new(1_000, 1_000);
     let size = |number: usize| 70 + number * 37 % 400;
     for number in 0..500 {
-        cache.insert(&token(number, size(number)), Rc::clone(&session));
+        cache.insert(&token(number, size(number)), Arc::clone(&session));
         let held: usize = (0..=number)
             .map(|n| (n, size(n)))
             .filter(|(n, size)| has(&mut cache, &token(*n, *size)))
@@ -87,12 +87,12 @@ fn a_token_that_can_never_fit_evicts_nobody() {
     let session = session("alice");
     let mut cache = TokenCache::new(10, 1_000);
     for number in 0..5 {
-        cache.insert(&token(number, 100), Rc::clone(&session));
+        cache.insert(&token(number, 100), Arc::clone(&session));
     }
-    cache.insert(&token(9, 1_001), Rc::clone(&session));
+    cache.insert(&token(9, 1_001), Arc::clone(&session));
     assert_eq!(cache.len(), 5);
     assert!(!has(&mut cache, &token(9, 1_001)));
-    cache.insert(&token(9, 1_000), Rc::clone(&session));
+    cache.insert(&token(9, 1_000), Arc::clone(&session));
     assert_eq!(cache.len(), 1);
     assert!(has(&mut cache, &token(9, 1_000)));
 }
@@ -172,14 +172,14 @@ fn the_unused_go_first() {
     let session = session("alice");
     let mut cache = TokenCache::new(100, 1 << 20);
     for number in 0..100 {
-        cache.insert(&token(number, 100), Rc::clone(&session));
+        cache.insert(&token(number, 100), Arc::clone(&session));
     }
     let used: Vec<usize> = (0..100).filter(|n| n % 2 == 0).collect();
     for number in &used {
         assert!(has(&mut cache, &token(*number, 100)));
     }
     for number in 100..150 {
-        cache.insert(&token(number, 100), Rc::clone(&session));
+        cache.insert(&token(number, 100), Arc::clone(&session));
     }
     for number in used {
         assert!(has(&mut cache, &token(number, 100)), "{number}");
@@ -193,10 +193,10 @@ fn the_unused_go_first() {
 fn a_flood_of_tokens_used_once_does_not_wash_out_one_in_use() {
     let session = session("alice");
     let mut cache = TokenCache::new(8, 1 << 20);
-    cache.insert(b"steady", Rc::clone(&session));
+    cache.insert(b"steady", Arc::clone(&session));
     for number in 0..10_000 {
         assert!(has(&mut cache, b"steady"), "{number}");
-        cache.insert(&token(number, 100), Rc::clone(&session));
+        cache.insert(&token(number, 100), Arc::clone(&session));
     }
 }
 
@@ -208,7 +208,7 @@ fn eviction_ends_when_all_are_in_use() {
         for number in 0..4 {
             has(&mut cache, &token(round * 4 + number, 100));
         }
-        cache.insert(&token(1_000 + round, 100), Rc::clone(&session));
+        cache.insert(&token(1_000 + round, 100), Arc::clone(&session));
         assert!(cache.len() <= 4);
     }
 }

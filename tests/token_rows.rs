@@ -11,9 +11,9 @@ use common::{
     ALLOWED, Answer, ISSUER, NOW, Request, Token, accepted, answer, ask, b64, config, fetched,
     gate, hmac, jwk, jwk_with, keys, merge, provider, refused, sign, verdict,
 };
+use scopegate::authn::token::Unverified;
 use scopegate::config::{Config, Environment};
-use scopegate::denial::{Challenge, Denial};
-use scopegate::token::Unverified;
+use scopegate::words::denial::{Challenge, Denial};
 use serde_json::{Value, json};
 
 fn good() -> String {
@@ -287,9 +287,9 @@ fn h01_only_allowed_algorithm_names_in_their_exact_case() {
 fn h02_a_public_key_is_never_a_shared_secret() {
     let config = keys(&[jwk("rsa-a"), jwk("p256-a")], &["RS256", "ES256"]);
     let jwk = jwk("rsa-a");
-    let set = scopegate::jwks::KeySet::parse(
+    let set = scopegate::authn::jwks::KeySet::parse(
         json!({"keys": [jwk]}).to_string().as_bytes(),
-        &[scopegate::keys::Algorithm::RS256],
+        &[scopegate::authn::keys::Algorithm::RS256],
         ISSUER,
     )
     .unwrap();
@@ -622,7 +622,8 @@ fn h20_an_ecdsa_signature_is_r_and_s_of_full_length_in_range() {
         order
     };
     let (r, s) = sound.split_at(32);
-    let der = scopegate::keys::ecdsa_der(scopegate::keys::Algorithm::ES256, &sound).unwrap();
+    let der = scopegate::authn::keys::ecdsa_der(scopegate::authn::keys::Algorithm::ES256, &sound)
+        .unwrap();
     for signature in [
         vec![0; 64],
         [r, &[0; 32]].concat(),

@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::{ALLOWED, ISSUER, Request, Token, ask_at, at, b64, config, fetched, gate, jwk, sign};
-use scopegate::denial::Denial;
-use scopegate::jwks::{KeySet, Lookup};
-use scopegate::keys::{Algorithm, InModule, SignatureEngine as _};
-use scopegate::token::Unverified;
+use scopegate::authn::jwks::{KeySet, Lookup};
+use scopegate::authn::keys::{Algorithm, InModule, SignatureEngine as _};
+use scopegate::authn::token::Unverified;
+use scopegate::words::denial::Denial;
 use serde_json::{Value, json};
 use superboring::reexports::hmac_sha256::Hash as Sha256;
 

@@ -19,11 +19,11 @@ use integration::replay::Stage;
 use integration::token::{self, Recipe, Tamper};
 use integration::upstream::{Upstream, UpstreamLog};
 use jsonwebtoken::{DecodingKey, Validation};
+use scopegate::authn::keys::InModule;
 use scopegate::config::{Config, Environment};
 use scopegate::gate::{Attempt, Gate, Outcome};
-use scopegate::keys::InModule;
-use scopegate::request::Head;
-use scopegate::time::{Monotonic, Now, Timestamp};
+use scopegate::words::request::Head;
+use scopegate::words::time::{Monotonic, Now, Timestamp};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 

@@ -20,7 +20,7 @@ use integration::replay::{Stage, denial_code};
 use integration::scenario;
 use integration::token::Recipe;
 use integration::upstream::{Behaviour, Seen};
-use scopegate::endpoint::{Endpoints, Scoping, Surface};
+use scopegate::authz::endpoint::{Endpoints, Scoping, Surface};
 use serde_json::{Value, json};
 
 const QUERY: &str = "/loki/api/v1/query";

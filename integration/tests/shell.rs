@@ -19,7 +19,7 @@ use integration::issuer::{Issuer, PublishedKey};
 use integration::replay::Stage;
 use integration::token::{Recipe, Tamper};
 use integration::upstream::Behaviour;
-use scopegate::endpoint::TABLE;
+use scopegate::authz::endpoint::TABLE;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tonic::Code;

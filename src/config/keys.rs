@@ -2,9 +2,9 @@
 
 use super::reader::{Node, Section};
 use super::{KeySource, KeyUri, Start};
-use crate::discovery::Address;
-use crate::jwks::KeySet;
-use crate::keys::Algorithm;
+use crate::authn::discovery::Address;
+use crate::authn::jwks::KeySet;
+use crate::authn::keys::Algorithm;
 
 pub(super) fn read_key_source(
     node: &Node<'_>,

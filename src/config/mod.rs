@@ -12,14 +12,14 @@ mod projects;
 mod providers;
 mod reader;
 
-use crate::discovery::Address;
-use crate::endpoint::{Backend, Surface};
-use crate::jwks::KeySet;
-use crate::keys::Algorithm;
-use crate::policy::Policy;
-use crate::projects::{Directory, Projects, Service};
-use crate::scope::Attributes;
-use crate::verifier::Provider;
+use crate::authn::discovery::Address;
+use crate::authn::jwks::KeySet;
+use crate::authn::keys::Algorithm;
+use crate::authn::verifier::Provider;
+use crate::authz::endpoint::{Backend, Surface};
+use crate::authz::policy::Policy;
+use crate::authz::projects::{Directory, Projects, Service};
+use crate::scoping::scope::Attributes;
 
 pub use parse::Environment;
 pub use reader::Problem;

@@ -1,13 +1,13 @@
 //! The `organizations` and `roles` sections, compiled into a [`Policy`].
 
 use std::collections::{BTreeMap, HashSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::reader::{Node, Section, flag};
-use crate::json::Value;
-use crate::policy::{Permission, Permissions, Policy};
-use crate::scope::{LabelName, LabelValue, LabelValues, Scope};
-use crate::tenant::TenantId;
+use crate::authn::json::Value;
+use crate::authz::policy::{Permission, Permissions, Policy};
+use crate::scoping::scope::{LabelName, LabelValue, LabelValues, Scope};
+use crate::words::tenant::TenantId;
 
 /// Role name → permissions.
 pub(super) type Roles = BTreeMap<String, Permissions>;
@@ -217,7 +217,7 @@ fn read_types(node: &Node<'_>) -> Option<TypeMask> {
 struct Binding {
     group: String,
     permissions: Permissions,
-    scope: Option<Rc<Scope>>,
+    scope: Option<Arc<Scope>>,
 }
 
 fn read_rbac(organization: &Section<'_>, roles: &Roles) -> Vec<Binding> {
@@ -268,7 +268,7 @@ fn read_binding(node: &Node<'_>, permissions: Permissions) -> Option<Binding> {
             if !permissions.is_empty() && !permissions.has(Permission::Read) {
                 labels.problem("has no meaning for a role without the permission read");
             }
-            read_labels(&labels).map(|scope| Some(Rc::new(scope)))
+            read_labels(&labels).map(|scope| Some(Arc::new(scope)))
         }
     };
     Some(Binding {

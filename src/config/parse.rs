@@ -5,10 +5,10 @@ use super::projects::read_projects;
 use super::providers::read_providers;
 use super::reader::{Node, Problem, Problems, Section, flag, word};
 use super::{Audit, AuditLog, Backends, Config, Forward, Limits, Mode};
-use crate::endpoint::BACKEND_NAMES;
-use crate::json;
-use crate::request::BACKEND_HEADER;
-use crate::scope::{AttributeName, Attributes, LabelName};
+use crate::authn::json;
+use crate::authz::endpoint::BACKEND_NAMES;
+use crate::scoping::scope::{AttributeName, Attributes, LabelName};
+use crate::words::request::BACKEND_HEADER;
 
 /// Nesting a configuration may use; the reference uses seven levels.
 const MAX_DEPTH: usize = 32;

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::reader::{Node, Section};
-use crate::hash::QuickHash;
-use crate::policy::Policy;
-use crate::projects::{Directory, Project, Projects, Service, Template, is_id};
-use crate::scope::LabelName;
-use crate::tenant::TenantId;
+use crate::authz::policy::Policy;
+use crate::authz::projects::{Directory, Project, Projects, Service, Template, is_id};
+use crate::scoping::scope::LabelName;
+use crate::words::hash::QuickHash;
+use crate::words::tenant::TenantId;
 
 /// Most projects of an inline directory.
 const MAX_PROJECTS: usize = 10_000;

@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use super::keys::read_key_source;
 use super::reader::{Node, Section, flag};
 use super::{DEFAULT_ALGORITHMS, KeySource};
-use crate::claims::{ClaimMapping, GroupSource};
-use crate::identity::Issuer;
-use crate::json::Value;
-use crate::keys::Algorithm;
-use crate::time::Leeway;
-use crate::token::normal_type;
-use crate::verifier::{Provider, TokenKind};
+use crate::authn::claims::{ClaimMapping, GroupSource};
+use crate::authn::json::Value;
+use crate::authn::keys::Algorithm;
+use crate::authn::token::normal_type;
+use crate::authn::verifier::{Provider, TokenKind};
+use crate::words::identity::Issuer;
+use crate::words::time::Leeway;
 
 pub(super) fn read_providers(top: &Section<'_>) -> Option<Vec<(Provider, KeySource)>> {
     let node = top.require("providers", "without one no token can be verified")?;

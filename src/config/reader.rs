@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use crate::json::{Number, Object, Value};
+use crate::authn::json::{Number, Object, Value};
 
 /// One thing that is wrong in a configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -19,13 +19,13 @@ use jwt_simple::algorithms::{
     Ed25519KeyPair, EdDSAKeyPairLike as _,
 };
 use p256::ecdsa::signature::Signer as _;
+use scopegate::authn::keys::{InModule, SignatureEngine};
 use scopegate::config::{Config, Environment};
-use scopegate::denial::Denial;
 use scopegate::forward::{self, Edit};
 use scopegate::gate::{Attempt, Gate, Outcome};
-use scopegate::keys::{InModule, SignatureEngine};
-use scopegate::request::Head;
-use scopegate::time::{Monotonic, Now, Timestamp};
+use scopegate::words::denial::Denial;
+use scopegate::words::request::Head;
+use scopegate::words::time::{Monotonic, Now, Timestamp};
 use serde_json::{Map, Value, json};
 use superboring::hash::MessageDigest;
 use superboring::pkey::{PKey, Private};

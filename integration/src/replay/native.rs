@@ -6,17 +6,17 @@
 
 use anyhow::{Result, bail};
 
+use scopegate::authn::keys::InModule;
+use scopegate::authz::endpoint::Surface;
 use scopegate::config::{Config, Environment, Mode};
-use scopegate::denial::Denial;
-use scopegate::endpoint::Surface;
 use scopegate::forward::{self, Edit};
 use scopegate::gate::{self, Attempt, Evaluation, Gate, Query, Trace};
-use scopegate::identity::ProviderIndex;
-use scopegate::keys::InModule;
-use scopegate::narrow::MAX_BODY;
 use scopegate::reply;
-use scopegate::request::{BACKEND_HEADER, Head};
-use scopegate::time::{Monotonic, Now, Timestamp};
+use scopegate::scoping::narrow::MAX_BODY;
+use scopegate::words::denial::Denial;
+use scopegate::words::identity::ProviderIndex;
+use scopegate::words::request::{BACKEND_HEADER, Head};
+use scopegate::words::time::{Monotonic, Now, Timestamp};
 
 use crate::client;
 use crate::issuer::{self, AnswerMode};

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use integration::stack::program;
 use integration::{paths, yaml};
-use scopegate::endpoint::TABLE;
+use scopegate::authz::endpoint::TABLE;
 use serde_json::{Value, json};
 
 use crate::file::{list, services, text};

@@ -1,7 +1,7 @@
 //! Whether the judges see: queries with a selector that is not scoped must be noticed.
 
 use anyhow::{Result, ensure};
-use scopegate::query::{self, Language, Shape};
+use scopegate::scoping::query::{self, Language, Shape};
 
 use crate::bench::{Bench, Findings};
 use crate::check;

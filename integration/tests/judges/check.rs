@@ -1,6 +1,6 @@
 //! Whether every selector that a judge finds is scoped.
 
-use scopegate::query::{Language, Scoped};
+use scopegate::scoping::query::{Language, Scoped};
 
 use crate::judge::{Answer, Selector};
 use crate::scopes::Case;

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use integration::paths;
-use scopegate::query::{self, Failure, Shape};
+use scopegate::scoping::query::{self, Failure, Shape};
 
 use crate::bench::{Bench, Findings};
 use crate::check;

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
-use scopegate::query::Language;
+use scopegate::scoping::query::Language;
 
 use bench::Bench;
 use judge::Programs;

@@ -3,7 +3,7 @@
 //! Most of what is done moves whole tokens, so that much of it is still a query; the rest knows no tokens and aims at
 //! readers that find other ones: quotes, comments, brackets, ends of lines, letters that are none.
 
-use scopegate::query::Language;
+use scopegate::scoping::query::Language;
 
 use crate::words::{self, PAIRS};
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use scopegate::query::{self, Failure, Language, Matcher, Scoped, Shape};
+use scopegate::scoping::query::{self, Failure, Language, Matcher, Scoped, Shape};
 
 use crate::bench::{Bench, Findings, Mutations, Tally};
 use crate::check;

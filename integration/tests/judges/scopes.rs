@@ -4,8 +4,8 @@
 //! be found where it put it.
 
 use anyhow::{Result, anyhow};
-use scopegate::query::{Language, Matcher};
-use scopegate::scope::{Attributes, LabelName, LabelValue, Scope};
+use scopegate::scoping::query::{Language, Matcher};
+use scopegate::scoping::scope::{Attributes, LabelName, LabelValue, Scope};
 
 /// A scope in all languages.
 pub struct Case {

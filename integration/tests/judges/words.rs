@@ -1,6 +1,6 @@
 //! What queries are changed with.
 
-use scopegate::query::Language;
+use scopegate::scoping::query::Language;
 
 /// The words of a language, and things that stand between them.
 pub fn of(language: Language) -> Vec<&'static str> {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use integration::yaml;
-use scopegate::endpoint::TABLE;
+use scopegate::authz::endpoint::TABLE;
 use serde_json::{Value, json};
 
 use crate::documents::{list, shipped, text};

@@ -15,7 +15,7 @@ use integration::replay::Stage;
 use integration::scenario::{self, ExpectUpstream, UpstreamText, endpoints};
 use integration::token;
 use integration::upstream::TEST_ID;
-use scopegate::endpoint::BACKEND_NAMES;
+use scopegate::authz::endpoint::BACKEND_NAMES;
 use serde_json::{Value, json};
 
 use crate::documents::{Set, list, of_kind, only, text};

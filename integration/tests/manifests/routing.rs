@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use integration::scenario::{EndpointRow, endpoints};
 use integration::yaml;
-use scopegate::endpoint::{BACKEND_NAMES, Surface, TABLE};
+use scopegate::authz::endpoint::{BACKEND_NAMES, Surface, TABLE};
 use serde_json::{Value, json};
 
 use crate::documents::{Set, list, of_kind, only, shipped, text};

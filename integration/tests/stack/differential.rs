@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use integration::client::{Protocol, RawRequest, Reply};
 use integration::drill::Random;
 use integration::stack::{ACME, APOLLO_TENANT, GLOBEX};
-use scopegate::endpoint::Backend;
+use scopegate::authz::endpoint::Backend;
 
 use crate::reads::{READS, federates, server, settled};
 use crate::scopes::asks::request;

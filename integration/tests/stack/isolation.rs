@@ -4,7 +4,7 @@ use anyhow::{Result, bail, ensure};
 use integration::client::{Protocol, RawRequest, Reply};
 use integration::grpc::{self, GrpcClient};
 use integration::stack::{ACME, GLOBEX};
-use scopegate::endpoint::Endpoint;
+use scopegate::authz::endpoint::Endpoint;
 
 use crate::reads::{READS, Read, federates, remote_read, remote_read_text, server, settled};
 use crate::servers::Servers;

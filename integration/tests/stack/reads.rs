@@ -7,7 +7,7 @@ use integration::client::{RawRequest, Reply};
 use integration::form;
 use integration::stack::collector::Exporter;
 use prost::Message;
-use scopegate::endpoint::{Backend, Endpoint, Endpoints, Rewrite, Surface, Tenants};
+use scopegate::authz::endpoint::{Backend, Endpoint, Endpoints, Rewrite, Surface, Tenants};
 use serde_json::Value;
 
 use crate::world::{World, trace_id};

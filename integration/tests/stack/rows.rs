@@ -10,7 +10,7 @@ use integration::stack::tempo_stand_in::wire;
 use integration::stack::{ACME, GLOBEX, SCRATCH};
 use integration::{form, loki_push, otlp, remote_write, token};
 use prost::Message;
-use scopegate::endpoint::{Backend, Endpoint, Endpoints, Rewrite, Surface, TABLE};
+use scopegate::authz::endpoint::{Backend, Endpoint, Endpoints, Rewrite, Surface, TABLE};
 use serde_json::json;
 use tonic::Code;
 
@@ -83,7 +83,8 @@ async fn every_row_of_the_table_is_tried(_: &World) -> Result<()> {
     }
     for endpoint in TABLE {
         for method in METHODS {
-            let Some(named) = scopegate::endpoint::Methods::from_name(method.as_bytes()) else {
+            let Some(named) = scopegate::authz::endpoint::Methods::from_name(method.as_bytes())
+            else {
                 bail!("{method}");
             };
             let row = format!("{method} {}", endpoint.template);

@@ -1,8 +1,8 @@
 //! Typical queries, scoped many times. The module's own build of the recognisers runs in
 //! Node, whose engine is Envoy's (V8); `main.rs` runs them natively.
 
-use scopegate::query::{Language, Matcher, Shape, scope};
-use scopegate::scope::{Attributes, LabelName, LabelValue, Scope};
+use scopegate::scoping::query::{Language, Matcher, Shape, scope};
+use scopegate::scoping::scope::{Attributes, LabelName, LabelValue, Scope};
 
 /// A language, what the query stands for, and the query.
 pub const QUERIES: [(Language, &str, &str); 6] = [

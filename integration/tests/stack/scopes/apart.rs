@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use integration::client::websocket::{self, Handshake};
 use integration::form;
 use integration::stack::{HOOLI, INITECH};
-use scopegate::endpoint::Endpoint;
+use scopegate::authz::endpoint::Endpoint;
 
 use super::asks::{ASKS, Ask, Tells, request};
 use super::scene::{EYES, Eye, Scene, push_tailed};

@@ -5,7 +5,7 @@
 
 use integration::client::RawRequest;
 use integration::form;
-use scopegate::endpoint::{Backend, Endpoint, Endpoints, Rewrite, Surface};
+use scopegate::authz::endpoint::{Backend, Endpoint, Endpoints, Rewrite, Surface};
 
 use super::scene::{Eye, Scene};
 

@@ -7,7 +7,7 @@
 use anyhow::{Result, ensure};
 use integration::drill::Random;
 use integration::stack::INITECH;
-use scopegate::endpoint::Backend;
+use scopegate::authz::endpoint::Backend;
 
 use super::asks::{marked, request};
 use super::queries::{

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use integration::client::{Protocol, RawRequest};
 use integration::form;
 use integration::stack::INITECH;
-use scopegate::endpoint::{Scoping, Surface, TABLE};
+use scopegate::authz::endpoint::{Scoping, Surface, TABLE};
 
 use super::asks::ASKS;
 use super::gates::{ask, ask_world, check};
@@ -30,7 +30,7 @@ async fn an_endpoint_that_cannot_be_scoped_is_refused(world: &World) -> Result<(
             continue;
         }
         for method in ["GET", "POST", "PUT", "DELETE"] {
-            let named = scopegate::endpoint::Methods::from_name(method.as_bytes());
+            let named = scopegate::authz::endpoint::Methods::from_name(method.as_bytes());
             if !named.is_some_and(|named| row.methods.has(named)) {
                 continue;
             }

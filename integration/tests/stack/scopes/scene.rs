@@ -12,7 +12,7 @@ use integration::otlp::{AnyValue, KeyValue};
 use integration::stack::{APOLLO_TENANT, HOOLI, INITECH, NAMESPACE};
 use integration::{form, otlp, remote_write, token};
 use prost::Message;
-use scopegate::endpoint::Backend;
+use scopegate::authz::endpoint::Backend;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 

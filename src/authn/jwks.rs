@@ -1,0 +1,375 @@
+//! From a JWK Set document (RFC 7517 §5) to a [`KeySet`] and the keys skipped on the way.
+//!
+//! One odd key never spoils the set; a set without one usable key is a failed
+//! fetch. Each key is bound to one algorithm here, once: by its `alg`, else by its
+//! type, so that no token can choose (RFC 8725 §3.1). Keys live under one issuer.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::authn::json::{self, JsonError, Object, Value};
+use crate::authn::keys::{Algorithm, VerifyingKey};
+
+/// Largest document, in bytes: a hundred RSA keys with certificates fit.
+pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
+
+/// Most usable keys in a set; providers publish two to ten.
+pub const MAX_KEYS: usize = 64;
+
+/// A provider's usable keys. Never empty.
+#[derive(Clone, Debug)]
+pub struct KeySet {
+    keys: Vec<Arc<VerifyingKey>>,
+    skipped: Vec<Skipped>,
+}
+
+/// A key that was read but cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Skipped {
+    /// Its `kid`, if it has a readable one.
+    pub key_id: Option<String>,
+    /// Why.
+    pub reason: SkipReason,
+}
+
+/// Why a key was skipped.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SkipReason {
+    /// Its algorithm is not one the provider's configuration allows, or unknown.
+    Algorithm,
+    /// RSA without `alg`, and the configuration allows several RSA algorithms but not RS256.
+    AlgorithmUnclear,
+    /// Another key of the set has the same `kid` and algorithm.
+    DuplicateKeyId,
+    /// Its `issuer` member names another issuer of the same host (Entra).
+    ForeignIssuer,
+    /// Its numbers are missing, badly encoded, too weak or not on the curve.
+    Material,
+    /// It holds private members: the provider published its private key.
+    PrivateKey,
+    /// Its `kty` is not RSA, EC or OKP.
+    Type,
+    /// Its `use` or `key_ops` is not for signatures.
+    Use,
+}
+
+impl SkipReason {
+    /// A stable name for logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Algorithm => "algorithm",
+            Self::AlgorithmUnclear => "algorithm_unclear",
+            Self::DuplicateKeyId => "duplicate_kid",
+            Self::ForeignIssuer => "foreign_issuer",
+            Self::Material => "material",
+            Self::PrivateKey => "private_key",
+            Self::Type => "type",
+            Self::Use => "use",
+        }
+    }
+}
+
+/// Why a document is no key set.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum JwksError {
+    /// Not a JSON object by our strict rules.
+    Json(JsonError),
+    /// No `keys` list.
+    NoList,
+    /// Not one usable key among the listed ones.
+    NoUsableKey {
+        /// How many were listed.
+        listed: usize,
+        /// Why the first was skipped, if there was one.
+        first: Option<SkipReason>,
+    },
+    /// More bytes than [`MAX_DOCUMENT_BYTES`].
+    TooLarge,
+    /// More usable keys than [`MAX_KEYS`].
+    TooManyKeys,
+}
+
+impl fmt::Display for JwksError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(error) => error.fmt(f),
+            Self::NoList => f.write_str("no list named keys"),
+            Self::NoUsableKey {
+                listed,
+                first: Some(reason),
+            } => write!(
+                f,
+                "none of its {listed} keys is usable (the first: {})",
+                reason.name()
+            ),
+            Self::NoUsableKey { listed, .. } => {
+                write!(f, "none of its {listed} keys is usable")
+            }
+            Self::TooLarge => write!(f, "larger than {MAX_DOCUMENT_BYTES} bytes"),
+            Self::TooManyKeys => write!(f, "more than {MAX_KEYS} usable keys"),
+        }
+    }
+}
+
+/// What a set knows about the key a token names.
+#[derive(Clone, Debug)]
+pub enum Lookup<'a> {
+    /// The key of that name is bound to another algorithm.
+    AlgorithmMismatch,
+    /// The key.
+    Found(&'a Arc<VerifyingKey>),
+    /// No such key, or no telling which.
+    Unknown,
+}
+
+impl KeySet {
+    /// Parses a document, binding keys to `algorithms`, the provider's allow-list.
+    ///
+    /// # Errors
+    /// [`JwksError`]; the caller keeps the set it has.
+    pub fn parse(
+        document: &[u8],
+        algorithms: &[Algorithm],
+        issuer: &str,
+    ) -> Result<Self, JwksError> {
+        if document.len() > MAX_DOCUMENT_BYTES {
+            return Err(JwksError::TooLarge);
+        }
+        let object = json::parse_object(document, json::MAX_DEPTH).map_err(JwksError::Json)?;
+        Self::from_object(&object, algorithms, issuer)
+    }
+
+    /// As [`KeySet::parse`], from a document that was parsed already.
+    ///
+    /// # Errors
+    /// [`JwksError`].
+    pub fn from_object(
+        document: &Object,
+        algorithms: &[Algorithm],
+        issuer: &str,
+    ) -> Result<Self, JwksError> {
+        let Some(listed) = document.get("keys").and_then(Value::as_array) else {
+            return Err(JwksError::NoList);
+        };
+        let mut keys: Vec<Arc<VerifyingKey>> = Vec::new();
+        let mut skipped = Vec::new();
+        for jwk in listed {
+            let key_id = jwk
+                .as_object()
+                .and_then(|jwk| jwk.get("kid"))
+                .and_then(Value::as_str);
+            match import(jwk, key_id, algorithms, issuer) {
+                // The same key listed twice is one key.
+                Ok(key) if keys.iter().any(|other| other.is_same(&key)) => {}
+                Ok(_) if keys.len() >= MAX_KEYS => return Err(JwksError::TooManyKeys),
+                Ok(key) => keys.push(Arc::new(key)),
+                Err(reason) => skipped.push(Skipped {
+                    key_id: key_id.map(ToOwned::to_owned),
+                    reason,
+                }),
+            }
+        }
+        drop_ambiguous(&mut keys, &mut skipped);
+        if keys.is_empty() {
+            return Err(JwksError::NoUsableKey {
+                listed: listed.len(),
+                first: skipped.first().map(|skipped| skipped.reason),
+            });
+        }
+        Ok(Self { keys, skipped })
+    }
+
+    /// Finds the key for a token's `kid` and `alg` (OIDC Core §10.1: without `kid`
+    /// there must be exactly one candidate).
+    #[must_use]
+    pub fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> Lookup<'_> {
+        let mut candidates = self
+            .keys
+            .iter()
+            .filter(|key| key_id.is_none() || key.key_id() == key_id)
+            .peekable();
+        if key_id.is_some() && candidates.peek().is_none() {
+            return Lookup::Unknown;
+        }
+        let mut fitting = candidates.filter(|key| key.algorithm() == algorithm);
+        match (fitting.next(), fitting.next(), key_id) {
+            (Some(key), None, _) => Lookup::Found(key),
+            (None, _, Some(_)) => Lookup::AlgorithmMismatch,
+            _ => Lookup::Unknown,
+        }
+    }
+
+    /// Whether the set still holds exactly this key.
+    #[must_use]
+    pub fn holds(&self, key: &VerifyingKey) -> bool {
+        self.keys.iter().any(|held| held.is_same(key))
+    }
+
+    /// The usable keys.
+    #[must_use]
+    pub fn keys(&self) -> &[Arc<VerifyingKey>] {
+        &self.keys
+    }
+
+    /// The keys that were left out.
+    #[must_use]
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+}
+
+/// Two different keys under one name and algorithm: neither can be meant
+/// (RFC 7517 §4.5), so both go.
+fn drop_ambiguous(keys: &mut Vec<Arc<VerifyingKey>>, skipped: &mut Vec<Skipped>) {
+    let twins = |key: &VerifyingKey, keys: &[Arc<VerifyingKey>]| {
+        key.key_id().is_some()
+            && keys
+                .iter()
+                .filter(|other| {
+                    other.key_id() == key.key_id() && other.algorithm() == key.algorithm()
+                })
+                .count()
+                > 1
+    };
+    let all = keys.clone();
+    keys.retain(|key| {
+        let ambiguous = twins(key, &all);
+        if ambiguous {
+            skipped.push(Skipped {
+                key_id: key.key_id().map(ToOwned::to_owned),
+                reason: SkipReason::DuplicateKeyId,
+            });
+        }
+        !ambiguous
+    });
+}
+
+fn import(
+    jwk: &Value,
+    key_id: Option<&str>,
+    algorithms: &[Algorithm],
+    issuer: &str,
+) -> Result<VerifyingKey, SkipReason> {
+    let jwk = jwk.as_object().ok_or(SkipReason::Type)?;
+    if PRIVATE_MEMBERS.iter().any(|name| jwk.has(name)) {
+        return Err(SkipReason::PrivateKey);
+    }
+    check_use(jwk)?;
+    if jwk
+        .get("issuer")
+        .and_then(Value::as_str)
+        .is_some_and(|theirs| is_foreign(theirs, issuer))
+    {
+        return Err(SkipReason::ForeignIssuer);
+    }
+    let kty = jwk.get("kty").and_then(Value::as_str);
+    let algorithm = bind(jwk, kty, algorithms)?;
+    let imported = match kty {
+        Some("RSA") => {
+            let n = number(jwk, "n")?;
+            // Some providers keep DER's sign byte.
+            let n = n.strip_prefix(&[0]).unwrap_or(&n);
+            let e = number(jwk, "e")?;
+            if n.first() == Some(&0) || e.first() == Some(&0) {
+                return Err(SkipReason::Material);
+            }
+            VerifyingKey::rsa(key_id, algorithm, n, &e)
+        }
+        Some("EC") => VerifyingKey::ec(key_id, algorithm, &number(jwk, "x")?, &number(jwk, "y")?),
+        Some("OKP") => VerifyingKey::ed25519(key_id, &number(jwk, "x")?),
+        _ => return Err(SkipReason::Type),
+    };
+    imported.map_err(|_| SkipReason::Material)
+}
+
+/// Members that only a private key has (RFC 7518 §6), `k` included: a symmetric key.
+const PRIVATE_MEMBERS: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "k"];
+
+fn check_use(jwk: &Object) -> Result<(), SkipReason> {
+    match jwk.get("use") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(usage)) if usage == "sig" => {}
+        Some(_) => return Err(SkipReason::Use),
+    }
+    match jwk.get("key_ops") {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::Array(ops)) if ops.iter().any(|op| op.as_str() == Some("verify")) => Ok(()),
+        Some(_) => Err(SkipReason::Use),
+    }
+}
+
+/// Chooses the one algorithm of a key.
+fn bind(
+    jwk: &Object,
+    kty: Option<&str>,
+    algorithms: &[Algorithm],
+) -> Result<Algorithm, SkipReason> {
+    let curve = jwk.get("crv").and_then(Value::as_str);
+    let stated = match jwk.get("alg") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(name)) => Some(Algorithm::from_name(name).ok_or(SkipReason::Algorithm)?),
+        Some(_) => return Err(SkipReason::Algorithm),
+    };
+    let by_curve = |algorithm: Algorithm| match stated {
+        None => Ok(algorithm),
+        Some(stated) if stated == algorithm => Ok(algorithm),
+        Some(_) => Err(SkipReason::Algorithm),
+    };
+    let bound = match (kty, curve) {
+        (Some("RSA"), _) => match stated {
+            Some(stated) if stated.is_rsa() => stated,
+            Some(_) => return Err(SkipReason::Algorithm),
+            None => rsa_default(algorithms)?,
+        },
+        (Some("EC"), Some("P-256")) => by_curve(Algorithm::ES256)?,
+        (Some("EC"), Some("P-384")) => by_curve(Algorithm::ES384)?,
+        (Some("OKP"), Some("Ed25519")) => by_curve(Algorithm::EdDSA)?,
+        (Some("EC" | "OKP"), _) => return Err(SkipReason::Algorithm),
+        _ => return Err(SkipReason::Type),
+    };
+    if algorithms.contains(&bound) {
+        Ok(bound)
+    } else {
+        Err(SkipReason::Algorithm)
+    }
+}
+
+/// RSA keys without `alg` (Entra) mean RS256, unless the operator allowed exactly
+/// one other RSA algorithm and so said which.
+fn rsa_default(algorithms: &[Algorithm]) -> Result<Algorithm, SkipReason> {
+    if algorithms.contains(&Algorithm::RS256) {
+        return Ok(Algorithm::RS256);
+    }
+    let mut rsa = algorithms.iter().filter(|algorithm| algorithm.is_rsa());
+    match (rsa.next(), rsa.next()) {
+        (Some(only), None) => Ok(*only),
+        (None, _) => Err(SkipReason::Algorithm),
+        _ => Err(SkipReason::AlgorithmUnclear),
+    }
+}
+
+/// Base64urlUInt or coordinate, canonical (RFC 7518 §2).
+fn number(jwk: &Object, name: &str) -> Result<Vec<u8>, SkipReason> {
+    jwk.get(name)
+        .and_then(Value::as_str)
+        .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
+        .ok_or(SkipReason::Material)
+}
+
+/// Entra publishes keys of several issuers in one document and names each key's in
+/// `issuer`, with `{tenantid}` where any tenant is meant. Only issuers of our own
+/// host are compared: elsewhere the member means nothing we know.
+fn is_foreign(theirs: &str, ours: &str) -> bool {
+    let host = |url: &str| url.split('/').nth(2).map(ToOwned::to_owned);
+    if host(theirs).is_none() || host(theirs) != host(ours) {
+        return false;
+    }
+    match theirs.split_once("{tenantid}") {
+        None => theirs != ours,
+        Some((before, after)) => !(ours.starts_with(before) && ours.ends_with(after)),
+    }
+}

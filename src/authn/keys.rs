@@ -1,0 +1,444 @@
+//! One verifying key bound to one algorithm: the fence around the crypto crates.
+//!
+//! jwt-simple imports keys (its policies: RSA 2048–4096 bits with exponent 65537,
+//! points on the curve, no weak Ed25519 keys) and this file runs the primitive
+//! that the imported key wraps over the signing input. jwt-simple's own
+//! `verify_token` is not called: it would parse header and claims a second time by
+//! looser and, for a few headers, different rules than [`crate::authn::token`], so that
+//! the in-module engine and Envoy's could disagree about one token.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jwt_simple::algorithms::{
+    ECDSAP256PublicKeyLike, ECDSAP384PublicKeyLike, ES256PublicKey, ES384PublicKey,
+    Ed25519PublicKey, EdDSAPublicKeyLike, PS256PublicKey, PS384PublicKey, PS512PublicKey,
+    RS256PublicKey, RS384PublicKey, RS512PublicKey, RSAPublicKey, RSAPublicKeyLike,
+};
+use p256::ecdsa::signature::Verifier as _;
+
+/// A signature algorithm of RFC 7518 §3.1 or RFC 8037 that the gate verifies.
+///
+/// HS* and `none` have no variant, so no code path can select them.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Algorithm {
+    /// ECDSA, P-256, SHA-256
+    ES256,
+    /// ECDSA, P-384, SHA-384
+    ES384,
+    /// Ed25519
+    EdDSA,
+    /// RSASSA-PSS, SHA-256
+    PS256,
+    /// RSASSA-PSS, SHA-384
+    PS384,
+    /// RSASSA-PSS, SHA-512
+    PS512,
+    /// RSASSA-PKCS1-v1_5, SHA-256
+    RS256,
+    /// RSASSA-PKCS1-v1_5, SHA-384
+    RS384,
+    /// RSASSA-PKCS1-v1_5, SHA-512
+    RS512,
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::ES256,
+        Self::ES384,
+        Self::EdDSA,
+        Self::PS256,
+        Self::PS384,
+        Self::PS512,
+        Self::RS256,
+        Self::RS384,
+        Self::RS512,
+    ];
+
+    /// The JWA name, which is case-sensitive.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|alg| alg.name() == name)
+    }
+
+    /// The JWA name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::EdDSA => "EdDSA",
+            Self::PS256 => "PS256",
+            Self::PS384 => "PS384",
+            Self::PS512 => "PS512",
+            Self::RS256 => "RS256",
+            Self::RS384 => "RS384",
+            Self::RS512 => "RS512",
+        }
+    }
+
+    /// Whether its keys are RSA keys.
+    #[must_use]
+    pub const fn is_rsa(self) -> bool {
+        matches!(
+            self,
+            Self::PS256 | Self::PS384 | Self::PS512 | Self::RS256 | Self::RS384 | Self::RS512
+        )
+    }
+
+    /// The hash name Envoy's `verify_signature` takes, for the algorithms it can do:
+    /// RSA with PKCS#1 v1.5 padding and ECDSA.
+    #[must_use]
+    pub const fn host_hash(self) -> Option<&'static str> {
+        match self {
+            Self::ES256 | Self::RS256 => Some("sha256"),
+            Self::ES384 | Self::RS384 => Some("sha384"),
+            Self::RS512 => Some("sha512"),
+            Self::EdDSA | Self::PS256 | Self::PS384 | Self::PS512 => None,
+        }
+    }
+
+    /// Bytes of `r` and of `s` in a JWS signature (RFC 7518 §3.4), for ECDSA.
+    const fn ecdsa_scalar_bytes(self) -> Option<usize> {
+        match self {
+            Self::ES256 => Some(32),
+            Self::ES384 => Some(48),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A signature that does not verify.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BadSignature;
+
+/// Key material that cannot be used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BadKey;
+
+/// Something that checks signatures: Envoy's own crypto or the module's.
+pub trait SignatureEngine {
+    /// Checks `signature` over `input` with exactly the key's algorithm.
+    ///
+    /// # Errors
+    /// [`BadSignature`], for whatever reason it does not verify.
+    fn verify(
+        &self,
+        key: &VerifyingKey,
+        input: &[u8],
+        signature: &[u8],
+    ) -> Result<(), BadSignature>;
+}
+
+/// The engine compiled into the module.
+#[derive(Clone, Copy, Debug)]
+pub struct InModule;
+
+impl SignatureEngine for InModule {
+    fn verify(
+        &self,
+        key: &VerifyingKey,
+        input: &[u8],
+        signature: &[u8],
+    ) -> Result<(), BadSignature> {
+        key.verify_in_module(input, signature)
+    }
+}
+
+/// A public key with the one algorithm it is bound to.
+#[derive(Clone)]
+pub struct VerifyingKey {
+    key_id: Option<Box<str>>,
+    algorithm: Algorithm,
+    spki: Arc<[u8]>,
+    material: Material,
+}
+
+#[derive(Clone)]
+enum Material {
+    ES256(ES256PublicKey),
+    ES384(ES384PublicKey),
+    EdDSA(Ed25519PublicKey),
+    PS256(PS256PublicKey),
+    PS384(PS384PublicKey),
+    PS512(PS512PublicKey),
+    RS256(RS256PublicKey),
+    RS384(RS384PublicKey),
+    RS512(RS512PublicKey),
+}
+
+impl VerifyingKey {
+    /// An RSA key from its modulus and exponent, big-endian.
+    ///
+    /// # Errors
+    /// [`BadKey`] outside 2048–4096 bits, for an exponent other than 65537, an even
+    /// modulus, or an algorithm that is not RSA's.
+    pub fn rsa(
+        key_id: Option<&str>,
+        algorithm: Algorithm,
+        n: &[u8],
+        e: &[u8],
+    ) -> Result<Self, BadKey> {
+        macro_rules! import {
+            ($variant:ident, $kind:ident) => {{
+                let key = $kind::from_components(n, e).map_err(|_| BadKey)?;
+                let spki = key.public_key().to_der().map_err(|_| BadKey)?;
+                (Material::$variant(key), spki)
+            }};
+        }
+        let (material, spki) = match algorithm {
+            Algorithm::PS256 => import!(PS256, PS256PublicKey),
+            Algorithm::PS384 => import!(PS384, PS384PublicKey),
+            Algorithm::PS512 => import!(PS512, PS512PublicKey),
+            Algorithm::RS256 => import!(RS256, RS256PublicKey),
+            Algorithm::RS384 => import!(RS384, RS384PublicKey),
+            Algorithm::RS512 => import!(RS512, RS512PublicKey),
+            Algorithm::ES256 | Algorithm::ES384 | Algorithm::EdDSA => return Err(BadKey),
+        };
+        Ok(Self::new(key_id, algorithm, spki, material))
+    }
+
+    /// An elliptic-curve key from its coordinates, each of the curve's full length.
+    ///
+    /// # Errors
+    /// [`BadKey`] for another length, a point off the curve, or an algorithm that
+    /// is not ECDSA's.
+    pub fn ec(
+        key_id: Option<&str>,
+        algorithm: Algorithm,
+        x: &[u8],
+        y: &[u8],
+    ) -> Result<Self, BadKey> {
+        let bytes = algorithm.ecdsa_scalar_bytes().ok_or(BadKey)?;
+        if x.len() != bytes || y.len() != bytes {
+            return Err(BadKey);
+        }
+        let point = [&[0x04][..], x, y].concat();
+        let (material, spki) = if algorithm == Algorithm::ES256 {
+            let key = ES256PublicKey::from_bytes(&point).map_err(|_| BadKey)?;
+            (Material::ES256(key), [&P256_SPKI[..], &point].concat())
+        } else {
+            let key = ES384PublicKey::from_bytes(&point).map_err(|_| BadKey)?;
+            (Material::ES384(key), [&P384_SPKI[..], &point].concat())
+        };
+        Ok(Self::new(key_id, algorithm, spki, material))
+    }
+
+    /// An Ed25519 key from its 32 bytes.
+    ///
+    /// # Errors
+    /// [`BadKey`] for another length or a weak key.
+    pub fn ed25519(key_id: Option<&str>, x: &[u8]) -> Result<Self, BadKey> {
+        let key = Ed25519PublicKey::from_bytes(x).map_err(|_| BadKey)?;
+        let spki = [&ED25519_SPKI[..], x].concat();
+        Ok(Self::new(
+            key_id,
+            Algorithm::EdDSA,
+            spki,
+            Material::EdDSA(key),
+        ))
+    }
+
+    fn new(key_id: Option<&str>, algorithm: Algorithm, spki: Vec<u8>, material: Material) -> Self {
+        Self {
+            key_id: key_id.map(Into::into),
+            algorithm,
+            spki: spki.into(),
+            material,
+        }
+    }
+
+    /// The `kid` it was published under.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    /// The one algorithm it verifies.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// SubjectPublicKeyInfo, DER (RFC 5280 §4.1): the form Envoy's crypto takes.
+    #[must_use]
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// Whether both are the same key under the same name for the same algorithm.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.algorithm == other.algorithm && self.key_id == other.key_id && self.spki == other.spki
+    }
+
+    fn verify_in_module(&self, input: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+        match &self.material {
+            Material::ES256(key) => {
+                let signature =
+                    p256::ecdsa::Signature::from_slice(signature).map_err(|_| BadSignature)?;
+                let key = key.public_key().as_ref();
+                key.verify(input, &signature).map_err(|_| BadSignature)
+            }
+            Material::ES384(key) => {
+                let signature =
+                    p384::ecdsa::Signature::from_slice(signature).map_err(|_| BadSignature)?;
+                let key = key.public_key().as_ref();
+                key.verify(input, &signature).map_err(|_| BadSignature)
+            }
+            Material::EdDSA(key) => {
+                let signature =
+                    ed25519_compact::Signature::from_slice(signature).map_err(|_| BadSignature)?;
+                let key = key.public_key().as_ref();
+                key.verify(input, &signature).map_err(|_| BadSignature)
+            }
+            Material::PS256(key) => verify_rsa(key, input, signature),
+            Material::PS384(key) => verify_rsa(key, input, signature),
+            Material::PS512(key) => verify_rsa(key, input, signature),
+            Material::RS256(key) => verify_rsa(key, input, signature),
+            Material::RS384(key) => verify_rsa(key, input, signature),
+            Material::RS512(key) => verify_rsa(key, input, signature),
+        }
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifyingKey")
+            .field("key_id", &self.key_id)
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
+}
+
+fn verify_rsa<K: RSAPublicKeyLike>(
+    key: &K,
+    input: &[u8],
+    signature: &[u8],
+) -> Result<(), BadSignature> {
+    use superboring::pkey::PKey;
+    use superboring::sign::Verifier;
+
+    let public: &RSAPublicKey = key.public_key();
+    let public = PKey::from_rsa(public.as_ref().clone()).map_err(|_| BadSignature)?;
+    let mut verifier = Verifier::new(K::hash(), &public).map_err(|_| BadSignature)?;
+    verifier
+        .set_rsa_padding(key.padding_scheme())
+        .map_err(|_| BadSignature)?;
+    verifier.update(input).map_err(|_| BadSignature)?;
+    match verifier.verify(signature) {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => Err(BadSignature),
+    }
+}
+
+/// Turns a JWS ECDSA signature (`r‖s`, RFC 7518 §3.4) into the ASN.1 DER form that
+/// Envoy's crypto takes.
+///
+/// # Errors
+/// [`BadSignature`] when the length is not exactly the algorithm's, so the longer
+/// and shorter spellings that DER would tolerate never reach it.
+pub fn ecdsa_der(algorithm: Algorithm, signature: &[u8]) -> Result<Vec<u8>, BadSignature> {
+    let bytes = algorithm.ecdsa_scalar_bytes().ok_or(BadSignature)?;
+    if signature.len() != bytes.saturating_mul(2) {
+        return Err(BadSignature);
+    }
+    let (r, s) = signature.split_at(bytes);
+    let body = [integer_der(r)?, integer_der(s)?].concat();
+    // Both scalars together stay below 128 bytes, so one length byte does.
+    let length = u8::try_from(body.len()).map_err(|_| BadSignature)?;
+    Ok([&[0x30, length][..], &body].concat())
+}
+
+/// A positive integer in minimal DER; zero is refused (CVE-2022-21449).
+fn integer_der(scalar: &[u8]) -> Result<Vec<u8>, BadSignature> {
+    let first = scalar
+        .iter()
+        .position(|byte| *byte != 0)
+        .ok_or(BadSignature)?;
+    let digits = scalar.get(first..).ok_or(BadSignature)?;
+    let sign: &[u8] = if digits.first().is_some_and(|byte| *byte >= 0x80) {
+        &[0]
+    } else {
+        &[]
+    };
+    let length = sign.len().saturating_add(digits.len());
+    let length = u8::try_from(length).map_err(|_| BadSignature)?;
+    Ok([&[0x02, length][..], sign, digits].concat())
+}
+
+/// SPKI up to the point: `SEQUENCE { SEQUENCE { id-ecPublicKey, prime256v1 }, BIT STRING`
+/// (RFC 5480 §2).
+const P256_SPKI: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+/// The same with secp384r1.
+const P384_SPKI: [u8; 23] = [
+    0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b,
+    0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00,
+];
+
+/// The same with id-Ed25519 (RFC 8410 §4).
+const ED25519_SPKI: [u8; 12] = [
+    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
+
+#[cfg(test)]
+mod tests {
+    use jwt_simple::algorithms::{ES256KeyPair, ES384KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn spki_prefixes_are_what_the_crypto_crates_write() {
+        let p256 = ES256KeyPair::generate().public_key();
+        let point = p256.public_key().to_bytes_uncompressed();
+        let ours = VerifyingKey::ec(None, Algorithm::ES256, &point[1..33], &point[33..]).unwrap();
+        assert_eq!(ours.spki(), p256.to_der().unwrap());
+
+        let p384 = ES384KeyPair::generate().public_key();
+        let point = p384.public_key().to_bytes_uncompressed();
+        let ours = VerifyingKey::ec(None, Algorithm::ES384, &point[1..49], &point[49..]).unwrap();
+        assert_eq!(ours.spki(), p384.to_der().unwrap());
+    }
+
+    #[test]
+    fn ecdsa_der_is_minimal_and_refuses_zero_and_odd_lengths() {
+        let mut signature = [0; 64];
+        signature[31] = 0x80;
+        signature[63] = 0x01;
+        assert_eq!(
+            ecdsa_der(Algorithm::ES256, &signature),
+            Ok(vec![0x30, 7, 2, 2, 0, 0x80, 2, 1, 1])
+        );
+        assert_eq!(ecdsa_der(Algorithm::ES256, &[0; 64]), Err(BadSignature));
+        for length in [0, 63, 65, 96] {
+            assert_eq!(
+                ecdsa_der(Algorithm::ES256, &vec![1; length]),
+                Err(BadSignature)
+            );
+        }
+        assert_eq!(ecdsa_der(Algorithm::ES384, &[1; 96]).unwrap().len(), 102);
+    }
+
+    #[test]
+    fn names_are_case_sensitive_and_closed() {
+        for name in [
+            "none", "None", "HS256", "es256", "RS1", "ES512", "ES256K", "",
+        ] {
+            assert_eq!(Algorithm::from_name(name), None, "{name}");
+        }
+        for algorithm in Algorithm::ALL {
+            assert_eq!(Algorithm::from_name(algorithm.name()), Some(algorithm));
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! From a well-formed token to proven claims: one provider's rules, then the signature.
+//!
+//! The order is fixed: the provider is chosen by exact `iss`, its rules about
+//! algorithm, times, audience and kind of token are checked, then the key is
+//! looked up in that provider's set alone, and only then is the signature
+//! verified. Follows RFC 8725 and RFC 9068 §4.
+
+use std::sync::Arc;
+
+use crate::authn::claims::ClaimMapping;
+use crate::authn::json::{Object, Value};
+use crate::authn::jwks::{KeySet, Lookup};
+use crate::authn::keys::{Algorithm, SignatureEngine, VerifyingKey};
+use crate::authn::token::{self, RegisteredClaims, Unverified};
+use crate::words::denial::Denial;
+use crate::words::identity::Issuer;
+use crate::words::time::{Leeway, Timestamp};
+
+/// What kind of token a provider issued.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TokenKind {
+    /// For calling APIs.
+    Access,
+    /// For telling a client who logged in (OpenID Connect Core §2).
+    Id,
+}
+
+/// A trusted provider's rules, compiled from the configuration.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// Its name in logs and metrics.
+    pub name: String,
+    /// The exact `iss`.
+    pub issuer: Issuer,
+    /// Accepted `aud` values; `None` only if the check was switched off by name.
+    pub audiences: Option<Vec<String>>,
+    /// Accepted `alg` values.
+    pub algorithms: Vec<Algorithm>,
+    /// Tolerated clock difference.
+    pub leeway: Leeway,
+    /// Longest accepted lifetime, in seconds.
+    pub max_lifetime: Option<u64>,
+    /// Accepted `typ` values, lower case; absent `typ` is always accepted.
+    pub token_types: Vec<String>,
+    /// Accepted kinds.
+    pub kinds: Vec<TokenKind>,
+    /// Accepted clients (`azp`, `appid`, `cid`, `client_id`); empty accepts any.
+    pub clients: Vec<String>,
+    /// Whether a token with `cnf` is refused, because Bearer proves no key.
+    pub reject_bound_tokens: bool,
+    /// How claims become a principal.
+    pub mapping: ClaimMapping,
+}
+
+/// The times of a token, kept to be checked again at each use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TokenTimes {
+    /// `exp`
+    pub expires: Timestamp,
+    /// `nbf`
+    pub not_before: Option<Timestamp>,
+    /// `iat`
+    pub issued_at: Option<Timestamp>,
+}
+
+/// Claims whose signature was verified. Only [`Provider::verify`] makes one.
+#[derive(Debug)]
+pub struct Verified {
+    claims: Object,
+    times: TokenTimes,
+    key: Arc<VerifyingKey>,
+}
+
+impl Verified {
+    /// The proven payload.
+    #[must_use]
+    pub const fn claims(&self) -> &Object {
+        &self.claims
+    }
+
+    /// Its times.
+    #[must_use]
+    pub const fn times(&self) -> TokenTimes {
+        self.times
+    }
+
+    /// The key that signed it.
+    #[must_use]
+    pub const fn key(&self) -> &Arc<VerifyingKey> {
+        &self.key
+    }
+}
+
+/// A token that passed every check but the signature's.
+#[derive(Debug)]
+pub struct Plausible<'a> {
+    token: Unverified<'a>,
+    algorithm: Algorithm,
+    times: TokenTimes,
+}
+
+impl Plausible<'_> {
+    /// Its times, unproven.
+    #[must_use]
+    pub const fn times(&self) -> TokenTimes {
+        self.times
+    }
+
+    /// Finds the key that would have signed it.
+    ///
+    /// # Errors
+    /// [`Denial::UnknownKey`], which a newer set may mend, or
+    /// [`Denial::KeyAlgorithmMismatch`], which is final.
+    pub fn key<'k>(&self, keys: &'k KeySet) -> Result<&'k Arc<VerifyingKey>, Denial> {
+        match keys.find(self.token.header.key_id.as_deref(), self.algorithm) {
+            Lookup::Found(key) => Ok(key),
+            Lookup::AlgorithmMismatch => Err(Denial::KeyAlgorithmMismatch),
+            Lookup::Unknown => Err(Denial::UnknownKey),
+        }
+    }
+}
+
+impl Provider {
+    /// Every check that costs no cryptography.
+    ///
+    /// # Errors
+    /// The first 401 that applies.
+    pub fn check<'a>(
+        &self,
+        token: Unverified<'a>,
+        now: Timestamp,
+    ) -> Result<Plausible<'a>, Denial> {
+        // The caller chose the provider by this; a token of another one has no
+        // business here (RFC 8725 §3.8).
+        if token::issuer(&token.claims)? != self.issuer.as_str() {
+            return Err(Denial::IssuerUnknown);
+        }
+        let algorithm = token
+            .header
+            .algorithm
+            .filter(|algorithm| self.algorithms.contains(algorithm))
+            .ok_or(Denial::AlgorithmNotAllowed)?;
+        if let Some(typ) = &token.header.token_type
+            && !self.token_types.contains(typ)
+        {
+            return Err(Denial::TokenTypeRefused);
+        }
+        let registered = RegisteredClaims::read(&token.claims)?;
+        let times = TokenTimes {
+            expires: registered.expires,
+            not_before: registered.not_before,
+            issued_at: registered.issued_at,
+        };
+        self.check_times(times, now)?;
+        if let Some(audiences) = &self.audiences {
+            let named = |audience: &&str| audiences.iter().any(|ours| ours == audience);
+            if !registered.audiences.iter().any(named) {
+                return Err(Denial::AudienceMismatch);
+            }
+        }
+        if !kind(&token.claims).is_some_and(|kind| self.kinds.contains(&kind)) {
+            return Err(Denial::TokenKindRefused);
+        }
+        Ok(Plausible {
+            token,
+            algorithm,
+            times,
+        })
+    }
+
+    /// The signature, then what only proven claims may decide.
+    ///
+    /// # Errors
+    /// [`Denial::SignatureInvalid`], [`Denial::BoundToken`] or
+    /// [`Denial::ClientNotAllowed`].
+    pub fn verify(
+        &self,
+        token: Plausible<'_>,
+        key: &Arc<VerifyingKey>,
+        engine: &dyn SignatureEngine,
+    ) -> Result<Verified, Denial> {
+        if key.algorithm() != token.algorithm {
+            return Err(Denial::KeyAlgorithmMismatch);
+        }
+        engine
+            .verify(key, token.token.signing_input, &token.token.signature)
+            .map_err(|_| Denial::SignatureInvalid)?;
+        let claims = token.token.claims;
+        if self.reject_bound_tokens && claims.has("cnf") {
+            return Err(Denial::BoundToken);
+        }
+        if !self.clients.is_empty() && !self.allows_client(&claims) {
+            return Err(Denial::ClientNotAllowed);
+        }
+        Ok(Verified {
+            claims,
+            times: token.times,
+            key: Arc::clone(key),
+        })
+    }
+
+    /// Checks times at first sight and at each use of a cached token.
+    ///
+    /// A token is invalid on and after `exp` plus leeway (RFC 7519 §4.1.4), before
+    /// `nbf` minus leeway, and when `iat` lies in the future beyond leeway.
+    ///
+    /// # Errors
+    /// [`Denial::TokenExpired`], [`Denial::TokenNotYetValid`],
+    /// [`Denial::IssuedInFuture`] or [`Denial::LifetimeTooLong`].
+    pub fn check_times(&self, times: TokenTimes, now: Timestamp) -> Result<(), Denial> {
+        if now >= self.expires(times) {
+            return Err(Denial::TokenExpired);
+        }
+        let leeway = self.leeway.as_secs();
+        let latest = now.after(leeway);
+        if times.not_before.is_some_and(|nbf| nbf > latest) {
+            return Err(Denial::TokenNotYetValid);
+        }
+        if times.issued_at.is_some_and(|iat| iat > latest) {
+            return Err(Denial::IssuedInFuture);
+        }
+        if let Some(max) = self.max_lifetime {
+            let ahead = times.expires.since(now);
+            let whole = times.issued_at.map_or(0, |iat| times.expires.since(iat));
+            if ahead > max.saturating_add(leeway) || whole > max {
+                return Err(Denial::LifetimeTooLong);
+            }
+        }
+        Ok(())
+    }
+
+    /// The instant from which a token of these times is refused as expired.
+    #[must_use]
+    pub const fn expires(&self, times: TokenTimes) -> Timestamp {
+        times.expires.after(self.leeway.as_secs())
+    }
+
+    /// Every client claim present must be allowed, and one must be present, so
+    /// that an allowed `azp` beside another `client_id` does not pass.
+    fn allows_client(&self, claims: &Object) -> bool {
+        let mut present = CLIENT_CLAIMS
+            .iter()
+            .filter_map(|name| claims.get(name))
+            .peekable();
+        present.peek().is_some()
+            && present.all(|value| {
+                value
+                    .as_str()
+                    .is_some_and(|client| self.clients.iter().any(|allowed| allowed == client))
+            })
+    }
+}
+
+/// Where providers put the client's name: OIDC, Entra v1, Okta, RFC 9068.
+const CLIENT_CLAIMS: [&str; 4] = ["azp", "appid", "cid", "client_id"];
+
+/// Tells the kind by what providers state; `None` is any other kind.
+///
+/// Keycloak states it in the payload's `typ`, Cognito in `token_use`; a security
+/// event or logout token has `events` (RFC 8417 §2.2, OIDC Back-Channel Logout).
+/// Where nothing is stated, the audience tells: an ID token's is its client.
+fn kind(claims: &Object) -> Option<TokenKind> {
+    if claims.has("events") {
+        return None;
+    }
+    let keycloak = match claims.get("typ") {
+        None => TokenKind::Access,
+        Some(Value::String(typ)) => match typ.to_ascii_lowercase().as_str() {
+            "bearer" | "jwt" | "at+jwt" | "access" | "dpop" => TokenKind::Access,
+            "id" => TokenKind::Id,
+            _ => return None,
+        },
+        Some(_) => return None,
+    };
+    let cognito = match claims.get("token_use") {
+        None => TokenKind::Access,
+        Some(Value::String(usage)) => match usage.as_str() {
+            "access" => TokenKind::Access,
+            "id" => TokenKind::Id,
+            _ => return None,
+        },
+        Some(_) => return None,
+    };
+    match (keycloak, cognito) {
+        (TokenKind::Access, TokenKind::Access) => Some(TokenKind::Access),
+        _ => Some(TokenKind::Id),
+    }
+}

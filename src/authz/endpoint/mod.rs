@@ -1,0 +1,238 @@
+//! Which endpoint of Loki, Mimir or Tempo a request means.
+//!
+//! The table ([`TABLE`]) is closed: a path that is not in it does not exist here,
+//! whatever the backend would do with it. Matching is on the raw path, byte for
+//! byte; percent-escapes are understood in template segments only, decoded once,
+//! and never into something that another parser could take for path structure.
+
+mod path;
+mod scoping;
+mod table;
+
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::authz::policy::Permission;
+use crate::words::denial::Denial;
+use crate::words::hash::QuickHash;
+
+pub use scoping::{Absent, Carrier, Parameters, Scoping};
+pub use table::TABLE;
+
+/// The software behind an endpoint.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Backend {
+    /// Grafana Loki: logs.
+    Loki,
+    /// Grafana Mimir, or Prometheus: metrics.
+    Mimir,
+    /// Grafana Tempo: traces.
+    Tempo,
+}
+
+impl Backend {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Loki, Self::Mimir, Self::Tempo];
+
+    /// As in the configuration and in the route header.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Loki => "loki",
+            Self::Mimir => "mimir",
+            Self::Tempo => "tempo",
+        }
+    }
+}
+
+/// Names of all backends, in the order of [`Backend::ALL`].
+pub const BACKEND_NAMES: [&str; 3] = ["loki", "mimir", "tempo"];
+
+/// How an endpoint's clients read an error (which body they show to people).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Family {
+    /// Trailers-only reply with `grpc-status`.
+    Grpc,
+    /// google.rpc.Status, in the request's encoding (OTLP/HTTP).
+    Otlp,
+    /// Prometheus API JSON, which Grafana's alerting reads as well.
+    Prometheus,
+    /// One line of plain text.
+    Text,
+}
+
+/// How many tenants one request may name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tenants {
+    /// Federated reads: `a|b`.
+    Many,
+    /// Writes, rules, tails: exactly one.
+    One,
+}
+
+/// How a path changes on its way to the backend.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rewrite {
+    /// Not at all.
+    Keep,
+    /// To this path.
+    To(&'static str),
+    /// Its first segment goes (`/tempo/api/search` → `/api/search`).
+    WithoutPrefix(&'static str),
+}
+
+/// Which part of the table a row belongs to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Surface {
+    /// Loki's paths from before `/loki/api/v1`, off unless `backends.loki.legacy_api`.
+    LokiLegacy,
+    /// The platform API.
+    Platform,
+    /// The projects API, if `projects` is configured.
+    Projects,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Methods of this row; other rows may take other methods of the same path.
+    pub methods: Methods,
+    /// The path; `{x}` is one segment, `{x%}` one that may hold `%2F`.
+    pub template: &'static str,
+    /// Who answers it.
+    pub backend: Backend,
+    /// What the caller must hold on the tenant.
+    pub permission: Permission,
+    /// How to refuse it.
+    pub family: Family,
+    /// Whether it federates.
+    pub tenants: Tenants,
+    /// What becomes of its parameters when the caller is scoped.
+    pub scoping: Scoping,
+    /// Whether it is upgraded to a websocket.
+    pub upgrade: bool,
+    /// How its path changes.
+    pub rewrite: Rewrite,
+    /// Which part of the table it belongs to.
+    pub surface: Surface,
+}
+
+impl Endpoint {
+    /// Whether it is a gRPC method.
+    #[must_use]
+    pub const fn is_grpc(&self) -> bool {
+        matches!(self.family, Family::Grpc)
+    }
+}
+
+/// A set of HTTP methods.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Methods(u8);
+
+impl Methods {
+    /// Each method with its name, in the order `Allow` lists them.
+    const NAMES: [(Self, &'static str); 4] = [
+        (Self::GET, "GET"),
+        (Self::POST, "POST"),
+        (Self::PUT, "PUT"),
+        (Self::DELETE, "DELETE"),
+    ];
+    /// `DELETE`
+    pub const DELETE: Self = Self(8);
+    /// `GET`
+    pub const GET: Self = Self(1);
+    /// `POST`
+    pub const POST: Self = Self(2);
+    /// `PUT`
+    pub const PUT: Self = Self(4);
+
+    /// The method of that name, which is case-sensitive (RFC 9110 §9.1).
+    #[must_use]
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        Self::NAMES
+            .into_iter()
+            .find(|(_, known)| known.as_bytes() == name)
+            .map(|(method, _)| method)
+    }
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all methods of `other` are in this set.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl fmt::Display for Methods {
+    /// As the `Allow` header wants it (RFC 9110 §10.2.1).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Self::NAMES.into_iter().filter(|(m, _)| self.has(*m));
+        for (position, (_, name)) in names.enumerate() {
+            if position > 0 {
+                f.write_str(", ")?;
+            }
+            f.write_str(name)?;
+        }
+        Ok(())
+    }
+}
+
+/// The table, indexed for matching.
+#[derive(Debug)]
+pub struct Endpoints {
+    exact: HashMap<&'static [u8], Vec<&'static Endpoint>, QuickHash>,
+    templates: Vec<&'static Endpoint>,
+}
+
+impl Endpoints {
+    /// Indexes the rows of the given surfaces.
+    #[must_use]
+    pub fn new(surfaces: &[Surface]) -> Self {
+        let mut exact: HashMap<_, Vec<_>, QuickHash> = HashMap::default();
+        let mut templates = Vec::new();
+        for row in TABLE.iter().filter(|row| surfaces.contains(&row.surface)) {
+            if row.template.contains('{') {
+                templates.push(row);
+            } else {
+                exact.entry(row.template.as_bytes()).or_default().push(row);
+            }
+        }
+        Self { exact, templates }
+    }
+
+    /// Finds the row for a raw path (without query string) and method.
+    ///
+    /// # Errors
+    /// [`Denial::RouteNotListed`] for a path outside the table,
+    /// [`Denial::MethodNotAllowed`] with the path's methods for another method.
+    pub fn find(&self, path: &[u8], method: &[u8]) -> Result<&'static Endpoint, Denial> {
+        let method = Methods::from_name(method);
+        if let Some(rows) = self.exact.get(path) {
+            return choose(rows.iter().copied(), method);
+        }
+        let rows = self.templates.iter().copied();
+        choose(rows.filter(|row| path::matches(row.template, path)), method)
+    }
+}
+
+fn choose(
+    rows: impl Iterator<Item = &'static Endpoint>,
+    method: Option<Methods>,
+) -> Result<&'static Endpoint, Denial> {
+    let mut allowed: Option<Methods> = None;
+    for row in rows {
+        if method.is_some_and(|method| row.methods.has(method)) {
+            return Ok(row);
+        }
+        allowed = Some(allowed.map_or(row.methods, |methods| methods.or(row.methods)));
+    }
+    Err(allowed.map_or(Denial::RouteNotListed, Denial::MethodNotAllowed))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! What becomes of an endpoint's parameters when the caller is scoped.
+//!
+//! The lists are closed, as the table is: what a server reads besides is not sent on,
+//! for it may change what is selected (Loki's `shards`, Tempo's block parameters).
+//! Compared with what the servers' handlers read: Loki `pkg/loghttp`, Prometheus
+//! `web/api/v1` and Mimir's frontend, Tempo `pkg/api`.
+
+use crate::scoping::query::{Language, Shape};
+
+/// How an endpoint is scoped.
+#[derive(Clone, Copy, Debug)]
+pub enum Scoping {
+    /// It tells nothing of a tenant's data: parameters pass as they are.
+    Harmless,
+    /// By its parameters.
+    Parameters(&'static Parameters),
+    /// Not at all: scoped callers are refused.
+    Unsupported,
+}
+
+/// The parameters of an endpoint.
+#[derive(Debug)]
+pub struct Parameters {
+    /// Of its query.
+    pub language: Language,
+    /// Where its selectors are.
+    pub carrier: Carrier,
+    /// Names that pass with their values, once each.
+    pub others: &'static [&'static str],
+    /// Names that would be a second way to select.
+    pub refused: &'static [&'static str],
+    /// What a parameter is that the request lacks.
+    pub defaults: &'static [(&'static str, &'static str)],
+    /// Whether a name that is in no list is refused rather than left out.
+    pub closed: bool,
+}
+
+/// Where the selectors are.
+#[derive(Clone, Copy, Debug)]
+pub enum Carrier {
+    /// The server's filter is a hint: it gets the scope alone, never the caller's.
+    Fixed(&'static str),
+    /// One parameter of any of these names, sent as the first.
+    One {
+        /// Its names.
+        names: &'static [&'static str],
+        /// What it must be.
+        shape: Shape,
+        /// What is done without it, or if it is empty.
+        absent: Absent,
+    },
+    /// Any number of selectors under any of these names, sent as the first; one that
+    /// is the scope alone if there is none.
+    Many(&'static [&'static str]),
+}
+
+/// What is done without the parameter that carries selectors.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Absent {
+    /// The scope alone is sent.
+    Scope,
+    /// The request is refused.
+    Refuse,
+}
+
+const fn parameters(
+    language: Language,
+    carrier: Carrier,
+    others: &'static [&'static str],
+) -> Parameters {
+    Parameters {
+        language,
+        carrier,
+        others,
+        refused: &[],
+        defaults: &[],
+        closed: false,
+    }
+}
+
+const fn one(names: &'static [&'static str], shape: Shape, absent: Absent) -> Carrier {
+    Carrier::One {
+        names,
+        shape,
+        absent,
+    }
+}
+
+use Absent::{Refuse, Scope};
+use Language::{LogQl, PromQl, TraceQl};
+use Shape::{Pipeline, Query, Selector};
+
+/// A name of the table's column: the parameters of an endpoint.
+macro_rules! scoping {
+    ($($(#[$doc:meta])* $name:ident = $parameters:expr;)*) => {
+        $($(#[$doc])* pub(super) const $name: Scoping = {
+            const PARAMETERS: &Parameters = &$parameters;
+            Scoping::Parameters(PARAMETERS)
+        };)*
+    };
+}
+
+#[rustfmt::skip]
+scoping! {
+    /// Loki's queries.
+    LOGS = parameters(LogQl, one(&["query"], Query, Refuse), &["time", "start", "end", "since", "step", "interval", "limit", "direction"]);
+    /// A tail.
+    TAIL = parameters(LogQl, one(&["query"], Query, Refuse), &["start", "limit", "delay_for"]);
+    /// Loki's label names and values.
+    LOG_LABELS = parameters(LogQl, one(&["query"], Selector, Scope), &["start", "end", "since", "limit"]);
+    /// Loki's series.
+    LOG_SERIES = parameters(LogQl, Carrier::Many(&["match[]", "match"]), &["start", "end", "since"]);
+    /// Loki's index statistics.
+    LOG_STATS = parameters(LogQl, one(&["query"], Selector, Scope), &["start", "end", "since"]);
+    /// Loki's volumes.
+    LOG_VOLUME = parameters(LogQl, one(&["query"], Selector, Scope), &["start", "end", "since", "step", "limit", "targetLabels", "aggregateBy"]);
+    /// Loki's patterns.
+    LOG_PATTERNS = parameters(LogQl, one(&["query"], Query, Scope), &["start", "end", "since", "step"]);
+    /// What Loki detects in lines.
+    LOG_FIELDS = parameters(LogQl, one(&["query"], Query, Scope), &["start", "end", "since", "step", "limit", "line_limit", "field_limit"]);
+    /// Mimir's queries.
+    METRICS = parameters(PromQl, one(&["query"], Query, Refuse), &["time", "start", "end", "step", "timeout", "limit", "lookback_delta", "stats"]);
+    /// Mimir's exemplars.
+    EXEMPLARS = parameters(PromQl, one(&["query"], Query, Refuse), &["start", "end"]);
+    /// Mimir's series, label names and label values.
+    METRIC_SERIES = parameters(PromQl, Carrier::Many(&["match[]"]), &["start", "end", "limit"]);
+    /// Tempo's search.
+    TRACES = Parameters {
+        refused: &["tags", "minDuration", "maxDuration"],
+        ..parameters(TraceQl, one(&["q"], Query, Scope), &["start", "end", "limit", "spss"])
+    };
+    /// Tempo's tags.
+    TRACE_TAGS = parameters(TraceQl, Carrier::Fixed("q"), &["scope", "start", "end", "limit", "maxStaleValues"]);
+    /// Tempo's metrics.
+    TRACE_METRICS = parameters(TraceQl, one(&["q", "query"], Query, Refuse), &["start", "end", "since", "step", "exemplars"]);
+    /// Logs of a resource.
+    RESOURCE_LOGS = Parameters {
+        defaults: &[("limit", "1000")],
+        closed: true,
+        ..parameters(LogQl, one(&["query"], Pipeline, Scope), &["start", "end", "step", "limit", "direction"])
+    };
+    /// Metrics of a resource.
+    RESOURCE_METRICS = Parameters {
+        closed: true,
+        ..parameters(PromQl, one(&["query"], Query, Refuse), &["start", "end", "step", "limit"])
+    };
+}

@@ -1,0 +1,197 @@
+//! The closed table: one row a line, each family with the page it was compared with.
+//!
+//! In: reads, writes, rules, deletes and the harmless probes that data sources
+//! send. Out: everything else that the servers answer on the same ports (admin,
+//! pprof, rings, configuration, shutdown, tenant settings), because a path that is
+//! not listed is not found. Columns: methods, path, backend, permission, refusal
+//! family, tenants, how it is scoped ([`super::scoping`]).
+
+use super::Backend::{Loki, Mimir, Tempo};
+use super::Family::{Grpc, Otlp, Prometheus, Text};
+use super::Rewrite::{Keep, To, WithoutPrefix};
+use super::Tenants::{Many, One};
+use super::scoping::{
+    EXEMPLARS, LOG_FIELDS, LOG_LABELS, LOG_PATTERNS, LOG_SERIES, LOG_STATS, LOG_VOLUME, LOGS,
+    METRIC_SERIES, METRICS, RESOURCE_LOGS, RESOURCE_METRICS, Scoping, TAIL, TRACE_METRICS,
+    TRACE_TAGS, TRACES,
+};
+use super::{Backend, Endpoint, Family, Methods, Rewrite, Surface, Tenants};
+use crate::authz::policy::Permission::{self, Delete, Read, RulesRead, RulesWrite, Write};
+
+const FREE: Scoping = Scoping::Harmless;
+const NO: Scoping = Scoping::Unsupported;
+const GET: Methods = Methods::GET;
+const POST: Methods = Methods::POST;
+const DELETE: Methods = Methods::DELETE;
+const GET_POST: Methods = GET.or(POST);
+const POST_PUT: Methods = POST.or(Methods::PUT);
+const POST_DELETE: Methods = POST.or(DELETE);
+
+const fn row(
+    methods: Methods,
+    template: &'static str,
+    backend: Backend,
+    permission: Permission,
+    family: Family,
+    tenants: Tenants,
+    scoping: Scoping,
+) -> Endpoint {
+    Endpoint {
+        methods,
+        template,
+        backend,
+        permission,
+        family,
+        tenants,
+        scoping,
+        upgrade: false,
+        rewrite: Keep,
+        surface: Surface::Platform,
+    }
+}
+
+impl Endpoint {
+    const fn rewritten(self, rewrite: Rewrite) -> Self {
+        Self { rewrite, ..self }
+    }
+
+    const fn websocket(self) -> Self {
+        Self {
+            upgrade: true,
+            ..self
+        }
+    }
+
+    const fn legacy(self) -> Self {
+        Self {
+            surface: Surface::LokiLegacy,
+            ..self
+        }
+    }
+
+    const fn of_projects(self) -> Self {
+        Self {
+            surface: Surface::Projects,
+            ..self
+        }
+    }
+}
+
+const fn tempo(template: &'static str, scoping: Scoping) -> Endpoint {
+    row(GET, template, Tempo, Read, Text, Many, scoping).rewritten(WithoutPrefix("/tempo"))
+}
+
+const fn grpc_read(template: &'static str) -> Endpoint {
+    row(POST, template, Tempo, Read, Grpc, Many, NO)
+}
+
+const fn grpc_write(template: &'static str, backend: Backend) -> Endpoint {
+    row(POST, template, backend, Write, Grpc, One, NO)
+}
+
+/// Every endpoint there is.
+#[rustfmt::skip]
+pub const TABLE: &[Endpoint] = &[
+    // Loki: https://grafana.com/docs/loki/latest/reference/loki-http-api/
+    row(POST, "/loki/api/v1/push", Loki, Write, Text, One, NO),
+    row(POST, "/otlp/v1/logs", Loki, Write, Otlp, One, NO),
+    row(GET_POST, "/loki/api/v1/query", Loki, Read, Text, Many, LOGS),
+    row(GET_POST, "/loki/api/v1/query_range", Loki, Read, Text, Many, LOGS),
+    row(GET_POST, "/loki/api/v1/labels", Loki, Read, Text, Many, LOG_LABELS),
+    row(GET_POST, "/loki/api/v1/label", Loki, Read, Text, Many, LOG_LABELS),
+    row(GET_POST, "/loki/api/v1/label/{name}/values", Loki, Read, Text, Many, LOG_LABELS),
+    row(GET_POST, "/loki/api/v1/series", Loki, Read, Text, Many, LOG_SERIES),
+    row(GET_POST, "/loki/api/v1/index/stats", Loki, Read, Text, Many, LOG_STATS),
+    row(GET_POST, "/loki/api/v1/index/shards", Loki, Read, Text, Many, NO),
+    row(GET_POST, "/loki/api/v1/index/volume", Loki, Read, Text, Many, LOG_VOLUME),
+    row(GET_POST, "/loki/api/v1/index/volume_range", Loki, Read, Text, Many, LOG_VOLUME),
+    row(GET_POST, "/loki/api/v1/patterns", Loki, Read, Text, Many, LOG_PATTERNS),
+    row(GET_POST, "/loki/api/v1/detected_labels", Loki, Read, Text, Many, LOG_FIELDS),
+    row(GET_POST, "/loki/api/v1/detected_fields", Loki, Read, Text, Many, LOG_FIELDS),
+    row(GET_POST, "/loki/api/v1/detected_field/{name}/values", Loki, Read, Text, Many, LOG_FIELDS),
+    row(GET, "/loki/api/v1/tail", Loki, Read, Text, One, TAIL).websocket(),
+    row(GET_POST, "/loki/api/v1/format_query", Loki, Read, Text, Many, FREE),
+    row(GET, "/loki/api/v1/status/buildinfo", Loki, Read, Text, Many, FREE),
+    row(GET, "/loki/api/v1/drilldown-limits", Loki, Read, Text, One, NO),
+    row(GET, "/loki/api/v1/rules", Loki, RulesRead, Prometheus, One, NO),
+    row(GET, "/loki/api/v1/rules/{namespace}", Loki, RulesRead, Prometheus, One, NO),
+    row(POST_DELETE, "/loki/api/v1/rules/{namespace}", Loki, RulesWrite, Prometheus, One, NO),
+    row(GET, "/loki/api/v1/rules/{namespace}/{group}", Loki, RulesRead, Prometheus, One, NO),
+    row(DELETE, "/loki/api/v1/rules/{namespace}/{group}", Loki, RulesWrite, Prometheus, One, NO),
+    row(GET, "/loki/api/v1/delete", Loki, RulesRead, Text, One, NO),
+    row(POST_PUT, "/loki/api/v1/delete", Loki, Delete, Text, One, NO),
+    row(DELETE, "/loki/api/v1/delete", Loki, Delete, Text, One, NO),
+
+    // Loki before /loki/api/v1, for old promtail and for Grafana's Loki rule editor
+    row(POST, "/api/prom/push", Loki, Write, Text, One, NO).legacy(),
+    row(GET_POST, "/api/prom/query", Loki, Read, Text, Many, NO).legacy(),
+    row(GET_POST, "/api/prom/label", Loki, Read, Text, Many, NO).legacy(),
+    row(GET_POST, "/api/prom/label/{name}/values", Loki, Read, Text, Many, NO).legacy(),
+    row(GET_POST, "/api/prom/series", Loki, Read, Text, Many, NO).legacy(),
+    row(GET, "/api/prom/tail", Loki, Read, Text, One, NO).websocket().legacy(),
+    row(GET, "/api/prom/rules", Loki, RulesRead, Prometheus, One, NO).legacy(),
+    row(GET, "/api/prom/rules/{namespace}", Loki, RulesRead, Prometheus, One, NO).legacy(),
+    row(POST_DELETE, "/api/prom/rules/{namespace}", Loki, RulesWrite, Prometheus, One, NO).legacy(),
+    row(GET, "/api/prom/rules/{namespace}/{group}", Loki, RulesRead, Prometheus, One, NO).legacy(),
+    row(DELETE, "/api/prom/rules/{namespace}/{group}", Loki, RulesWrite, Prometheus, One, NO).legacy(),
+
+    // Mimir: https://grafana.com/docs/mimir/latest/references/http-api/
+    row(POST, "/prometheus/api/v1/push", Mimir, Write, Text, One, NO).rewritten(To("/api/v1/push")),
+    row(POST, "/otlp/v1/metrics", Mimir, Write, Otlp, One, NO),
+    row(GET_POST, "/prometheus/api/v1/query", Mimir, Read, Prometheus, Many, METRICS),
+    row(GET_POST, "/prometheus/api/v1/query_range", Mimir, Read, Prometheus, Many, METRICS),
+    row(GET_POST, "/prometheus/api/v1/query_exemplars", Mimir, Read, Prometheus, Many, EXEMPLARS),
+    row(GET_POST, "/prometheus/api/v1/labels", Mimir, Read, Prometheus, Many, METRIC_SERIES),
+    row(GET, "/prometheus/api/v1/label/{name}/values", Mimir, Read, Prometheus, Many, METRIC_SERIES),
+    row(GET_POST, "/prometheus/api/v1/series", Mimir, Read, Prometheus, Many, METRIC_SERIES),
+    row(GET, "/prometheus/api/v1/metadata", Mimir, Read, Prometheus, Many, NO),
+    row(POST, "/prometheus/api/v1/read", Mimir, Read, Prometheus, Many, NO),
+    row(GET_POST, "/prometheus/api/v1/format_query", Mimir, Read, Prometheus, Many, FREE),
+    row(GET_POST, "/prometheus/api/v1/cardinality/label_names", Mimir, Read, Prometheus, One, NO),
+    row(GET_POST, "/prometheus/api/v1/cardinality/label_values", Mimir, Read, Prometheus, One, NO),
+    row(GET_POST, "/prometheus/api/v1/cardinality/active_series", Mimir, Read, Prometheus, One, NO),
+    row(GET_POST, "/prometheus/api/v1/cardinality/active_native_histogram_metrics", Mimir, Read, Prometheus, One, NO),
+    row(GET, "/prometheus/api/v1/rules", Mimir, RulesRead, Prometheus, One, NO),
+    row(GET, "/prometheus/api/v1/alerts", Mimir, RulesRead, Prometheus, One, NO),
+    row(GET, "/prometheus/api/v1/status/buildinfo", Mimir, Read, Prometheus, Many, FREE),
+    row(GET, "/prometheus/config/v1/rules", Mimir, RulesRead, Prometheus, One, NO),
+    row(GET, "/prometheus/config/v1/rules/{namespace%}", Mimir, RulesRead, Prometheus, One, NO),
+    row(POST_DELETE, "/prometheus/config/v1/rules/{namespace%}", Mimir, RulesWrite, Prometheus, One, NO),
+    row(GET, "/prometheus/config/v1/rules/{namespace%}/{group%}", Mimir, RulesRead, Prometheus, One, NO),
+    row(DELETE, "/prometheus/config/v1/rules/{namespace%}/{group%}", Mimir, RulesWrite, Prometheus, One, NO),
+
+    // Tempo: https://grafana.com/docs/tempo/latest/api_docs/
+    // GET only, though Tempo itself registers most handlers for every method.
+    tempo("/tempo/api/traces/{traceID}", NO),
+    tempo("/tempo/api/v2/traces/{traceID}", NO),
+    row(POST, "/tempo/api/v2/traces/diff", Tempo, Read, Text, Many, NO).rewritten(WithoutPrefix("/tempo")),
+    tempo("/tempo/api/search", TRACES),
+    tempo("/tempo/api/search/tags", NO),
+    tempo("/tempo/api/v2/search/tags", TRACE_TAGS),
+    tempo("/tempo/api/search/tag/{tag%}/values", NO),
+    tempo("/tempo/api/v2/search/tag/{tag%}/values", TRACE_TAGS),
+    tempo("/tempo/api/metrics/query", TRACE_METRICS),
+    tempo("/tempo/api/metrics/query_range", TRACE_METRICS),
+    tempo("/tempo/api/echo", FREE),
+    tempo("/tempo/api/status/buildinfo", FREE),
+    row(POST, "/v1/traces", Tempo, Write, Otlp, One, NO),
+    row(POST, "/otlp/v1/traces", Tempo, Write, Otlp, One, NO).rewritten(To("/v1/traces")),
+    row(POST, "/tempo/v1/traces", Tempo, Write, Otlp, One, NO).rewritten(To("/v1/traces")),
+
+    // gRPC: these methods only. Every dskit server also registers /httpgrpc.HTTP/Handle,
+    // which carries an HTTP request with a tenant header of its own.
+    grpc_read("/tempopb.StreamingQuerier/Search"),
+    grpc_read("/tempopb.StreamingQuerier/SearchTags"),
+    grpc_read("/tempopb.StreamingQuerier/SearchTagsV2"),
+    grpc_read("/tempopb.StreamingQuerier/SearchTagValues"),
+    grpc_read("/tempopb.StreamingQuerier/SearchTagValuesV2"),
+    grpc_read("/tempopb.StreamingQuerier/MetricsQueryRange"),
+    grpc_read("/tempopb.StreamingQuerier/MetricsQueryInstant"),
+    grpc_write("/opentelemetry.proto.collector.trace.v1.TraceService/Export", Tempo),
+    grpc_write("/opentelemetry.proto.collector.logs.v1.LogsService/Export", Loki),
+    grpc_write("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Mimir),
+
+    // The projects API: docs/openapi.yaml
+    row(GET, "/api/v1/projects/{project}/resources/{resource}/logs", Loki, Read, Prometheus, One, RESOURCE_LOGS).rewritten(To("/loki/api/v1/query_range")).of_projects(),
+    row(GET, "/api/v1/projects/{project}/resources/{resource}/metrics/query_range", Mimir, Read, Prometheus, One, RESOURCE_METRICS).rewritten(To("/prometheus/api/v1/query_range")).of_projects(),
+];

@@ -1,0 +1,217 @@
+//! A request's parameters with the scope in every selector.
+//!
+//! Parameters are decoded strictly, checked against the endpoint's closed list and
+//! written anew in one place: in the body of a request that has one, else in the query
+//! string. So a backend that reads both, or the first of two, or merges lists, reads
+//! what was read here.
+
+use std::sync::Arc;
+
+use crate::authz::endpoint::{Absent, Carrier, Parameters};
+use crate::scoping::form::{self, Pair};
+use crate::scoping::query::{self, Failure, Language, Matcher, Shape};
+use crate::scoping::scope::{Attributes, Scope};
+use crate::words::denial::Denial;
+
+/// Longest body that is read, in bytes. A query string may not be as long.
+pub const MAX_BODY: usize = 262_144;
+
+/// Longest selectors of one request once they are scoped and escaped, in bytes.
+const MAX_FORM: usize = 1_048_576;
+
+/// A scope and the parameters that it belongs into.
+#[derive(Debug)]
+pub struct Narrowing {
+    parameters: &'static Parameters,
+    matcher: Matcher,
+    url: Vec<Pair>,
+}
+
+impl Narrowing {
+    /// Reads the query string of a request to narrow.
+    ///
+    /// # Errors
+    /// [`Denial::ScopeUnsupported`] for a scope that the backend cannot be given,
+    /// [`Denial::ParametersMalformed`] for a query string in doubt.
+    pub fn new(
+        parameters: &'static Parameters,
+        scope: &Scope,
+        attributes: &Attributes,
+        query: Option<&[u8]>,
+    ) -> Result<Self, Denial> {
+        // Tempo's tags understand a filter only without spaces in its strings, and fall
+        // back to no filter at all.
+        let hint = matches!(parameters.carrier, Carrier::Fixed(_));
+        let spaced = scope
+            .rules()
+            .flat_map(|(_, values)| values)
+            .any(|value| value.as_str().contains(char::is_whitespace));
+        if hint && spaced {
+            return Err(Denial::ScopeUnsupported);
+        }
+        Ok(Self {
+            parameters,
+            matcher: Matcher::new(parameters.language, scope, attributes),
+            url: parse(query.unwrap_or_default())?,
+        })
+    }
+
+    /// The parameters to send: those of the query string and of the body, if there is
+    /// one.
+    ///
+    /// # Errors
+    /// The [`Denial`] for parameters or a query in doubt.
+    pub fn form(&self, body: Option<&[u8]>) -> Result<String, Denial> {
+        let body = parse(body.unwrap_or_default())?;
+        let Parameters {
+            carrier,
+            others,
+            refused,
+            defaults,
+            closed,
+            ..
+        } = *self.parameters;
+        let carried = match carrier {
+            Carrier::Fixed(_) => &[],
+            Carrier::One { names, .. } | Carrier::Many(names) => names,
+        };
+        let mut texts: Vec<(&'static str, &str)> = Vec::new();
+        let mut passed: Vec<(&'static str, &str)> = Vec::new();
+        let mut last = None;
+        let both = self.url.iter().map(|pair| (pair, false));
+        for (pair, in_body) in both.chain(body.iter().map(|pair| (pair, true))) {
+            let known = |names: &[&'static str]| {
+                let mut names = names.iter().copied();
+                names.find(|name| *name == pair.name)
+            };
+            if let Some(name) = known(carried) {
+                // In the query string and the body, servers take either or both.
+                let mixed = last.is_some_and(|before| before != in_body);
+                let one = matches!(carrier, Carrier::One { .. });
+                if mixed || (one && !texts.is_empty()) {
+                    return Err(Denial::ParameterRepeated(name));
+                }
+                last = Some(in_body);
+                texts.push((name, &pair.value));
+            } else if let Some(name) = known(others) {
+                if passed.iter().any(|(passed, _)| *passed == name) {
+                    return Err(Denial::ParameterRepeated(name));
+                }
+                passed.push((name, &pair.value));
+            } else if let Some(name) = known(refused) {
+                return Err(Denial::ParameterRefused(name));
+            } else if closed {
+                return Err(Denial::ParameterUnknown);
+            }
+        }
+        let mut form = String::new();
+        self.push_selectors(&mut form, &texts)?;
+        for (name, value) in passed {
+            // For servers that tell an empty value from none it is a mistake; for
+            // those of a closed list it is none.
+            if !(closed && value.is_empty()) {
+                form::push_pair(&mut form, name, value);
+            }
+        }
+        for (name, value) in defaults {
+            let given = |pair: &&Pair| pair.name == *name && !pair.value.is_empty();
+            if self.url.iter().chain(&body).find(given).is_none() {
+                form::push_pair(&mut form, name, value);
+            }
+        }
+        Ok(form)
+    }
+
+    fn push_selectors(
+        &self,
+        form: &mut String,
+        texts: &[(&'static str, &str)],
+    ) -> Result<(), Denial> {
+        match self.parameters.carrier {
+            Carrier::Fixed(name) => self.push_scope(form, name),
+            Carrier::One {
+                names,
+                shape,
+                absent,
+            } => {
+                let name = first(names);
+                let given = texts.first().filter(|(_, text)| !text.trim().is_empty());
+                match (given, absent) {
+                    (None, Absent::Scope) => self.push_scope(form, name),
+                    (None, Absent::Refuse) => return Err(Denial::QueryMissing),
+                    (Some((sent, text)), _) => {
+                        let least = usize::from(absent == Absent::Scope);
+                        let text = self.scoped(sent, shape, text, least)?;
+                        form::push_pair(form, name, &text);
+                    }
+                }
+            }
+            Carrier::Many(names) => {
+                let name = first(names);
+                for (sent, text) in texts {
+                    let text = self.scoped(sent, Shape::Selector, text, 1)?;
+                    form::push_pair(form, name, &text);
+                    if form.len() > MAX_FORM {
+                        return Err(Denial::BodyTooLarge);
+                    }
+                }
+                if texts.is_empty() {
+                    self.push_scope(form, name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn push_scope(&self, form: &mut String, name: &str) {
+        let matcher = self.matcher.as_str();
+        let text = match self.parameters.language {
+            Language::LogQl | Language::PromQl => format!("{{{matcher}}}"),
+            Language::TraceQl => format!("{{ {matcher} }}"),
+        };
+        form::push_pair(form, name, &text);
+    }
+
+    /// The text with the scope in at least that many selectors.
+    fn scoped(
+        &self,
+        parameter: &'static str,
+        shape: Shape,
+        text: &str,
+        least: usize,
+    ) -> Result<String, Denial> {
+        let language = self.parameters.language;
+        match query::scope(language, shape, text, &self.matcher) {
+            Ok(scoped) if scoped.selectors >= least => Ok(scoped.text),
+            Ok(_) => Err(Denial::QueryRefused(
+                parameter,
+                query::Refusal {
+                    at: 0,
+                    rule: query::Rule::OneSelector,
+                },
+            )),
+            Err(Failure::Refused(refusal)) => Err(Denial::QueryRefused(parameter, refusal)),
+            Err(Failure::Unsound) => Err(Denial::ScopeUnsound),
+        }
+    }
+}
+
+fn first(names: &[&'static str]) -> &'static str {
+    names.first().copied().unwrap_or_default()
+}
+
+fn parse(form: &[u8]) -> Result<Vec<Pair>, Denial> {
+    form::parse(form).map_err(Denial::ParametersMalformed)
+}
+
+/// A scope as the selector that `X-Prom-Label-Policy` holds.
+#[must_use]
+pub fn label_policy(scope: &Arc<Scope>) -> String {
+    let matcher = Matcher::new(Language::PromQl, scope, &Attributes::default());
+    let mut policy = String::new();
+    form::push_escaped(&mut policy, &format!("{{{}}}", matcher.as_str()));
+    policy
+}
+
+#[cfg(test)]
+mod tests;

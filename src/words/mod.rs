@@ -1,0 +1,8 @@
+//! The words that everything else is said in.
+
+pub mod denial;
+pub mod hash;
+pub mod identity;
+pub mod request;
+pub mod tenant;
+pub mod time;
