@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use scopegate::config::{Config, Environment};
+use scopegate::words::denial::ROWS;
 use serde_json::Value;
 
 fn read(path: &str) -> String {
@@ -19,14 +20,6 @@ fn reference() -> Value {
 /// The texts between quotes in a piece of source.
 fn quoted(source: &str) -> impl Iterator<Item = &str> {
     source.split('"').skip(1).step_by(2)
-}
-
-/// Every denial code, from the one place that defines them.
-fn codes() -> BTreeSet<String> {
-    let source = read("src/words/denial.rs");
-    let body = source.split("pub const fn code(self)").nth(1).unwrap();
-    let body = body.split("/// The HTTP status").next().unwrap();
-    quoted(body).map(ToOwned::to_owned).collect()
 }
 
 /// Every configuration key, from the lists of known names that close each section.
@@ -89,7 +82,7 @@ fn the_reference_configuration_uses_every_key() {
 }
 
 #[test]
-fn the_readme_names_every_key_and_every_code() {
+fn the_readme_names_every_key() {
     let readme = read("README.md");
     for key in keys() {
         let named = [format!("{key}`"), format!(".{key}"), format!("`{key}")];
@@ -98,14 +91,33 @@ fn the_readme_names_every_key_and_every_code() {
             "README.md does not name the key {key}"
         );
     }
-    let codes = codes();
-    assert!(codes.len() > 35, "the codes were not found: {codes:?}");
-    for code in codes {
-        assert!(
-            readme.contains(&format!("| `{code}` | ")),
-            "README.md has no row for {code}"
-        );
-    }
+}
+
+/// The README's table of refusals: code and status of each row, in order.
+fn refusals(readme: &str) -> Vec<(String, String)> {
+    let section = readme.split("## Refusals").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    section
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            let code = cells.next()?.strip_suffix('`')?;
+            Some((code.to_owned(), cells.next()?.to_owned()))
+        })
+        .collect()
+}
+
+#[test]
+fn the_readme_tells_every_refusal_with_its_status() {
+    let written: BTreeSet<(String, String)> = refusals(&read("README.md")).into_iter().collect();
+    let rows: BTreeSet<(String, String)> = ROWS
+        .iter()
+        .map(|row| (row.code.to_owned(), row.status.to_string()))
+        .collect();
+    let missing: Vec<_> = rows.difference(&written).collect();
+    assert!(missing.is_empty(), "README.md lacks {missing:?}");
+    let invented: Vec<_> = written.difference(&rows).collect();
+    assert!(invented.is_empty(), "README.md invents {invented:?}");
 }
 
 /// Only the shell names the proxy; only one file names the crypto crate.

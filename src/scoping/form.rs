@@ -5,7 +5,7 @@
 //! escape, others keep it. What is forwarded is written anew by [`push_pair`], so that
 //! a backend sees no byte that was not read here.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 /// Most pairs that are read: Grafana sends about ten.
 const MAX_PAIRS: usize = 64;
@@ -42,6 +42,12 @@ impl FormError {
             Self::Text => "only UTF-8 without control characters",
             Self::TooMany => "at most 64 parameters",
         }
+    }
+}
+
+impl fmt::Display for FormError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.rule())
     }
 }
 

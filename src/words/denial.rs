@@ -14,140 +14,6 @@ use crate::scoping::form::FormError;
 use crate::scoping::query::Refusal;
 use crate::words::tenant::TenantError;
 
-/// Why a request is not forwarded.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Denial {
-    // 400: the request cannot be understood in one way only.
-    /// `Authorization: Bearer` not followed by one token (RFC 6750 §2.1).
-    AuthorizationMalformed,
-    /// A body where the scoped request of this method has none.
-    BodyNotExpected,
-    /// A `Connection` header nominates a header that carries the decision.
-    ConnectionHeader,
-    /// Two credentials: repeated `Authorization`, or one more in the query.
-    CredentialRepeated,
-    /// A parameter of a scoped request that would be a second way to select.
-    ParameterRefused(&'static str),
-    /// A parameter of a scoped request that is there twice.
-    ParameterRepeated(&'static str),
-    /// A parameter that the projects API does not have.
-    ParameterUnknown,
-    /// Parameters of a scoped request that servers would read differently.
-    ParametersMalformed(FormError),
-    /// No query where a scoped request needs one.
-    QueryMissing,
-    /// A query that cannot be scoped without doubt: the parameter, and where.
-    QueryRefused(&'static str, Refusal),
-    /// A pseudo-header is missing or repeated.
-    RequestMalformed,
-    /// `X-Scope-OrgID` breaks a rule of tenant IDs.
-    TenantMalformed(TenantError),
-    /// No `X-Scope-OrgID`.
-    TenantMissing,
-    /// Several tenants where the endpoint takes one.
-    TenantNotSingle,
-    /// More than one `X-Scope-OrgID` header.
-    TenantRepeated,
-    /// Trailers behind the body of a scoped request.
-    TrailersNotExpected,
-    /// An upgrade on an endpoint that has none.
-    UpgradeNotSupported,
-
-    // 401 without an error code: no credential was presented (RFC 6750 §3.1).
-    /// No `Authorization` header.
-    CredentialMissing,
-    /// An `Authorization` scheme other than Bearer.
-    SchemeNotSupported,
-    /// The only credential is in the query string (RFC 6750 §2.3 advises against).
-    TokenInQuery,
-
-    // 401 invalid_token: a definitive verdict about the token.
-    /// `alg` is not one that the provider's configuration allows.
-    AlgorithmNotAllowed,
-    /// No `aud` value is configured for the provider.
-    AudienceMismatch,
-    /// `cnf` binds the token to a key that a plain Bearer request does not prove.
-    BoundToken,
-    /// `iat` lies in the future.
-    IssuedInFuture,
-    /// `iss` is not a configured provider.
-    IssuerUnknown,
-    /// The key of that `kid` is bound to another algorithm.
-    KeyAlgorithmMismatch,
-    /// `exp` lies further ahead than the provider's `max_lifetime`.
-    LifetimeTooLong,
-    /// The signature does not verify.
-    SignatureInvalid,
-    /// No usable subject in the claims.
-    SubjectInvalid,
-    /// `exp` has passed.
-    TokenExpired,
-    /// A header parameter that a signed access token must not have.
-    TokenHeaderRefused,
-    /// Not an access token: ID, refresh, logout token and the like.
-    TokenKindRefused,
-    /// Not three canonical base64url parts of strict JSON with well-typed claims.
-    TokenMalformed,
-    /// `nbf` lies in the future.
-    TokenNotYetValid,
-    /// Longer than `limits.token_bytes`.
-    TokenTooLarge,
-    /// `typ` is not one of the provider's `token_types`.
-    TokenTypeRefused,
-    /// No key of that `kid`, in a set fetched after the token was seen.
-    UnknownKey,
-
-    // 403: the caller is known and may not.
-    /// The provider's client allow-list does not name the token's client.
-    ClientNotAllowed,
-    /// The token only points at its groups (Entra overage), so they are unknown.
-    GroupsOverage,
-    /// More groups, or longer ones, than `limits.groups` allows.
-    GroupsOverLimit,
-    /// A role is held on the tenant, but without this permission.
-    PermissionMissing(Permission),
-    /// The project does not exist or may not be read: one answer for both.
-    ProjectNotGranted,
-    /// The caller's label policies do not make one that a query can carry.
-    ScopeAmbiguous,
-    /// The endpoint cannot be limited to a part of the tenant's data.
-    ScopeUnsupported,
-    /// The tenant does not exist or is not granted: one answer for both.
-    TenantNotGranted,
-
-    // 404, 405: not an endpoint of the table, or not a resource of the project.
-    /// The path is an endpoint, the method is not one of its methods.
-    MethodNotAllowed(Methods),
-    /// The project has no such resource.
-    ResourceNotFound,
-    /// The path is not in the endpoint table.
-    RouteNotListed,
-
-    // 408, 413, 415: a body that cannot be read to be scoped.
-    /// It did not end in time.
-    BodyTimeout,
-    /// Longer than what is read.
-    BodyTooLarge,
-    /// Not a form, or in an encoding.
-    ContentTypeNotSupported,
-
-    // 502, 503: the request may well be right; try again.
-    /// The backend is switched off or not configured.
-    BackendNotConfigured,
-    /// Envoy could not reach the backend.
-    BackendUnavailable,
-    /// The directory of projects could not be asked, or gave no answer of use.
-    DirectoryUnavailable,
-    /// The gate has no usable configuration, or failed inside.
-    GateUnavailable,
-    /// The provider's keys could not be had, or not in time.
-    KeysUnavailable,
-    /// A scoped query that a second reading did not bear out: a fault of ours.
-    ScopeUnsound,
-    /// Too many requests are waiting for keys already.
-    WaitingRoomFull,
-}
-
 /// The challenge a refusal carries (RFC 6750 §3).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Challenge {
@@ -159,279 +25,276 @@ pub enum Challenge {
     Plain,
 }
 
-/// One body for every refused token, so that it tells a forger nothing.
+/// What the table says of one reason, whatever a request adds to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The stable code.
+    pub code: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// The gRPC status (google.rpc.Code), which is stated because Envoy's own mapping
+    /// of 400 is INTERNAL.
+    pub grpc_status: i32,
+    /// The `WWW-Authenticate` challenge, where RFC 9110 §11.6.1 or RFC 6750 §3 wants one.
+    pub challenge: Option<Challenge>,
+    /// What the caller can do about it, with `{…}` where the denial's details stand.
+    pub text: &'static str,
+    /// The denial itself, unless it carries details.
+    pub denial: Option<Denial>,
+}
+
+/// Makes the table: the enum, [`ROWS`], and what leads from the one to the other.
+///
+/// A row is `Variant(detail: Type), status, gRPC status, code, challenge, text;`. The
+/// text of a denial with details is a format string that names all of them.
+macro_rules! denials {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident $(($($detail:ident: $type:ty),+))?,
+        $status:literal, $grpc:literal, $code:literal, $challenge:ident, $text:tt;
+    )*) => {
+        /// Why a request is not forwarded.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum Denial {
+            $($(#[$doc])* $name $(($($type),+))?,)*
+        }
+
+        /// Every reason, in the order of the table.
+        pub const ROWS: &[Row] = &[
+            $(row!($name $(($($detail),+))?, $status, $grpc, $code, $challenge, $text),)*
+        ];
+
+        impl Denial {
+            /// Its row of the table.
+            #[must_use]
+            pub const fn row(self) -> &'static Row {
+                match self {
+                    $(Self::$name { .. } => const {
+                        &row!($name $(($($detail),+))?, $status, $grpc, $code, $challenge, $text)
+                    },)*
+                }
+            }
+
+            /// What the caller can do about it, in one line without anything secret.
+            #[must_use]
+            pub fn message(self) -> Cow<'static, str> {
+                match self {
+                    $(Self::$name $(($($detail),+))? => message!($text $(, $($detail)+)?),)*
+                }
+            }
+        }
+    };
+}
+
+macro_rules! row {
+    ($name:ident $(($($detail:ident),+))?, $status:literal, $grpc:literal, $code:literal, $challenge:ident, $text:tt) => {
+        Row {
+            code: $code,
+            status: $status,
+            grpc_status: $grpc,
+            challenge: $challenge,
+            text: $text,
+            denial: plain!($name $(, $($detail)+)?),
+        }
+    };
+}
+
+macro_rules! plain {
+    ($name:ident) => {
+        Some(Denial::$name)
+    };
+    ($name:ident, $($detail:ident)+) => {
+        None
+    };
+}
+
+macro_rules! message {
+    ($text:tt) => {
+        Cow::Borrowed($text)
+    };
+    ($text:tt, $($detail:ident)+) => {
+        Cow::Owned(format!($text))
+    };
+}
+
+/// One text for every refused token, so that it tells a forger nothing.
 const TOKEN: &str = "the bearer token is not valid for this service: \
     request a new access token for its audience from your identity provider";
+
+/// No challenge: the credential is not the matter.
+const NONE: Option<Challenge> = None;
+
+/// Nothing was presented.
+const PLAIN: Option<Challenge> = Some(Challenge::Plain);
+
+/// Something was presented in a form that cannot be read in one way only.
+const REQUEST: Option<Challenge> = Some(Challenge::InvalidRequest);
+
+/// A token was presented and refused.
+const INVALID: Option<Challenge> = Some(Challenge::InvalidToken(
+    "the access token is not valid for this service",
+));
+
+/// RFC 6750's own example; the expiry of a token is no secret to its holder.
+const EXPIRED: Option<Challenge> = Some(Challenge::InvalidToken("the access token expired"));
+
+// The gRPC codes are 3 INVALID_ARGUMENT, 7 PERMISSION_DENIED, 12 UNIMPLEMENTED,
+// 14 UNAVAILABLE and 16 UNAUTHENTICATED.
+denials! {
+    // 400: the request cannot be understood in one way only.
+    /// `Authorization: Bearer` not followed by one token (RFC 6750 §2.1).
+    AuthorizationMalformed, 400, 3, "authorization_malformed", REQUEST, "malformed Authorization header: send exactly 'Bearer <token>'";
+    /// A body where the scoped request of this method has none.
+    BodyNotExpected, 400, 3, "body_not_expected", NONE, "a request of this method has no body here";
+    /// A `Connection` header nominates a header that carries the decision.
+    ConnectionHeader, 400, 3, "connection_header", NONE, "the Connection header names a header that must not be dropped";
+    /// Two credentials: repeated `Authorization`, or one more in the query.
+    CredentialRepeated, 400, 3, "credential_repeated", REQUEST, "more than one credential: send one Authorization header";
+    /// A parameter of a scoped request that would be a second way to select.
+    ParameterRefused(name: &'static str), 400, 3, "parameter_refused", NONE, "the parameter {name} is not accepted here: use a query";
+    /// A parameter of a scoped request that is there twice.
+    ParameterRepeated(name: &'static str), 400, 3, "parameter_repeated", NONE, "the parameter {name} is there more than once";
+    /// A parameter that the projects API does not have.
+    ParameterUnknown, 400, 3, "parameter_unknown", NONE, "unknown parameter: see the description of this API";
+    /// Parameters of a scoped request that servers would read differently.
+    ParametersMalformed(error: FormError), 400, 3, "parameters_malformed", NONE, "malformed parameters: {error}";
+    /// No query where a scoped request needs one.
+    QueryMissing, 400, 3, "query_missing", NONE, "no query: send one in the parameter query";
+    /// A query that cannot be scoped without doubt: the parameter, and where.
+    QueryRefused(parameter: &'static str, refusal: Refusal), 400, 3, "query_refused", NONE, "{parameter} refused {refusal}";
+    /// A pseudo-header is missing or repeated.
+    RequestMalformed, 400, 3, "request_malformed", NONE, "malformed request head";
+    /// `X-Scope-OrgID` breaks a rule of tenant IDs.
+    TenantMalformed(error: TenantError), 400, 3, "tenant_malformed", NONE, "malformed X-Scope-OrgID: {error}";
+    /// No `X-Scope-OrgID`.
+    TenantMissing, 400, 3, "tenant_missing", NONE, "no tenant: send one X-Scope-OrgID header";
+    /// Several tenants where the endpoint takes one.
+    TenantNotSingle, 400, 3, "tenant_not_single", NONE, "this endpoint takes exactly one tenant in X-Scope-OrgID";
+    /// More than one `X-Scope-OrgID` header.
+    TenantRepeated, 400, 3, "tenant_repeated", NONE, "more than one X-Scope-OrgID header: send one";
+    /// Trailers behind the body of a scoped request.
+    TrailersNotExpected, 400, 3, "trailers_not_expected", NONE, "trailers are not accepted here";
+    /// An upgrade on an endpoint that has none.
+    UpgradeNotSupported, 400, 3, "upgrade_not_supported", NONE, "this endpoint has no protocol upgrade";
+
+    // 401 without an error code: no credential was presented (RFC 6750 §3.1).
+    /// No `Authorization` header.
+    CredentialMissing, 401, 16, "credential_missing", PLAIN, "no bearer token: send 'Authorization: Bearer <token>'";
+    /// An `Authorization` scheme other than Bearer.
+    SchemeNotSupported, 401, 16, "scheme_not_supported", PLAIN, "unsupported authorization scheme: send 'Authorization: Bearer <token>'";
+    /// The only credential is in the query string (RFC 6750 §2.3 advises against).
+    TokenInQuery, 401, 16, "token_in_query", PLAIN, "a token in the query string is not accepted: send 'Authorization: Bearer <token>'";
+
+    // 401 invalid_token: a definitive verdict about the token.
+    /// `alg` is not one that the provider's configuration allows.
+    AlgorithmNotAllowed, 401, 16, "algorithm_not_allowed", INVALID, TOKEN;
+    /// No `aud` value is configured for the provider.
+    AudienceMismatch, 401, 16, "audience_mismatch", INVALID, TOKEN;
+    /// `cnf` binds the token to a key that a plain Bearer request does not prove.
+    BoundToken, 401, 16, "bound_token", INVALID, TOKEN;
+    /// `iat` lies in the future.
+    IssuedInFuture, 401, 16, "issued_in_future", INVALID, TOKEN;
+    /// `iss` is not a configured provider.
+    IssuerUnknown, 401, 16, "issuer_unknown", INVALID, TOKEN;
+    /// The key of that `kid` is bound to another algorithm.
+    KeyAlgorithmMismatch, 401, 16, "key_algorithm_mismatch", INVALID, TOKEN;
+    /// `exp` lies further ahead than the provider's `max_lifetime`.
+    LifetimeTooLong, 401, 16, "lifetime_too_long", INVALID, TOKEN;
+    /// The signature does not verify.
+    SignatureInvalid, 401, 16, "signature_invalid", INVALID, TOKEN;
+    /// No usable subject in the claims.
+    SubjectInvalid, 401, 16, "subject_invalid", INVALID, TOKEN;
+    /// `exp` has passed.
+    TokenExpired, 401, 16, "token_expired", EXPIRED, TOKEN;
+    /// A header parameter that a signed access token must not have.
+    TokenHeaderRefused, 401, 16, "token_header_refused", INVALID, TOKEN;
+    /// Not an access token: ID, refresh, logout token and the like.
+    TokenKindRefused, 401, 16, "token_kind_refused", INVALID, TOKEN;
+    /// Not three canonical base64url parts of strict JSON with well-typed claims.
+    TokenMalformed, 401, 16, "token_malformed", INVALID, TOKEN;
+    /// `nbf` lies in the future.
+    TokenNotYetValid, 401, 16, "token_not_yet_valid", INVALID, TOKEN;
+    /// Longer than `limits.token_bytes`.
+    TokenTooLarge, 401, 16, "token_too_large", INVALID, TOKEN;
+    /// `typ` is not one of the provider's `token_types`.
+    TokenTypeRefused, 401, 16, "token_type_refused", INVALID, TOKEN;
+    /// No key of that `kid`, in a set fetched after the token was seen.
+    UnknownKey, 401, 16, "unknown_key", INVALID, TOKEN;
+
+    // 403: the caller is known and may not.
+    /// The provider's client allow-list does not name the token's client.
+    ClientNotAllowed, 403, 7, "client_not_allowed", NONE, "the token's client is not allowed here";
+    /// The token only points at its groups (Entra overage), so they are unknown.
+    GroupsOverage, 403, 7, "groups_overage", NONE, "the token does not list its groups because there are too many: ask for app roles or a groups filter at your identity provider";
+    /// More groups, or longer ones, than `limits.groups` allows.
+    GroupsOverLimit, 403, 7, "groups_over_limit", NONE, "the token lists more groups than are accepted here";
+    /// A role is held on the tenant, but without this permission.
+    PermissionMissing(permission: Permission), 403, 7, "permission_missing", NONE, "this needs the permission '{permission}' on the tenant, which you do not hold";
+    /// The project does not exist or may not be read: one answer for both.
+    ProjectNotGranted, 403, 7, "project_not_granted", NONE, "no such project, or no read access to it";
+    /// The caller's label policies do not make one that a query can carry.
+    ScopeAmbiguous, 403, 7, "scope_ambiguous", NONE, "your groups give different label policies here: ask for one tenant, or ask for groups whose policies differ in one label only";
+    /// The endpoint cannot be limited to a part of the tenant's data.
+    ScopeUnsupported, 403, 7, "scope_unsupported", NONE, "you may see a part of this tenant's data, and this endpoint cannot be limited to it";
+    /// The tenant does not exist or is not granted: one answer for both.
+    TenantNotGranted, 403, 7, "tenant_not_granted", NONE, "no such tenant, or no access to it: check X-Scope-OrgID and your groups";
+
+    // 404, 405: not an endpoint of the table, or not a resource of the project.
+    /// The path is an endpoint, the method is not one of its methods.
+    MethodNotAllowed(methods: Methods), 405, 12, "method_not_allowed", NONE, "method not allowed: use {methods}";
+    /// The project has no such resource.
+    ResourceNotFound, 404, 12, "resource_not_found", NONE, "the project has no such resource";
+    /// The path is not in the endpoint table.
+    RouteNotListed, 404, 12, "route_not_listed", NONE, "not found";
+
+    // 408, 413, 415: a body that cannot be read to be scoped.
+    /// It did not end in time.
+    BodyTimeout, 408, 14, "body_timeout", NONE, "the body did not end in time: 30 seconds";
+    /// Longer than what is read.
+    BodyTooLarge, 413, 3, "body_too_large", NONE, "the body is too large: at most 256 KiB of parameters";
+    /// Not a form, or in an encoding.
+    ContentTypeNotSupported, 415, 3, "content_type_not_supported", NONE, "send parameters as application/x-www-form-urlencoded, not encoded";
+
+    // 502, 503: the request may well be right; try again.
+    /// The backend is switched off or not configured.
+    BackendNotConfigured, 503, 14, "backend_not_configured", NONE, "this backend is not configured here";
+    /// Envoy could not reach the backend.
+    BackendUnavailable, 502, 14, "backend_unavailable", NONE, "the backend cannot be reached: try again";
+    /// The directory of projects could not be asked, or gave no answer of use.
+    DirectoryUnavailable, 503, 14, "directory_unavailable", NONE, "who may read the project cannot be told right now: try again";
+    /// The gate has no usable configuration, or failed inside.
+    GateUnavailable, 503, 14, "gate_unavailable", NONE, "the gate is not ready: try again";
+    /// The provider's keys could not be had, or not in time.
+    KeysUnavailable, 503, 14, "keys_unavailable", NONE, "the identity provider's keys are not available right now: try again";
+    /// A scoped query that a second reading did not bear out: a fault of ours.
+    ScopeUnsound, 503, 14, "scope_unsound", NONE, "the query could not be scoped: this is a fault of the gate";
+    /// Too many requests are waiting for keys already.
+    WaitingRoomFull, 503, 14, "waiting_room_full", NONE, "too many requests wait for keys: try again";
+}
 
 impl Denial {
     /// The stable code.
     #[must_use]
     pub const fn code(self) -> &'static str {
-        match self {
-            Self::AlgorithmNotAllowed => "algorithm_not_allowed",
-            Self::AudienceMismatch => "audience_mismatch",
-            Self::AuthorizationMalformed => "authorization_malformed",
-            Self::BackendNotConfigured => "backend_not_configured",
-            Self::BackendUnavailable => "backend_unavailable",
-            Self::BodyNotExpected => "body_not_expected",
-            Self::BodyTimeout => "body_timeout",
-            Self::BodyTooLarge => "body_too_large",
-            Self::BoundToken => "bound_token",
-            Self::ClientNotAllowed => "client_not_allowed",
-            Self::ConnectionHeader => "connection_header",
-            Self::ContentTypeNotSupported => "content_type_not_supported",
-            Self::CredentialMissing => "credential_missing",
-            Self::CredentialRepeated => "credential_repeated",
-            Self::DirectoryUnavailable => "directory_unavailable",
-            Self::GateUnavailable => "gate_unavailable",
-            Self::GroupsOverLimit => "groups_over_limit",
-            Self::GroupsOverage => "groups_overage",
-            Self::IssuedInFuture => "issued_in_future",
-            Self::IssuerUnknown => "issuer_unknown",
-            Self::KeyAlgorithmMismatch => "key_algorithm_mismatch",
-            Self::KeysUnavailable => "keys_unavailable",
-            Self::LifetimeTooLong => "lifetime_too_long",
-            Self::MethodNotAllowed(_) => "method_not_allowed",
-            Self::ParameterRefused(_) => "parameter_refused",
-            Self::ParameterRepeated(_) => "parameter_repeated",
-            Self::ParameterUnknown => "parameter_unknown",
-            Self::ParametersMalformed(_) => "parameters_malformed",
-            Self::PermissionMissing(_) => "permission_missing",
-            Self::ProjectNotGranted => "project_not_granted",
-            Self::QueryMissing => "query_missing",
-            Self::QueryRefused(..) => "query_refused",
-            Self::RequestMalformed => "request_malformed",
-            Self::ResourceNotFound => "resource_not_found",
-            Self::RouteNotListed => "route_not_listed",
-            Self::SchemeNotSupported => "scheme_not_supported",
-            Self::ScopeAmbiguous => "scope_ambiguous",
-            Self::ScopeUnsound => "scope_unsound",
-            Self::ScopeUnsupported => "scope_unsupported",
-            Self::SignatureInvalid => "signature_invalid",
-            Self::SubjectInvalid => "subject_invalid",
-            Self::TenantMalformed(_) => "tenant_malformed",
-            Self::TenantMissing => "tenant_missing",
-            Self::TenantNotGranted => "tenant_not_granted",
-            Self::TenantNotSingle => "tenant_not_single",
-            Self::TenantRepeated => "tenant_repeated",
-            Self::TokenExpired => "token_expired",
-            Self::TokenHeaderRefused => "token_header_refused",
-            Self::TokenInQuery => "token_in_query",
-            Self::TokenKindRefused => "token_kind_refused",
-            Self::TokenMalformed => "token_malformed",
-            Self::TokenNotYetValid => "token_not_yet_valid",
-            Self::TokenTooLarge => "token_too_large",
-            Self::TokenTypeRefused => "token_type_refused",
-            Self::TrailersNotExpected => "trailers_not_expected",
-            Self::UnknownKey => "unknown_key",
-            Self::UpgradeNotSupported => "upgrade_not_supported",
-            Self::WaitingRoomFull => "waiting_room_full",
-        }
+        self.row().code
     }
 
     /// The HTTP status.
     #[must_use]
     pub const fn status(self) -> u16 {
-        match self {
-            Self::AuthorizationMalformed
-            | Self::BodyNotExpected
-            | Self::ConnectionHeader
-            | Self::CredentialRepeated
-            | Self::ParameterRefused(_)
-            | Self::ParameterRepeated(_)
-            | Self::ParameterUnknown
-            | Self::ParametersMalformed(_)
-            | Self::QueryMissing
-            | Self::QueryRefused(..)
-            | Self::RequestMalformed
-            | Self::TenantMalformed(_)
-            | Self::TenantMissing
-            | Self::TenantNotSingle
-            | Self::TenantRepeated
-            | Self::TrailersNotExpected
-            | Self::UpgradeNotSupported => 400,
-            Self::AlgorithmNotAllowed
-            | Self::AudienceMismatch
-            | Self::BoundToken
-            | Self::CredentialMissing
-            | Self::IssuedInFuture
-            | Self::IssuerUnknown
-            | Self::KeyAlgorithmMismatch
-            | Self::LifetimeTooLong
-            | Self::SchemeNotSupported
-            | Self::SignatureInvalid
-            | Self::SubjectInvalid
-            | Self::TokenExpired
-            | Self::TokenHeaderRefused
-            | Self::TokenInQuery
-            | Self::TokenKindRefused
-            | Self::TokenMalformed
-            | Self::TokenNotYetValid
-            | Self::TokenTooLarge
-            | Self::TokenTypeRefused
-            | Self::UnknownKey => 401,
-            Self::ClientNotAllowed
-            | Self::GroupsOverLimit
-            | Self::GroupsOverage
-            | Self::PermissionMissing(_)
-            | Self::ProjectNotGranted
-            | Self::ScopeAmbiguous
-            | Self::ScopeUnsupported
-            | Self::TenantNotGranted => 403,
-            Self::ResourceNotFound | Self::RouteNotListed => 404,
-            Self::MethodNotAllowed(_) => 405,
-            Self::BodyTimeout => 408,
-            Self::BodyTooLarge => 413,
-            Self::ContentTypeNotSupported => 415,
-            Self::BackendUnavailable => 502,
-            Self::BackendNotConfigured
-            | Self::DirectoryUnavailable
-            | Self::GateUnavailable
-            | Self::KeysUnavailable
-            | Self::ScopeUnsound
-            | Self::WaitingRoomFull => 503,
-        }
+        self.row().status
     }
 
-    /// What the caller can do about it, in one line without anything secret.
-    #[must_use]
-    #[expect(clippy::too_many_lines)]
-    pub fn message(self) -> Cow<'static, str> {
-        Cow::Borrowed(match self {
-            Self::AuthorizationMalformed => {
-                "malformed Authorization header: send exactly 'Bearer <token>'"
-            }
-            Self::BackendNotConfigured => "this backend is not configured here",
-            Self::BackendUnavailable => "the backend cannot be reached: try again",
-            Self::BodyNotExpected => "a request of this method has no body here",
-            Self::BodyTimeout => "the body did not end in time: 30 seconds",
-            Self::BodyTooLarge => "the body is too large: at most 256 KiB of parameters",
-            Self::ClientNotAllowed => "the token's client is not allowed here",
-            Self::ConnectionHeader => {
-                "the Connection header names a header that must not be dropped"
-            }
-            Self::ContentTypeNotSupported => {
-                "send parameters as application/x-www-form-urlencoded, not encoded"
-            }
-            Self::CredentialMissing => "no bearer token: send 'Authorization: Bearer <token>'",
-            Self::CredentialRepeated => "more than one credential: send one Authorization header",
-            Self::DirectoryUnavailable => {
-                "who may read the project cannot be told right now: try again"
-            }
-            Self::GateUnavailable => "the gate is not ready: try again",
-            Self::GroupsOverLimit => "the token lists more groups than are accepted here",
-            Self::GroupsOverage => {
-                "the token does not list its groups because there are too many: \
-                 ask for app roles or a groups filter at your identity provider"
-            }
-            Self::KeysUnavailable => {
-                "the identity provider's keys are not available right now: try again"
-            }
-            Self::MethodNotAllowed(methods) => {
-                return Cow::Owned(format!("method not allowed: use {methods}"));
-            }
-            Self::ParameterRefused(name) => {
-                return Cow::Owned(format!(
-                    "the parameter {name} is not accepted here: use a query"
-                ));
-            }
-            Self::ParameterRepeated(name) => {
-                return Cow::Owned(format!("the parameter {name} is there more than once"));
-            }
-            Self::ParameterUnknown => "unknown parameter: see the description of this API",
-            Self::ParametersMalformed(error) => {
-                return Cow::Owned(format!("malformed parameters: {}", error.rule()));
-            }
-            Self::PermissionMissing(permission) => {
-                return Cow::Owned(format!(
-                    "this needs the permission '{permission}' on the tenant, which you do not hold"
-                ));
-            }
-            Self::ProjectNotGranted => "no such project, or no read access to it",
-            Self::QueryMissing => "no query: send one in the parameter query",
-            Self::QueryRefused(parameter, refusal) => {
-                return Cow::Owned(format!("{parameter} refused {refusal}"));
-            }
-            Self::RequestMalformed => "malformed request head",
-            Self::ResourceNotFound => "the project has no such resource",
-            Self::RouteNotListed => "not found",
-            Self::SchemeNotSupported => {
-                "unsupported authorization scheme: send 'Authorization: Bearer <token>'"
-            }
-            Self::ScopeAmbiguous => {
-                "your groups give different label policies here: ask for one tenant, \
-                 or ask for groups whose policies differ in one label only"
-            }
-            Self::ScopeUnsound => "the query could not be scoped: this is a fault of the gate",
-            Self::ScopeUnsupported => {
-                "you may see a part of this tenant's data, and this endpoint cannot be \
-                 limited to it"
-            }
-            Self::TenantMalformed(error) => {
-                return Cow::Owned(format!("malformed X-Scope-OrgID: {}", error.rule()));
-            }
-            Self::TenantMissing => "no tenant: send one X-Scope-OrgID header",
-            Self::TenantNotGranted => {
-                "no such tenant, or no access to it: check X-Scope-OrgID and your groups"
-            }
-            Self::TenantNotSingle => "this endpoint takes exactly one tenant in X-Scope-OrgID",
-            Self::TenantRepeated => "more than one X-Scope-OrgID header: send one",
-            Self::TokenInQuery => {
-                "a token in the query string is not accepted: send 'Authorization: Bearer <token>'"
-            }
-            Self::TrailersNotExpected => "trailers are not accepted here",
-            Self::UpgradeNotSupported => "this endpoint has no protocol upgrade",
-            Self::WaitingRoomFull => "too many requests wait for keys: try again",
-            Self::AlgorithmNotAllowed
-            | Self::AudienceMismatch
-            | Self::BoundToken
-            | Self::IssuedInFuture
-            | Self::IssuerUnknown
-            | Self::KeyAlgorithmMismatch
-            | Self::LifetimeTooLong
-            | Self::SignatureInvalid
-            | Self::SubjectInvalid
-            | Self::TokenExpired
-            | Self::TokenHeaderRefused
-            | Self::TokenKindRefused
-            | Self::TokenMalformed
-            | Self::TokenNotYetValid
-            | Self::TokenTooLarge
-            | Self::TokenTypeRefused
-            | Self::UnknownKey => TOKEN,
-        })
-    }
-
-    /// The gRPC status (google.rpc.Code), stated because Envoy's own mapping of
-    /// 400 is INTERNAL.
+    /// The gRPC status (google.rpc.Code).
     #[must_use]
     pub const fn grpc_status(self) -> i32 {
-        match self.status() {
-            400 | 413 | 415 => 3, // INVALID_ARGUMENT
-            401 => 16,            // UNAUTHENTICATED
-            403 => 7,             // PERMISSION_DENIED
-            404 | 405 => 12,      // UNIMPLEMENTED
-            _ => 14,              // UNAVAILABLE
-        }
+        self.row().grpc_status
     }
 
     /// The `WWW-Authenticate` challenge, where RFC 9110 §11.6.1 or RFC 6750 §3 wants one.
     #[must_use]
     pub const fn challenge(self) -> Option<Challenge> {
-        match self {
-            Self::CredentialMissing | Self::SchemeNotSupported | Self::TokenInQuery => {
-                Some(Challenge::Plain)
-            }
-            Self::AuthorizationMalformed | Self::CredentialRepeated => {
-                Some(Challenge::InvalidRequest)
-            }
-            // RFC 6750's own example; the expiry of a token is no secret to its holder.
-            Self::TokenExpired => Some(Challenge::InvalidToken("the access token expired")),
-            _ if self.status() == 401 => Some(Challenge::InvalidToken(
-                "the access token is not valid for this service",
-            )),
-            _ => None,
-        }
+        self.row().challenge
     }
 
     /// Whether the client should try the same request again later.
@@ -443,27 +306,73 @@ impl Denial {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn descriptions_stay_inside_rfc_6750s_alphabet() {
-        for denial in [Denial::TokenExpired, Denial::UnknownKey] {
-            let Some(Challenge::InvalidToken(text)) = denial.challenge() else {
-                panic!("{denial:?}");
-            };
-            let allowed = |byte| matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e);
-            assert!(text.bytes().all(allowed));
+        let allowed = |byte| matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        for row in ROWS {
+            if let Some(Challenge::InvalidToken(text)) = row.challenge {
+                assert!(text.bytes().all(allowed), "{}", row.code);
+            }
         }
     }
 
     #[test]
     fn every_401_carries_a_challenge_and_no_5xx_does() {
+        for row in ROWS {
+            match row.status {
+                401 => assert!(row.challenge.is_some(), "{}", row.code),
+                400 => assert!(matches!(row.challenge, NONE | REQUEST), "{}", row.code),
+                _ => assert_eq!(row.challenge, NONE, "{}", row.code),
+            }
+        }
+    }
+
+    /// Clients of gRPC are told the same kind of verdict as those of HTTP.
+    #[test]
+    fn both_statuses_say_the_same() {
+        for row in ROWS {
+            let grpc = match row.status {
+                400 | 413 | 415 => 3,
+                401 => 16,
+                403 => 7,
+                404 | 405 => 12,
+                408 | 502 | 503 => 14,
+                other => panic!("{}: {other}", row.code),
+            };
+            assert_eq!(row.grpc_status, grpc, "{}", row.code);
+        }
+    }
+
+    /// A code that differs from its variant's name would be hard to find.
+    #[test]
+    fn codes_are_the_names_and_unique() {
+        let codes: BTreeSet<&str> = ROWS.iter().map(|row| row.code).collect();
+        assert_eq!(codes.len(), ROWS.len());
+        for row in ROWS {
+            let Some(denial) = row.denial else { continue };
+            let mut snake = String::new();
+            for letter in format!("{denial:?}").chars() {
+                if letter.is_ascii_uppercase() && !snake.is_empty() {
+                    snake.push('_');
+                }
+                snake.push(letter.to_ascii_lowercase());
+            }
+            assert_eq!(row.code, snake);
+            assert_eq!(denial.code(), row.code);
+        }
+    }
+
+    #[test]
+    fn details_stand_in_the_message() {
+        let denial = Denial::PermissionMissing(Permission::RulesWrite);
         assert_eq!(
-            Denial::CredentialMissing.challenge(),
-            Some(Challenge::Plain)
+            denial.message(),
+            "this needs the permission 'rules-write' on the tenant, which you do not hold"
         );
-        assert!(Denial::UnknownKey.challenge().is_some());
-        assert_eq!(Denial::KeysUnavailable.challenge(), None);
-        assert_eq!(Denial::TenantNotGranted.challenge(), None);
+        assert_eq!(Denial::RouteNotListed.message(), "not found");
     }
 }

@@ -6,6 +6,7 @@
 //! both are refused rather than interpreted.
 
 use std::borrow::Cow;
+use std::fmt;
 
 /// Longest tenant ID the backends take, in bytes.
 pub const MAX_TENANT_BYTES: usize = 150;
@@ -66,6 +67,12 @@ impl TenantError {
             Self::Path => "an ID may not be . or ..",
             Self::TooMany => "too many tenants in one request",
         }
+    }
+}
+
+impl fmt::Display for TenantError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.rule())
     }
 }
 
