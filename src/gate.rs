@@ -15,7 +15,6 @@ use crate::authn::keys::{Algorithm, BadSignature, SignatureEngine, VerifyingKey}
 use crate::authn::token::{self, Unverified};
 use crate::authn::token_cache::{Session, TokenCache};
 use crate::authz::endpoint::{Endpoint, Endpoints, Scoping, Surface, Tenants};
-use crate::authz::policy::Permission;
 use crate::authz::projects::{self, Answer, Answers, Directory, Question, Resource};
 use crate::config::{Config, KeySource, KeyUri};
 use crate::scoping::form;
@@ -23,6 +22,7 @@ use crate::scoping::narrow::{MAX_BODY, Narrowing};
 use crate::scoping::scope::Scope;
 use crate::words::denial::Denial;
 use crate::words::identity::ProviderIndex;
+use crate::words::permission::Permission;
 use crate::words::request::{Head, Occurrence};
 use crate::words::tenant::TenantSet;
 use crate::words::time::{Monotonic, Now, Timestamp};

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use scopegate::authz::endpoint::{
-    Absent, Backend, Carrier, Endpoint, Family, Methods, Parameters, Scoping, Surface, TABLE,
+    Absent, Backend, Carrier, Endpoint, Family, Parameters, Scoping, Surface, TABLE,
 };
 use scopegate::reply;
 use scopegate::scoping::form::FormError;
 use scopegate::scoping::query::{Refusal, Rule};
 use scopegate::words::denial::{Denial, ROWS};
+use scopegate::words::method::Methods;
 use scopegate::words::request::Head;
 use serde_json::Value;
 

@@ -149,7 +149,7 @@ fn is_overage(claims: &Object, path: &[String]) -> bool {
 mod tests {
     use super::*;
     use crate::authn::json;
-    use crate::authz::policy::{Permission, Permissions};
+    use crate::words::permission::{Permission, Permissions};
     use crate::words::tenant::TenantId;
 
     fn policy(groups: &[&str]) -> Policy {

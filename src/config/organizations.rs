@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::reader::{Node, Section, flag};
 use crate::authn::json::Value;
-use crate::authz::policy::{Permission, Permissions, Policy};
+use crate::authz::policy::Policy;
 use crate::scoping::scope::{LabelName, LabelValue, LabelValues, Scope};
+use crate::words::permission::{Permission, Permissions};
 use crate::words::tenant::TenantId;
 
 /// Role name → permissions.

@@ -8,10 +8,10 @@
 
 use std::borrow::Cow;
 
-use crate::authz::endpoint::Methods;
-use crate::authz::policy::Permission;
 use crate::scoping::form::FormError;
 use crate::scoping::query::Refusal;
+use crate::words::method::Methods;
+use crate::words::permission::Permission;
 use crate::words::tenant::TenantError;
 
 /// The challenge a refusal carries (RFC 6750 §3).

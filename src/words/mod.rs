@@ -3,6 +3,8 @@
 pub mod denial;
 pub mod hash;
 pub mod identity;
+pub mod method;
+pub mod permission;
 pub mod request;
 pub mod tenant;
 pub mod time;

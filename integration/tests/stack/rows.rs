@@ -83,7 +83,7 @@ async fn every_row_of_the_table_is_tried(_: &World) -> Result<()> {
     }
     for endpoint in TABLE {
         for method in METHODS {
-            let Some(named) = scopegate::authz::endpoint::Methods::from_name(method.as_bytes())
+            let Some(named) = scopegate::words::method::Methods::from_name(method.as_bytes())
             else {
                 bail!("{method}");
             };

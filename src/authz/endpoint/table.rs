@@ -15,8 +15,9 @@ use super::scoping::{
     METRIC_SERIES, METRICS, RESOURCE_LOGS, RESOURCE_METRICS, Scoping, TAIL, TRACE_METRICS,
     TRACE_TAGS, TRACES,
 };
-use super::{Backend, Endpoint, Family, Methods, Rewrite, Surface, Tenants};
-use crate::authz::policy::Permission::{self, Delete, Read, RulesRead, RulesWrite, Write};
+use super::{Backend, Endpoint, Family, Rewrite, Surface, Tenants};
+use crate::words::method::Methods;
+use crate::words::permission::Permission::{self, Delete, Read, RulesRead, RulesWrite, Write};
 
 const FREE: Scoping = Scoping::Harmless;
 const NO: Scoping = Scoping::Unsupported;

@@ -30,7 +30,7 @@ async fn an_endpoint_that_cannot_be_scoped_is_refused(world: &World) -> Result<(
             continue;
         }
         for method in ["GET", "POST", "PUT", "DELETE"] {
-            let named = scopegate::authz::endpoint::Methods::from_name(method.as_bytes());
+            let named = scopegate::words::method::Methods::from_name(method.as_bytes());
             if !named.is_some_and(|named| row.methods.has(named)) {
                 continue;
             }

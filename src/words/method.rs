@@ -1,0 +1,60 @@
+//! HTTP methods, as the rows of a table and the `Allow` header list them.
+
+use std::fmt;
+
+/// A set of HTTP methods.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Methods(u8);
+
+impl Methods {
+    /// Each method with its name, in the order `Allow` lists them.
+    pub const NAMES: [(Self, &'static str); 4] = [
+        (Self::GET, "GET"),
+        (Self::POST, "POST"),
+        (Self::PUT, "PUT"),
+        (Self::DELETE, "DELETE"),
+    ];
+    /// `DELETE`
+    pub const DELETE: Self = Self(8);
+    /// `GET`
+    pub const GET: Self = Self(1);
+    /// `POST`
+    pub const POST: Self = Self(2);
+    /// `PUT`
+    pub const PUT: Self = Self(4);
+
+    /// The method of that name, which is case-sensitive (RFC 9110 §9.1).
+    #[must_use]
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        Self::NAMES
+            .into_iter()
+            .find(|(_, known)| known.as_bytes() == name)
+            .map(|(method, _)| method)
+    }
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all methods of `other` are in this set.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl fmt::Display for Methods {
+    /// As the `Allow` header wants it (RFC 9110 §10.2.1).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Self::NAMES.into_iter().filter(|(m, _)| self.has(*m));
+        for (position, (_, name)) in names.enumerate() {
+            if position > 0 {
+                f.write_str(", ")?;
+            }
+            f.write_str(name)?;
+        }
+        Ok(())
+    }
+}

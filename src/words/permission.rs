@@ -1,0 +1,102 @@
+//! What an endpoint needs and a role grants.
+
+use std::fmt;
+
+/// One right on a tenant.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Permission {
+    /// Delete data.
+    Delete,
+    /// Query data.
+    Read,
+    /// See rules, alerts and delete requests.
+    RulesRead,
+    /// Change rules.
+    RulesWrite,
+    /// Ingest data.
+    Write,
+}
+
+impl Permission {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Delete,
+        Self::Read,
+        Self::RulesRead,
+        Self::RulesWrite,
+        Self::Write,
+    ];
+
+    /// As in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Read => "read",
+            Self::RulesRead => "rules-read",
+            Self::RulesWrite => "rules-write",
+            Self::Write => "write",
+        }
+    }
+
+    /// From the configuration.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|p| p.name() == name)
+    }
+
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Delete => 1,
+            Self::Read => 2,
+            Self::RulesRead => 4,
+            Self::RulesWrite => 8,
+            Self::Write => 16,
+        }
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of permissions.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Permissions(u8);
+
+impl Permissions {
+    /// No permission at all.
+    pub const NONE: Self = Self(0);
+
+    /// This set and one more.
+    #[must_use]
+    pub const fn with(self, permission: Permission) -> Self {
+        Self(self.0 | permission.bit())
+    }
+
+    /// This set without one.
+    #[must_use]
+    pub const fn without(self, permission: Permission) -> Self {
+        Self(self.0 & !permission.bit())
+    }
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether the permission is in the set.
+    #[must_use]
+    pub const fn has(self, permission: Permission) -> bool {
+        self.0 & permission.bit() != 0
+    }
+
+    /// Whether nothing is permitted.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
