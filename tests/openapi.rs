@@ -8,10 +8,9 @@ use scopegate::authz::endpoint::{
     Absent, Backend, Carrier, Endpoint, Family, Parameters, Scoping, Surface, TABLE,
 };
 use scopegate::reply;
-use scopegate::scoping::form::FormError;
-use scopegate::scoping::query::{Refusal, Rule};
 use scopegate::words::denial::{Denial, ROWS};
 use scopegate::words::method::Methods;
+use scopegate::words::refusal::{FormError, Refusal, Rule};
 use scopegate::words::request::Head;
 use serde_json::Value;
 

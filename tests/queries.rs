@@ -14,10 +14,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config as ProptestConfig, TestRunner};
-use scopegate::scoping::query::{
-    Failure, Language, MAX_TRACEQL, Matcher, Rule, Scoped, Shape, scope,
-};
+use scopegate::scoping::query::{Failure, Language, MAX_TRACEQL, Matcher, Scoped, Shape, scope};
 use scopegate::scoping::scope::{Attributes, LabelName, LabelValue, LabelValues, Scope};
+use scopegate::words::refusal::Rule;
 
 const LANGUAGES: [Language; 3] = [Language::LogQl, Language::PromQl, Language::TraceQl];
 

@@ -5,7 +5,9 @@
 //! escape, others keep it. What is forwarded is written anew by [`push_pair`], so that
 //! a backend sees no byte that was not read here.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
+
+use crate::words::refusal::FormError;
 
 /// Most pairs that are read: Grafana sends about ten.
 const MAX_PAIRS: usize = 64;
@@ -17,38 +19,6 @@ pub struct Pair {
     pub name: String,
     /// Its value; empty if it has none.
     pub value: String,
-}
-
-/// Why a form is refused.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum FormError {
-    /// A `%` without two hexadecimal digits.
-    Escape,
-    /// A raw `;`, which separates for some servers and not for others.
-    Semicolon,
-    /// Not UTF-8, or a control character other than tab and line ends.
-    Text,
-    /// More than 64 pairs.
-    TooMany,
-}
-
-impl FormError {
-    /// What is wrong, in words.
-    #[must_use]
-    pub const fn rule(self) -> &'static str {
-        match self {
-            Self::Escape => "a % needs two hexadecimal digits",
-            Self::Semicolon => "write a semicolon as %3B",
-            Self::Text => "only UTF-8 without control characters",
-            Self::TooMany => "at most 64 parameters",
-        }
-    }
-}
-
-impl fmt::Display for FormError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.rule())
-    }
 }
 
 /// Reads a query string (without `?`) or a form body.

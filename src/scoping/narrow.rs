@@ -12,6 +12,7 @@ use crate::scoping::form::{self, Pair};
 use crate::scoping::query::{self, Failure, Language, Matcher, Shape};
 use crate::scoping::scope::{Attributes, Scope};
 use crate::words::denial::Denial;
+use crate::words::refusal::{Refusal, Rule};
 
 /// Longest body that is read, in bytes. A query string may not be as long.
 pub const MAX_BODY: usize = 262_144;
@@ -185,9 +186,9 @@ impl Narrowing {
             Ok(scoped) if scoped.selectors >= least => Ok(scoped.text),
             Ok(_) => Err(Denial::QueryRefused(
                 parameter,
-                query::Refusal {
+                Refusal {
                     at: 0,
-                    rule: query::Rule::OneSelector,
+                    rule: Rule::OneSelector,
                 },
             )),
             Err(Failure::Refused(refusal)) => Err(Denial::QueryRefused(parameter, refusal)),

@@ -8,10 +8,9 @@
 
 use std::borrow::Cow;
 
-use crate::scoping::form::FormError;
-use crate::scoping::query::Refusal;
 use crate::words::method::Methods;
 use crate::words::permission::Permission;
+use crate::words::refusal::{FormError, Refusal};
 use crate::words::tenant::TenantError;
 
 /// The challenge a refusal carries (RFC 6750 §3).

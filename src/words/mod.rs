@@ -5,6 +5,7 @@ pub mod hash;
 pub mod identity;
 pub mod method;
 pub mod permission;
+pub mod refusal;
 pub mod request;
 pub mod tenant;
 pub mod time;

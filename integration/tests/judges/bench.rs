@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, bail};
-use scopegate::scoping::query::{Language, Rule};
+use scopegate::scoping::query::Language;
+use scopegate::words::refusal::Rule;
 
 use crate::corpus;
 use crate::judge::{Judge, Programs, Question};

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use scopegate::scoping::query::{self, Failure, Language, Matcher, Scoped, Shape};
+use scopegate::words::refusal::Refusal;
 
 use crate::bench::{Bench, Findings, Mutations, Tally};
 use crate::check;
@@ -251,7 +252,7 @@ impl Shared<'_> {
     fn ask_refused(
         &self,
         judge: &mut Judge,
-        refused: &[(String, query::Refusal)],
+        refused: &[(String, Refusal)],
         tally: &mut Mutations,
     ) -> Result<()> {
         let questions: Vec<_> = refused

@@ -1,6 +1,6 @@
 //! A place in a text that moves forward only.
 
-use super::{Refusal, Rule};
+use crate::words::refusal::{Refusal, Rule};
 
 /// Bytes are enough: everything the languages are made of is ASCII, and no byte of a
 /// longer UTF-8 sequence looks like ASCII.

@@ -25,7 +25,8 @@
 //! Time is linear in the text.
 
 use super::cursor::Cursor;
-use super::{MAX_DEPTH, Piece, Place, Refusal, Rule, Shape};
+use super::{MAX_DEPTH, Piece, Place, Shape};
+use crate::words::refusal::{Refusal, Rule};
 
 /// The places where a matcher belongs.
 pub(super) fn recognise(shape: Shape, text: &str) -> Result<Vec<Place>, Refusal> {

@@ -17,8 +17,9 @@ mod matcher;
 mod promql;
 mod traceql;
 
-use std::fmt;
 use std::ops::Range;
+
+use crate::words::refusal::{Refusal, Rule};
 
 pub use matcher::Matcher;
 
@@ -58,80 +59,6 @@ pub const MAX_SCOPED: usize = 262_144;
 
 /// Deepest nesting of parentheses and calls.
 const MAX_DEPTH: usize = 64;
-
-/// Why a text is refused: where, in bytes from its beginning, and by which rule.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Refusal {
-    /// Offset into the text as sent.
-    pub at: usize,
-    /// What stands there and may not.
-    pub rule: Rule,
-}
-
-/// What a text may not be.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Rule {
-    /// Backslashes in places where a name could be hidden by them.
-    Backslash,
-    /// A byte that the language has no use for outside strings.
-    Character,
-    /// Comments in a place or form that backends and people read differently.
-    Comment,
-    /// A closing bracket without its opening one, or the other way round.
-    Unbalanced,
-    /// A function that selects by itself, or that is not known here.
-    Function,
-    /// A hint that is not known here.
-    Hint,
-    /// Something that is no label matcher between braces.
-    Matcher,
-    /// Names that backends keep for themselves.
-    ReservedName,
-    /// Something other than numbers and durations where only they may stand.
-    Range,
-    /// A selector is missing, or is not alone.
-    OneSelector,
-    /// A pipeline without a filter before it.
-    NoFilter,
-    /// A string without its end.
-    String,
-    /// Something else than what the language has here.
-    Syntax,
-    /// Too deep.
-    Depth,
-    /// Too long.
-    Length,
-}
-
-impl Rule {
-    /// In words, for the caller.
-    #[must_use]
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Backslash => "no backslash in a metric's name or a quoted label name",
-            Self::Character => "unexpected character",
-            Self::Comment => "no comment of this form here",
-            Self::Depth => "nested too deeply",
-            Self::Function => "unknown function, or one that selects by itself",
-            Self::Hint => "unknown query hint",
-            Self::Length => "too long",
-            Self::Matcher => "not a label matcher",
-            Self::NoFilter => "a pipeline must start with a filter: { }",
-            Self::OneSelector => "one selector and nothing else is expected",
-            Self::Range => "only numbers and durations may stand here",
-            Self::ReservedName => "names that begin with __ are reserved",
-            Self::String => "a string does not end",
-            Self::Syntax => "not understood",
-            Self::Unbalanced => "brackets do not match",
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at byte {}: {}", self.at, self.rule.words())
-    }
-}
 
 /// Why there is no scoped text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

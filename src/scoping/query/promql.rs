@@ -27,7 +27,8 @@
 //! selected. Time is linear in the text, and depth is bounded.
 
 use super::cursor::Cursor;
-use super::{MAX_DEPTH, Piece, Place, Refusal, Rule, Shape};
+use super::{MAX_DEPTH, Piece, Place, Shape};
+use crate::words::refusal::{Refusal, Rule};
 
 /// The places where a matcher belongs.
 pub(super) fn recognise(shape: Shape, text: &str) -> Result<Vec<Place>, Refusal> {

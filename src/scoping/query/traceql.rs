@@ -30,7 +30,8 @@
 //! that has the matcher already: with it the inner filter means what it meant.
 
 use super::cursor::Cursor;
-use super::{MAX_DEPTH, MAX_TRACEQL, Piece, Place, Refusal, Rule, Shape};
+use super::{MAX_DEPTH, MAX_TRACEQL, Piece, Place, Shape};
+use crate::words::refusal::{Refusal, Rule};
 
 /// Deepest nesting inside a filter. Each level takes two bytes and no stack, and the
 /// insertion adds one: a text that is sent never reaches this when it is read again.
