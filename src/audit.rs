@@ -4,14 +4,13 @@
 //! token. Control characters are escaped by JSON, bytes outside UTF-8 replaced,
 //! and every text is bounded, so that a caller cannot forge or flood a log.
 
-use std::fmt::Write as _;
-
 use crate::gate::{Gate, Trace};
 use crate::words::denial::Denial;
 use crate::words::identity::ProviderIndex;
 use crate::words::request::Head;
 use crate::words::tenant::TenantSet;
 use crate::words::time::Timestamp;
+use crate::words::wire::push_rfc3339;
 
 /// Longest text of one field, in bytes.
 const MAX_FIELD: usize = 256;
@@ -156,63 +155,9 @@ impl Line {
     }
 }
 
-/// UTC with second resolution (RFC 3339 §5.6); civil date after Hinnant's
-/// days-from-epoch algorithm, whose divisors are constants.
-fn push_rfc3339(line: &mut String, time: Timestamp) {
-    let (days, second) = (time.as_secs() / 86_400, time.as_secs() % 86_400);
-    let shifted = days.saturating_add(719_468);
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era = day_of_era
-        .saturating_sub(day_of_era / 1_460)
-        .saturating_add(day_of_era / 36_524)
-        .saturating_sub(day_of_era / 146_096)
-        / 365;
-    let day_of_year = day_of_era.saturating_sub(
-        year_of_era
-            .saturating_mul(365)
-            .saturating_add(year_of_era / 4)
-            .saturating_sub(year_of_era / 100),
-    );
-    let shifted_month = day_of_year.saturating_mul(5).saturating_add(2) / 153;
-    let day = day_of_year
-        .saturating_sub(shifted_month.saturating_mul(153).saturating_add(2) / 5)
-        .saturating_add(1);
-    let (month, carry) = if shifted_month < 10 {
-        (shifted_month.saturating_add(3), 0)
-    } else {
-        (shifted_month.saturating_sub(9), 1)
-    };
-    let year = era
-        .saturating_mul(400)
-        .saturating_add(year_of_era)
-        .saturating_add(carry);
-    let _ = write!(
-        line,
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        second / 3_600,
-        second / 60 % 60,
-        second % 60
-    );
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_rfc_3339() {
-        for (secs, expected) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_709_251_199, "2024-02-29T23:59:59Z"),
-            (4_102_444_799, "2099-12-31T23:59:59Z"),
-        ] {
-            let mut line = String::new();
-            push_rfc3339(&mut line, Timestamp::from_secs(secs));
-            assert_eq!(line, expected);
-        }
-    }
 
     #[test]
     fn hostile_bytes_cannot_break_out_of_a_field() {

@@ -7,6 +7,7 @@
 use crate::authz::endpoint::Family;
 use crate::words::denial::{Challenge, Denial};
 use crate::words::request::Head;
+use crate::words::wire::{push_bytes, push_integer};
 
 /// Least seconds in `Retry-After`.
 const RETRY_LEAST: u64 = 5;
@@ -126,16 +127,11 @@ fn otlp(
         return format!("{{\"code\":{code},\"message\":{}}}", quoted(message)).into_bytes();
     }
     headers.push(("content-type", "application/x-protobuf".to_owned()));
-    // Field 1 (varint) the code, field 2 (bytes) the message; both lengths are
-    // small: codes below 17, messages below 2 KiB.
-    let mut body = vec![0x08, u8::try_from(code).unwrap_or(2), 0x12];
-    let mut length = message.len();
-    while length >= 0x80 {
-        body.push(u8::try_from(length & 0x7f).unwrap_or(0) | 0x80);
-        length >>= 7;
-    }
-    body.push(u8::try_from(length).unwrap_or(0));
-    body.extend_from_slice(message.as_bytes());
+    // 2 is UNKNOWN: no status of ours is negative.
+    let code = u64::try_from(code).unwrap_or(2);
+    let mut body = Vec::with_capacity(message.len().saturating_add(8));
+    push_integer(&mut body, 1, code);
+    push_bytes(&mut body, 2, message.as_bytes());
     body
 }
 

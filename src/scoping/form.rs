@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 
 use crate::words::refusal::FormError;
+use crate::words::wire::hex_digit;
 
 /// Most pairs that are read: Grafana sends about ten.
 const MAX_PAIRS: usize = 64;
@@ -53,7 +54,10 @@ fn decode(text: &[u8]) -> Result<String, FormError> {
         decoded.push(match byte {
             b'+' => b' ',
             b'%' => {
-                let digits = (bytes.next().and_then(hex), bytes.next().and_then(hex));
+                let digits = (
+                    bytes.next().and_then(hex_digit),
+                    bytes.next().and_then(hex_digit),
+                );
                 let (Some(high), Some(low)) = digits else {
                     return Err(FormError::Escape);
                 };
@@ -109,7 +113,10 @@ fn is_access_token(pair: &[u8]) -> bool {
     for expected in *b"access_token" {
         let byte = match bytes.next() {
             Some(b'%') => {
-                let digits = (bytes.next().and_then(hex), bytes.next().and_then(hex));
+                let digits = (
+                    bytes.next().and_then(hex_digit),
+                    bytes.next().and_then(hex_digit),
+                );
                 let (Some(high), Some(low)) = digits else {
                     return false;
                 };
@@ -123,12 +130,6 @@ fn is_access_token(pair: &[u8]) -> bool {
         }
     }
     matches!(bytes.next(), None | Some(b'='))
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]

@@ -9,3 +9,4 @@ pub mod refusal;
 pub mod request;
 pub mod tenant;
 pub mod time;
+pub mod wire;

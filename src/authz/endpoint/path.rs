@@ -1,5 +1,7 @@
 //! Matching a raw path against a template with segments that may be escaped.
 
+use crate::words::wire::hex_digit;
+
 /// Whether `path` is the template with every `{…}` filled by one sound segment.
 ///
 /// Literal segments compare byte for byte, so `//`, `;`, `\`, `#`, NUL, an escape
@@ -40,7 +42,7 @@ fn is_sound(segment: &[u8], slashes: bool) -> bool {
                 let (Some(high), Some(low)) = (bytes.next(), bytes.next()) else {
                     return false;
                 };
-                let (Some(high), Some(low)) = (hex(high), hex(low)) else {
+                let (Some(high), Some(low)) = (hex_digit(high), hex_digit(low)) else {
                     return false;
                 };
                 match high << 4 | low {
@@ -78,13 +80,4 @@ fn is_sound(segment: &[u8], slashes: bool) -> bool {
         && !decoded.windows(2).any(|pair| pair == b"//")
         && !decoded.split(|byte| *byte == b'/').any(dots)
         && std::str::from_utf8(&decoded).is_ok()
-}
-
-const fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit.wrapping_sub(b'0')),
-        b'a'..=b'f' => Some(digit.wrapping_sub(b'a').wrapping_add(10)),
-        b'A'..=b'F' => Some(digit.wrapping_sub(b'A').wrapping_add(10)),
-        _ => None,
-    }
 }

@@ -11,6 +11,7 @@ use super::abi;
 use crate::authn::keys::{
     Algorithm, BadSignature, InModule, SignatureEngine, VerifyingKey, ecdsa_der,
 };
+use crate::words::wire::push_bytes;
 
 /// Checks signatures by the host where it can and in the module otherwise.
 #[derive(Debug, Default)]
@@ -95,24 +96,12 @@ impl SignatureEngine for Engine {
 fn verify(hash: &str, spki: &[u8], input: &[u8], signature: &[u8]) -> Option<bool> {
     let size = input.len().saturating_add(spki.len()).saturating_add(600);
     let mut argument = Vec::with_capacity(size);
-    push_field(&mut argument, 1, hash.as_bytes());
-    push_field(&mut argument, 2, spki);
-    push_field(&mut argument, 3, signature);
-    push_field(&mut argument, 4, input);
+    push_bytes(&mut argument, 1, hash.as_bytes());
+    push_bytes(&mut argument, 2, spki);
+    push_bytes(&mut argument, 3, signature);
+    push_bytes(&mut argument, 4, input);
     let answer = abi::call_foreign_function(b"verify_signature", &argument).ok()?;
     Some(is_true(&answer))
-}
-
-/// A length-delimited protobuf field; field numbers are below 16.
-fn push_field(message: &mut Vec<u8>, number: u8, value: &[u8]) {
-    message.push((number << 3) | 2);
-    let mut length = value.len();
-    while length >= 0x80 {
-        message.push(u8::try_from(length & 0x7f).unwrap_or(0) | 0x80);
-        length >>= 7;
-    }
-    message.push(u8::try_from(length).unwrap_or(0));
-    message.extend_from_slice(value);
 }
 
 /// `VerifySignatureResult { bool result = 1; string error = 2; }`: the bool comes
@@ -176,13 +165,5 @@ mod tests {
         ] {
             assert!(!is_true(answer), "{answer:?}");
         }
-    }
-
-    #[test]
-    fn fields_are_encoded_with_their_length() {
-        let mut message = Vec::new();
-        push_field(&mut message, 2, &[7; 300]);
-        assert_eq!(&message[..3], [0x12, 0xac, 0x02]);
-        assert_eq!(message.len(), 303);
     }
 }

@@ -1,0 +1,126 @@
+//! Forms that values take on a wire, each written or read in this place only.
+
+use std::fmt::Write as _;
+
+use crate::words::time::Timestamp;
+
+/// The value of a hexadecimal digit of either case, 0 to 15; `None` for other bytes.
+#[must_use]
+pub const fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte.wrapping_sub(b'0')),
+        b'a'..=b'f' => Some(byte.wrapping_sub(b'a').wrapping_add(10)),
+        b'A'..=b'F' => Some(byte.wrapping_sub(b'A').wrapping_add(10)),
+        _ => None,
+    }
+}
+
+/// Writes an integer field of a protobuf message (wire type 0, a base 128 varint).
+///
+/// `field` is the field's number and must be at most 15, so that its tag is one byte.
+pub fn push_integer(message: &mut Vec<u8>, field: u8, value: u64) {
+    message.push(field << 3);
+    push_varint(message, value);
+}
+
+/// Writes a field of bytes or of text of a protobuf message (wire type 2, its length
+/// before it).
+///
+/// `field` is the field's number and must be at most 15, so that its tag is one byte.
+pub fn push_bytes(message: &mut Vec<u8>, field: u8, value: &[u8]) {
+    message.push((field << 3) | 2);
+    push_varint(message, value.len() as u64);
+    message.extend_from_slice(value);
+}
+
+/// Seven bits a byte, the least significant first; the top bit says that more follow.
+fn push_varint(message: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        message.push(u8::try_from(value & 0x7f).unwrap_or(0) | 0x80);
+        value >>= 7;
+    }
+    message.push(u8::try_from(value).unwrap_or(0));
+}
+
+/// Writes a time in UTC with a resolution of one second, such as
+/// `2024-02-29T23:59:59Z` (RFC 3339 §5.6). Years beyond 9999 take more digits.
+///
+/// The civil date follows Hinnant's days-from-epoch algorithm, all of whose divisors
+/// are constants.
+pub fn push_rfc3339(text: &mut String, time: Timestamp) {
+    let (days, second) = (time.as_secs() / 86_400, time.as_secs() % 86_400);
+    let shifted = days.saturating_add(719_468);
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era = day_of_era
+        .saturating_sub(day_of_era / 1_460)
+        .saturating_add(day_of_era / 36_524)
+        .saturating_sub(day_of_era / 146_096)
+        / 365;
+    let day_of_year = day_of_era.saturating_sub(
+        year_of_era
+            .saturating_mul(365)
+            .saturating_add(year_of_era / 4)
+            .saturating_sub(year_of_era / 100),
+    );
+    let shifted_month = day_of_year.saturating_mul(5).saturating_add(2) / 153;
+    let day = day_of_year
+        .saturating_sub(shifted_month.saturating_mul(153).saturating_add(2) / 5)
+        .saturating_add(1);
+    let (month, carry) = if shifted_month < 10 {
+        (shifted_month.saturating_add(3), 0)
+    } else {
+        (shifted_month.saturating_sub(9), 1)
+    };
+    let year = era
+        .saturating_mul(400)
+        .saturating_add(year_of_era)
+        .saturating_add(carry);
+    let _ = write!(
+        text,
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        second / 3_600,
+        second / 60 % 60,
+        second % 60
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_hexadecimal() {
+        for byte in 0..=u8::MAX {
+            let expected = char::from(byte).to_digit(16);
+            assert_eq!(hex_digit(byte).map(u32::from), expected, "{byte}");
+        }
+    }
+
+    #[test]
+    fn fields_are_those_of_protobuf() {
+        let mut message = Vec::new();
+        push_integer(&mut message, 1, 16);
+        push_integer(&mut message, 3, 300);
+        push_bytes(&mut message, 2, b"text");
+        assert_eq!(message, b"\x08\x10\x18\xac\x02\x12\x04text");
+        let mut message = Vec::new();
+        push_bytes(&mut message, 2, &[7; 300]);
+        assert_eq!(&message[..3], [0x12, 0xac, 0x02]);
+        assert_eq!(message.len(), 303);
+    }
+
+    #[test]
+    fn times_are_rfc_3339() {
+        for (secs, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (4_102_444_799, "2099-12-31T23:59:59Z"),
+        ] {
+            let mut text = String::new();
+            push_rfc3339(&mut text, Timestamp::from_secs(secs));
+            assert_eq!(text, expected);
+        }
+    }
+}
