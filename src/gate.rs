@@ -514,7 +514,7 @@ impl Gate {
         let principal = provider.mapping.principal(
             verified.claims(),
             index,
-            &self.config.policy,
+            self.config.policy.groups(),
             self.config.limits.groups,
         )?;
         let session = Arc::new(Session {

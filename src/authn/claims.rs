@@ -7,9 +7,8 @@
 //! rather than a caller without groups.
 
 use crate::authn::json::{Object, Value};
-use crate::authz::policy::Policy;
 use crate::words::denial::Denial;
-use crate::words::identity::{GroupIndex, Principal, ProviderIndex, Subject};
+use crate::words::identity::{GroupIndex, Groups, Principal, ProviderIndex, Subject};
 
 /// Longest group value, in bytes.
 const MAX_GROUP_BYTES: usize = 512;
@@ -40,7 +39,7 @@ pub struct GroupSource {
 impl ClaimMapping {
     /// Maps claims whose signature has been verified.
     ///
-    /// Groups that no role names are dropped: they cannot decide anything.
+    /// Groups that are not `known` are dropped: they cannot decide anything.
     ///
     /// # Errors
     /// [`Denial::SubjectInvalid`], [`Denial::GroupsOverage`],
@@ -49,7 +48,7 @@ impl ClaimMapping {
         &self,
         claims: &Object,
         provider: ProviderIndex,
-        policy: &Policy,
+        known: &Groups,
         max_groups: usize,
     ) -> Result<Principal, Denial> {
         let subject = self
@@ -74,9 +73,9 @@ impl ClaimMapping {
                     return Err(Denial::GroupsOverLimit);
                 }
                 groups.extend(if source.prefix.is_empty() {
-                    policy.group(name)
+                    known.get(name)
                 } else {
-                    policy.group(&[source.prefix.as_str(), name].concat())
+                    known.get(&[source.prefix.as_str(), name].concat())
                 });
                 Ok(())
             })?;
@@ -149,23 +148,13 @@ fn is_overage(claims: &Object, path: &[String]) -> bool {
 mod tests {
     use super::*;
     use crate::authn::json;
-    use crate::words::permission::{Permission, Permissions};
-    use crate::words::tenant::TenantId;
 
-    fn policy(groups: &[&str]) -> Policy {
-        let mut policy = Policy::default();
-        let organization = policy.organization("o");
-        let read = Permissions::default().with(Permission::Read);
-        for group in groups {
-            policy.grant(
-                organization,
-                &TenantId::parse("t").unwrap(),
-                group,
-                read,
-                None,
-            );
+    fn groups(names: &[&str]) -> Groups {
+        let mut groups = Groups::default();
+        for name in names {
+            groups.name(name);
         }
-        policy
+        groups
     }
 
     fn path(segments: &[&str]) -> Path {
@@ -186,7 +175,7 @@ mod tests {
             groups: sources.to_vec(),
         };
         let claims = json::parse_object(claims.as_bytes(), 16).unwrap();
-        mapping.principal(&claims, ProviderIndex(0), &policy(known), 4)
+        mapping.principal(&claims, ProviderIndex(0), &groups(known), 4)
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::scoping::scope::Scope;
 use crate::words::denial::Denial;
 use crate::words::hash::QuickHash;
-use crate::words::identity::{GroupIndex, Principal};
+use crate::words::identity::{GroupIndex, Groups, Principal};
 use crate::words::permission::{Permission, Permissions};
 use crate::words::tenant::{TenantId, TenantSet};
 
@@ -28,7 +28,7 @@ struct Grant {
 /// The compiled index: group → tenant → permissions.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    groups: HashMap<Box<str>, GroupIndex, QuickHash>,
+    groups: Arc<Groups>,
     tenants: HashMap<Box<[u8]>, u32, QuickHash>,
     grants: HashMap<(GroupIndex, u32), Vec<Grant>, QuickHash>,
     organizations: Vec<Box<str>>,
@@ -77,14 +77,14 @@ impl Policy {
 
     /// Makes a group known, so that principals are asked whether they are in it.
     pub fn name_group(&mut self, name: &str) -> GroupIndex {
-        let next = GroupIndex(u32::try_from(self.groups.len()).unwrap_or(u32::MAX));
-        *self.groups.entry(name.into()).or_insert(next)
+        Arc::make_mut(&mut self.groups).name(name)
     }
 
-    /// The index of a group that some role names; exact equality only.
+    /// The groups that principals are asked for. They stay the same once the policy is
+    /// compiled, so that threads can share them.
     #[must_use]
-    pub fn group(&self, name: &str) -> Option<GroupIndex> {
-        self.groups.get(name).copied()
+    pub const fn groups(&self) -> &Arc<Groups> {
+        &self.groups
     }
 
     /// How many distinct tenants something is granted on.
@@ -236,7 +236,10 @@ mod tests {
         Principal {
             provider: ProviderIndex(0),
             subject: Subject::parse("s").unwrap(),
-            groups: groups.iter().filter_map(|g| policy.group(g)).collect(),
+            groups: groups
+                .iter()
+                .filter_map(|g| policy.groups().get(g))
+                .collect(),
         }
     }
 

@@ -1,6 +1,9 @@
 //! Who is calling: the words between a verified token and a policy decision.
 
+use std::collections::HashMap;
 use std::fmt;
+
+use crate::words::hash::QuickHash;
 
 /// An `iss` value, compared byte for byte and never as a parsed URL.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -55,6 +58,30 @@ impl Subject {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct GroupIndex(pub(crate) u32);
 
+/// The groups that some role names, each with its position.
+///
+/// Names are opaque and compared by exact equality. The policy fills this while it is
+/// compiled; a caller's groups are looked up in it, and those without a position are
+/// dropped, because they cannot decide anything.
+#[derive(Clone, Debug, Default)]
+pub struct Groups(HashMap<Box<str>, GroupIndex, QuickHash>);
+
+impl Groups {
+    /// The position of a group that may be new.
+    ///
+    /// There are fewer than 2³² groups: each is a text of a configuration.
+    pub fn name(&mut self, name: &str) -> GroupIndex {
+        let next = GroupIndex(u32::try_from(self.0.len()).unwrap_or(u32::MAX));
+        *self.0.entry(name.into()).or_insert(next)
+    }
+
+    /// The position of a group, if it has one.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<GroupIndex> {
+        self.0.get(name).copied()
+    }
+}
+
 /// Position of a provider in the configuration.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ProviderIndex(pub(crate) usize);
@@ -73,6 +100,17 @@ pub struct Principal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_keep_the_position_they_got_first() {
+        let mut groups = Groups::default();
+        let a = groups.name("a");
+        let b = groups.name("b");
+        assert_ne!(a, b);
+        assert_eq!(groups.name("a"), a);
+        assert_eq!(groups.get("b"), Some(b));
+        assert_eq!(groups.get("B"), None);
+    }
 
     #[test]
     fn subjects_are_printable_and_bounded() {
