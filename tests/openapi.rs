@@ -4,10 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use scopegate::authz::endpoint::{
-    Absent, Backend, Carrier, Endpoint, Family, Parameters, Scoping, Surface, TABLE,
-};
+use scopegate::authz::endpoint::{Backend, Endpoint, Family, Scoping, Surface, TABLE};
 use scopegate::reply;
+use scopegate::scoping::parameters::{Absent, Carrier, Parameters};
 use scopegate::words::denial::{Denial, ROWS};
 use scopegate::words::method::Methods;
 use scopegate::words::refusal::{FormError, Refusal, Rule};

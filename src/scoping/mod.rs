@@ -2,5 +2,6 @@
 
 pub mod form;
 pub mod narrow;
+pub mod parameters;
 pub mod query;
 pub mod scope;

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use crate::authz::endpoint::{Absent, Carrier, Parameters};
 use crate::scoping::form::{self, Pair};
+use crate::scoping::parameters::{Absent, Carrier, Parameters};
 use crate::scoping::query::{self, Failure, Language, Matcher, Shape};
 use crate::scoping::scope::{Attributes, Scope};
 use crate::words::denial::Denial;

@@ -5,18 +5,16 @@
 //! byte; percent-escapes are understood in template segments only, decoded once,
 //! and never into something that another parser could take for path structure.
 
+mod index;
 mod path;
 mod scoping;
 mod table;
 
-use std::collections::HashMap;
-
-use crate::words::denial::Denial;
-use crate::words::hash::QuickHash;
 use crate::words::method::Methods;
 use crate::words::permission::Permission;
 
-pub use scoping::{Absent, Carrier, Parameters, Scoping};
+pub use index::Endpoints;
+pub use scoping::Scoping;
 pub use table::TABLE;
 
 /// The software behind an endpoint.
@@ -124,58 +122,3 @@ impl Endpoint {
         matches!(self.family, Family::Grpc)
     }
 }
-
-/// The table, indexed for matching.
-#[derive(Debug)]
-pub struct Endpoints {
-    exact: HashMap<&'static [u8], Vec<&'static Endpoint>, QuickHash>,
-    templates: Vec<&'static Endpoint>,
-}
-
-impl Endpoints {
-    /// Indexes the rows of the given surfaces.
-    #[must_use]
-    pub fn new(surfaces: &[Surface]) -> Self {
-        let mut exact: HashMap<_, Vec<_>, QuickHash> = HashMap::default();
-        let mut templates = Vec::new();
-        for row in TABLE.iter().filter(|row| surfaces.contains(&row.surface)) {
-            if row.template.contains('{') {
-                templates.push(row);
-            } else {
-                exact.entry(row.template.as_bytes()).or_default().push(row);
-            }
-        }
-        Self { exact, templates }
-    }
-
-    /// Finds the row for a raw path (without query string) and method.
-    ///
-    /// # Errors
-    /// [`Denial::RouteNotListed`] for a path outside the table,
-    /// [`Denial::MethodNotAllowed`] with the path's methods for another method.
-    pub fn find(&self, path: &[u8], method: &[u8]) -> Result<&'static Endpoint, Denial> {
-        let method = Methods::from_name(method);
-        if let Some(rows) = self.exact.get(path) {
-            return choose(rows.iter().copied(), method);
-        }
-        let rows = self.templates.iter().copied();
-        choose(rows.filter(|row| path::matches(row.template, path)), method)
-    }
-}
-
-fn choose(
-    rows: impl Iterator<Item = &'static Endpoint>,
-    method: Option<Methods>,
-) -> Result<&'static Endpoint, Denial> {
-    let mut allowed: Option<Methods> = None;
-    for row in rows {
-        if method.is_some_and(|method| row.methods.has(method)) {
-            return Ok(row);
-        }
-        allowed = Some(allowed.map_or(row.methods, |methods| methods.or(row.methods)));
-    }
-    Err(allowed.map_or(Denial::RouteNotListed, Denial::MethodNotAllowed))
-}
-
-#[cfg(test)]
-mod tests;

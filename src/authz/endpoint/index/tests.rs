@@ -1,4 +1,6 @@
 use super::*;
+use crate::authz::endpoint::Tenants;
+use crate::words::permission::Permission;
 
 fn find(method: &str, path: &str) -> Result<&'static str, Denial> {
     let endpoints = Endpoints::new(&[Surface::Platform]);
