@@ -1,0 +1,163 @@
+//! What a directory answered, and for how long that holds.
+
+use std::collections::HashMap;
+
+use super::question::Question;
+use crate::words::denial::Denial;
+use crate::words::time::Monotonic;
+
+/// Most answers of a directory that are remembered, per worker.
+const MAX_ANSWERS: usize = 4_096;
+
+/// Most bytes of them, tokens included.
+const MAX_ANSWER_BYTES: usize = 8_388_608;
+
+/// How long a directory that failed is not asked again, in milliseconds; never longer
+/// than its answers are remembered.
+const BACK_OFF: u64 = 1_000;
+
+/// What a directory said, or that it said nothing of use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// 200
+    Allowed,
+    /// 403
+    Forbidden,
+    /// 404
+    NotFound,
+    /// Anything else, or nothing.
+    Unavailable,
+}
+
+impl Answer {
+    /// From the status of its response.
+    #[must_use]
+    pub const fn of_status(status: Option<u16>) -> Self {
+        match status {
+            Some(200) => Self::Allowed,
+            Some(403) => Self::Forbidden,
+            Some(404) => Self::NotFound,
+            _ => Self::Unavailable,
+        }
+    }
+
+    /// As a verdict.
+    ///
+    /// # Errors
+    /// The denial that says the same.
+    pub const fn verdict(self) -> Result<(), Denial> {
+        match self {
+            Self::Allowed => Ok(()),
+            Self::Forbidden => Err(Denial::ProjectNotGranted),
+            Self::NotFound => Err(Denial::ResourceNotFound),
+            Self::Unavailable => Err(Denial::DirectoryUnavailable),
+        }
+    }
+}
+
+/// Answers of a directory, for as long as they may be remembered: at most 4,096 of them
+/// and 8 MiB of their questions.
+#[derive(Debug, Default)]
+pub struct Answers {
+    entries: HashMap<Question, (Answer, Monotonic)>,
+    bytes: usize,
+}
+
+impl Answers {
+    /// The answer to a question, while it is remembered.
+    #[must_use]
+    pub fn get(&self, question: &Question, now: Monotonic) -> Option<Answer> {
+        let (answer, until) = self.entries.get(question)?;
+        // At the very instant of its end it still answers those that waited for it.
+        (now <= *until).then_some(*answer)
+    }
+
+    /// Remembers an answer for `cache_ttl` milliseconds, a failure for a second at most.
+    ///
+    /// Where there is no room, those that are over are forgotten, and if that is not
+    /// enough all of them: a directory that is asked again does no harm.
+    pub fn insert(&mut self, question: Question, answer: Answer, now: Monotonic, cache_ttl: u64) {
+        let time = match answer {
+            Answer::Unavailable => cache_ttl.min(BACK_OFF),
+            _ => cache_ttl,
+        };
+        let size = question.size();
+        if self.entries.len() >= MAX_ANSWERS || self.bytes.saturating_add(size) > MAX_ANSWER_BYTES {
+            self.entries.retain(|_, (_, until)| now <= *until);
+            self.bytes = self.entries.keys().map(Question::size).sum();
+        }
+        if self.entries.len() >= MAX_ANSWERS || self.bytes.saturating_add(size) > MAX_ANSWER_BYTES {
+            self.entries.clear();
+            self.bytes = 0;
+        }
+        if self
+            .entries
+            .insert(question, (answer, now.after(time)))
+            .is_none()
+        {
+            self.bytes = self.bytes.saturating_add(size);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resource::Resource;
+    use super::*;
+
+    #[test]
+    fn answers_are_remembered_for_their_time_and_failures_for_less() {
+        let question = |id: &str| {
+            let path = format!("/api/v1/projects/p/resources/{id}/logs");
+            Question::new(b"token", Resource::of_path(path.as_bytes()).unwrap())
+        };
+        let at = Monotonic::from_millis;
+        let mut answers = Answers::default();
+        answers.insert(question("a"), Answer::Allowed, at(0), 30_000);
+        answers.insert(question("b"), Answer::Unavailable, at(0), 30_000);
+        answers.insert(question("c"), Answer::NotFound, at(0), 0);
+        assert_eq!(
+            answers.get(&question("a"), at(30_000)),
+            Some(Answer::Allowed)
+        );
+        assert_eq!(answers.get(&question("a"), at(30_001)), None);
+        assert_eq!(
+            answers.get(&question("b"), at(1_000)),
+            Some(Answer::Unavailable)
+        );
+        assert_eq!(answers.get(&question("b"), at(1_001)), None);
+        assert_eq!(answers.get(&question("c"), at(0)), Some(Answer::NotFound));
+        assert_eq!(answers.get(&question("c"), at(1)), None);
+        let path = b"/api/v1/projects/p/resources/a/logs";
+        let other = Question::new(b"other", Resource::of_path(path).unwrap());
+        assert_eq!(answers.get(&other, at(0)), None);
+    }
+
+    #[test]
+    fn answers_do_not_pile_up() {
+        let mut answers = Answers::default();
+        for number in 0..20_000 {
+            let path = format!("/api/v1/projects/p/resources/r{number}/logs");
+            let resource = Resource::of_path(path.as_bytes()).unwrap();
+            let question = Question::new(&[b'x'; 1_000], resource);
+            answers.insert(question, Answer::Allowed, Monotonic::from_millis(0), 1_000);
+            assert!(answers.entries.len() <= MAX_ANSWERS);
+            assert!(answers.bytes <= MAX_ANSWER_BYTES);
+        }
+    }
+
+    #[test]
+    fn only_200_403_and_404_are_answers() {
+        for status in [
+            None,
+            Some(0),
+            Some(201),
+            Some(204),
+            Some(302),
+            Some(401),
+            Some(500),
+        ] {
+            assert_eq!(Answer::of_status(status), Answer::Unavailable, "{status:?}");
+        }
+    }
+}
