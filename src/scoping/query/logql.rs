@@ -24,8 +24,9 @@
 //!
 //! Time is linear in the text.
 
-use super::cursor::Cursor;
-use super::{MAX_DEPTH, Piece, Place, Shape};
+use super::language::{MAX_DEPTH, Shape};
+use super::splice::{Piece, Place};
+use super::text::Cursor;
 use crate::words::refusal::{Refusal, Rule};
 
 /// The places where a matcher belongs.

@@ -1,6 +1,6 @@
 //! A scope as text in a query language.
 
-use super::Language;
+use super::language::Language;
 use crate::scoping::scope::{Attributes, LabelValue, Scope};
 
 /// What every selector begins with: one matcher, or several that must all hold.

@@ -26,8 +26,9 @@
 //! Operators have no precedence here: it decides how results are combined, not what is
 //! selected. Time is linear in the text, and depth is bounded.
 
-use super::cursor::Cursor;
-use super::{MAX_DEPTH, Piece, Place, Shape};
+use super::language::{MAX_DEPTH, Shape};
+use super::splice::{Piece, Place};
+use super::text::Cursor;
 use crate::words::refusal::{Refusal, Rule};
 
 /// The places where a matcher belongs.

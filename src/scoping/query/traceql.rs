@@ -29,8 +29,9 @@
 //! In `compare({…})` the inner filter divides what the outer one let through. All of
 //! that has the matcher already: with it the inner filter means what it meant.
 
-use super::cursor::Cursor;
-use super::{MAX_DEPTH, MAX_TRACEQL, Piece, Place, Shape};
+use super::language::{MAX_DEPTH, MAX_TRACEQL, Shape};
+use super::splice::{Piece, Place};
+use super::text::Cursor;
 use crate::words::refusal::{Refusal, Rule};
 
 /// Deepest nesting inside a filter. Each level takes two bytes and no stack, and the

@@ -1,4 +1,4 @@
-//! A place in a text that moves forward only.
+//! A text as its readers go through it: a place that moves forward only.
 
 use crate::words::refusal::{Refusal, Rule};
 
