@@ -1,5 +1,5 @@
-use super::super::tests::run;
-use super::super::{Language, Shape};
+use crate::scoping::query::tests::run;
+use crate::scoping::query::{Language, Shape};
 
 fn query(text: &str) -> String {
     run(Language::LogQl, Shape::Query, text)
