@@ -6,10 +6,17 @@
 //! out. It knows no proxy, reads no clock and writes no log. `host` is the
 //! shell: the only module that talks to the proxy.
 //!
+//! A module may use those that stand before it, in its own row or in one above. The
+//! files inside a module may use each other as long as no two depend on one another,
+//! even by way of others. `tests/layers` reads this table and every path in the
+//! source, and fails on one that breaks the order.
+//!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`words`] |
-//! | mechanisms | [`authn`] [`scoping`] [`authz`] |
+//! | [`words`] | `hash` `time` `wire` `tenant` `identity` `request` `method` `permission` `refusal` `denial` |
+//! | [`authn`] | `bearer` `json` `keys` `token` `jwks` `discovery` `claims` `verifier` `token_cache` `key_cache` `key_share` |
+//! | [`scoping`] | `scope` `query` `form` `parameters` `narrow` |
+//! | [`authz`] | `endpoint` `policy` `projects` |
 //! | composition | [`config`] [`gate`] [`forward`] [`reply`] [`audit`] |
 //! | host shell | [`host`] |
 //!
