@@ -5,39 +5,40 @@
 
 use super::query::{Language, Shape};
 
-/// The parameters of an endpoint.
+/// The parameters of an endpoint, a closed list: none is sent that is not named here.
 #[derive(Debug)]
 pub struct Parameters {
-    /// The language of its query.
+    /// The language of the endpoint's query.
     pub language: Language,
-    /// Where its selectors are.
+    /// Which of the parameters hold selectors.
     pub carrier: Carrier,
-    /// Names that pass with their values, once each.
+    /// Names of parameters that pass with their values, each at most once.
     pub others: &'static [&'static str],
-    /// Names that would be a second way to select.
+    /// Names of parameters that would be a second way to select, and are refused.
     pub refused: &'static [&'static str],
-    /// What a parameter is taken to be if the request lacks it.
+    /// Names and values of parameters that are added if the request lacks them.
     pub defaults: &'static [(&'static str, &'static str)],
-    /// Whether a name that is in no list is refused rather than left out.
+    /// Whether a parameter that is in no list is refused rather than left out.
     pub closed: bool,
 }
 
-/// Where the selectors are.
+/// Which parameters hold the selectors.
 #[derive(Clone, Copy, Debug)]
 pub enum Carrier {
-    /// The server's filter is a hint: it gets the scope alone, never the caller's.
+    /// The server takes this parameter's filter for a hint only, so it is sent the scope
+    /// alone and never what the caller asked for.
     Fixed(&'static str),
-    /// One parameter of any of these names, sent as the first.
+    /// One parameter under any of several names holds them; it is sent under the first.
     One {
-        /// Its names.
+        /// The names, of which there is at least one.
         names: &'static [&'static str],
-        /// What it must be.
+        /// What the parameter's value must be.
         shape: Shape,
-        /// What is done without it, or if it is empty.
+        /// What is done if the parameter is not there or is blank.
         absent: Absent,
     },
-    /// Any number of selectors under any of these names, sent as the first; one that
-    /// is the scope alone if there is none.
+    /// Any number of parameters under any of these names hold one selector each. They
+    /// are sent under the first; if there is none, the scope alone is sent.
     Many(&'static [&'static str]),
 }
 

@@ -81,12 +81,12 @@ impl AttributeName {
 pub struct Attributes(Vec<(LabelName, AttributeName)>);
 
 impl Attributes {
-    /// Names the attribute of a label.
+    /// Gives a label's attribute a name of its own.
     pub fn insert(&mut self, label: LabelName, attribute: AttributeName) {
         self.0.push((label, attribute));
     }
 
-    /// The attribute of a label.
+    /// The name of a label's attribute, which is the label's own unless another was given.
     #[must_use]
     pub fn get<'a>(&'a self, label: &'a LabelName) -> &'a str {
         let mut named = self.0.iter();

@@ -143,43 +143,44 @@ denials! {
     // 400: the request cannot be understood in one way only.
     /// `Authorization: Bearer` not followed by one token (RFC 6750 §2.1).
     AuthorizationMalformed, 400, 3, "authorization_malformed", REQUEST, "malformed Authorization header: send exactly 'Bearer <token>'";
-    /// A body where the scoped request of this method has none.
+    /// A scoped request has a body although its method takes none.
     BodyNotExpected, 400, 3, "body_not_expected", NONE, "a request of this method has no body here";
     /// A `Connection` header nominates a header that carries the decision.
     ConnectionHeader, 400, 3, "connection_header", NONE, "the Connection header names a header that must not be dropped";
-    /// Two credentials: repeated `Authorization`, or one more in the query.
+    /// There are two credentials: `Authorization` is repeated, or the query string holds
+    /// one more.
     CredentialRepeated, 400, 3, "credential_repeated", REQUEST, "more than one credential: send one Authorization header";
-    /// A parameter of a scoped request that would be a second way to select.
+    /// A scoped request has a parameter that would be a second way to select.
     ParameterRefused(name: &'static str), 400, 3, "parameter_refused", NONE, "the parameter {name} is not accepted here: use a query";
-    /// A parameter of a scoped request that is there twice.
+    /// A parameter of a scoped request is there more than once.
     ParameterRepeated(name: &'static str), 400, 3, "parameter_repeated", NONE, "the parameter {name} is there more than once";
-    /// A parameter that the projects API does not have.
+    /// The projects API has no such parameter.
     ParameterUnknown, 400, 3, "parameter_unknown", NONE, "unknown parameter: see the description of this API";
-    /// Parameters of a scoped request that servers would read differently.
+    /// Servers would read the parameters of a scoped request differently.
     ParametersMalformed(error: FormError), 400, 3, "parameters_malformed", NONE, "malformed parameters: {error}";
-    /// No query where a scoped request needs one.
+    /// A scoped request that needs a query has none.
     QueryMissing, 400, 3, "query_missing", NONE, "no query: send one in the parameter query";
-    /// A query that cannot be scoped without doubt: the parameter, and where.
+    /// A query cannot be scoped without doubt; the parameter that holds it, and where.
     QueryRefused(parameter: &'static str, refusal: Refusal), 400, 3, "query_refused", NONE, "{parameter} refused {refusal}";
     /// A pseudo-header is missing or repeated.
     RequestMalformed, 400, 3, "request_malformed", NONE, "malformed request head";
     /// `X-Scope-OrgID` breaks a rule of tenant IDs.
     TenantMalformed(error: TenantError), 400, 3, "tenant_malformed", NONE, "malformed X-Scope-OrgID: {error}";
-    /// No `X-Scope-OrgID`.
+    /// There is no `X-Scope-OrgID` header.
     TenantMissing, 400, 3, "tenant_missing", NONE, "no tenant: send one X-Scope-OrgID header";
-    /// Several tenants where the endpoint takes one.
+    /// The request names several tenants where the endpoint takes one.
     TenantNotSingle, 400, 3, "tenant_not_single", NONE, "this endpoint takes exactly one tenant in X-Scope-OrgID";
-    /// More than one `X-Scope-OrgID` header.
+    /// There is more than one `X-Scope-OrgID` header.
     TenantRepeated, 400, 3, "tenant_repeated", NONE, "more than one X-Scope-OrgID header: send one";
-    /// Trailers behind the body of a scoped request.
+    /// A scoped request has trailers behind its body.
     TrailersNotExpected, 400, 3, "trailers_not_expected", NONE, "trailers are not accepted here";
-    /// An upgrade on an endpoint that has none.
+    /// The request asks for an upgrade, and the endpoint has none.
     UpgradeNotSupported, 400, 3, "upgrade_not_supported", NONE, "this endpoint has no protocol upgrade";
 
     // 401 without an error code: no credential was presented (RFC 6750 §3.1).
-    /// No `Authorization` header.
+    /// There is no `Authorization` header.
     CredentialMissing, 401, 16, "credential_missing", PLAIN, "no bearer token: send 'Authorization: Bearer <token>'";
-    /// An `Authorization` scheme other than Bearer.
+    /// The scheme of `Authorization` is another than Bearer.
     SchemeNotSupported, 401, 16, "scheme_not_supported", PLAIN, "unsupported authorization scheme: send 'Authorization: Bearer <token>'";
     /// The only credential is in the query string (RFC 6750 §2.3 advises against).
     TokenInQuery, 401, 16, "token_in_query", PLAIN, "a token in the query string is not accepted: send 'Authorization: Bearer <token>'";
@@ -187,7 +188,7 @@ denials! {
     // 401 invalid_token: a definitive verdict about the token.
     /// `alg` is not one that the provider's configuration allows.
     AlgorithmNotAllowed, 401, 16, "algorithm_not_allowed", INVALID, TOKEN;
-    /// No `aud` value is configured for the provider.
+    /// None of the token's `aud` values is one of the provider's audiences.
     AudienceMismatch, 401, 16, "audience_mismatch", INVALID, TOKEN;
     /// `cnf` binds the token to a key that a plain Bearer request does not prove.
     BoundToken, 401, 16, "bound_token", INVALID, TOKEN;
@@ -201,23 +202,24 @@ denials! {
     LifetimeTooLong, 401, 16, "lifetime_too_long", INVALID, TOKEN;
     /// The signature does not verify.
     SignatureInvalid, 401, 16, "signature_invalid", INVALID, TOKEN;
-    /// No usable subject in the claims.
+    /// The claims hold no usable subject.
     SubjectInvalid, 401, 16, "subject_invalid", INVALID, TOKEN;
     /// `exp` has passed.
     TokenExpired, 401, 16, "token_expired", EXPIRED, TOKEN;
-    /// A header parameter that a signed access token must not have.
+    /// The token has a header parameter that a signed access token must not have.
     TokenHeaderRefused, 401, 16, "token_header_refused", INVALID, TOKEN;
-    /// Not an access token: ID, refresh, logout token and the like.
+    /// The token is no access token but an ID, refresh or logout token, or the like.
     TokenKindRefused, 401, 16, "token_kind_refused", INVALID, TOKEN;
-    /// Not three canonical base64url parts of strict JSON with well-typed claims.
+    /// The token is not three parts of canonical base64url and strict JSON (RFC 7515 §3.1),
+    /// or a claim has a wrong type.
     TokenMalformed, 401, 16, "token_malformed", INVALID, TOKEN;
     /// `nbf` lies in the future.
     TokenNotYetValid, 401, 16, "token_not_yet_valid", INVALID, TOKEN;
-    /// Longer than `limits.token_bytes`.
+    /// The token is longer than `limits.token_bytes`.
     TokenTooLarge, 401, 16, "token_too_large", INVALID, TOKEN;
     /// `typ` is not one of the provider's `token_types`.
     TokenTypeRefused, 401, 16, "token_type_refused", INVALID, TOKEN;
-    /// No key of that `kid`, in a set fetched after the token was seen.
+    /// A set of keys that was fetched after the token was seen has none of that `kid`.
     UnknownKey, 401, 16, "unknown_key", INVALID, TOKEN;
 
     // 403: the caller is known and may not.
@@ -225,7 +227,7 @@ denials! {
     ClientNotAllowed, 403, 7, "client_not_allowed", NONE, "the token's client is not allowed here";
     /// The token only points at its groups (Entra overage), so they are unknown.
     GroupsOverage, 403, 7, "groups_overage", NONE, "the token does not list its groups because there are too many: ask for app roles or a groups filter at your identity provider";
-    /// More groups, or longer ones, than `limits.groups` allows.
+    /// The token lists more groups than `limits.groups`, or one of more than 512 bytes.
     GroupsOverLimit, 403, 7, "groups_over_limit", NONE, "the token lists more groups than are accepted here";
     /// A role is held on the tenant, but without this permission.
     PermissionMissing(permission: Permission), 403, 7, "permission_missing", NONE, "this needs the permission '{permission}' on the tenant, which you do not hold";
@@ -247,11 +249,11 @@ denials! {
     RouteNotListed, 404, 12, "route_not_listed", NONE, "not found";
 
     // 408, 413, 415: a body that cannot be read to be scoped.
-    /// It did not end in time.
+    /// The body did not end within 30 seconds.
     BodyTimeout, 408, 14, "body_timeout", NONE, "the body did not end in time: 30 seconds";
-    /// Longer than what is read.
+    /// The body is longer than the 256 KiB that are read.
     BodyTooLarge, 413, 3, "body_too_large", NONE, "the body is too large: at most 256 KiB of parameters";
-    /// Not a form, or in an encoding.
+    /// The body is no plain form, or it has a content encoding.
     ContentTypeNotSupported, 415, 3, "content_type_not_supported", NONE, "send parameters as application/x-www-form-urlencoded, not encoded";
 
     // 502, 503: the request may well be right; try again.
@@ -265,7 +267,7 @@ denials! {
     GateUnavailable, 503, 14, "gate_unavailable", NONE, "the gate is not ready: try again";
     /// The provider's keys could not be had, or not in time.
     KeysUnavailable, 503, 14, "keys_unavailable", NONE, "the identity provider's keys are not available right now: try again";
-    /// A scoped query that a second reading did not bear out: a fault of ours.
+    /// A second reading did not bear out a scoped query, which is a fault of ours.
     ScopeUnsound, 503, 14, "scope_unsound", NONE, "the query could not be scoped: this is a fault of the gate";
     /// Too many requests are waiting for keys already.
     WaitingRoomFull, 503, 14, "waiting_room_full", NONE, "too many requests wait for keys: try again";

@@ -18,7 +18,7 @@ pub enum Permission {
 }
 
 impl Permission {
-    /// All of them.
+    /// Every permission, by name.
     pub const ALL: [Self; 5] = [
         Self::Delete,
         Self::Read,
@@ -27,7 +27,7 @@ impl Permission {
         Self::Write,
     ];
 
-    /// As in the configuration.
+    /// The name in the configuration, in records and in metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl Permission {
         }
     }
 
-    /// From the configuration.
+    /// The permission of that name, compared exactly.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|p| p.name() == name)

@@ -8,18 +8,19 @@ use std::fmt;
 /// Why a form is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FormError {
-    /// A `%` without two hexadecimal digits.
+    /// A `%` is not followed by two hexadecimal digits (RFC 3986 §2.1).
     Escape,
-    /// A raw `;`, which separates for some servers and not for others.
+    /// There is a raw `;`, which separates pairs for some servers and not for others.
     Semicolon,
-    /// Not UTF-8, or a control character other than tab and line ends.
+    /// The decoded text is not UTF-8, or holds a control character other than a tab and
+    /// the ends of lines.
     Text,
-    /// More than 64 pairs.
+    /// There are more than 64 pairs.
     TooMany,
 }
 
 impl FormError {
-    /// What is wrong, in words.
+    /// What is wrong and what to do about it, in words for the caller.
     #[must_use]
     pub const fn rule(self) -> &'static str {
         match self {
@@ -49,35 +50,36 @@ pub struct Refusal {
 /// What a query may not be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Rule {
-    /// Backslashes in places where a name could be hidden by them.
+    /// A backslash stands where it could hide a name.
     Backslash,
-    /// A byte that the language has no use for outside strings.
+    /// A byte stands outside strings where the language has no use for it.
     Character,
-    /// Comments in a place or form that backends and people read differently.
+    /// A comment stands in a place, or has a form, that backends and people read
+    /// differently.
     Comment,
-    /// A closing bracket without its opening one, or the other way round.
+    /// A closing bracket lacks its opening one, or the other way round.
     Unbalanced,
-    /// A function that selects by itself, or that is not known here.
+    /// A function selects by itself, or is not known here.
     Function,
-    /// A hint that is not known here.
+    /// A hint is not known here.
     Hint,
-    /// Something that is no label matcher between braces.
+    /// Between braces stands something that is no label matcher.
     Matcher,
-    /// Names that backends keep for themselves.
+    /// A name begins with two underscores, which backends keep for themselves.
     ReservedName,
-    /// Something other than numbers and durations where only they may stand.
+    /// Something other than numbers and durations stands where only they may.
     Range,
     /// A selector is missing, or is not alone.
     OneSelector,
-    /// A pipeline without a filter before it.
+    /// A pipeline has no filter before it.
     NoFilter,
-    /// A string without its end.
+    /// A string does not end.
     String,
-    /// Something else than what the language has here.
+    /// Something else stands here than what the language has here.
     Syntax,
-    /// Too deep.
+    /// Brackets are nested deeper than 64 levels, or in a filter of TraceQL 512.
     Depth,
-    /// Too long.
+    /// The text is longer than what is read, or would be longer than what is sent.
     Length,
 }
 

@@ -1,4 +1,5 @@
-//! Forms that values take on a wire, each written or read in this place only.
+//! Forms that values take on a wire, each written or read in this place only:
+//! hexadecimal digits, fields of protobuf messages and RFC 3339 times.
 
 use std::fmt::Write as _;
 

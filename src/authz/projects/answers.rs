@@ -6,10 +6,10 @@ use super::question::Question;
 use crate::words::denial::Denial;
 use crate::words::time::Monotonic;
 
-/// Most answers of a directory that are remembered, per worker.
+/// The most answers of a directory that a worker remembers.
 const MAX_ANSWERS: usize = 4_096;
 
-/// Most bytes of them, tokens included.
+/// The most memory that their questions may take, tokens included, in bytes.
 const MAX_ANSWER_BYTES: usize = 8_388_608;
 
 /// How long a directory that failed is not asked again, in milliseconds; never longer
@@ -19,18 +19,18 @@ const BACK_OFF: u64 = 1_000;
 /// What a directory said, or that it said nothing of use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Answer {
-    /// 200
+    /// The caller may read the resource (200).
     Allowed,
-    /// 403
+    /// The caller may not, or there is no such project (403).
     Forbidden,
-    /// 404
+    /// The project has no such resource (404).
     NotFound,
-    /// Anything else, or nothing.
+    /// There was another status, or no response.
     Unavailable,
 }
 
 impl Answer {
-    /// From the status of its response.
+    /// The answer that the status of a response gives; `None` is no response.
     #[must_use]
     pub const fn of_status(status: Option<u16>) -> Self {
         match status {
@@ -41,10 +41,11 @@ impl Answer {
         }
     }
 
-    /// As a verdict.
+    /// What the answer means for the request.
     ///
     /// # Errors
-    /// The denial that says the same.
+    /// [`Denial::ProjectNotGranted`], [`Denial::ResourceNotFound`] or
+    /// [`Denial::DirectoryUnavailable`].
     pub const fn verdict(self) -> Result<(), Denial> {
         match self {
             Self::Allowed => Ok(()),

@@ -8,36 +8,36 @@ use crate::words::denial::Denial;
 use crate::words::hash::QuickHash;
 use crate::words::identity::{GroupIndex, Principal};
 
-/// Where the answer comes from.
+/// What says who may read which project.
 #[derive(Debug)]
 pub enum Directory {
-    /// A service.
+    /// A service that is asked for each caller and resource.
     Http(Service),
-    /// The configuration: by project.
+    /// The list in the configuration, by the project's ID.
     Inline(HashMap<Box<str>, Project, QuickHash>),
 }
 
 /// A project of an inline directory.
 #[derive(Debug, Default)]
 pub struct Project {
-    /// Its resources.
+    /// The IDs of its resources.
     pub resources: HashSet<Box<str>, QuickHash>,
-    /// Groups that may read it.
+    /// Groups whose members may read all of its resources.
     pub readers: Vec<GroupIndex>,
 }
 
 /// A directory that is asked by HTTP.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Service {
-    /// Envoy's cluster that reaches it.
+    /// The name of Envoy's cluster that reaches it.
     pub cluster: String,
-    /// Its `:authority`.
+    /// The `:authority` of a request to it.
     pub authority: String,
-    /// Its path, to be filled with project and resource.
+    /// The path of a request to it, to be filled with project and resource.
     pub path: Template,
-    /// Longest time to answer, in milliseconds.
+    /// The longest time that it may take to answer, in milliseconds (100 to 30,000).
     pub timeout: u64,
-    /// How long an answer is remembered, in milliseconds.
+    /// How long an answer is remembered, in milliseconds (0 to 600,000).
     pub cache_ttl: u64,
 }
 

@@ -23,10 +23,10 @@ pub use question::Question;
 pub use resource::{Resource, is_id};
 pub use template::Template;
 
-/// The section `projects` of the configuration.
+/// The projects API as the section `projects` of the configuration sets it up.
 #[derive(Debug)]
 pub struct Projects {
-    /// The tenant of a project.
+    /// Makes the name of a project's tenant.
     pub tenant: Template,
     /// The label that tells resources apart.
     pub resource_label: LabelName,

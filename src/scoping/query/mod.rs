@@ -43,8 +43,13 @@ impl From<Refusal> for Failure {
 
 /// Puts the matcher into every selector.
 ///
+/// The text may have [`MAX_TEXT`] bytes and the result [`MAX_SCOPED`], in TraceQL
+/// [`MAX_TRACEQL`]. The time it takes is linear in the text.
+///
 /// # Errors
-/// [`Failure::Refused`] for a text that is not understood without doubt.
+/// [`Failure::Refused`] for a text that is not understood without doubt, is not of the
+/// shape or is too long; [`Failure::Unsound`] if the result, read a second time, does
+/// not have the matcher in each of its selectors.
 pub fn scope(
     language: Language,
     shape: Shape,

@@ -7,12 +7,12 @@ use super::matcher::Matcher;
 /// A text in which every selector has the matcher.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Scoped {
-    /// For the backend.
+    /// The text to send to the backend.
     pub text: String,
     /// Where something was inserted, in bytes of `text`, in order: without these the
     /// original is left.
     pub insertions: Vec<Range<usize>>,
-    /// How many selectors it has.
+    /// How many selectors the text has.
     pub selectors: usize,
 }
 

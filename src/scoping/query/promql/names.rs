@@ -1,6 +1,6 @@
 //! The words of the language that are not a user's names.
 
-/// Keywords know no case.
+/// Whether a word is one of the keywords, which know no case.
 #[inline(never)]
 pub(super) fn is_any(word: &[u8], known: &[&str]) -> bool {
     known
