@@ -16,6 +16,11 @@ export SCOPEGATE_WASM := $(CURDIR)/target/scopegate.wasm
 tools := integration/tools
 # The servers that the integration crate starts. Found once, at first use in a recipe.
 servers = ENVOY="$$($(tools)/envoy.sh)"; PROMETHEUS="$$($(tools)/prometheus.sh)"; export ENVOY PROMETHEUS;
+# What cannot be had of the parts, so that the tests do not try again; taken as it is if somebody has tried before.
+# parts.sh gets $(1).
+missing = SCOPEGATE_MISSING="$${SCOPEGATE_MISSING-$$($(tools)/parts.sh $(1))}"; export SCOPEGATE_MISSING;
+# Both at once: features that differ would have the crate built twice.
+heavy := -p integration --features drills,stack
 
 .PHONY: help
 help: ## this list
@@ -39,27 +44,31 @@ test: wasm ## every test: native, and the module in a real Envoy
 
 .PHONY: drills
 drills: wasm ## what becomes of valid requests while the provider rotates, stalls or dies: a table
-	@SCOPEGATE_CRASH_WASM="$$($(tools)/wasm.sh integration/crash/Cargo.toml "$(CURDIR)/target/crash.wasm")"; \
-	export SCOPEGATE_CRASH_WASM; $(servers) \
-	cargo test --locked -p integration --features drills --test drills -- $(DRILL)
+	@$(servers) cargo test --locked $(heavy) --test drills -- $(DRILL)
+
+.PHONY: parts
+parts: ## build or fetch what stack and test-stack need, and print what cannot be had
+	@$(tools)/parts.sh
 
 .PHONY: stack
 stack: wasm ## the whole platform on this machine: real Loki, Mimir, Keycloak, agents; needs Go, Java, Maven
-	@ENVOY="$$($(tools)/envoy.sh)"; export ENVOY; exec cargo run --quiet --locked -p integration --bin scopegate-stack
+	@ENVOY="$$($(tools)/envoy.sh)"; export ENVOY; $(call missing,stack) \
+	exec cargo run --quiet --locked -p integration --bin scopegate-stack
 
 .PHONY: test-stack
 test-stack: wasm ## the proof against those; STACK="name" runs only what has that in its name
-	@$(servers) $(if $(STACK),,$(beside_stack)) \
-	cargo test --locked -p integration --features stack --test stack -- $(STACK)
+	@$(servers) $(if $(STACK),$(call missing,stack),$(call missing)) \
+	failed=0; $(if $(STACK),,$(beside_stack)) \
+	cargo test --locked $(heavy) --test stack -- $(STACK) || failed=1; exit $$failed
 
-# What needs Go and the parts, but no stack of its own making; then the printed commands.
-beside_stack = cargo test --locked -p integration --features stack --no-fail-fast --test manifests --test compose --test judges --test openapi; \
-	cargo run --quiet --locked -p integration --bin scopegate-stack -- --self-test;
+# What needs parts, but no stack of its own making; then the printed commands.
+beside_stack = cargo test --locked $(heavy) --no-fail-fast --test manifests --test compose --test judges --test openapi || failed=1; \
+	cargo run --quiet --locked $(heavy) --bin scopegate-stack -- --self-test || failed=1;
 
 .PHONY: fuzz
 fuzz: ## queries torn apart, ten minutes a language, judged by the backends' parsers; FUZZ_SECONDS=, SCOPEGATE_SEED=
 	@SCOPEGATE_FUZZ_SECONDS="$(or $(FUZZ_SECONDS),600)" \
-	cargo test --locked -p integration --features stack --test judges -- $(FUZZ)
+	cargo test --locked $(heavy) --test judges -- $(FUZZ)
 
 .PHONY: integration
 integration: wasm ## only the tests in a real Envoy

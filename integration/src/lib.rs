@@ -11,6 +11,7 @@
 //! | [`scenario`], [`replay`] | the scenario table and its run through a real Envoy |
 //! | [`stack`] | the real backends, provider and agents, as processes on this machine |
 //! | [`drill`] | what the tests of the gate in trouble share |
+//! | [`part`], [`trial`] | what is built or fetched for all of these, and tests that are skipped without it |
 //!
 //! Everything listens on loopback on a free port and belongs to the handle that started it.
 
@@ -28,6 +29,7 @@ pub mod keys;
 pub mod load;
 pub mod loki_push;
 pub mod otlp;
+pub mod part;
 pub mod paths;
 pub mod process;
 pub mod prometheus;
@@ -37,5 +39,6 @@ pub mod scenario;
 pub mod server;
 pub mod stack;
 pub mod token;
+pub mod trial;
 pub mod upstream;
 pub mod yaml;

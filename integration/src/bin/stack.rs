@@ -1,6 +1,7 @@
 //! What `make stack` starts: the platform on one machine, with the gate in front of it, until Ctrl-C.
 //!
-//! `--self-test` runs the printed commands instead of waiting, and ends with 0 if they answer as promised.
+//! `--self-test` runs the printed commands as tests instead of waiting, and ends with 0 if none fails. They are skipped
+//! where a part of the stack cannot be had.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -10,9 +11,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use integration::client::{Protocol, RawRequest};
+use integration::part::{self, Part};
 use integration::prometheus::Prometheus;
-use integration::stack::{ACME, GLOBEX, Stack, program};
-use integration::{otlp, token};
+use integration::stack::{self, ACME, GLOBEX, Stack};
+use integration::{otlp, token, trial};
+use libtest_mimic::Arguments;
 use prost::Message;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,7 +31,8 @@ async fn main() -> ExitCode {
         }
     };
     match run(self_test).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("scopegate-stack: {error:#}");
             ExitCode::FAILURE
@@ -36,17 +40,35 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(self_test: bool) -> Result<()> {
+/// Whether all was well.
+async fn run(self_test: bool) -> Result<bool> {
     // Heard from the first moment on, so that an early Ctrl-C cleans up too.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let start = async {
+        // Off this thread: it may take minutes.
+        let missing = tokio::task::spawn_blocking(|| part::lacking(&NEEDS)).await??;
+        if let Some(reason) = missing {
+            return Ok(Err(reason));
+        }
+        Platform::start().await.map(Ok)
+    };
     let platform = tokio::select! {
-        platform = Platform::start() => platform?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+        platform = start => platform?,
+        _ = terminate.recv() => return Ok(true),
+        _ = interrupt.recv() => return Ok(true),
+    };
+    let platform = match platform {
+        Ok(platform) => platform,
+        Err(reason) if self_test => {
+            let trials = [LOGS, METRICS, TRACES, REFUSAL].map(|name| trial::skipped(name, &reason));
+            let conclusion = libtest_mimic::run(&Arguments::default(), trials.into());
+            return Ok(!conclusion.has_failed());
+        }
+        Err(reason) => bail!(reason),
     };
     if self_test {
-        return platform.self_test().await;
+        return Ok(tokio::task::block_in_place(|| platform.self_test()));
     }
     platform.print()?;
     let mut failed = 0;
@@ -70,7 +92,7 @@ async fn run(self_test: bool) -> Result<()> {
         }
     }
     let _ = writeln!(std::io::stdout(), "\nstopping");
-    Ok(())
+    Ok(true)
 }
 
 /// The stack and what writes into it. Fields are dropped, and so stopped, from top to bottom.
@@ -103,8 +125,8 @@ impl Platform {
         let platform = Platform {
             _agents: agents,
             stack,
-            logcli: program::find("LOGCLI", "loki", "bin/logcli")?,
-            promtool: program::find("PROMTOOL", "prometheus", "bin/promtool")?,
+            logcli: part::LOGCLI.find()?,
+            promtool: part::PROMTOOL.find()?,
         };
         platform.traffic().await?;
         Ok(platform)
@@ -149,35 +171,35 @@ impl Platform {
         let (logcli, promtool) = (self.logcli.display(), self.promtool.display());
         vec![
             Example {
-                what: "a token of alice, who may read acme; every password is the name",
+                what: TOKEN,
                 line: format!(
                     "TOKEN=$(curl -sS -d 'grant_type=password&client_id=grafana&client_secret=grafana-secret&username=alice&password=alice' {token} | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
                 ),
                 answer: "",
             },
             Example {
-                what: "logs of acme",
+                what: LOGS,
                 line: format!(
                     "{logcli} --quiet --addr={tls} --ca-cert={authority} --bearer-token=$TOKEN --org-id=acme query '{{service_name=\"shop\"}}'"
                 ),
                 answer: "an order of acme",
             },
             Example {
-                what: "metrics of acme",
+                what: METRICS,
                 line: format!(
                     "{promtool} query instant --http.config.file=<(echo \"{{authorization: {{credentials: $TOKEN}}, http_headers: {{X-Scope-OrgID: {{values: [acme]}}}}, tls_config: {{ca_file: {authority}}}}}\") {tls}/prometheus 'count(up)'"
                 ),
                 answer: "=> ",
             },
             Example {
-                what: "traces of acme",
+                what: TRACES,
                 line: format!(
                     "curl -sS -H \"Authorization: Bearer $TOKEN\" -H 'X-Scope-OrgID: acme' -G --data-urlencode 'q={{ resource.service.name = \"shop\" }}' http://{gate}/tempo/api/search"
                 ),
                 answer: "traceID",
             },
             Example {
-                what: "globex is not hers: 403",
+                what: REFUSAL,
                 line: format!(
                     "curl -sS -i -H \"Authorization: Bearer $TOKEN\" -H 'X-Scope-OrgID: globex' http://{gate}/loki/api/v1/labels"
                 ),
@@ -229,40 +251,57 @@ impl Platform {
         Ok(())
     }
 
-    async fn self_test(&self) -> Result<()> {
-        let mut wrong = 0;
-        let mut token = String::new();
-        for example in self.examples() {
-            if example.answer.is_empty() {
-                token = example.line;
-                continue;
-            }
-            let mut answer = String::new();
-            // What was written needs a moment until it is found.
-            for _ in 0..20 {
-                let script = format!("{token}\n{}", example.line);
-                let output = Command::new("bash")
-                    .arg("-c")
-                    .arg(script)
-                    .output()
-                    .context("no bash")?;
-                answer = String::from_utf8_lossy(&output.stdout).into_owned()
-                    + &String::from_utf8_lossy(&output.stderr);
-                if answer.contains(example.answer) {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            let good = answer.contains(example.answer);
-            println!("{} {}", if good { "ok  " } else { "FAIL" }, example.what);
-            if !good {
-                println!("     {}\n     {answer}", example.line);
-                wrong += 1;
-            }
-        }
-        if wrong > 0 {
-            bail!("{wrong} of the printed commands did not answer as promised");
-        }
-        Ok(())
+    /// Each printed command as a test of its own.
+    fn self_test(&self) -> bool {
+        let (setup, examples): (Vec<_>, Vec<_>) = self
+            .examples()
+            .into_iter()
+            .partition(|example| example.answer.is_empty());
+        let setup: String = setup
+            .into_iter()
+            .map(|example| example.line + "\n")
+            .collect();
+        let trials = examples.into_iter().map(|example| {
+            let setup = setup.clone();
+            trial::needing(example.what, &[], move || example.check(&setup))
+        });
+        let arguments = Arguments {
+            test_threads: Some(1),
+            ..Arguments::default()
+        };
+        !libtest_mimic::run(&arguments, trials.collect()).has_failed()
     }
 }
+
+impl Example {
+    /// Paste it behind what was pasted before.
+    fn check(&self, setup: &str) -> Result<()> {
+        let script = format!("{setup}{}", self.line);
+        let mut answer = String::new();
+        // What was written needs a moment until it is found.
+        for _ in 0..20 {
+            let output = Command::new("bash").arg("-c").arg(&script).output();
+            let output = output.context("no bash")?;
+            answer = String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr);
+            if answer.contains(self.answer) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        bail!("{}\n{answer}", self.line)
+    }
+}
+
+/// What is started, and what is pasted.
+const NEEDS: [Part; 7] = {
+    let [keycloak, loki, mimir, agent, collector] = stack::PARTS;
+    let (logcli, promtool) = (part::LOGCLI, part::PROMTOOL);
+    [keycloak, loki, mimir, agent, collector, logcli, promtool]
+};
+
+const TOKEN: &str = "a token of alice, who may read acme; every password is the name";
+const LOGS: &str = "logs of acme";
+const METRICS: &str = "metrics of acme";
+const TRACES: &str = "traces of acme";
+const REFUSAL: &str = "globex is not hers: 403";

@@ -1,7 +1,7 @@
 //! What Loki, Mimir and Tempo have in common as processes, or as servers that run already.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -40,11 +40,11 @@ impl Ports {
 }
 
 impl Backend {
-    /// Start a process and wait for its `/ready`. `SCOPEGATE_<NAME>_ADDRESS`, when set, is the HTTP address of a
-    /// server to use instead.
-    pub async fn start<F>(name: &'static str, ports: Ports, command: F) -> Result<Backend>
+    /// Start a process with `integration/stack/<name>/<name>.yaml` and wait for its `/ready`.
+    /// `SCOPEGATE_<NAME>_ADDRESS`, when set, is the HTTP address of a server to use instead.
+    pub async fn start<F>(name: &'static str, ports: Ports, program: F) -> Result<Backend>
     where
-        F: Fn(&Path, Ports) -> Command + Send + Sync + 'static,
+        F: FnOnce() -> Result<PathBuf>,
     {
         if let Some(http) = running(name)? {
             return Ok(Backend {
@@ -53,6 +53,7 @@ impl Backend {
                 daemon: None,
             });
         }
+        let program = program()?;
         let folder = tempfile::Builder::new()
             .prefix(&format!("scopegate-{name}-"))
             .tempdir()?;
@@ -61,7 +62,7 @@ impl Backend {
         let http = loopback(ports.http);
         let recipe = Recipe {
             name,
-            command: Box::new(move || command(&data, ports)),
+            command: Box::new(move || command(&program, name, &data, ports)),
             ready: (http, "/ready"),
             patience: START,
         };
@@ -116,10 +117,13 @@ impl Backend {
     }
 }
 
-/// Name the configuration file of the stack, and what stands in it as variables.
-pub fn configure(command: &mut Command, file: &str, data: &Path, ports: Ports) {
+/// The program with its configuration file, and what stands in that as variables.
+fn command(program: &Path, name: &str, data: &Path, ports: Ports) -> Command {
+    let file = format!("stack/{name}/{name}.yaml");
+    let mut command = Command::new(program);
     command
-        .arg(paths::integration().join("stack").join(file))
+        .args(["-config.expand-env=true", "-config.file"])
+        .arg(paths::integration().join(file))
         .current_dir(data)
         .env("LISTEN_ADDRESS", "127.0.0.1")
         .env("DATA", data)
@@ -128,6 +132,7 @@ pub fn configure(command: &mut Command, file: &str, data: &Path, ports: Ports) {
         .env("GOSSIP_PORT", ports.gossip.to_string())
         .env("OTLP_HTTP_PORT", ports.otlp_http.to_string())
         .env("OTLP_GRPC_PORT", ports.otlp_grpc.to_string());
+    command
 }
 
 /// The address that `SCOPEGATE_<NAME>_ADDRESS` gives.

@@ -12,8 +12,7 @@ use tokio::net::TcpStream;
 
 use super::backend::loopback;
 use super::daemon::{Daemon, Recipe};
-use super::program;
-use crate::process;
+use crate::{part, process};
 
 /// How it reaches the gate.
 pub struct CollectorSettings {
@@ -51,7 +50,7 @@ pub struct Collector {
 impl Collector {
     /// Start it with that token in its file. `OTELCOL` may name the program.
     pub async fn start(settings: &CollectorSettings, token: &str) -> Result<Collector> {
-        let program = program::find("OTELCOL", "collector", "bin/otelcol")?;
+        let program = part::OTELCOL.find()?;
         let folder = tempfile::Builder::new()
             .prefix("scopegate-collector-")
             .tempdir()?;

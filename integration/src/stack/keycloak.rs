@@ -12,9 +12,8 @@ use serde_json::{Value, json};
 
 use super::backend::loopback;
 use super::daemon::{Daemon, Recipe};
-use super::program;
 use crate::client::{self, Protocol, RawRequest, Reply, Target};
-use crate::{paths, process};
+use crate::{part, paths, process};
 
 /// The handle.
 pub struct Keycloak {
@@ -33,7 +32,7 @@ pub struct Tokens {
 impl Keycloak {
     /// Start it and wait until both realms answer. `KEYCLOAK` may name the folder of one that is installed.
     pub async fn start() -> Result<Keycloak> {
-        let installed = program::find("KEYCLOAK", "keycloak", "")?;
+        let installed = part::KEYCLOAK.find()?;
         let folder = tempfile::Builder::new()
             .prefix("scopegate-keycloak-")
             .tempdir()?;

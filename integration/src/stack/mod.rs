@@ -5,7 +5,7 @@
 //! | [`loki`], [`mimir`], [`tempo`] | the backends; Tempo's stand-in where there is no program |
 //! | [`keycloak`] | the OpenID provider, with its admin interface |
 //! | [`collector`] | an OpenTelemetry Collector that writes through the gate |
-//! | [`backend`], [`daemon`], [`program`] | processes that are killed and started again, and where they come from |
+//! | [`backend`], [`daemon`] | processes that are killed and started again |
 //!
 //! The configuration files lie in `integration/stack`, and serve the containers of `docker-compose.yaml` as well.
 
@@ -15,7 +15,6 @@ pub mod daemon;
 pub mod keycloak;
 pub mod loki;
 pub mod mimir;
-pub mod program;
 pub mod tempo;
 pub mod tempo_stand_in;
 
@@ -24,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -33,6 +32,7 @@ use crate::client::Target;
 use crate::drill;
 use crate::envoy::bootstrap::{Bootstrap, SERVER_NAME};
 use crate::envoy::{Envoy, EnvoySettings};
+use crate::part::{self, Part};
 use crate::process;
 use crate::prometheus::{Prometheus, PrometheusSettings};
 use backend::{Backend, loopback};
@@ -69,9 +69,9 @@ impl Stack {
                 began.elapsed().as_secs_f32()
             ))
         };
-        // Programs first: building two at once helps nobody.
-        for (variable, part, file) in PROGRAMS {
-            program::find(variable, part, file)?;
+        // Programs first: a server that waits while the next one is built is not ready in time.
+        if let Some(reason) = part::lacking(&PARTS)? {
+            bail!(reason);
         }
         let (loki, mimir, tempo, keycloak) = tokio::try_join!(
             async { loki::start().await.inspect(|_| tell("Loki is ready")) },
@@ -329,11 +329,7 @@ impl Stack {
                 }],
             }))
             .flag("--enable-feature=exemplar-storage")
-            .program(program::find(
-                "PROMETHEUS_AGENT",
-                "prometheus",
-                "bin/prometheus",
-            )?),
+            .program(part::PROMETHEUS_AGENT.find()?),
         )
         .await
     }
@@ -359,11 +355,11 @@ pub const APOLLO_TENANT: &str = "project-apollo";
 /// What the label `namespace` is called in traces.
 pub const NAMESPACE: &str = "k8s.namespace.name";
 
-/// What is built from source or fetched, in the order in which it is wanted.
-const PROGRAMS: [(&str, &str, &str); 5] = [
-    ("KEYCLOAK", "keycloak", ""),
-    ("LOKI", "loki", "bin/loki"),
-    ("MIMIR", "mimir", "bin/mimir"),
-    ("PROMETHEUS_AGENT", "prometheus", "bin/prometheus"),
-    ("OTELCOL", "collector", "bin/otelcol"),
+/// What is built from source or fetched for all of it, in the order in which it is wanted.
+pub const PARTS: [Part; 5] = [
+    part::KEYCLOAK,
+    part::LOKI,
+    part::MIMIR,
+    part::PROMETHEUS_AGENT,
+    part::OTELCOL,
 ];

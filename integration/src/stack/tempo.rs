@@ -1,12 +1,11 @@
 //! Tempo: a real one where there is a program, else the stand-in.
 
 use std::net::SocketAddr;
-use std::process::Command;
+use std::path::PathBuf;
 
 use anyhow::Result;
 
 use super::backend::{self, Backend, Ports};
-use super::program;
 use super::tempo_stand_in::TempoStandIn;
 
 /// The handle.
@@ -19,17 +18,11 @@ impl Tempo {
     /// Start the program that `TEMPO` names or that is found on PATH, with `integration/stack/tempo/tempo.yaml`;
     /// without one, the stand-in.
     pub async fn start() -> Result<Tempo> {
-        let Some(program) = program::on_path("TEMPO", "tempo") else {
+        let Some(program) = program() else {
             return Ok(Tempo::StandIn(TempoStandIn::start().await?));
         };
         let ports = Ports::free()?;
-        let backend = Backend::start("tempo", ports, move |data, ports| {
-            let mut command = Command::new(&program);
-            command.args(["-config.expand-env=true", "-config.file"]);
-            backend::configure(&mut command, "tempo/tempo.yaml", data, ports);
-            command
-        })
-        .await?;
+        let backend = Backend::start("tempo", ports, || Ok(program)).await?;
         Ok(Tempo::Real(backend, ports))
     }
 
@@ -79,4 +72,15 @@ impl Tempo {
             Tempo::StandIn(stand_in) => stand_in.up().await,
         }
     }
+}
+
+/// The program that `TEMPO` names or that is found on PATH.
+fn program() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("TEMPO").filter(|path| !path.is_empty()) {
+        return Some(PathBuf::from(path));
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join("tempo"))
+        .find(|path| path.is_file())
 }

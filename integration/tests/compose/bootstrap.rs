@@ -18,6 +18,16 @@ use serde_json::{Value, json};
 
 use crate::file::{list, text};
 
+integration::trials![
+    it_is_the_shipped_one_but_for_the_edits,
+    only_the_provider_and_the_configuration_differ,
+    the_gate_reads_its_configuration,
+    the_realm_has_everybody_who_is_granted_something,
+    envoy_takes_it,
+    the_gate_lets_the_right_people_in,
+    the_certificate_is_good_for_every_name_of_the_gate,
+];
+
 /// What stands between two marks in the shipped file, the first included, and what stands there instead.
 struct Edit {
     from: &'static str,
@@ -146,7 +156,6 @@ fn render(shipped: &str) -> Result<String> {
     Ok(rendered)
 }
 
-#[test]
 fn it_is_the_shipped_one_but_for_the_edits() -> Result<()> {
     let rendered = render(&shipped()?)?;
     if std::env::var_os("SCOPEGATE_BLESS").is_some() {
@@ -170,7 +179,6 @@ fn it_is_the_shipped_one_but_for_the_edits() -> Result<()> {
 }
 
 /// The edits are by text; what they amount to is asked of the two trees.
-#[test]
 fn only_the_provider_and_the_configuration_differ() -> Result<()> {
     let mut shipped: Value = yaml::parse(&shipped()?)?;
     let mut ours: Value = yaml::read(&path())?;
@@ -211,7 +219,6 @@ pub fn configuration() -> Result<Value> {
     Ok(serde_json::from_str(text(&document)?)?)
 }
 
-#[test]
 fn the_gate_reads_its_configuration() -> Result<()> {
     let parse = |document: &Value| {
         Config::parse(document.to_string().as_bytes(), &Environment::new([]))
@@ -225,7 +232,6 @@ fn the_gate_reads_its_configuration() -> Result<()> {
 }
 
 /// Whatever is granted something is somebody at Keycloak.
-#[test]
 fn the_realm_has_everybody_who_is_granted_something() -> Result<()> {
     let realm = fs::read(paths::integration().join("stack/keycloak/platform-realm.json"))?;
     let realm: Value = serde_json::from_slice(&realm)?;
@@ -258,7 +264,6 @@ fn the_realm_has_everybody_who_is_granted_something() -> Result<()> {
 
 /// With the files that stand in the container under /etc/envoy, the certificate from the command of the container
 /// that makes it.
-#[test]
 fn envoy_takes_it() -> Result<()> {
     let folder = tempfile::tempdir()?;
     crate::file::make_certificate(folder.path())?;
@@ -285,7 +290,7 @@ fn envoy_takes_it() -> Result<()> {
 }
 
 /// With tokens like Keycloak's there: the right people get at the right tenants.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::main]
 async fn the_gate_lets_the_right_people_in() -> Result<()> {
     let settings = EnvoySettings::from_file(&path())?.wasm(drill::module()?);
     let stage = Stage::start_with(settings, Issuer::corporate().await?).await?;
@@ -340,7 +345,6 @@ async fn the_gate_lets_the_right_people_in() -> Result<()> {
 }
 
 /// What is published under another name than Envoy's own would fail at every client.
-#[test]
 fn the_certificate_is_good_for_every_name_of_the_gate() -> Result<()> {
     let folder = tempfile::tempdir()?;
     crate::file::make_certificate(folder.path())?;

@@ -6,12 +6,22 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use integration::stack::program;
+use integration::part;
 use integration::{paths, yaml};
 use scopegate::authz::endpoint::TABLE;
 use serde_json::{Value, json};
 
 use crate::file::{list, services, text};
+
+integration::trials![
+    grafana_has_a_data_source_for_each_signal_and_tenant,
+    grafana_logs_people_in_as_the_realm_knows_it,
+    agents_are_clients_of_the_realm,
+    agents_call_what_is_exposed,
+    the_collector_reads_its_file needs [OTELCOL],
+    alloy_refers_to_what_it_defines,
+    tempo_is_told_only_what_it_documents,
+];
 
 fn read(file: &str) -> Result<String> {
     let path = paths::integration().join("stack").join(file);
@@ -21,7 +31,6 @@ fn read(file: &str) -> Result<String> {
 /// Where the containers have the gate's certificate.
 const AUTHORITY: &str = "/etc/scopegate/tls.crt";
 
-#[test]
 fn grafana_has_a_data_source_for_each_signal_and_tenant() -> Result<()> {
     let document: Value = yaml::parse(&read("grafana/datasources.yaml")?)?;
     ensure!(document["apiVersion"] == json!(1));
@@ -69,7 +78,6 @@ fn grafana_has_a_data_source_for_each_signal_and_tenant() -> Result<()> {
 }
 
 /// The client of the realm, its secret, and the address to which it lets people return.
-#[test]
 fn grafana_logs_people_in_as_the_realm_knows_it() -> Result<()> {
     let services = services()?;
     let environment = &services["grafana"]["environment"];
@@ -100,7 +108,6 @@ fn grafana_logs_people_in_as_the_realm_knows_it() -> Result<()> {
 }
 
 /// Each agent logs in as one client, with the secret that the realm has for it, and writes for one tenant.
-#[test]
 fn agents_are_clients_of_the_realm() -> Result<()> {
     let realm: Value = serde_json::from_str(&read("keycloak/platform-realm.json")?)?;
     let secret_of = |client: &str| -> Result<String> {
@@ -154,7 +161,6 @@ fn agents_are_clients_of_the_realm() -> Result<()> {
 }
 
 /// Every path of the gate that an agent names is exposed, or the base of exporters that add theirs.
-#[test]
 fn agents_call_what_is_exposed() -> Result<()> {
     let mut seen = 0;
     for (file, gate) in [
@@ -178,7 +184,6 @@ fn agents_call_what_is_exposed() -> Result<()> {
 
 /// The real Collector reads it, but for the extension that its published modules lack: one of the same kind stands in
 /// its place.
-#[test]
 fn the_collector_reads_its_file() -> Result<()> {
     let mut document: Value = yaml::parse(&read("collector/collector.yaml")?)?;
     let extensions = document["extensions"]
@@ -198,7 +203,7 @@ fn the_collector_reads_its_file() -> Result<()> {
     ensure!(told == BTreeSet::from(["client_id", "client_secret", "token_url"]));
     extensions.insert("bearertokenauth".to_owned(), json!({"token": "stand-in"}));
 
-    let otelcol = program::find("OTELCOL", "collector", "bin/otelcol")?;
+    let otelcol = part::OTELCOL.find()?;
     let folder = tempfile::tempdir()?;
     let authority = folder.path().join("tls.crt");
     fs::write(&authority, integration::authority::Authority::new()?.pem())?;
@@ -225,7 +230,6 @@ fn the_collector_reads_its_file() -> Result<()> {
 
 /// Alloy's language is its own; what can be seen is that every block is closed and every component that is referred to
 /// is there.
-#[test]
 fn alloy_refers_to_what_it_defines() -> Result<()> {
     let file = read("alloy/config.alloy")?;
     let code: String = file
@@ -262,7 +266,6 @@ fn alloy_refers_to_what_it_defines() -> Result<()> {
 }
 
 /// No Tempo has read this file here. So none of its keys may be one that Tempo's documentation does not have.
-#[test]
 fn tempo_is_told_only_what_it_documents() -> Result<()> {
     const DOCUMENTED: [&str; 18] = [
         "distributor.receivers.otlp.protocols.grpc.endpoint",

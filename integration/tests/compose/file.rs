@@ -6,10 +6,36 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use integration::{paths, yaml};
+use integration::part::{self, Part};
+use integration::{paths, trial, yaml};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::bootstrap;
+
+integration::trials![
+    every_mounted_file_exists,
+    every_program_is_told_of_its_file,
+    every_variable_of_a_backend_is_set,
+    every_image_is_pinned,
+    images_that_the_tests_run_have_the_version_of_the_tests,
+    only_envoy_reaches_the_backends,
+    every_cluster_leads_to_a_container,
+];
+
+/// These need the library where there is no plugin.
+pub fn read_by_compose() -> Vec<Trial> {
+    let needs: &'static [Part] = if has_plugin() { &[] } else { &[part::COMPOSE] };
+    let name = |test: &str| format!("{}::{test}", module_path!());
+    vec![
+        trial::needing(&name("compose_reads_it"), needs, compose_reads_it),
+        trial::needing(
+            &name("compose_refuses_a_slip"),
+            needs,
+            compose_refuses_a_slip,
+        ),
+    ]
+}
 
 fn path() -> PathBuf {
     paths::integration().join("docker-compose.yaml")
@@ -38,45 +64,33 @@ pub fn text(value: &Value) -> Result<&str> {
 /// Whether Compose reads that file, and what it says: the plugin of Docker where there is one, else the library that
 /// the plugin is made of.
 fn check(file: &Path) -> Result<(bool, String)> {
-    let plugin = Command::new("docker")
-        .args(["compose", "version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    let mut command = if plugin {
+    let mut command = if has_plugin() {
         let mut command = Command::new("docker");
         command.args(["compose", "config", "--quiet", "--file"]);
         command
     } else {
-        Command::new(built()?)
+        Command::new(part::COMPOSE.find()?)
     };
     let output = command.arg(file).output()?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     Ok((output.status.success(), said))
 }
 
-fn built() -> Result<PathBuf> {
-    let script = paths::integration().join("tools/compose.sh");
-    let output = Command::new(&script)
-        .output()
-        .with_context(|| format!("cannot run {}", script.display()))?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
+fn has_plugin() -> bool {
+    Command::new("docker")
+        .args(["compose", "version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
-#[test]
 fn compose_reads_it() -> Result<()> {
     let (valid, said) = check(&path())?;
     ensure!(valid, "{said}");
     Ok(())
 }
 
-#[test]
 fn compose_refuses_a_slip() -> Result<()> {
     let text = fs::read_to_string(path())?;
     let folder = tempfile::tempdir()?;
@@ -129,7 +143,6 @@ fn compose_refuses_a_slip() -> Result<()> {
 }
 
 /// A missing file would be made as an empty folder by the engine, and mounted.
-#[test]
 fn every_mounted_file_exists() -> Result<()> {
     const MODULE: &str = "../target/scopegate.wasm";
     let mut mounted = BTreeSet::new();
@@ -171,7 +184,6 @@ fn every_mounted_file_exists() -> Result<()> {
 }
 
 /// Files that have to be read here are the arguments of their programs, or where the image looks for them.
-#[test]
 fn every_program_is_told_of_its_file() -> Result<()> {
     for name in ["loki", "mimir", "tempo", "alloy", "collector"] {
         let service = services()?
@@ -190,7 +202,6 @@ fn every_program_is_told_of_its_file() -> Result<()> {
 }
 
 /// Every variable in the file of a backend is set, in the container as well as for the process of `make stack`.
-#[test]
 fn every_variable_of_a_backend_is_set() -> Result<()> {
     for name in ["loki", "mimir", "tempo"] {
         let service = services()?
@@ -214,7 +225,6 @@ fn every_variable_of_a_backend_is_set() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn every_image_is_pinned() -> Result<()> {
     for (name, service) in services()? {
         let image = text(&service["image"])?;
@@ -231,7 +241,6 @@ fn every_image_is_pinned() -> Result<()> {
 }
 
 /// What is said there about versions.
-#[test]
 fn images_that_the_tests_run_have_the_version_of_the_tests() -> Result<()> {
     let read = |file: &str| fs::read_to_string(paths::integration().join(file));
     let services = services()?;
@@ -258,7 +267,6 @@ fn images_that_the_tests_run_have_the_version_of_the_tests() -> Result<()> {
 }
 
 /// Nothing but the gate leads to a backend, and nothing at all from another machine.
-#[test]
 fn only_envoy_reaches_the_backends() -> Result<()> {
     const BACKENDS: [&str; 3] = ["loki", "mimir", "tempo"];
     const PUBLISHED: [&str; 3] = ["envoy", "grafana", "keycloak"];
@@ -302,7 +310,6 @@ fn networks(value: &Value) -> BTreeSet<&str> {
 }
 
 /// Each address of a cluster is a container that listens there.
-#[test]
 fn every_cluster_leads_to_a_container() -> Result<()> {
     let services = services()?;
     let bootstrap: Value = yaml::read(&bootstrap::path())?;

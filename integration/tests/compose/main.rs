@@ -9,3 +9,21 @@
 mod bootstrap;
 mod clients;
 mod file;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let tests = [
+        bootstrap::tests(),
+        clients::tests(),
+        file::tests(),
+        file::read_by_compose(),
+    ];
+    libtest_mimic::run(
+        &Arguments::from_args(),
+        tests.into_iter().flatten().collect(),
+    )
+    .exit_code()
+}

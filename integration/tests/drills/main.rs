@@ -10,13 +10,14 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use integration::client::{Protocol, RawRequest};
 use integration::drill::{self, fresh, read, send};
 use integration::envoy::{EnvoySettings, Update};
 use integration::issuer::{AnswerMode, PublishedKey};
+use integration::part::{self, Part};
 use integration::token::Recipe;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -42,8 +43,8 @@ fn main() -> ExitCode {
         trial("down for longer than max_stale", too_stale),
         trial("invented key IDs", invented_kids),
         trial("a reload each second", reloads),
-        trial("a worker's VM dies", dead_vm),
-        trial("the clock steps", clock_steps),
+        trial_needing(&[part::CRASH], "a worker's VM dies", dead_vm),
+        trial_needing(&[part::CLOCK], "the clock steps", clock_steps),
         trial("by discovery", discovery),
         trial("a discovery document of another issuer", wrong_discovery),
     ];
@@ -64,13 +65,17 @@ where
     F: Future<Output = Result<Row>>,
     D: Fn() -> F + Send + 'static,
 {
-    Trial::test(name, move || {
+    trial_needing(&[], name, drill)
+}
+
+fn trial_needing<F, D>(needs: &'static [Part], name: &'static str, drill: D) -> Trial
+where
+    F: Future<Output = Result<Row>>,
+    D: Fn() -> F + Send + 'static,
+{
+    integration::trial::needing(name, needs, move || {
         let runtime = tokio::runtime::Runtime::new()?;
-        let run = || {
-            runtime
-                .block_on(drill())
-                .map_err(|error| Failed::from(format!("{error:?}")))
-        };
+        let run = || runtime.block_on(drill());
         let mut row = run()?;
         // Too few requests may be the machine's doing: then it is the drill that failed.
         for _ in 0..2 {
@@ -82,7 +87,7 @@ where
         ROWS.lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .push(Row { drill: name, ..row });
-        verdict.map_err(Failed::from)
+        verdict.map_err(anyhow::Error::msg)
     })
 }
 
@@ -355,9 +360,7 @@ async fn reloads() -> Result<Row> {
 
 /// The VM of the only worker dies. It comes back with the keys that the process has, and lets nobody in before.
 async fn dead_vm() -> Result<Row> {
-    let module = std::env::var_os("SCOPEGATE_CRASH_WASM").context(
-        "SCOPEGATE_CRASH_WASM names the module that can be killed: `make drills` builds it",
-    )?;
+    let module = part::CRASH.find()?;
     let scene = Scene::start(drill::configuration(), 1, |settings| settings.wasm(module)).await?;
     sleep(Duration::from_secs(1)).await;
     let before = scene.load.outcome();
@@ -401,7 +404,7 @@ async fn dead_vm() -> Result<Row> {
 
 /// The wall clock jumps ahead by ten minutes, and back: schedules go by the other clock.
 async fn clock_steps() -> Result<Row> {
-    let library = integration::envoy::tool("SCOPEGATE_CLOCK_LIBRARY", "clock.sh")?;
+    let library = part::CLOCK.find()?;
     let clock = tempfile::NamedTempFile::new()?;
     let step = |seconds: i64| -> Result<()> {
         Ok(std::os::unix::fs::FileExt::write_all_at(

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, bail};
+use integration::part::{self, Part};
 use scopegate::scoping::query::Language;
 use scopegate::words::refusal::Rule;
 
 use crate::corpus;
-use crate::judge::{Judge, Programs, Question};
+use crate::judge::{Judge, Question};
 
 /// More say nothing new about the same fault.
 const MOST_FINDINGS: usize = 20;
@@ -18,17 +19,15 @@ pub struct Bench {
     pub language: Language,
     pub name: &'static str,
     pub corpus: Vec<String>,
-    programs: Programs,
     row: Mutex<Row>,
 }
 
 impl Bench {
-    pub fn new(language: Language, name: &'static str, programs: &Programs) -> Result<Self> {
+    pub fn new(language: Language, name: &'static str) -> Result<Self> {
         Ok(Self {
             language,
             name,
             corpus: corpus::read(name)?,
-            programs: programs.clone(),
             row: Mutex::default(),
         })
     }
@@ -42,10 +41,19 @@ impl Bench {
         };
         let mut judges = Vec::new();
         for name in parsers {
-            judges.push(self.programs.parser(name)?);
+            judges.push(Judge::parser(name)?);
         }
-        judges.push(self.programs.grammars()?);
+        judges.push(Judge::grammars()?);
         Ok(judges)
+    }
+
+    /// What [`Self::judges`] start.
+    pub fn needs(&self) -> &'static [Part] {
+        if self.has_backend() {
+            &[part::JUDGE, part::LEZER]
+        } else {
+            &[part::LEZER]
+        }
     }
 
     /// Whether a backend's own parser is among the judges.

@@ -4,14 +4,13 @@
 //! `integration/judge`.
 
 use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use integration::paths;
+use integration::part;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -76,48 +75,6 @@ pub struct Matcher {
     pub value: String,
 }
 
-/// Where the programs are; building them may take a minute.
-#[derive(Clone, Debug)]
-pub struct Programs {
-    parsers: PathBuf,
-    grammars: PathBuf,
-}
-
-impl Programs {
-    pub fn find() -> Result<Self> {
-        Ok(Self {
-            parsers: printed_by("judge.sh")?,
-            grammars: printed_by("lezer.sh")?,
-        })
-    }
-
-    /// Prometheus' parser, `mimir`, `logql` or `logql-short`.
-    pub fn parser(&self, name: &'static str) -> Result<Judge> {
-        let mut judge = Judge::start(name, &mut Command::new(self.parsers.join(name)))?;
-        judge.is_backend = true;
-        judge.knows_selectors = name != "logql" && name != "logql-short";
-        Ok(judge)
-    }
-
-    /// The grammars of the editors, for all three languages.
-    pub fn grammars(&self) -> Result<Judge> {
-        Judge::start(
-            "lezer",
-            Command::new("node").arg(self.grammars.join("judge.mjs")),
-        )
-    }
-}
-
-fn printed_by(script: &str) -> Result<PathBuf> {
-    let script = paths::integration().join("tools").join(script);
-    let output = Command::new(&script)
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("cannot run {}", script.display()))?;
-    ensure!(output.status.success(), "{}: see above", script.display());
-    Ok(Path::new(String::from_utf8(output.stdout)?.trim()).to_path_buf())
-}
-
 /// The process; ends with this handle.
 pub struct Judge {
     pub name: &'static str,
@@ -130,6 +87,21 @@ pub struct Judge {
 }
 
 impl Judge {
+    /// Prometheus' parser, `mimir`, `logql` or `logql-short`.
+    pub fn parser(name: &'static str) -> Result<Self> {
+        let program = part::JUDGE.find()?.join(name);
+        let mut judge = Judge::start(name, &mut Command::new(program))?;
+        judge.is_backend = true;
+        judge.knows_selectors = name != "logql" && name != "logql-short";
+        Ok(judge)
+    }
+
+    /// The grammars of the editors, for all three languages.
+    pub fn grammars() -> Result<Self> {
+        let script = part::LEZER.find()?.join("judge.mjs");
+        Judge::start("lezer", Command::new("node").arg(script))
+    }
+
     fn start(name: &'static str, command: &mut Command) -> Result<Self> {
         let mut child = command
             .stdin(Stdio::piped())

@@ -23,11 +23,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
-use libtest_mimic::{Arguments, Failed, Trial};
+use integration::trial;
+use libtest_mimic::{Arguments, Trial};
 use scopegate::scoping::query::Language;
 
 use bench::Bench;
-use judge::Programs;
 
 const LANGUAGES: [(Language, &str); 3] = [
     (Language::PromQl, "promql"),
@@ -67,16 +67,15 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         let trials = names.map(|name| Trial::test(name, || Ok(()))).collect();
         return Ok(libtest_mimic::run(arguments, trials).exit_code());
     }
-    let programs = Programs::find()?;
     let mut benches = Vec::new();
     let mut trials = Vec::new();
     for (language, name) in LANGUAGES {
-        let bench = Arc::new(Bench::new(language, name, &programs)?);
+        let bench = Arc::new(Bench::new(language, name)?);
         for (test, run) in TESTS {
             let bench = Arc::clone(&bench);
-            trials.push(Trial::test(format!("{name}::{test}"), move || {
-                run(&bench).map_err(|error| Failed::from(format!("{error:#}")))
-            }));
+            let needs = bench.needs();
+            let name = format!("{name}::{test}");
+            trials.push(trial::needing(&name, needs, move || run(&bench)));
         }
         benches.push(bench);
     }

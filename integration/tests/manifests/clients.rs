@@ -1,16 +1,22 @@
 //! The clients' files: each is read as its client would, as far as that client is at hand.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use integration::yaml;
+use integration::{part, yaml};
 use scopegate::authz::endpoint::TABLE;
 use serde_json::{Value, json};
 
 use crate::documents::{list, shipped, text};
 
-#[test]
+integration::trials![
+    grafana_forwards_the_users_token_and_names_a_tenant,
+    the_collector_sends_only_through_what_it_configures,
+    prometheus_reads_its_file needs [PROMTOOL],
+    the_script_is_one,
+    what_clients_are_told_to_call_is_exposed,
+];
+
 fn grafana_forwards_the_users_token_and_names_a_tenant() -> Result<()> {
     let document: Value = yaml::read(&shipped("clients/grafana-datasources.yaml"))?;
     ensure!(document["apiVersion"] == json!(1));
@@ -47,7 +53,6 @@ fn grafana_forwards_the_users_token_and_names_a_tenant() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn the_collector_sends_only_through_what_it_configures() -> Result<()> {
     let document: Value = yaml::read(&shipped("clients/otel-collector.yaml"))?;
     for (name, exporter) in document["exporters"].as_object().context("no exporters")? {
@@ -83,9 +88,8 @@ fn the_collector_sends_only_through_what_it_configures() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn prometheus_reads_its_file() -> Result<()> {
-    let promtool = promtool()?;
+    let promtool = part::PROMTOOL.find()?;
     let check = |text: &str| -> Result<(bool, String)> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("prometheus.yaml");
@@ -107,23 +111,6 @@ fn prometheus_reads_its_file() -> Result<()> {
     Ok(())
 }
 
-/// Beside the Prometheus of the other tests, else on PATH.
-fn promtool() -> Result<PathBuf> {
-    let beside = std::env::var_os("PROMETHEUS")
-        .map(PathBuf::from)
-        .and_then(|prometheus| Some(prometheus.parent()?.join("promtool")))
-        .filter(|promtool| promtool.is_file());
-    if let Some(promtool) = beside {
-        return Ok(promtool);
-    }
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&paths)
-        .map(|folder| folder.join("promtool"))
-        .find(|promtool| promtool.is_file())
-        .context("no promtool beside PROMETHEUS nor on PATH: it comes with Prometheus")
-}
-
-#[test]
 fn the_script_is_one() -> Result<()> {
     let output = Command::new("bash")
         .arg("-n")
@@ -138,7 +125,6 @@ fn the_script_is_one() -> Result<()> {
 }
 
 /// Every URL in these files leads to a row of the table: nobody copies a path that is refused.
-#[test]
 fn what_clients_are_told_to_call_is_exposed() -> Result<()> {
     const HOST: &str = "https://observability.example.com";
     // Bases, to which the client adds a path of its own.

@@ -21,6 +21,15 @@ use serde_json::{Value, json};
 use crate::documents::{Set, list, of_kind, only, text};
 use crate::routes::{BACKEND_HEADER, PathMatch, Rule, Target, rules};
 
+integration::trials![
+    through_istios_routes_every_endpoint_reaches_its_backend,
+    through_envoy_gateways_routes_every_endpoint_reaches_its_backend,
+    a_tail_is_a_websocket_and_nothing_else_is,
+    without_the_plugin_nothing_reaches_a_backend,
+    without_the_early_removal_a_forged_header_would_pass,
+    the_header_removed_early_is_the_gates,
+];
+
 const FILTER_CONFIG: &str = "type.googleapis.com/envoy.config.route.v3.FilterConfig";
 const HEADER_MUTATION: &str = "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation";
 
@@ -271,17 +280,17 @@ fn cluster_of(wanted: &ExpectUpstream) -> Result<&str> {
     cluster.map(String::as_str).context("no cluster")
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::main]
 async fn through_istios_routes_every_endpoint_reaches_its_backend() -> Result<()> {
     every_endpoint_reaches_its_backend(Set::Istio).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::main]
 async fn through_envoy_gateways_routes_every_endpoint_reaches_its_backend() -> Result<()> {
     every_endpoint_reaches_its_backend(Set::EnvoyGateway).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::main]
 async fn a_tail_is_a_websocket_and_nothing_else_is() -> Result<()> {
     for set in Set::ALL {
         let stage = start(set, Gate::InPlace).await?;
@@ -358,7 +367,7 @@ async fn forged(stage: &Stage) -> Result<BTreeMap<String, usize>> {
     Ok(through)
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::main]
 async fn without_the_plugin_nothing_reaches_a_backend() -> Result<()> {
     for set in Set::ALL {
         let stage = start(set, Gate::Missing).await?;
@@ -369,7 +378,7 @@ async fn without_the_plugin_nothing_reaches_a_backend() -> Result<()> {
 }
 
 /// What the test above would see if the header were not removed before routing.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::main]
 async fn without_the_early_removal_a_forged_header_would_pass() -> Result<()> {
     for set in Set::ALL {
         let stage = start(set, Gate::MissingWithoutHygiene).await?;
@@ -379,7 +388,6 @@ async fn without_the_early_removal_a_forged_header_would_pass() -> Result<()> {
 }
 
 /// The mutation stands for what Istio and Envoy Gateway say by the header's name.
-#[test]
 fn the_header_removed_early_is_the_gates() -> Result<()> {
     for set in Set::ALL {
         let mut manager = json!({});

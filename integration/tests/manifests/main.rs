@@ -15,3 +15,22 @@ mod plugin;
 mod routes;
 mod routing;
 mod schemas;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let tests = [
+        clients::tests(),
+        gateway::tests(),
+        plugin::tests(),
+        routing::tests(),
+        schemas::tests(),
+    ];
+    libtest_mimic::run(
+        &Arguments::from_args(),
+        tests.into_iter().flatten().collect(),
+    )
+    .exit_code()
+}

@@ -7,6 +7,14 @@ use serde_json::{Value, json};
 
 use crate::documents::{Set, list, only, shipped, text};
 
+integration::trials![
+    the_gate_reads_its_configuration,
+    both_sets_hold_one_configuration,
+    the_plugin_fails_closed_and_is_named_by_digest,
+    the_provider_is_reached_over_checked_tls,
+    labels_are_those_of_the_shipped_bootstrap,
+];
+
 /// The document that reaches the module.
 pub fn configuration(set: Set) -> Result<Value> {
     let documents = set.documents()?;
@@ -25,7 +33,6 @@ fn parse(document: &Value) -> Result<Config> {
         .map_err(|problems| anyhow!("{problems:?}"))
 }
 
-#[test]
 fn the_gate_reads_its_configuration() -> Result<()> {
     for set in Set::ALL {
         let mut document = configuration(set)?;
@@ -38,7 +45,6 @@ fn the_gate_reads_its_configuration() -> Result<()> {
 }
 
 /// The two differ in the provider's cluster and in nothing else.
-#[test]
 fn both_sets_hold_one_configuration() -> Result<()> {
     let [mut istio, mut gateway] = [
         configuration(Set::Istio)?,
@@ -51,7 +57,6 @@ fn both_sets_hold_one_configuration() -> Result<()> {
     Ok(())
 }
 
-#[test]
 fn the_plugin_fails_closed_and_is_named_by_digest() -> Result<()> {
     let istio = Set::Istio.documents()?;
     let plugin = only(&istio, "WasmPlugin")?.spec();
@@ -84,7 +89,6 @@ fn digest(url: &Value, sum: &Value) -> Result<()> {
 }
 
 /// The cluster that the configuration names is one that the set makes, and its certificate is checked.
-#[test]
 fn the_provider_is_reached_over_checked_tls() -> Result<()> {
     let document = configuration(Set::Istio)?;
     let jwks = &document["providers"][0]["jwks"];
@@ -115,7 +119,6 @@ fn the_provider_is_reached_over_checked_tls() -> Result<()> {
 }
 
 /// Metrics have the same labels everywhere.
-#[test]
 fn labels_are_those_of_the_shipped_bootstrap() -> Result<()> {
     let bootstrap: Value = yaml::read(&shipped("envoy.yaml"))?;
     let wanted = list(&bootstrap["stats_config"]["stats_tags"]);

@@ -11,6 +11,18 @@ use serde_json::{Value, json};
 use crate::documents::{Set, list, of_kind, only, shipped, text};
 use crate::routes::{BACKEND_HEADER, PathMatch, Rule, Target, rules, seconds, winner};
 
+integration::trials![
+    every_endpoint_has_the_one_route_to_its_cluster,
+    every_row_of_the_table_was_asked_for,
+    escaped_slashes_stay_within_their_segment,
+    every_rule_to_a_backend_asks_for_the_header_of_that_backend_and_takes_it_off,
+    without_the_header_of_the_gate_no_path_leads_to_a_backend,
+    a_backends_header_leads_to_that_backend_or_nowhere,
+    a_backend_has_the_time_that_the_shipped_bootstrap_gives_it,
+    streams_end_when_the_shipped_bootstrap_ends_them,
+    routes_are_the_gateways_own,
+];
+
 /// The path that the gate forwards.
 fn forwarded(row: &EndpointRow) -> &str {
     row.forwarded.as_ref().unwrap_or(&row.path)
@@ -20,7 +32,6 @@ fn cluster(row: &EndpointRow) -> &str {
     row.cluster.as_ref().unwrap_or(&row.backend)
 }
 
-#[test]
 fn every_endpoint_has_the_one_route_to_its_cluster() -> Result<()> {
     let endpoints = endpoints()?.endpoints;
     ensure!(endpoints.len() > 70, "{} endpoints", endpoints.len());
@@ -51,7 +62,6 @@ fn every_endpoint_has_the_one_route_to_its_cluster() -> Result<()> {
 }
 
 /// The rows above are the table's: none of it is left out.
-#[test]
 fn every_row_of_the_table_was_asked_for() -> Result<()> {
     let endpoints = endpoints()?.endpoints;
     // The projects API becomes rows of the others before a route is chosen for a backend.
@@ -78,7 +88,6 @@ fn every_row_of_the_table_was_asked_for() -> Result<()> {
 }
 
 /// Names may hold escaped slashes, which no route may take for others.
-#[test]
 fn escaped_slashes_stay_within_their_segment() -> Result<()> {
     for set in Set::ALL {
         let rules = rules(set)?;
@@ -97,7 +106,6 @@ fn leads_to_a_backend(rule: &Rule) -> bool {
     matches!(rule.target, Target::Cluster(_))
 }
 
-#[test]
 fn every_rule_to_a_backend_asks_for_the_header_of_that_backend_and_takes_it_off() -> Result<()> {
     for set in Set::ALL {
         let rules = rules(set)?;
@@ -133,7 +141,6 @@ fn every_rule_to_a_backend_asks_for_the_header_of_that_backend_and_takes_it_off(
     Ok(())
 }
 
-#[test]
 fn without_the_header_of_the_gate_no_path_leads_to_a_backend() -> Result<()> {
     let table = endpoints()?;
     let never = table.never.iter().chain(&table.never_grpc);
@@ -165,7 +172,6 @@ fn without_the_header_of_the_gate_no_path_leads_to_a_backend() -> Result<()> {
 }
 
 /// Whoever names a backend, with whatever path, gets no other backend's.
-#[test]
 fn a_backends_header_leads_to_that_backend_or_nowhere() -> Result<()> {
     let endpoints = endpoints()?.endpoints;
     for set in Set::ALL {
@@ -187,7 +193,6 @@ fn a_backends_header_leads_to_that_backend_or_nowhere() -> Result<()> {
 }
 
 /// The times are those of `envoy/envoy.yaml`.
-#[test]
 fn a_backend_has_the_time_that_the_shipped_bootstrap_gives_it() -> Result<()> {
     let theirs = shipped_routes()?;
     for row in &endpoints()?.endpoints {
@@ -220,7 +225,6 @@ fn a_backend_has_the_time_that_the_shipped_bootstrap_gives_it() -> Result<()> {
 }
 
 /// What bounds a stream when the gate does not: as in `envoy/envoy.yaml`.
-#[test]
 fn streams_end_when_the_shipped_bootstrap_ends_them() -> Result<()> {
     let theirs: BTreeSet<u64> = shipped_routes()?
         .iter()
@@ -269,7 +273,6 @@ fn shipped_routes() -> Result<Vec<Value>> {
 }
 
 /// Routes hang on the one listener, and only this namespace's may.
-#[test]
 fn routes_are_the_gateways_own() -> Result<()> {
     for set in Set::ALL {
         let documents = set.documents()?;

@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use integration::paths;
+use integration::part;
 use serde_json::{Value, json};
 
 use crate::documents::{Document, Set};
 
+integration::trials![
+    every_resource_satisfies_its_definition needs [MANIFESTS],
+    a_slip_anywhere_is_refused needs [MANIFESTS],
+];
+
 /// Members whose content Kubernetes does not look into: Envoy's own configuration, and ours.
 const OPEN: [&str; 4] = ["config", "json", "pluginConfig", "value"];
 
-#[test]
 fn every_resource_satisfies_its_definition() -> Result<()> {
     let documents = all()?;
     let verdicts = validate(documents.iter().map(|document| &document.value))?;
@@ -25,7 +29,6 @@ fn every_resource_satisfies_its_definition() -> Result<()> {
 }
 
 /// An unknown member in any object, or a wrong type anywhere, would be noticed.
-#[test]
 fn a_slip_anywhere_is_refused() -> Result<()> {
     let mut slips = Vec::new();
     for document in all()? {
@@ -102,7 +105,8 @@ fn validate<'a>(resources: impl Iterator<Item = &'a Value>) -> Result<Vec<Option
         fs::write(&file, serde_json::to_vec(resource)?)?;
         files.push(file);
     }
-    let tools = tools()?;
+    // kubeconform and the schemas.
+    let tools = part::MANIFESTS.find()?;
     let location = tools.join("schemas/{{.Group}}/{{.ResourceKind}}_{{.ResourceAPIVersion}}.json");
     let output = Command::new(tools.join("bin/kubeconform"))
         .args(["-strict", "-verbose", "-output", "json"])
@@ -136,19 +140,4 @@ fn validate<'a>(resources: impl Iterator<Item = &'a Value>) -> Result<Vec<Option
                 .with_context(|| format!("nothing about {}", file.display()))
         })
         .collect()
-}
-
-/// kubeconform and the schemas.
-fn tools() -> Result<PathBuf> {
-    let script = paths::integration().join("tools/manifests.sh");
-    let output = Command::new(&script)
-        .output()
-        .with_context(|| script.display().to_string())?;
-    ensure!(
-        output.status.success(),
-        "{}: {}",
-        script.display(),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }

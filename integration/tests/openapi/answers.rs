@@ -19,7 +19,11 @@ use tokio::process::Command;
 use crate::scene::{self, HIDDEN, PROJECT, RESOURCE, Scene};
 use crate::{document, python};
 
-#[tokio::test(flavor = "multi_thread")]
+integration::trials![
+    no_answer_is_outside_the_document needs [OPENAPI_PYTHON, LOKI, MIMIR],
+];
+
+#[tokio::main]
 async fn no_answer_is_outside_the_document() -> Result<()> {
     let scene = Scene::start().await?;
     reaches_the_data(&scene).await?;

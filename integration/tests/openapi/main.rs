@@ -11,9 +11,20 @@ mod document;
 mod scene;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
-use integration::{envoy, paths};
+use integration::{part, paths};
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let tests = [document::tests(), answers::tests()];
+    libtest_mimic::run(
+        &Arguments::from_args(),
+        tests.into_iter().flatten().collect(),
+    )
+    .exit_code()
+}
 
 /// The document.
 fn document() -> PathBuf {
@@ -22,5 +33,5 @@ fn document() -> PathBuf {
 
 /// A Python that has the validator and schemathesis; `OPENAPI_PYTHON` may name one.
 fn python() -> Result<PathBuf> {
-    envoy::tool("OPENAPI_PYTHON", "openapi.sh")
+    Ok(part::OPENAPI_PYTHON.find()?)
 }

@@ -25,23 +25,37 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use futures_util::future::LocalBoxFuture;
-use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
+use integration::part::{self, Part};
+use integration::{stack, trial};
+use libtest_mimic::{Arguments, Conclusion, Trial};
 use tokio::runtime::{Handle, Runtime};
 
 use world::World;
 
-/// A test: its name and what it does.
-pub type Test = (
-    &'static str,
-    for<'world> fn(&'world World) -> LocalBoxFuture<'world, Result<()>>,
-);
+/// A test: its name, what it needs beside the world's parts, and what it does.
+#[derive(Clone, Copy)]
+pub struct Test {
+    name: &'static str,
+    needs: &'static [Part],
+    run: for<'world> fn(&'world World) -> LocalBoxFuture<'world, Result<()>>,
+}
 
-/// A list of tests from the names of functions `async fn(&World) -> Result<()>`.
+/// A list of tests from the names of functions `async fn(&World) -> Result<()>`. `PART => NAME, …` need that part.
 #[macro_export]
 macro_rules! tests {
     ($($name:ident),* $(,)?) => {
+        $crate::tests![@ [] $($name)*];
+    };
+    ($part:ident => $($name:ident),* $(,)?) => {
+        $crate::tests![@ [integration::part::$part] $($name)*];
+    };
+    (@ $needs:tt $($name:ident)*) => {
         pub fn tests() -> Vec<$crate::Test> {
-            vec![$((concat!(module_path!(), "::", stringify!($name)), |world| Box::pin($name(world)))),*]
+            vec![$($crate::Test {
+                name: concat!(module_path!(), "::", stringify!($name)),
+                needs: &$needs,
+                run: |world| Box::pin($name(world)),
+            }),*]
         }
     };
 }
@@ -92,9 +106,15 @@ fn run(arguments: &Arguments) -> Result<bool> {
         let all = parts.into_iter().flat_map(|(tests, _)| tests);
         let _ = libtest_mimic::run(
             arguments,
-            all.map(|(name, _)| Trial::test(name, || Ok(()))).collect(),
+            all.map(|test| Trial::test(test.name, || Ok(()))).collect(),
         );
         return Ok(true);
+    }
+    // Without one of these there is no world, and without a world no test.
+    if let Some(reason) = part::lacking(&stack::PARTS)? {
+        let all = parts.into_iter().flat_map(|(tests, _)| tests);
+        let trials = all.map(|test| trial::skipped(test.name, &reason)).collect();
+        return Ok(!libtest_mimic::run(arguments, trials).has_failed());
     }
     let runtime = Runtime::new()?;
     let world = Arc::new(runtime.block_on(World::start())?);
@@ -123,13 +143,9 @@ fn conclude(
 ) -> Conclusion {
     let trials = tests
         .iter()
-        .map(|&(name, test)| {
+        .map(|&Test { name, needs, run }| {
             let (world, runtime) = (Arc::clone(world), runtime.clone());
-            Trial::test(name, move || {
-                runtime
-                    .block_on(test(&world))
-                    .map_err(|error| Failed::from(format!("{error:?}")))
-            })
+            trial::needing(name, needs, move || runtime.block_on(run(&world)))
         })
         .collect();
     libtest_mimic::run(arguments, trials)

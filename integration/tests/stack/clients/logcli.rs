@@ -7,7 +7,7 @@ use super::{BOTH, GRANTED, INVALID_TOKEN, NO_TENANT, NO_TOKEN, NOT_GRANTED, Said
 use crate::tests;
 use crate::world::World;
 
-tests![
+tests![LOGCLI =>
     a_query_prints_lines,
     an_instant_query_prints_a_vector,
     labels_and_their_values_are_listed,

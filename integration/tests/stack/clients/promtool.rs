@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use integration::stack::{ACME, GLOBEX, program};
+use integration::part;
+use integration::stack::{ACME, GLOBEX};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
@@ -12,7 +13,7 @@ use super::{BOTH, GRANTED, INVALID_TOKEN, NOT_GRANTED, Said, Whose, run};
 use crate::tests;
 use crate::world::World;
 
-tests![
+tests![PROMTOOL =>
     an_instant_query_prints_series,
     a_range_query_prints_samples,
     label_values_are_listed,
@@ -101,7 +102,7 @@ async fn ask(
 
 /// `promtool query KIND [flags] URL [arguments]`.
 fn query_command(file: &Path, url: &str, query: &[&str], arguments: &[&str]) -> Result<Command> {
-    let mut command = Command::new(program::find("PROMTOOL", "prometheus", "bin/promtool")?);
+    let mut command = Command::new(part::PROMTOOL.find()?);
     command.arg("query").args(query);
     command.arg("--http.config.file").arg(file);
     command.arg(url).args(arguments);

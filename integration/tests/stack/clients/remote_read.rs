@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 use integration::client::{self, RawRequest};
+use integration::part;
 use integration::prometheus::{Prometheus, PrometheusSettings};
-use integration::stack::{ACME, GLOBEX, program};
+use integration::stack::{ACME, GLOBEX};
 use prost::Message;
 use serde_json::{Value, json};
 
@@ -135,7 +136,7 @@ async fn reader(world: &World, who: &str, tenants: &str) -> Result<Prometheus> {
         "tls_config": {"ca_file": world.stack.authority()},
         "read_recent": true,
     }]});
-    let program = program::find("PROMETHEUS_AGENT", "prometheus", "bin/prometheus")?;
+    let program = part::PROMETHEUS_AGENT.find()?;
     Prometheus::start(PrometheusSettings::with_configuration(configuration).program(program)).await
 }
 

@@ -9,7 +9,7 @@ use super::{BOTH, GRANTED, NOT_GRANTED, check_status, eventually, run};
 use crate::tests;
 use crate::world::World;
 
-tests![statistics_count_what_the_caller_may_read];
+tests![LOGCLI => statistics_count_what_the_caller_may_read];
 
 async fn statistics_count_what_the_caller_may_read(world: &World) -> Result<()> {
     let server = world.stack.loki.http();

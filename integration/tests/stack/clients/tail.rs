@@ -20,7 +20,7 @@ use crate::beside::Beside;
 use crate::tests;
 use crate::world::World;
 
-tests![
+tests![LOGCLI =>
     a_tail_gets_the_lines_of_its_tenant_as_they_come,
     a_refused_tail_is_told_why,
     a_tail_ends_with_its_token_and_at_the_longest_duration,

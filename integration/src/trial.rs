@@ -1,0 +1,63 @@
+//! Tests that need parts, and are skipped by name where there are none: the harness built into Rust cannot skip a
+//! test that has begun.
+
+use anyhow::Result;
+use libtest_mimic::{Completion, Failed, Trial};
+
+use crate::part::{self, Part};
+
+/// A test that needs those parts. Where one is missing the test is skipped, and says why.
+pub fn needing<F>(name: &str, needs: &'static [Part], test: F) -> Trial
+where
+    F: FnOnce() -> Result<()> + Send + 'static,
+{
+    Trial::ignorable_test(name, move || {
+        let told = |error: anyhow::Error| Failed::from(format!("{error:?}"));
+        if let Some(reason) = part::lacking(needs).map_err(told)? {
+            return Ok(Completion::ignored_with(reason));
+        }
+        test().map(|()| Completion::Completed).map_err(told)
+    })
+}
+
+/// A test that is skipped, and why.
+pub fn skipped(name: &str, reason: &str) -> Trial {
+    let reason = reason.to_owned();
+    Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason)))
+}
+
+/// `tests()` of a module, from the names of its functions `fn() -> Result<()>`. `NAME needs [PART, …]` needs parts.
+#[macro_export]
+macro_rules! trials {
+    ($($name:ident $(needs [$($part:ident),+])?),* $(,)?) => {
+        pub fn tests() -> Vec<::libtest_mimic::Trial> {
+            vec![$($crate::trial::needing(
+                concat!(module_path!(), "::", stringify!($name)),
+                &[$($($crate::part::$part),+)?],
+                $name,
+            )),*]
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use libtest_mimic::Arguments;
+
+    use super::*;
+
+    #[test]
+    fn skipped_tests_are_counted_and_no_failure() {
+        let trials = vec![
+            needing("needs nothing", &[], || Ok(())),
+            skipped("needs what is not there", "no such part"),
+        ];
+        let arguments = Arguments {
+            test_threads: Some(1),
+            ..Arguments::default()
+        };
+        let conclusion = libtest_mimic::run(&arguments, trials);
+        assert_eq!((conclusion.num_passed, conclusion.num_ignored), (1, 1));
+        assert!(!conclusion.has_failed());
+    }
+}

@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Builds or fetches what the heavy tests need, all of it before any of them starts a server,
+# and prints what cannot be had, a line `PART: REASON` each. The tests take that list from
+# SCOPEGATE_MISSING and skip, by name, what needs those parts.
+#
+#   parts.sh            all parts
+#   parts.sh stack      those of `make stack`
+#
+# What variables name is neither built nor fetched. It ends with 0 whatever is missing, and
+# after $SCOPEGATE_PARTS_SECONDS at the latest.
+set -euo pipefail
+tools="$(cd "$(dirname "$0")" && pwd)"
+. "$tools/deps.sh"
+
+# A quarter of an hour were measured on two busy cores, five minutes of it for one part.
+all_seconds="${SCOPEGATE_PARTS_SECONDS:-1500}"
+# So that one download that stands still leaves time for the others.
+part_seconds=$((all_seconds * 3 / 5))
+
+# Go's compiler takes all processors: one part after the other. What waits for a network or
+# is short goes beside it.
+case "${1:-all}" in
+all) built=(loki mimir prometheus collector judge manifests compose) fetched=(keycloak openapi lezer) ;;
+stack) built=(loki mimir prometheus collector) fetched=(keycloak) ;;
+*) die "usage: parts.sh [stack]" ;;
+esac
+
+# named VARIABLE...: is each of them set?
+named() {
+    local variable
+    for variable in "$@"; do
+        [ -n "${!variable:-}" ] || return 1
+    done
+}
+
+is_named() {
+    case "$1" in
+    loki) named LOKI LOGCLI ;;
+    mimir) named MIMIR || named SCOPEGATE_MIMIR_ADDRESS ;;
+    prometheus) named PROMETHEUS_AGENT PROMTOOL ;;
+    collector) named OTELCOL ;;
+    keycloak) named KEYCLOAK ;;
+    openapi) named OPENAPI_PYTHON ;;
+    *) false ;;
+    esac
+}
+
+script_of() {
+    case "$1" in
+    loki | mimir | prometheus | collector | keycloak) printf '%s\n' "$tools/part.sh" "$1" ;;
+    *) printf '%s\n' "$tools/$1.sh" ;;
+    esac
+}
+
+work="$(mktemp -d)"
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+
+# get PART: leaves the reason in $work/PART.missing if it cannot be had.
+get() {
+    local part="$1" log="$work/$1.log" started=$SECONDS seconds=$((all_seconds - SECONDS)) script status=0
+    [ "$seconds" -lt "$part_seconds" ] || seconds=$part_seconds
+    if [ "$seconds" -le 0 ]; then
+        echo "no time was left for it" >"$work/$part.missing"
+        return
+    fi
+    mapfile -t script < <(script_of "$part")
+    # Its whole process group ends, and what it holds locked is free again.
+    timeout --kill-after=10 "$seconds" "${script[@]}" </dev/null >/dev/null 2>"$log" &
+    running=$!
+    wait "$running" || status=$?
+    if [ "$status" = 0 ]; then
+        say "$part: ready after $((SECONDS - started)) s"
+        return
+    fi
+    # In one piece: the other lane speaks as well.
+    say "$part: not to be had; the end of what was said:
+$(tail -n 20 "$log" | sed 's/^/    /')"
+    if [ "$status" = 124 ] || [ "$status" = 137 ]; then
+        echo "not there after $seconds s"
+    else
+        # What a script dies of, or the last words of what it ran.
+        { grep '^error: ' "$log" || grep -v '^[[:space:]]*$' "$log" || echo "not a word about why"; } |
+            tail -n 1 | sed 's/^error: //'
+    fi >"$work/$part.missing"
+}
+
+lane() {
+    local part running=
+    trap 'kill $running 2>/dev/null; exit 1' TERM
+    for part in "$@"; do
+        is_named "$part" || get "$part"
+    done
+}
+
+say "building or fetching, unless they are there: ${built[*]} ${fetched[*]}"
+lane "${fetched[@]}" &
+lane "${built[@]}" &
+wait
+for part in "${built[@]}" "${fetched[@]}"; do
+    [ ! -f "$work/$part.missing" ] || printf '%s: %s\n' "$part" "$(cat "$work/$part.missing")"
+done
