@@ -262,12 +262,14 @@ fn on_list(list: &str, name: &str) -> Option<String> {
         .map(|(part, reason)| format!("no {part}: {reason}"))
 }
 
-/// What a script says that it died of; of a tool that it ran, the last line.
+/// What a script says that it died of; else what it ran says first of an error, or last at all. As in `parts.sh`:
+/// Maven and npm end with advice.
 fn reason(said: &str) -> &str {
     let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
     lines()
         .filter_map(|line| line.strip_prefix("error: "))
         .next_back()
+        .or_else(|| lines().find(|line| line.to_lowercase().contains("error")))
         .or_else(|| lines().next_back())
         .unwrap_or("not a word about why")
 }
@@ -294,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_is_the_scripts_own_else_the_last_line() {
+    fn the_reason_is_the_scripts_own_else_the_first_error_else_the_last_line() {
         assert_eq!(
             reason("a warning\nerror: no go: install it\n"),
             "no go: install it"
@@ -302,6 +304,10 @@ mod tests {
         assert_eq!(
             reason("go: downloading\nproxy refused\n\n"),
             "proxy refused"
+        );
+        assert_eq!(
+            reason("fetching\nnpm error code E403\nnpm error A log can be found\n"),
+            "npm error code E403"
         );
         assert_eq!(reason(""), "not a word about why");
     }

@@ -17,11 +17,11 @@ all_seconds="${SCOPEGATE_PARTS_SECONDS:-1500}"
 # So that one download that stands still leaves time for the others.
 part_seconds=$((all_seconds * 3 / 5))
 
-# Go's compiler takes all processors: one part after the other. What waits for a network or
-# is short goes beside it.
+# In two lanes: while the one waits for a network or links, the other compiles. The judges
+# come after the servers that they share most packages with.
 case "${1:-all}" in
-all) built=(loki mimir prometheus collector judge manifests compose) fetched=(keycloak openapi lezer) ;;
-stack) built=(loki mimir prometheus collector) fetched=(keycloak) ;;
+all) one=(loki mimir prometheus judge) other=(keycloak collector manifests openapi compose lezer) ;;
+stack) one=(loki mimir prometheus) other=(keycloak collector) ;;
 *) die "usage: parts.sh [stack]" ;;
 esac
 
@@ -56,6 +56,17 @@ work="$(mktemp -d)"
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
+# reason LOG: what a script dies of; else what it ran says first of an error, or last at all.
+# Maven and npm end with advice.
+reason() {
+    {
+        grep '^error: ' "$1" | tail -n 1 | sed 's/^error: //' | grep . ||
+            grep -i -m 1 error "$1" ||
+            grep '[^[:space:]]' "$1" | tail -n 1 | grep . ||
+            echo "not a word about why"
+    } | sed 's/^[[:space:]]*//'
+}
+
 # get PART: leaves the reason in $work/PART.missing if it cannot be had.
 get() {
     local part="$1" log="$work/$1.log" started=$SECONDS seconds=$((all_seconds - SECONDS)) script status=0
@@ -79,9 +90,7 @@ $(tail -n 20 "$log" | sed 's/^/    /')"
     if [ "$status" = 124 ] || [ "$status" = 137 ]; then
         echo "not there after $seconds s"
     else
-        # What a script dies of, or the last words of what it ran.
-        { grep '^error: ' "$log" || grep -v '^[[:space:]]*$' "$log" || echo "not a word about why"; } |
-            tail -n 1 | sed 's/^error: //'
+        reason "$log"
     fi >"$work/$part.missing"
 }
 
@@ -93,10 +102,10 @@ lane() {
     done
 }
 
-say "building or fetching, unless they are there: ${built[*]} ${fetched[*]}"
-lane "${fetched[@]}" &
-lane "${built[@]}" &
+say "building or fetching, unless they are there: ${one[*]} ${other[*]}"
+lane "${one[@]}" &
+lane "${other[@]}" &
 wait
-for part in "${built[@]}" "${fetched[@]}"; do
+for part in "${one[@]}" "${other[@]}"; do
     [ ! -f "$work/$part.missing" ] || printf '%s: %s\n' "$part" "$(cat "$work/$part.missing")"
 done
