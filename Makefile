@@ -19,8 +19,9 @@ servers = ENVOY="$$($(tools)/envoy.sh)"; PROMETHEUS="$$($(tools)/prometheus.sh)"
 # What cannot be had of the parts, so that the tests do not try again; taken as it is if somebody has tried before.
 # parts.sh gets $(1).
 missing = SCOPEGATE_MISSING="$${SCOPEGATE_MISSING-$$($(tools)/parts.sh $(1))}"; export SCOPEGATE_MISSING;
-# Both at once: features that differ would have the crate built twice.
-heavy := -p integration --features drills,stack
+# The whole workspace and both features at once: with other packages and features than `make test` and each other
+# they would have two dozen crates built again.
+heavy := --workspace --features integration/drills,integration/stack
 
 .PHONY: help
 help: ## this list
@@ -58,12 +59,12 @@ stack: wasm ## the whole platform on this machine: real Loki, Mimir, Keycloak, a
 .PHONY: test-stack
 test-stack: wasm ## the proof against those; STACK="name" runs only what has that in its name
 	@$(servers) $(if $(STACK),$(call missing,stack),$(call missing)) \
-	failed=0; $(if $(STACK),,$(beside_stack)) \
-	cargo test --locked $(heavy) --test stack -- $(STACK) || failed=1; exit $$failed
+	failed=0; cargo test --locked $(heavy) --no-fail-fast $(if $(STACK),,$(beside_stack)) --test stack -- $(STACK) || failed=1; \
+	$(if $(STACK),,"$(CARGO_TARGET_DIR)/debug/scopegate-stack" --self-test || failed=1;) exit $$failed
 
-# What needs parts, but no stack of its own making; then the printed commands.
-beside_stack = cargo test --locked $(heavy) --no-fail-fast --test manifests --test compose --test judges --test openapi || failed=1; \
-	cargo run --quiet --locked $(heavy) --bin scopegate-stack -- --self-test || failed=1;
+# What needs parts, but no stack of its own making. The printed commands come last, by the program that was built for
+# the tests.
+beside_stack := --test manifests --test compose --test judges --test openapi
 
 .PHONY: fuzz
 fuzz: ## queries torn apart, ten minutes a language, judged by the backends' parsers; FUZZ_SECONDS=, SCOPEGATE_SEED=
