@@ -54,6 +54,8 @@ mod tests {
         ];
         let arguments = Arguments {
             test_threads: Some(1),
+            // Its result would be counted with those of the run that it is part of.
+            logfile: Some("/dev/null".to_owned()),
             ..Arguments::default()
         };
         let conclusion = libtest_mimic::run(&arguments, trials);
