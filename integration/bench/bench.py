@@ -266,7 +266,9 @@ def scopegate(jwks: dict, tenants: int, **more: object) -> dict:
     } | more
 
 
-def rows(jwks: dict, module: pathlib.Path | None, empty: pathlib.Path | None) -> list[Row]:
+def rows(
+    jwks: dict, module: pathlib.Path | None, empty: pathlib.Path | None, before: pathlib.Path | None
+) -> list[Row]:
     cached = jwt_authn(jwks, cache=True, metadata=False)
     with_payload = jwt_authn(jwks, cache=True, metadata=True)
     table = [
@@ -294,6 +296,10 @@ def rows(jwks: dict, module: pathlib.Path | None, empty: pathlib.Path | None) ->
             filters = [wasm(key, module, scopegate(jwks, tenants, **more))]
             cold = key == "gate-cold"
             table.append(Row(key, name, filters, tenants, checks_tenant=True, scopegate=True, cold=cold))
+            if before:
+                key, name = f"before-{key}", f"before: {name}"
+                filters = [wasm(key, before, scopegate(jwks, tenants, **more))]
+                table.append(Row(key, name, filters, tenants, checks_tenant=True, scopegate=True, cold=cold))
     return table
 
 
@@ -533,6 +539,9 @@ def report(table: list[Row], module: pathlib.Path | None, out) -> None:
         ("first-seen token: jwt_authn / scopegate", "≥ 0.9", between("jwt-cold", "gate-cold"), lambda x: x >= 0.9, "{:.2f}"),
         ("size of the module", "≤ 1.5 MB", size, lambda x: x <= 1.5, "{:.2f} MB"),
     ]
+    for key in [key for key in by_key if f"before-{key}" in by_key]:
+        change = (by_key[key].cost / by_key[f"before-{key}"].cost - 1) * 100
+        lines.append((f"{by_key[key].name}: against the module before", "≤ +2 %", change, lambda x: x <= 2, "{:+.1f} %"))
     print("\n| target | wanted | measured | |\n|---|---:|---:|---|", file=out)
     for what, wanted, value, met, form in lines:
         verdict = "not measured" if value is None else "met" if met(value) else "missed"
@@ -545,6 +554,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=1, help="length of a slice (%(default)s)")
     parser.add_argument("--connections", type=int, default=16, help="of wrk (%(default)s)")
     parser.add_argument("--only", default="", help="keys of rows, with commas")
+    parser.add_argument("--before", type=pathlib.Path, help="another module, to compare this one with")
     parser.add_argument("--json", type=pathlib.Path, help="write every slice there")
     parser.add_argument("--seed", type=int, help="of the order of the slices")
     options = parser.parse_args()
@@ -571,7 +581,8 @@ def main() -> None:
         print("only one CPU: wrk and Envoy share it", file=sys.stderr)
 
     key = Rsa()
-    table = rows(key.jwks(), module, empty)
+    before = options.before.resolve() if options.before else None
+    table = rows(key.jwks(), module, empty, before)
     if options.only:
         wanted = options.only.split(",")
         if unknown := set(wanted) - {row.key for row in table}:
