@@ -73,7 +73,7 @@ fuzz: ## queries torn apart, ten minutes a language, judged by the backends' par
 
 .PHONY: integration
 integration: wasm ## only the tests in a real Envoy
-	@$(servers) cargo test --locked -p integration
+	@$(servers) cargo test --locked --no-fail-fast -p integration
 
 .PHONY: lint
 lint: ## format, clippy and documentation, without a warning

@@ -4,7 +4,8 @@
 //! token. Control characters are escaped by JSON, bytes outside UTF-8 replaced,
 //! and every text is bounded, so that a caller cannot forge or flood a log.
 
-use crate::gate::{Gate, Trace};
+use crate::config::Config;
+use crate::gate::Trace;
 use crate::words::denial::Denial;
 use crate::words::identity::ProviderIndex;
 use crate::words::request::Head;
@@ -43,7 +44,7 @@ impl Record {
 
 /// Writes the record.
 #[must_use]
-pub fn record(gate: &Gate, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<'_>) -> Record {
+pub fn record(config: &Config, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<'_>) -> Record {
     let mut line = Line(String::with_capacity(512));
     line.0.push('{');
     line.0.push_str("\"time\":\"");
@@ -60,20 +61,20 @@ pub fn record(gate: &Gate, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<'_>)
     let session = trace.session.as_deref();
     let provider = session.and_then(|session| {
         let ProviderIndex(position) = session.principal.provider;
-        gate.config().providers.get(position)
+        config
+            .providers
+            .get(position)
+            .map(|provider| &provider.rules)
     });
-    line.plain("provider", provider.map(|(p, _)| p.name.as_str()));
-    line.text(
-        "issuer",
-        provider.map(|(p, _)| p.issuer.as_str().as_bytes()),
-    );
+    line.plain("provider", provider.map(|p| p.name.as_str()));
+    line.text("issuer", provider.map(|p| p.issuer.as_str().as_bytes()));
     let subject = session.map(|session| session.principal.subject.as_str());
     line.text("subject", subject.map(str::as_bytes));
     let key = session.and_then(|session| session.key.key_id());
     line.text("key_id", key.map(str::as_bytes));
     let organizations = match (session, &trace.tenants, trace.endpoint) {
         (Some(session), Some(tenants), Some(endpoint)) => {
-            gate.config()
+            config
                 .policy
                 .organizations(&session.principal, tenants, endpoint.permission)
         }
@@ -90,6 +91,25 @@ pub fn record(gate: &Gate, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<'_>)
     line.text("scope", scope.as_ref().map(String::as_bytes));
     line.text("source", facts.source);
     Record(line.0)
+}
+
+/// The beginning of a text, cut between two characters if it is UTF-8.
+fn bounded(value: &[u8]) -> &[u8] {
+    let Some((mut beginning, [next, ..])) = value.split_at_checked(MAX_FIELD) else {
+        return value;
+    };
+    let mut next = *next;
+    // At most three bytes of a character stand behind its first one.
+    for _ in 0..3 {
+        if next & 0xc0 != 0x80 {
+            break;
+        }
+        let Some((last, rest)) = beginning.split_last() else {
+            break;
+        };
+        (beginning, next) = (rest, *last);
+    }
+    beginning
 }
 
 struct Line(String);
@@ -136,7 +156,7 @@ impl Line {
     }
 
     fn quoted(&mut self, value: &[u8]) {
-        let bounded = value.get(..MAX_FIELD).unwrap_or(value);
+        let bounded = bounded(value);
         let plain = |byte: &u8| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\');
         match std::str::from_utf8(bounded) {
             Ok(text) if bounded.iter().all(plain) => {

@@ -1,13 +1,15 @@
-//! From a permit to the header edits that let the request pass.
+//! From a passage to the header edits that let the request pass.
 //!
-//! Edits that change nothing are left out, because each is a call into the proxy:
-//! a canonical tenant header stays, a header that is not there is not removed.
+//! Edits that change nothing are left out, because each is a call into the proxy: a
+//! canonical tenant header stays, a header that is not there is not removed. They are
+//! handed on one by one, so that a warm request allocates nothing for them.
 
 use std::borrow::Cow;
 
+use crate::authn::token_cache::Session;
 use crate::authz::endpoint::{Backend, Endpoint, Rewrite};
 use crate::config::Forward;
-use crate::gate::{Permit, Query};
+use crate::gate::{Passage, Permit, Query};
 use crate::scoping::narrow;
 use crate::words::request::{BACKEND_HEADER, Head, Occurrence};
 
@@ -22,78 +24,108 @@ pub enum Edit<'a> {
     Set(&'a [u8], Cow<'a, [u8]>),
 }
 
-/// The edits for a permitted request, in the order to make them.
+/// Hands on the edits for a request that passes, in the order to make them.
 ///
-/// With `narrow` its parameters are those of the permit; without it they stay as they
-/// came, which only `mode: report` may wish.
-#[must_use]
-pub fn permitted<'a>(
-    permit: &'a Permit<'a>,
-    head: &Head<'a>,
-    forward: &'a Forward,
-    narrow: bool,
-) -> Vec<Edit<'a>> {
-    let mut edits = hygiene(head, forward);
+/// A passage that is enforced carries its parameters; one that is only reported keeps
+/// them as they came. In both no header passes that only the gate may set.
+pub fn edits(
+    passage: &Passage<'_>,
+    head: &Head<'_>,
+    forward: &Forward,
+    mut emit: impl FnMut(Edit<'_>),
+) {
+    let emit = &mut emit;
+    hygiene(head, forward, emit);
+    let Some(endpoint) = passage.endpoint() else {
+        return;
+    };
     // What a client sent of it was removed above, in every spelling.
-    edits.push(Edit::Add(
+    emit(Edit::Add(
         BACKEND_HEADER.as_bytes(),
-        Cow::Borrowed(permit.endpoint().backend.name().as_bytes()),
+        Cow::Borrowed(endpoint.backend.name().as_bytes()),
     ));
-    if let Cow::Owned(tenants) = permit.tenants() {
+    match passage {
+        Passage::Enforced(permit) => {
+            identify(permit.tenants(), permit.session(), head, forward, emit);
+            if permit.scope().is_some() {
+                scope(permit, forward, emit);
+            }
+            parameters(permit, head, forward, emit);
+        }
+        Passage::Reported(finding) => {
+            if let Some((session, tenants)) = finding.granted() {
+                identify(tenants, session, head, forward, emit);
+            }
+            if forward.rewrite_paths
+                && let Some(edit) = rewrite(endpoint, sent_query(head), head)
+            {
+                emit(edit);
+            }
+        }
+    }
+}
+
+/// The tenants in their one spelling, and the caller. What is borrowed stands in the request.
+#[expect(clippy::ptr_arg)]
+fn identify(
+    tenants: &Cow<'_, [u8]>,
+    session: &Session,
+    head: &Head<'_>,
+    forward: &Forward,
+    emit: &mut impl FnMut(Edit<'_>),
+) {
+    if let Cow::Owned(tenants) = tenants {
         let tenants = Cow::Borrowed(tenants.as_slice());
         match head.org_id {
-            Occurrence::Absent => edits.push(Edit::Add(b"x-scope-orgid", tenants)),
-            Occurrence::Once(_) => edits.push(Edit::Set(b"x-scope-orgid", tenants)),
+            Occurrence::Absent => emit(Edit::Add(b"x-scope-orgid", tenants)),
+            Occurrence::Once(_) => emit(Edit::Set(b"x-scope-orgid", tenants)),
             // The projects API asks for none, and older hosts set the first only.
             Occurrence::Repeated => {
-                edits.push(Edit::Remove(b"x-scope-orgid"));
-                edits.push(Edit::Add(b"x-scope-orgid", tenants));
+                emit(Edit::Remove(b"x-scope-orgid"));
+                emit(Edit::Add(b"x-scope-orgid", tenants));
             }
         }
     }
     if let Some(name) = &forward.subject_header {
-        let subject = permit.session().principal.subject.as_str();
-        edits.push(Edit::Add(
+        let subject = session.principal.subject.as_str();
+        emit(Edit::Add(
             name.as_bytes(),
             Cow::Borrowed(subject.as_bytes()),
         ));
     }
-    if narrow && permit.scope().is_some() {
-        // Loki takes hints from it how to evaluate a query.
-        edits.push(Edit::Remove(b"x-query-tags"));
-        if forward.label_policy_header {
-            edits.extend(label_policy(permit));
-        }
+}
+
+fn scope(permit: &Permit<'_>, forward: &Forward, emit: &mut impl FnMut(Edit<'_>)) {
+    // Loki takes hints from it how to evaluate a query.
+    emit(Edit::Remove(b"x-query-tags"));
+    if forward.label_policy_header
+        && let Some(edit) = label_policy(permit)
+    {
+        emit(edit);
     }
+}
+
+fn parameters(
+    permit: &Permit<'_>,
+    head: &Head<'_>,
+    forward: &Forward,
+    emit: &mut impl FnMut(Edit<'_>),
+) {
     let rewrite_path = forward.rewrite_paths;
-    match permit.query() {
-        Query::AsSent(query) => {
-            if rewrite_path {
-                edits.extend(rewrite(permit.endpoint(), *query, head));
-            }
-        }
-        _ if !narrow => {
-            if rewrite_path {
-                edits.extend(rewrite(permit.endpoint(), sent_query(head), head));
-            }
-        }
-        Query::Narrowed(query) => {
-            edits.extend(path_with(
-                permit,
-                Some(query.as_bytes()),
-                head,
-                rewrite_path,
-            ));
-        }
-        Query::InBody(_) => {
-            edits.extend(path_with(permit, None, head, rewrite_path));
-            // The body that follows will be another one.
-            if head.content_length != Occurrence::Absent {
-                edits.push(Edit::Remove(b"content-length"));
-            }
-        }
+    let path = match permit.query() {
+        Query::AsSent(query) => rewrite_path
+            .then(|| rewrite(permit.endpoint(), *query, head))
+            .flatten(),
+        Query::Narrowed(query) => path_with(permit, Some(query.as_bytes()), head, rewrite_path),
+        Query::InBody(_) => path_with(permit, None, head, rewrite_path),
+    };
+    if let Some(edit) = path {
+        emit(edit);
     }
-    edits
+    // The body that follows will be another one.
+    if matches!(permit.query(), Query::InBody(_)) && head.content_length != Occurrence::Absent {
+        emit(Edit::Remove(b"content-length"));
+    }
 }
 
 /// `:path` with another query string, whether the path itself changes or not.
@@ -133,36 +165,13 @@ fn label_policy<'a>(permit: &Permit<'_>) -> Option<Edit<'a>> {
     Some(Edit::Set(b"x-prom-label-policy", Cow::Owned(value)))
 }
 
-/// The edits for a request that would have been refused in enforce mode: no trust
-/// header passes, and where the endpoint is known it still reaches its backend.
-#[must_use]
-pub fn reported<'a>(
-    endpoint: Option<&'static Endpoint>,
-    head: &Head<'a>,
-    forward: &'a Forward,
-) -> Vec<Edit<'a>> {
-    let mut edits = hygiene(head, forward);
-    let Some(endpoint) = endpoint else {
-        return edits;
-    };
-    // What a client sent of it was removed above, in every spelling.
-    edits.push(Edit::Add(
-        BACKEND_HEADER.as_bytes(),
-        Cow::Borrowed(endpoint.backend.name().as_bytes()),
-    ));
-    if forward.rewrite_paths {
-        edits.extend(rewrite(endpoint, sent_query(head), head));
+fn hygiene(head: &Head<'_>, forward: &Forward, emit: &mut impl FnMut(Edit<'_>)) {
+    for name in &head.forbidden {
+        emit(Edit::Remove(name));
     }
-    edits
-}
-
-fn hygiene<'a>(head: &Head<'a>, forward: &Forward) -> Vec<Edit<'a>> {
-    let mut edits: Vec<Edit<'a>> = Vec::with_capacity(head.forbidden.len().saturating_add(5));
-    edits.extend(head.forbidden.iter().map(|name| Edit::Remove(name)));
     if !forward.keep_authorization && head.authorization != Occurrence::Absent {
-        edits.push(Edit::Remove(b"authorization"));
+        emit(Edit::Remove(b"authorization"));
     }
-    edits
 }
 
 fn rewrite<'a>(endpoint: &Endpoint, query: Option<&[u8]>, head: &Head<'_>) -> Option<Edit<'a>> {

@@ -1,22 +1,23 @@
 //! The whole decision, in reading order.
 //!
-//! [`Gate::decide`] takes a request's head, both clocks and a signature engine and
-//! gives an [`Evaluation`]: a [`Permit`], a [`Denial`], or the advice to wait for
-//! keys. Nothing else can make a `Permit`, and only a `Permit` can be turned into
-//! the header edits that let a request pass ([`crate::forward`]).
+//! [`Gate::decide`] takes a request's head, the clocks and what the worker lends to it,
+//! and gives an [`Evaluation`]: a [`Passage`], a [`Denial`], or what must be known before
+//! there is either. Nothing else can make a passage, and only a passage can be turned
+//! into the header edits that let a request pass ([`crate::forward`]).
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::authn::authenticator::{
+    Authenticator, Findings, Lent, Presented, TrustedProvider, Unproven,
+};
 use crate::authn::bearer;
-use crate::authn::jwks::{JwksError, KeySet};
-use crate::authn::key_cache::{Demand, KeyCache, Schedule};
-use crate::authn::keys::{Algorithm, BadSignature, SignatureEngine, VerifyingKey};
-use crate::authn::token::{self, Unverified};
-use crate::authn::token_cache::{Session, TokenCache};
+use crate::authn::key_cache::{KeyCache, Keys, Need};
+use crate::authn::keys::Algorithm;
+use crate::authn::token_cache::{Owner, Session};
 use crate::authz::endpoint::{Endpoint, Endpoints, Scoping, Surface, Tenants};
 use crate::authz::projects::{self, Answer, Answers, Directory, Question, Resource};
-use crate::config::{Config, KeySource, KeyUri};
+use crate::config::{Config, KeySource, Mode};
 use crate::scoping::form;
 use crate::scoping::narrow::{MAX_BODY, Narrowing};
 use crate::scoping::scope::Scope;
@@ -25,21 +26,24 @@ use crate::words::identity::ProviderIndex;
 use crate::words::permission::Permission;
 use crate::words::request::{Head, Occurrence};
 use crate::words::tenant::TenantSet;
-use crate::words::time::{Monotonic, Now, Timestamp};
+use crate::words::time::{Monotonic, Now, Time, Timestamp};
 
-/// The composed decision function with its state: keys and verified tokens.
+/// The composed decision function with its state: keys, and what a directory said.
 #[derive(Debug)]
 pub struct Gate {
-    config: Config,
-    endpoints: Endpoints,
-    keys: Vec<KeyCache>,
-    tokens: TokenCache,
-    /// What the directory of projects said.
+    config: Arc<Config>,
+    doors: Doors,
+    authenticator: Authenticator,
     answers: Answers,
-    /// Tokens that an earlier gate has verified, for their signatures only.
-    proven: Option<TokenCache>,
-    /// When that was taken over, as of the first tick after.
-    succeeded: Option<Monotonic>,
+}
+
+/// What can be asked for.
+#[derive(Debug)]
+enum Doors {
+    /// There is no good configuration: nothing, for as long as that is so.
+    Closed,
+    /// These endpoints.
+    Open(Endpoints),
 }
 
 /// Proof that a request may pass, with what forwarding and records need.
@@ -90,15 +94,6 @@ impl<'a> Permit<'a> {
         &self.query
     }
 
-    /// What is to be put into the body, if there is one to be read.
-    #[must_use]
-    pub fn into_narrowing(self) -> Option<Narrowing> {
-        match self.query {
-            Query::InBody(narrowing) => Some(narrowing),
-            Query::AsSent(_) | Query::Narrowed(_) => None,
-        }
-    }
-
     /// What the caller may see of the tenants, if not all.
     #[must_use]
     pub const fn scope(&self) -> Option<&Arc<Scope>> {
@@ -113,26 +108,133 @@ impl<'a> Permit<'a> {
     }
 }
 
+/// A request that goes on to its backend.
+#[derive(Debug)]
+pub enum Passage<'a> {
+    /// It may, and what the permit says is put into it.
+    Enforced(Permit<'a>),
+    /// It does whatever was found: findings are only recorded here.
+    Reported(Finding<'a>),
+}
+
+/// What would have become of a request whose passage does not depend on it. It holds no
+/// permit, so that nobody can take a reported request for a permitted one.
+#[derive(Debug)]
+pub struct Finding<'a> {
+    endpoint: Option<&'static Endpoint>,
+    found: Found<'a>,
+}
+
+#[derive(Debug)]
+enum Found<'a> {
+    /// It would have been let through.
+    Granted {
+        session: Arc<Session>,
+        /// The tenant header in its one spelling.
+        tenants: Cow<'a, [u8]>,
+        /// What its body would have to be read for.
+        form: Option<Narrowing>,
+    },
+    /// It would have been refused.
+    Refused(Denial),
+}
+
+impl<'a> Finding<'a> {
+    /// The caller and the tenant header in its one spelling, if it would have been let
+    /// through.
+    #[must_use]
+    pub const fn granted(&self) -> Option<(&Arc<Session>, &Cow<'a, [u8]>)> {
+        match &self.found {
+            Found::Granted {
+                session, tenants, ..
+            } => Some((session, tenants)),
+            Found::Refused(_) => None,
+        }
+    }
+}
+
+/// A form that must be read before there is a verdict about its request.
+#[derive(Debug)]
+pub enum Form {
+    /// It passes as it is and is judged for the record.
+    Overheard(Narrowing),
+    /// It is held back, and another one goes on in its place.
+    Replaced(Narrowing),
+}
+
+impl Passage<'_> {
+    /// The endpoint that it leads to, if it is known.
+    #[must_use]
+    pub const fn endpoint(&self) -> Option<&'static Endpoint> {
+        match self {
+            Self::Enforced(permit) => Some(permit.endpoint),
+            Self::Reported(finding) => finding.endpoint,
+        }
+    }
+
+    /// Why it would have been refused, if it would.
+    #[must_use]
+    pub const fn denial(&self) -> Option<Denial> {
+        match self {
+            Self::Reported(Finding {
+                found: Found::Refused(denial),
+                ..
+            }) => Some(*denial),
+            Self::Enforced(_) | Self::Reported(_) => None,
+        }
+    }
+
+    /// From when on the stream that it opens is to be ended, as [`Permit::stream_expires`].
+    #[must_use]
+    pub const fn stream_expires(&self) -> Option<Timestamp> {
+        match self {
+            Self::Enforced(permit) => permit.stream_expires,
+            Self::Reported(_) => None,
+        }
+    }
+
+    /// The form in its body, if it must be read.
+    #[must_use]
+    pub fn into_form(self) -> Option<Form> {
+        match self {
+            Self::Enforced(Permit {
+                query: Query::InBody(narrowing),
+                ..
+            }) => Some(Form::Replaced(narrowing)),
+            Self::Reported(Finding {
+                found:
+                    Found::Granted {
+                        form: Some(narrowing),
+                        ..
+                    },
+                ..
+            }) => Some(Form::Overheard(narrowing)),
+            Self::Enforced(_) | Self::Reported(_) => None,
+        }
+    }
+}
+
 /// What came of a request.
 #[derive(Debug)]
 pub enum Outcome<'a> {
     /// Ask the directory of projects, keep the request until it answers, and decide
     /// again.
     Ask(Question),
-    /// Refuse it.
-    Deny(Denial),
-    /// Nothing changed yet, but what comes depends on the exact time: read the
-    /// clocks and decide again.
-    NeedsClock,
-    /// Forward it.
-    Permit(Permit<'a>),
-    /// Keep it until this provider's keys arrive, and decide again.
-    Wait {
+    /// Keep the request until this provider's keys are another set, and decide again.
+    AwaitKeys {
         /// Whose keys.
         provider: ProviderIndex,
-        /// Whether the caller must start the fetch.
-        fetch: bool,
+        /// What is wanted of them.
+        need: Need,
+        /// Why the request is refused if it cannot wait.
+        otherwise: Denial,
     },
+    /// Let it pass.
+    Forward(Passage<'a>),
+    /// What comes depends on the exact time: read the clocks and decide again.
+    NeedsClock,
+    /// Refuse it.
+    Refuse(Denial),
 }
 
 /// An outcome with what was found out on the way to it.
@@ -165,40 +267,25 @@ pub struct Trace<'a> {
     pub verified: Option<(ProviderIndex, Algorithm, bool)>,
 }
 
-/// When a request came, and whether it may still wait.
+/// When a request came, and when it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
     /// When the request came.
     pub arrived: Monotonic,
-    /// Whether its time or the room to wait is used up.
-    pub last: bool,
-    /// Whether the clocks may lag by up to a second, which does for remembered
-    /// tokens and saves a call into the proxy for each request.
-    pub coarse: bool,
-}
-
-/// How long what an earlier gate knew is kept, in milliseconds: whoever calls often has
-/// called by then.
-pub const PROVEN_FOR: u64 = 600_000;
-
-/// For tokens whose signature has been verified before.
-struct Proven;
-
-impl SignatureEngine for Proven {
-    fn verify(&self, _: &VerifyingKey, _: &[u8], _: &[u8]) -> Result<(), BadSignature> {
-        Ok(())
-    }
+    /// The clocks.
+    pub time: Time,
 }
 
 /// Why an evaluation stops short of a permit.
 enum Stop {
     Ask(Question),
+    AwaitKeys {
+        provider: ProviderIndex,
+        need: Need,
+        otherwise: Denial,
+    },
     Deny(Denial),
     NeedsClock,
-    Wait {
-        provider: ProviderIndex,
-        fetch: bool,
-    },
 }
 
 impl From<Denial> for Stop {
@@ -207,49 +294,75 @@ impl From<Denial> for Stop {
     }
 }
 
+impl From<Unproven> for Stop {
+    fn from(unproven: Unproven) -> Self {
+        match unproven {
+            Unproven::AwaitsKeys {
+                provider,
+                need,
+                otherwise,
+            } => Self::AwaitKeys {
+                provider,
+                need,
+                otherwise,
+            },
+            Unproven::NeedsClock => Self::NeedsClock,
+            Unproven::Refused(denial) => Self::Deny(denial),
+        }
+    }
+}
+
 impl Gate {
-    /// A gate with empty caches. `seed` spreads fetch schedules.
+    /// A gate by this configuration. `owner` tells what it remembers of tokens from what
+    /// other gates do, `seed` keys its hashes.
     #[must_use]
-    pub fn new(config: Config, seed: u64) -> Self {
-        let keys = (0_u64..)
-            .zip(&config.providers)
-            .map(|(position, (_, source))| new_key_cache(source, &config, seed ^ position))
-            .collect();
+    pub fn new(config: Arc<Config>, owner: Owner, seed: u64) -> Self {
+        let providers = config.providers.iter().map(|provider| {
+            let rules = Arc::clone(&provider.rules);
+            let keys = match &provider.source {
+                KeySource::Inline(set) => Keys::Inline(Arc::clone(set)),
+                KeySource::Uri(uri) => Keys::Fetched(KeyCache::new(uri.max_stale, seed)),
+            };
+            TrustedProvider { rules, keys }
+        });
         Self {
-            endpoints: Endpoints::new(&config.surfaces()),
-            tokens: TokenCache::new(config.limits.cached_tokens, config.limits.cached_bytes()),
-            keys,
+            doors: Doors::Open(Endpoints::new(&config.surfaces())),
+            authenticator: Authenticator::new(
+                providers.collect(),
+                owner,
+                config.limits.token_bytes,
+                config.limits.groups,
+            ),
             answers: Answers::default(),
-            proven: None,
-            succeeded: None,
             config,
         }
     }
 
-    /// Takes over what an earlier gate, of another configuration, knows of tokens:
-    /// that their signatures are good. It is of use for [`PROVEN_FOR`].
-    pub fn succeed(&mut self, earlier: &Self) {
-        let limits = self.config.limits;
-        let mut proven = TokenCache::new(limits.cached_tokens, limits.cached_bytes());
-        // An earlier gate may have had no request yet when the next configuration came.
-        if let Some(older) = &earlier.proven {
-            proven.add(older);
+    /// A gate that refuses everything, with an answer that asks for another try: there is
+    /// no good configuration.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self {
+            doors: Doors::Closed,
+            ..Self::new(Arc::new(Config::closed()), Owner(0), 0)
         }
-        proven.add(&earlier.tokens);
-        self.proven = Some(proven);
-        self.succeeded = None;
     }
 
     /// The configuration it decides by.
     #[must_use]
-    pub const fn config(&self) -> &Config {
+    pub const fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
-    /// How many verified tokens it remembers.
+    /// Its providers and their keys.
     #[must_use]
-    pub fn cached_tokens(&self) -> usize {
-        self.tokens.len()
+    pub const fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
+    }
+
+    /// Its providers and their keys, to give them newer ones.
+    pub const fn authenticator_mut(&mut self) -> &mut Authenticator {
+        &mut self.authenticator
     }
 
     /// Decides about a request.
@@ -257,38 +370,81 @@ impl Gate {
         &mut self,
         head: &Head<'a>,
         attempt: Attempt,
-        now: Now,
-        engine: &dyn SignatureEngine,
+        lent: &mut Lent<'_>,
     ) -> Evaluation<'a> {
         let mut trace = Trace::default();
-        let outcome = match self.evaluate(head, attempt, now, engine, &mut trace) {
-            Ok(permit) => Outcome::Permit(permit),
+        let outcome = match self.evaluate(head, attempt, lent, &mut trace) {
+            Ok(permit) => Outcome::Forward(self.passage(permit)),
             Err(Stop::Ask(question)) => Outcome::Ask(question),
-            Err(Stop::Deny(denial)) => Outcome::Deny(denial),
+            Err(Stop::AwaitKeys {
+                provider,
+                need,
+                otherwise,
+            }) => Outcome::AwaitKeys {
+                provider,
+                need,
+                otherwise,
+            },
+            Err(Stop::Deny(denial)) => self.refuse(denial, trace.endpoint),
             Err(Stop::NeedsClock) => Outcome::NeedsClock,
-            Err(Stop::Wait { provider, fetch }) => Outcome::Wait { provider, fetch },
         };
         Evaluation { outcome, trace }
+    }
+
+    /// Whether findings about a request of this endpoint take effect: not in
+    /// `mode: report`, but for the projects API, which exists by the gate alone.
+    #[must_use]
+    pub fn enforces(&self, endpoint: Option<&'static Endpoint>) -> bool {
+        let projects = endpoint.is_some_and(|endpoint| endpoint.surface == Surface::Projects);
+        self.config.mode == Mode::Enforce || projects
+    }
+
+    fn passage<'a>(&self, permit: Permit<'a>) -> Passage<'a> {
+        if self.enforces(Some(permit.endpoint)) {
+            return Passage::Enforced(permit);
+        }
+        let endpoint = Some(permit.endpoint);
+        let found = Found::Granted {
+            session: permit.session,
+            tenants: permit.tenants,
+            form: match permit.query {
+                Query::InBody(narrowing) => Some(narrowing),
+                Query::AsSent(_) | Query::Narrowed(_) => None,
+            },
+        };
+        Passage::Reported(Finding { endpoint, found })
+    }
+
+    /// What comes of a request that is to be refused.
+    #[must_use]
+    pub fn refuse<'a>(&self, denial: Denial, endpoint: Option<&'static Endpoint>) -> Outcome<'a> {
+        if self.enforces(endpoint) {
+            return Outcome::Refuse(denial);
+        }
+        let found = Found::Refused(denial);
+        Outcome::Forward(Passage::Reported(Finding { endpoint, found }))
     }
 
     fn evaluate<'a>(
         &mut self,
         head: &Head<'a>,
         attempt: Attempt,
-        now: Now,
-        engine: &dyn SignatureEngine,
+        lent: &mut Lent<'_>,
         trace: &mut Trace<'a>,
     ) -> Result<Permit<'a>, Stop> {
+        let Doors::Open(endpoints) = &self.doors else {
+            return Err(Denial::GateUnavailable.into());
+        };
         let (method, path, query) = request_line(head)?;
-        let endpoint = self.endpoints.find(path, method)?;
+        let endpoint = endpoints.find(path, method)?;
         trace.endpoint = Some(endpoint);
         check_transport(head, endpoint)?;
         let token = credential(head, query)?;
-        let session = self.authenticate(token, attempt, now, engine, trace)?;
+        let session = self.authenticate(token, attempt, lent, trace)?;
         trace.session = Some(Arc::clone(&session));
         if endpoint.surface == Surface::Projects {
-            let token = Token { token, session };
-            return self.evaluate_project(head, endpoint, token, attempt, now, trace);
+            let caller = Caller { token, session };
+            return self.evaluate_project(head, endpoint, caller, attempt.time, trace);
         }
         let tenants = self.tenants(head, endpoint)?;
         trace.tenants = Some(tenants.clone());
@@ -305,7 +461,7 @@ impl Gate {
             return Err(Denial::BackendNotConfigured.into());
         }
         let stream_expires = if opens_stream(head, endpoint) {
-            Some(self.expires(&session)?)
+            Some(self.authenticator.expires(&session)?)
         } else {
             None
         };
@@ -319,14 +475,36 @@ impl Gate {
         })
     }
 
+    fn authenticate(
+        &mut self,
+        token: &[u8],
+        attempt: Attempt,
+        lent: &mut Lent<'_>,
+        trace: &mut Trace<'_>,
+    ) -> Result<Arc<Session>, Unproven> {
+        let presented = Presented {
+            token,
+            arrived: attempt.arrived,
+            time: attempt.time,
+        };
+        let mut findings = Findings::default();
+        let groups = self.config.policy.groups();
+        let session = self
+            .authenticator
+            .authenticate(presented, lent, groups, &mut findings);
+        trace.session = findings.session;
+        trace.cached = findings.cached;
+        trace.verified = findings.verified;
+        session
+    }
+
     /// The projects API: tenant and scope are set here, whatever the caller sent.
     fn evaluate_project<'a>(
         &mut self,
         head: &Head<'a>,
         endpoint: &'static Endpoint,
-        caller: Token<'_>,
-        attempt: Attempt,
-        now: Now,
+        caller: Caller<'_>,
+        time: Time,
         trace: &mut Trace<'a>,
     ) -> Result<Permit<'a>, Stop> {
         let (_, path, query) = request_line(head)?;
@@ -334,18 +512,17 @@ impl Gate {
             return Err(Denial::RouteNotListed.into());
         };
         let resource = Resource::of_path(path).ok_or(Denial::ResourceNotFound)?;
-        let Token { token, session } = caller;
+        let Caller { token, session } = caller;
         match &projects.directory {
             Directory::Inline(list) => {
                 projects::check_inline(list, &session.principal, resource)?;
             }
             // No answer is used for longer than it may be remembered.
-            Directory::Http(_) if attempt.coarse => return Err(Stop::NeedsClock),
             Directory::Http(_) => {
+                let now = time.exact().ok_or(Stop::NeedsClock)?;
                 let question = Question::new(token, resource);
                 match self.answers.get(&question, now.mono) {
                     Some(answer) => answer.verdict()?,
-                    None if attempt.last => return Err(Denial::DirectoryUnavailable.into()),
                     None => return Err(Stop::Ask(question)),
                 }
             }
@@ -413,15 +590,6 @@ impl Gate {
         }
     }
 
-    /// From when on a request with the session's token would be refused as expired.
-    fn expires(&self, session: &Session) -> Result<Timestamp, Denial> {
-        let ProviderIndex(position) = session.principal.provider;
-        match self.config.providers.get(position) {
-            Some((provider, _)) => Ok(provider.expires(session.times)),
-            None => Err(Denial::GateUnavailable),
-        }
-    }
-
     fn tenants<'a>(&self, head: &Head<'a>, endpoint: &Endpoint) -> Result<TenantSet<'a>, Denial> {
         let header = match head.org_id {
             Occurrence::Once(header) => header,
@@ -435,273 +603,10 @@ impl Gate {
             Tenants::One | Tenants::Many => Ok(tenants),
         }
     }
-
-    fn authenticate(
-        &mut self,
-        token: &[u8],
-        attempt: Attempt,
-        now: Now,
-        engine: &dyn SignatureEngine,
-        trace: &mut Trace<'_>,
-    ) -> Result<Arc<Session>, Stop> {
-        match self.remembered(token, now, trace) {
-            Ok(Some(session)) => {
-                trace.cached = Some(true);
-                return Ok(session);
-            }
-            // What has expired on a clock that lags has expired.
-            Err(Denial::TokenExpired) => return Err(Denial::TokenExpired.into()),
-            // But such a clock must not refuse a token of this second.
-            Ok(None) | Err(_) if attempt.coarse => return Err(Stop::NeedsClock),
-            Ok(None) => {}
-            Err(denial) => return Err(denial.into()),
-        }
-        trace.cached = Some(false);
-        let unverified = Unverified::parse(token, self.config.limits.token_bytes)?;
-        let issuer = token::issuer(&unverified.claims)?;
-        let position = self
-            .config
-            .providers
-            .iter()
-            .position(|(provider, _)| provider.issuer.as_str() == issuer)
-            .ok_or(Denial::IssuerUnknown)?;
-        let (Some((provider, _)), Some(keys)) = (
-            self.config.providers.get(position),
-            self.keys.get_mut(position),
-        ) else {
-            return Err(Denial::GateUnavailable.into());
-        };
-        let index = ProviderIndex(position);
-        let plausible = provider.check(unverified, now.wall)?;
-        let found = match keys.keys(now.mono) {
-            None => Err(Denial::KeysUnavailable),
-            Some(set) => plausible.key(set).map(Arc::clone),
-        };
-        let key = match found {
-            Ok(key) => key,
-            Err(Denial::UnknownKey | Denial::KeysUnavailable) => {
-                let issued_at = plausible.times().issued_at;
-                return Err(
-                    match keys.demand(now, attempt.arrived, issued_at, provider.leeway) {
-                        Demand::Refuse(denial) => Stop::Deny(denial),
-                        Demand::Fetch => Stop::Wait {
-                            provider: index,
-                            fetch: true,
-                        },
-                        Demand::Wait if attempt.last => Denial::KeysUnavailable.into(),
-                        Demand::Wait => Stop::Wait {
-                            provider: index,
-                            fetch: false,
-                        },
-                    },
-                );
-            }
-            Err(denial) => return Err(denial.into()),
-        };
-        let algorithm = key.algorithm();
-        // These very bytes may have been proven under an earlier configuration, and
-        // the key is trusted for this issuer still: all but the signature is judged
-        // anew.
-        let proven = self.proven.as_mut().is_some_and(|proven| {
-            let earlier = proven.get(token);
-            earlier.is_some_and(|session| session.key.is_same(&key))
-        });
-        let engine = if proven { &Proven } else { engine };
-        let verified = provider.verify(plausible, &key, engine);
-        let held = !matches!(verified, Err(Denial::SignatureInvalid));
-        trace.verified = (!proven).then_some((index, algorithm, held));
-        let verified = verified?;
-        let principal = provider.mapping.principal(
-            verified.claims(),
-            index,
-            self.config.policy.groups(),
-            self.config.limits.groups,
-        )?;
-        let session = Arc::new(Session {
-            principal,
-            times: verified.times(),
-            key: Arc::clone(verified.key()),
-        });
-        self.tokens.insert(token, Arc::clone(&session));
-        Ok(session)
-    }
-
-    /// The session of a remembered token whose times hold now and whose provider
-    /// still has keys that are fresh enough.
-    fn remembered(
-        &mut self,
-        token: &[u8],
-        now: Now,
-        trace: &mut Trace<'_>,
-    ) -> Result<Option<Arc<Session>>, Denial> {
-        let Some(session) = self.tokens.get(token).map(Arc::clone) else {
-            return Ok(None);
-        };
-        let ProviderIndex(position) = session.principal.provider;
-        let usable = self
-            .keys
-            .get(position)
-            .is_some_and(|keys| keys.keys(now.mono).is_some());
-        let Some((provider, _)) = self.config.providers.get(position).filter(|_| usable) else {
-            return Ok(None);
-        };
-        let times = provider.check_times(session.times, now.wall);
-        if let Err(denial) = times {
-            trace.session = Some(session);
-            if denial == Denial::TokenExpired {
-                self.tokens.forget(token);
-            }
-            return Err(denial);
-        }
-        Ok(Some(session))
-    }
-
-    /// Time passes: the providers whose keys should be fetched now.
-    pub fn tick(&mut self, now: Now) -> Vec<ProviderIndex> {
-        if self.proven.is_some() {
-            let since = *self.succeeded.get_or_insert(now.mono);
-            if now.mono.since(since) > PROVEN_FOR {
-                self.proven = None;
-            }
-        }
-        self.keys
-            .iter_mut()
-            .enumerate()
-            .filter_map(|(position, keys)| keys.tick(now).then_some(ProviderIndex(position)))
-            .collect()
-    }
-
-    /// A provider's document arrived, fresh for `max_age` milliseconds if it says so.
-    /// A usable one replaces the set at once and ends every remembered token whose
-    /// key is gone.
-    ///
-    /// # Errors
-    /// [`JwksError`]: what was held stays and the fetch counts as failed.
-    pub fn keys_arrived(
-        &mut self,
-        provider: ProviderIndex,
-        document: &[u8],
-        now: Now,
-        max_age: Option<u64>,
-    ) -> Result<Arc<KeySet>, JwksError> {
-        let parsed = self.parse_keys(provider, document);
-        let Some(keys) = self.keys.get_mut(provider.0) else {
-            return parsed;
-        };
-        match &parsed {
-            Ok(set) => {
-                keys.loaded(Arc::clone(set), now, max_age);
-                self.forget_lost(provider, set);
-            }
-            Err(_) => keys.failed(now),
-        }
-        parsed
-    }
-
-    /// The document of another worker's fetch, which was begun at `asked`; that worker
-    /// fetches again at `next`. It is checked like one of our own.
-    ///
-    /// # Errors
-    /// [`JwksError`]: what was held stays.
-    pub fn keys_adopted(
-        &mut self,
-        provider: ProviderIndex,
-        document: &[u8],
-        asked: Now,
-        next: Monotonic,
-    ) -> Result<Arc<KeySet>, JwksError> {
-        let set = self.parse_keys(provider, document)?;
-        if let Some(keys) = self.keys.get_mut(provider.0) {
-            keys.adopt(Arc::clone(&set), asked, next);
-            self.forget_lost(provider, &set);
-        }
-        Ok(set)
-    }
-
-    fn parse_keys(
-        &self,
-        provider: ProviderIndex,
-        document: &[u8],
-    ) -> Result<Arc<KeySet>, JwksError> {
-        match self.config.providers.get(provider.0) {
-            Some((rules, _)) => {
-                KeySet::parse(document, &rules.algorithms, rules.issuer.as_str()).map(Arc::new)
-            }
-            None => Err(JwksError::NoList),
-        }
-    }
-
-    /// Ends every remembered token of the provider whose key is not in its set.
-    fn forget_lost(&mut self, provider: ProviderIndex, set: &KeySet) {
-        self.tokens
-            .retain(|session| session.principal.provider != provider || set.holds(&session.key));
-    }
-
-    /// A fetch failed.
-    pub fn keys_failed(&mut self, provider: ProviderIndex, now: Now) {
-        if let Some(keys) = self.keys.get_mut(provider.0) {
-            keys.failed(now);
-        }
-    }
-
-    /// A provider's keys over time, to tell them what other workers do.
-    pub fn key_cache(&mut self, provider: ProviderIndex) -> Option<&mut KeyCache> {
-        self.keys.get_mut(provider.0)
-    }
-
-    /// Where a provider's keys are fetched, if they are.
-    #[must_use]
-    pub fn key_uri(&self, provider: ProviderIndex) -> Option<&KeyUri> {
-        match self.config.providers.get(provider.0) {
-            Some((_, KeySource::Uri(uri))) => Some(uri),
-            _ => None,
-        }
-    }
-
-    /// A provider's name, for logs and metrics.
-    #[must_use]
-    pub fn provider_name(&self, provider: ProviderIndex) -> &str {
-        self.config
-            .providers
-            .get(provider.0)
-            .map_or("", |(rules, _)| rules.name.as_str())
-    }
-
-    /// Each provider's name and keys, for metrics.
-    pub fn key_states(&self) -> impl Iterator<Item = (&str, &KeyCache)> {
-        let names = self.config.providers.iter();
-        names
-            .map(|(provider, _)| provider.name.as_str())
-            .zip(&self.keys)
-    }
-}
-
-fn new_key_cache(source: &KeySource, config: &Config, seed: u64) -> KeyCache {
-    let wait = config.limits.wait;
-    match source {
-        KeySource::Uri(uri) => KeyCache::fetched(
-            Schedule {
-                refresh_interval: uri.refresh_interval,
-                max_stale: uri.max_stale,
-                timeout: uri.timeout,
-                wait,
-            },
-            seed,
-        ),
-        KeySource::Inline(set) => KeyCache::inline(
-            Schedule {
-                refresh_interval: 0,
-                max_stale: 0,
-                timeout: 0,
-                wait,
-            },
-            Arc::new(set.clone()),
-        ),
-    }
 }
 
 /// A credential and who it stands for.
-struct Token<'a> {
+struct Caller<'a> {
     token: &'a [u8],
     session: Arc<Session>,
 }

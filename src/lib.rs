@@ -2,9 +2,22 @@
 //!
 //! # Architecture on one page
 //!
-//! The core is pure: bytes, clocks and a signature engine go in, a decision comes
-//! out. It knows no proxy, reads no clock and writes no log. `host` is the
-//! shell: the only module that talks to the proxy.
+//! Everything but [`host`] is pure: bytes, the time and a signature engine come in as
+//! values. The core decides: [`gate::Gate::decide`] reads a request's head and gives a
+//! [`gate::Passage`], which alone can be turned into header edits ([`forward::edits`]), a
+//! [`words::denial::Denial`], which [`reply::deny`] turns into the answer that the client in
+//! question understands, or what must be known before there is either.
+//!
+//! A [`worker::Worker`] is what surrounds the decision on one thread of a proxy:
+//! configurations old and new, streams, keys, verified tokens. It is a state machine that
+//! takes [`worker::Event`]s and gives [`worker::Effect`]s. A [`host`] carries events in and
+//! effects out and holds no rule, so that a second one is small.
+//!
+//! ```text
+//!  proxy ── callback ──▶ host ── Event ──▶ worker ──▶ gate ──▶ authn, authz, scoping
+//!    ▲                    │                  │
+//!    └────── calls ───────┘ ◀─── Effect ─────┘
+//! ```
 //!
 //! A module may use those that stand before it, in its own row or in one above. The
 //! files inside a module may use each other as long as no two depend on one another,
@@ -14,16 +27,12 @@
 //! | layer | modules |
 //! |---|---|
 //! | [`words`] | `hash` `time` `wire` `tenant` `identity` `request` `method` `permission` `refusal` `denial` |
-//! | [`authn`] | `bearer` `json` `keys` `token` `jwks` `discovery` `claims` `verifier` `token_cache` `key_cache` `key_share` |
+//! | [`authn`] | `bearer` `json` `keys` `token` `jwks` `discovery` `claims` `verifier` `token_cache` `key_cache` `key_lease` `authenticator` |
 //! | [`scoping`] | `scope` `query` `form` `parameters` `narrow` |
 //! | [`authz`] | `endpoint` `policy` `projects` |
 //! | composition | [`config`] [`gate`] [`forward`] [`reply`] [`audit`] |
-//! | host shell | [`host`] |
-//!
-//! A request goes through [`gate::Gate::decide`] once, twice if it had to wait for
-//! keys. The result is a [`gate::Permit`], which alone can be turned into header
-//! edits ([`forward::permitted`]), or a [`words::denial::Denial`], which [`reply::deny`]
-//! turns into the answer that the client in question understands.
+//! | [`worker`] | `headers` `event` `counters` `effect` `excerpt` `clocks` `dice` `lifetimes` `directory` `key_fetch` `root` `sources` `commons` `keyring` `exchange` `machine` `driver` |
+//! | hosts | [`host`] |
 //!
 //! A panic in the module kills the VM of a whole Envoy worker with every stream on
 //! it, so outside tests nothing here may panic: the lints below deny the ways to.
@@ -60,3 +69,4 @@ pub mod host;
 pub mod reply;
 pub mod scoping;
 pub mod words;
+pub mod worker;

@@ -7,7 +7,9 @@ mod common;
 use common::{ISSUER, Request, Token, answer, config, jwk, jwk_with, parse};
 use scopegate::authn::keys::Algorithm;
 use scopegate::authn::verifier::TokenKind;
-use scopegate::config::{AuditLog, Config, Environment, KeySource, Mode, Problem};
+use scopegate::config::{
+    AuditLog, Config, ConfiguredProvider, Environment, KeySource, Mode, Problem,
+};
 use serde_json::{Value, json};
 
 /// A document that uses every key that is supported.
@@ -180,7 +182,10 @@ fn the_full_document_is_sound() {
     let config = load(&full()).unwrap();
     assert_eq!(config.mode, Mode::Enforce);
     assert_eq!(config.providers.len(), 2);
-    let (corporate, source) = &config.providers[0];
+    let ConfiguredProvider {
+        rules: corporate,
+        source,
+    } = &config.providers[0];
     assert_eq!(corporate.max_lifetime, Some(86_400));
     assert_eq!(corporate.token_types, ["jwt", "at+jwt"]);
     assert_eq!(corporate.mapping.subject.len(), 2);
@@ -191,7 +196,10 @@ fn the_full_document_is_sound() {
         (uri.timeout, uri.refresh_interval, uri.max_stale),
         (5_000, 600_000, 86_400_000)
     );
-    let (partner, source) = &config.providers[1];
+    let ConfiguredProvider {
+        rules: partner,
+        source,
+    } = &config.providers[1];
     assert_eq!(partner.audiences, None);
     assert!(matches!(source, KeySource::Inline(set) if set.keys().len() == 2));
     assert_eq!(config.policy.tenants(), 3);
@@ -215,7 +223,10 @@ fn what_is_left_out_has_the_documented_default() {
         (config.mode, config.realm.as_str()),
         (Mode::Enforce, "observability")
     );
-    let (provider, source) = &config.providers[0];
+    let ConfiguredProvider {
+        rules: provider,
+        source,
+    } = &config.providers[0];
     assert_eq!(provider.algorithms, [Algorithm::RS256, Algorithm::ES256]);
     assert_eq!(provider.leeway.as_secs(), 60);
     assert_eq!(provider.max_lifetime, None);
@@ -1147,8 +1158,8 @@ fn the_yaml_that_people_write_is_sound() {
     let document: Value = serde_yaml_ng::from_str(YAML).unwrap();
     let config = parse(&document);
     assert_eq!(config.mode, Mode::Report);
-    assert_eq!(config.providers[0].0.audiences, None);
-    assert_eq!(config.providers[0].0.mapping.groups.len(), 4);
+    assert_eq!(config.providers[0].rules.audiences, None);
+    assert_eq!(config.providers[0].rules.mapping.groups.len(), 4);
     assert_eq!(config.forward.subject_header, None);
     assert!(config.backends.mimir);
 }

@@ -8,12 +8,10 @@
 mod common;
 
 use common::{
-    ALLOWED, ISSUER, Request, Token, ask_at, at, b64, fetched, gate, jwk, jwk_with, jwks, unb64,
+    ALLOWED, Bench, ISSUER, Request, Token, ask_at, b64, fetched, gate, jwk, jwk_with, jwks, unb64,
 };
 use scopegate::authn::jwks::{JwksError, KeySet, Lookup, MAX_DOCUMENT_BYTES, MAX_KEYS, SkipReason};
 use scopegate::authn::keys::{Algorithm, InModule, SignatureEngine as _};
-use scopegate::gate::Gate;
-use scopegate::words::identity::ProviderIndex;
 use serde_json::{Value, json};
 
 /// Everything the gate can verify, so that no key is skipped for want of permission.
@@ -357,17 +355,15 @@ fn k10_points_off_the_curve_and_weak_keys_are_skipped() {
     kept(&jwk("ed25519-a"), "ed25519-a", Algorithm::EdDSA);
 }
 
-/// A gate whose provider's keys are fetched, with `p256-a` in hand, and that provider.
-fn loaded() -> (Gate, ProviderIndex) {
+/// A gate whose provider's keys are fetched, with `p256-a` in hand.
+fn loaded() -> Bench {
     let mut gate = gate(&fetched(json!({})));
-    let provider = gate.tick(at(0))[0];
-    gate.keys_arrived(provider, &jwks(&[jwk("p256-a")]), at(10), None)
-        .unwrap();
-    (gate, provider)
+    gate.give_keys(0, &["p256-a"], 10);
+    gate
 }
 
 #[test]
-fn k11_a_bad_document_is_a_failed_fetch_that_keeps_the_old_set() {
+fn k11_a_bad_document_leaves_the_old_set_as_it_is() {
     let spki = jwk("p256-b");
     let large = json!({"keys": [spki], "x": "x".repeat(MAX_DOCUMENT_BYTES)}).to_string();
     let huge = vec![b' '; 5 * 1024 * 1024];
@@ -400,19 +396,14 @@ fn k11_a_bad_document_is_a_failed_fetch_that_keeps_the_old_set() {
         (jwks(&many), "more than 64 usable keys"),
     ];
     for (document, words) in cases {
-        let (mut gate, provider) = loaded();
-        assert!(gate.tick(at(700_000)).contains(&provider));
+        let mut gate = loaded();
         let shown: String = String::from_utf8_lossy(&document)
             .chars()
             .take(60)
             .collect();
-        let refusal = gate
-            .keys_arrived(provider, &document, at(700_100), None)
-            .unwrap_err();
+        let refusal = gate.give(0, &document, 700_100).unwrap_err();
         assert!(refusal.to_string().starts_with(words), "{shown}: {refusal}");
-        let (_, cache) = gate.key_states().next().unwrap();
-        assert_eq!(cache.failures(), 1, "{shown}");
-        assert_eq!(cache.age(at(700_100).mono), Some(700_100), "{shown}");
+        assert_eq!(gate.keys_from(0), Some(10), "{shown}");
         // The token's own times move along with the clock.
         let token = Token::new().claim("exp", common::NOW + 2_000).build();
         let answer = ask_at(&mut gate, &Request::bearing(&token), 700_200);
@@ -421,11 +412,9 @@ fn k11_a_bad_document_is_a_failed_fetch_that_keeps_the_old_set() {
     // As many as fit.
     assert_eq!(parse(&many[1..]).unwrap().keys().len(), MAX_KEYS);
     // Ten thousand unusable ones are only long.
-    let (mut gate, provider) = loaded();
+    let mut gate = loaded();
     let odd = format!(r#"{{"keys":[{}1]}}"#, "1,".repeat(9_999));
-    let refusal = gate
-        .keys_arrived(provider, odd.as_bytes(), at(20), None)
-        .unwrap_err();
+    let refusal = gate.give(0, odd.as_bytes(), 20).unwrap_err();
     assert!(refusal.to_string().starts_with("none of its 10000 keys"));
 }
 

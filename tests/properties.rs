@@ -9,8 +9,8 @@ mod common;
 use std::borrow::Cow;
 
 use common::{
-    ALLOWED, Answer, ISSUER, NOW, Request, Token, ask, b64, config, fetched, gate, jwk, jwks, keys,
-    parse, unb64,
+    ALLOWED, Answer, Bench, ISSUER, NOW, Request, Token, ask, attempt, b64, config, fetched, gate,
+    jwk, jwks, keys, parse, unb64,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -18,11 +18,11 @@ use proptest::sample::select;
 use proptest::test_runner::Config as ProptestConfig;
 use scopegate::authn::json;
 use scopegate::authn::jwks::KeySet;
-use scopegate::authn::keys::Algorithm;
+use scopegate::authn::keys::{Algorithm, InModule};
 use scopegate::authn::token::Unverified;
 use scopegate::authz::endpoint::{Endpoint, Endpoints, Rewrite, Surface, TABLE};
 use scopegate::config::{Config, Environment};
-use scopegate::gate::Gate;
+use scopegate::gate::Outcome;
 use scopegate::words::denial::Denial;
 use scopegate::words::request::{Head, Occurrence};
 use scopegate::words::tenant::TenantSet;
@@ -205,7 +205,7 @@ fn assert_matches(row: &Endpoint, path: &[u8]) -> Result<(), TestCaseError> {
 }
 
 /// A gate that grants everything on `a`, with the token that proves it.
-fn open_gate() -> (Gate, String) {
+fn open_gate() -> (Bench, String) {
     let mut config = config();
     config["organizations"][0]["rbac"] = object!({"admins": ["readers"]});
     config["organizations"][0]["tenants"] = object!([{"name": "a", "types": ["data", "alerting"]}]);
@@ -588,10 +588,8 @@ proptest! {
             }
         }
         let mut gate = gate(&config());
-        let now = common::at(0);
-        let attempt = scopegate::gate::Attempt { arrived: now.mono, last: false, coarse: false };
-        let outcome = gate.decide(&head, attempt, now, &scopegate::authn::keys::InModule).outcome;
-        prop_assert!(matches!(outcome, scopegate::gate::Outcome::Deny(_)));
+        let outcome = gate.evaluate(&head, attempt(0, 0), &InModule).outcome;
+        prop_assert!(matches!(outcome, Outcome::Refuse(_)));
     }
 }
 

@@ -3,25 +3,20 @@
 
 mod common;
 
-use common::{ALLOWED, NOW, Request, Token, ask_at, at, config, gate, merge, provider};
+use common::{ALLOWED, Bench, NOW, Request, Token, ask_at, attempt, config, gate, merge, provider};
 use scopegate::authn::keys::InModule;
 use scopegate::authz::endpoint::{Surface, TABLE};
-use scopegate::gate::{Attempt, Gate, Outcome};
+use scopegate::gate::{Outcome, Passage};
 use scopegate::words::time::Timestamp;
 use serde_json::{Value, json};
 
 /// From when on the token of this permitted request is refused, if it is a stream.
 #[track_caller]
-fn expires(gate: &mut Gate, request: &Request, millis: u64) -> Option<Timestamp> {
-    let now = at(millis);
-    let attempt = Attempt {
-        arrived: now.mono,
-        last: false,
-        coarse: false,
-    };
+fn expires(gate: &mut Bench, request: &Request, millis: u64) -> Option<Timestamp> {
     let head = request.head();
-    match gate.decide(&head, attempt, now, &InModule).outcome {
-        Outcome::Permit(permit) => permit.stream_expires(),
+    let attempt = attempt(millis, millis);
+    match gate.evaluate(&head, attempt, &InModule).outcome {
+        Outcome::Forward(Passage::Enforced(permit)) => permit.stream_expires(),
         other => panic!("{other:?}"),
     }
 }
@@ -132,7 +127,7 @@ fn the_skew_is_that_of_the_provider_whose_token_it_is() {
     let mut gate = gate(&config);
     let ours = Token::new().build();
     let theirs = Token::new().claim("iss", "https://other").build();
-    let at = |secs| Some(Timestamp::from_secs(NOW + secs));
-    assert_eq!(expires(&mut gate, &tail(&ours), 0), at(300));
-    assert_eq!(expires(&mut gate, &tail(&theirs), 0), at(600));
+    let end = |secs| Some(Timestamp::from_secs(NOW + secs));
+    assert_eq!(expires(&mut gate, &tail(&ours), 0), end(300));
+    assert_eq!(expires(&mut gate, &tail(&theirs), 0), end(600));
 }

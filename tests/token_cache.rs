@@ -7,24 +7,35 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use common::{
-    ALLOWED, Answer, ISSUER, NOW, Request, Token, ask, ask_at, at, b64, config, decide, fetched,
-    gate, jwk, jwks, provider, sign,
+    ALLOWED, Answer, Bench, ISSUER, NOW, Request, Token, ask, ask_at, at, attempt, b64, config,
+    decide, gate, jwk, jwk_with, jwks, parse, provider, sign,
 };
 use scopegate::authn::jwks::KeySet;
-use scopegate::authn::keys::{Algorithm, BadSignature, InModule, SignatureEngine, VerifyingKey};
-use scopegate::authn::token_cache::{Session, TokenCache};
+use scopegate::authn::keys::{
+    Algorithm, BadSignature, InModule, Proof, SignatureEngine, VerifyingKey,
+};
+use scopegate::authn::token_cache::{Owner, Session, TokenCache};
 use scopegate::authn::verifier::TokenTimes;
 use scopegate::gate::{Attempt, Gate};
-use scopegate::words::identity::{Principal, Subject};
-use scopegate::words::time::Timestamp;
-use serde_json::json;
+use scopegate::words::identity::{Principal, ProviderIndex, Subject};
+use scopegate::words::time::{Now, Time, Timestamp};
+use serde_json::{Value, json};
+
+/// The configuration that most sessions here are made by.
+const OURS: Owner = Owner(1);
+
+/// Keys the hashes.
+const SEED: u64 = 7;
+
+fn key() -> Arc<VerifyingKey> {
+    let set = KeySet::parse(&jwks(&[jwk("p256-a")]), &Algorithm::ALL, ISSUER).unwrap();
+    Arc::clone(&set.keys()[0])
+}
 
 fn session(subject: &str) -> Arc<Session> {
-    let set = KeySet::parse(&jwks(&[jwk("p256-a")]), &Algorithm::ALL, ISSUER).unwrap();
-    let provider = gate(&fetched(json!({}))).tick(at(0))[0];
     Arc::new(Session {
         principal: Principal {
-            provider,
+            provider: ProviderIndex::at(0),
             subject: Subject::parse(subject).unwrap(),
             groups: Box::default(),
         },
@@ -33,8 +44,26 @@ fn session(subject: &str) -> Arc<Session> {
             not_before: None,
             issued_at: None,
         },
-        key: Arc::clone(&set.keys()[0]),
+        key: key(),
     })
+}
+
+/// Calls every signature good: the cache itself must not care.
+struct Trusting;
+
+impl SignatureEngine for Trusting {
+    fn verify(&self, _: &VerifyingKey, _: &[u8], _: &[u8]) -> Result<(), BadSignature> {
+        Ok(())
+    }
+}
+
+fn proof(key: &Arc<VerifyingKey>) -> Proof {
+    Proof::by(&Trusting, key, b"", b"").unwrap()
+}
+
+/// Remembers a token for [`OURS`].
+fn insert(cache: &mut TokenCache, token: &[u8], session: &Arc<Session>) {
+    cache.insert(token, proof(&session.key), OURS, Arc::clone(session));
 }
 
 /// A token of exactly this many bytes whose end tells its number.
@@ -43,16 +72,16 @@ fn token(number: usize, bytes: usize) -> Vec<u8> {
 }
 
 fn has(cache: &mut TokenCache, token: &[u8]) -> bool {
-    cache.get(token).is_some()
+    cache.session(token, OURS).is_some()
 }
 
 #[test]
 fn entries_are_bounded() {
     let session = session("alice");
-    let mut cache = TokenCache::new(10, 1 << 20);
+    let mut cache = TokenCache::new(10, 1 << 20, SEED);
     assert!(cache.is_empty());
     for number in 0..1_000 {
-        cache.insert(&token(number, 100), Arc::clone(&session));
+        insert(&mut cache, &token(number, 100), &session);
         assert_eq!(cache.len(), (number + 1).min(10));
         assert!(has(&mut cache, &token(number, 100)), "the newest is in");
     }
@@ -67,10 +96,10 @@ fn entries_are_bounded() {
 #[test]
 fn bytes_are_bounded() {
     let session = session("alice");
-    let mut cache = TokenCache::new(1_000, 1_000);
+    let mut cache = TokenCache::new(1_000, 1_000, SEED);
     let size = |number: usize| 70 + number * 37 % 400;
     for number in 0..500 {
-        cache.insert(&token(number, size(number)), Arc::clone(&session));
+        insert(&mut cache, &token(number, size(number)), &session);
         let held: usize = (0..=number)
             .map(|n| (n, size(n)))
             .filter(|(n, size)| has(&mut cache, &token(*n, *size)))
@@ -85,22 +114,22 @@ fn bytes_are_bounded() {
 #[test]
 fn a_token_that_can_never_fit_evicts_nobody() {
     let session = session("alice");
-    let mut cache = TokenCache::new(10, 1_000);
+    let mut cache = TokenCache::new(10, 1_000, SEED);
     for number in 0..5 {
-        cache.insert(&token(number, 100), Arc::clone(&session));
+        insert(&mut cache, &token(number, 100), &session);
     }
-    cache.insert(&token(9, 1_001), Arc::clone(&session));
+    insert(&mut cache, &token(9, 1_001), &session);
     assert_eq!(cache.len(), 5);
     assert!(!has(&mut cache, &token(9, 1_001)));
-    cache.insert(&token(9, 1_000), Arc::clone(&session));
+    insert(&mut cache, &token(9, 1_000), &session);
     assert_eq!(cache.len(), 1);
     assert!(has(&mut cache, &token(9, 1_000)));
 }
 
 #[test]
 fn no_entries_means_no_memory() {
-    let mut cache = TokenCache::new(0, 1_000);
-    cache.insert(b"token", session("alice"));
+    let mut cache = TokenCache::new(0, 1_000, SEED);
+    insert(&mut cache, b"token", &session("alice"));
     assert!(cache.is_empty());
     assert!(!has(&mut cache, b"token"));
     let mut forgetful = config();
@@ -115,10 +144,10 @@ fn no_entries_means_no_memory() {
 
 #[test]
 fn only_the_exact_bytes_are_remembered() {
-    let mut cache = TokenCache::new(10, 10_000);
+    let mut cache = TokenCache::new(10, 10_000, SEED);
     let mut known = vec![b'h'; 300];
     known.extend([b's'; 64]);
-    cache.insert(&known, session("alice"));
+    insert(&mut cache, &known, &session("alice"));
     assert!(has(&mut cache, &known));
     // The same end and length, so the same hash, and one other byte.
     for position in 0..known.len() {
@@ -142,11 +171,11 @@ fn only_the_exact_bytes_are_remembered() {
 #[test]
 fn tokens_with_the_same_end_displace_each_other_without_mixing() {
     let twin = |head: u8| [vec![head; 300], vec![b's'; 64]].concat();
-    let mut cache = TokenCache::new(10, 10_000);
-    cache.insert(&twin(b'a'), session("alice"));
-    cache.insert(&twin(b'b'), session("bob"));
+    let mut cache = TokenCache::new(10, 10_000, SEED);
+    insert(&mut cache, &twin(b'a'), &session("alice"));
+    insert(&mut cache, &twin(b'b'), &session("bob"));
     assert!(!has(&mut cache, &twin(b'a')));
-    let held = cache.get(&twin(b'b')).unwrap();
+    let held = cache.session(&twin(b'b'), OURS).unwrap();
     assert_eq!(held.principal.subject.as_str(), "bob");
     assert_eq!(cache.len(), 1);
     cache.forget(&twin(b'b'));
@@ -155,11 +184,11 @@ fn tokens_with_the_same_end_displace_each_other_without_mixing() {
 
 #[test]
 fn a_token_is_counted_once_however_often_it_comes() {
-    let mut cache = TokenCache::new(10, 1_000);
+    let mut cache = TokenCache::new(10, 1_000, SEED);
     for _ in 0..100 {
-        cache.insert(&token(1, 400), session("alice"));
+        insert(&mut cache, &token(1, 400), &session("alice"));
     }
-    cache.insert(&token(2, 600), session("alice"));
+    insert(&mut cache, &token(2, 600), &session("alice"));
     assert_eq!(
         cache.len(),
         2,
@@ -170,16 +199,16 @@ fn a_token_is_counted_once_however_often_it_comes() {
 #[test]
 fn the_unused_go_first() {
     let session = session("alice");
-    let mut cache = TokenCache::new(100, 1 << 20);
+    let mut cache = TokenCache::new(100, 1 << 20, SEED);
     for number in 0..100 {
-        cache.insert(&token(number, 100), Arc::clone(&session));
+        insert(&mut cache, &token(number, 100), &session);
     }
     let used: Vec<usize> = (0..100).filter(|n| n % 2 == 0).collect();
     for number in &used {
         assert!(has(&mut cache, &token(*number, 100)));
     }
     for number in 100..150 {
-        cache.insert(&token(number, 100), Arc::clone(&session));
+        insert(&mut cache, &token(number, 100), &session);
     }
     for number in used {
         assert!(has(&mut cache, &token(number, 100)), "{number}");
@@ -192,34 +221,34 @@ fn the_unused_go_first() {
 #[test]
 fn a_flood_of_tokens_used_once_does_not_wash_out_one_in_use() {
     let session = session("alice");
-    let mut cache = TokenCache::new(8, 1 << 20);
-    cache.insert(b"steady", Arc::clone(&session));
+    let mut cache = TokenCache::new(8, 1 << 20, SEED);
+    insert(&mut cache, b"steady", &session);
     for number in 0..10_000 {
         assert!(has(&mut cache, b"steady"), "{number}");
-        cache.insert(&token(number, 100), Arc::clone(&session));
+        insert(&mut cache, &token(number, 100), &session);
     }
 }
 
 #[test]
 fn eviction_ends_when_all_are_in_use() {
     let session = session("alice");
-    let mut cache = TokenCache::new(4, 1 << 20);
+    let mut cache = TokenCache::new(4, 1 << 20, SEED);
     for round in 0..50 {
         for number in 0..4 {
             has(&mut cache, &token(round * 4 + number, 100));
         }
-        cache.insert(&token(1_000 + round, 100), Arc::clone(&session));
+        insert(&mut cache, &token(1_000 + round, 100), &session);
         assert!(cache.len() <= 4);
     }
 }
 
 #[test]
 fn retain_and_forget_leave_the_rest() {
-    let mut cache = TokenCache::new(10, 1_000);
+    let mut cache = TokenCache::new(10, 1_000, SEED);
     for (number, subject) in ["alice", "bob", "alice", "carol"].into_iter().enumerate() {
-        cache.insert(&token(number, 200), session(subject));
+        insert(&mut cache, &token(number, 200), &session(subject));
     }
-    cache.retain(|session| session.principal.subject.as_str() != "alice");
+    cache.retain(|_, session| session.principal.subject.as_str() != "alice");
     assert_eq!(cache.len(), 2);
     assert!(!has(&mut cache, &token(0, 200)) && has(&mut cache, &token(1, 200)));
     cache.forget(&token(1, 200));
@@ -228,13 +257,54 @@ fn retain_and_forget_leave_the_rest() {
     assert_eq!(cache.len(), 1);
     // Their room is free again.
     for number in 10..14 {
-        cache.insert(&token(number, 200), session("dave"));
+        insert(&mut cache, &token(number, 200), &session("dave"));
     }
     assert_eq!(cache.len(), 5);
-    cache.retain(|_| false);
+    cache.retain(|_, _| false);
     assert!(cache.is_empty());
-    cache.insert(&token(20, 1_000), session("erin"));
+    insert(&mut cache, &token(20, 1_000), &session("erin"));
     assert_eq!(cache.len(), 1);
+}
+
+#[test]
+fn another_owner_gets_no_session_but_the_proof() {
+    let mut cache = TokenCache::new(10, 1_000, SEED);
+    let theirs = Owner(2);
+    assert!(cache.proof(b"token").is_none());
+    insert(&mut cache, b"token", &session("alice"));
+    assert!(cache.session(b"token", theirs).is_none());
+    assert!(cache.proof(b"token").unwrap().key().is_same(&key()));
+    assert!(cache.proof(b"tokem").is_none());
+    // Whoever derives a session of its own takes the place, and the proof stays.
+    let bob = session("bob");
+    cache.insert(b"token", proof(&bob.key), theirs, bob);
+    assert_eq!(cache.len(), 1);
+    assert!(!has(&mut cache, b"token"));
+    let held = cache.session(b"token", theirs).unwrap();
+    assert_eq!(held.principal.subject.as_str(), "bob");
+    assert!(cache.proof(b"token").is_some());
+    cache.retain(|owner, _| owner != theirs);
+    assert!(cache.proof(b"token").is_none(), "it goes with its entry");
+}
+
+#[test]
+fn other_bounds_keep_what_fits() {
+    let mut cache = TokenCache::new(0, 0, SEED);
+    insert(&mut cache, &token(0, 100), &session("alice"));
+    assert!(cache.is_empty());
+    cache.resize(10, 1_000);
+    for number in 0..10 {
+        insert(&mut cache, &token(number, 100), &session("alice"));
+    }
+    assert_eq!(cache.len(), 10);
+    cache.resize(4, 1_000);
+    assert_eq!(cache.len(), 4);
+    cache.resize(4, 250);
+    assert_eq!(cache.len(), 2);
+    cache.resize(100, 10_000);
+    assert_eq!(cache.len(), 2);
+    cache.resize(0, 10_000);
+    assert!(cache.is_empty());
 }
 
 // Through the gate
@@ -254,11 +324,11 @@ impl SignatureEngine for Counting {
     }
 }
 
-fn attempt(coarse: bool) -> Attempt {
+/// A request that came at the beginning and is looked at with clocks that may lag.
+fn coarse(now: Now) -> Attempt {
     Attempt {
         arrived: at(0).mono,
-        last: false,
-        coarse,
+        time: Time::Coarse(now),
     }
 }
 
@@ -268,13 +338,13 @@ fn a_signature_is_checked_once_and_a_bad_one_is_not_remembered() {
     let mut gate = gate(&config());
     let good = Request::bearing(&Token::new().build());
     for _ in 0..5 {
-        let answer = decide(&mut gate, &good, attempt(false), at(0), &engine);
+        let answer = decide(&mut gate, &good, attempt(0, 0), &engine);
         assert_eq!(answer.code(), ALLOWED);
     }
     assert_eq!((engine.0.get(), gate.cached_tokens()), (1, 1));
     let bad = Request::bearing(&Token::new().forged_by("p256-stranger", "ES256").build());
     for checked in 2..5 {
-        let answer = decide(&mut gate, &bad, attempt(false), at(0), &engine);
+        let answer = decide(&mut gate, &bad, attempt(0, 0), &engine);
         assert_eq!(answer.code(), "signature_invalid");
         assert_eq!((engine.0.get(), gate.cached_tokens()), (checked, 1));
     }
@@ -323,7 +393,7 @@ fn a_coarse_clock_expires_a_remembered_token_as_well() {
     let mut gate = gate(&config());
     let request = Request::bearing(&Token::new().claim("exp", NOW + 100).build());
     assert_eq!(ask(&mut gate, &request).code(), ALLOWED);
-    let answer = decide(&mut gate, &request, attempt(true), at(160_000), &InModule);
+    let answer = decide(&mut gate, &request, coarse(at(160_000)), &InModule);
     assert_eq!(answer.code(), "token_expired");
 }
 
@@ -331,14 +401,14 @@ fn a_coarse_clock_expires_a_remembered_token_as_well() {
 fn a_coarse_clock_does_for_remembered_tokens_only() {
     let mut gate = gate(&config());
     let request = Request::bearing(&Token::new().build());
-    let coarse = |gate: &mut Gate| decide(gate, &request, attempt(true), at(0), &InModule);
-    assert_eq!(coarse(&mut gate), Answer::NeedsClock);
+    let ask_coarsely = |gate: &mut Bench| decide(gate, &request, coarse(at(0)), &InModule);
+    assert_eq!(ask_coarsely(&mut gate), Answer::NeedsClock);
     assert_eq!(gate.cached_tokens(), 0);
     assert_eq!(ask(&mut gate, &request).code(), ALLOWED);
-    assert_eq!(coarse(&mut gate).code(), ALLOWED);
+    assert_eq!(ask_coarsely(&mut gate).code(), ALLOWED);
     // What needs no token needs no clock.
     let none = Request::new();
-    let answer = decide(&mut gate, &none, attempt(true), at(0), &InModule);
+    let answer = decide(&mut gate, &none, coarse(at(0)), &InModule);
     assert_eq!(answer.code(), "credential_missing");
 }
 
@@ -359,7 +429,7 @@ fn a_lagging_coarse_clock_refuses_no_token_that_the_exact_one_took() {
         assert_eq!(ask(&mut gate, &request).code(), ALLOWED);
         let mut before = at(0);
         before.wall = Timestamp::from_secs(NOW - 1);
-        let answer = decide(&mut gate, &request, attempt(true), before, &InModule);
+        let answer = decide(&mut gate, &request, coarse(before), &InModule);
         assert!(
             matches!(answer, Answer::NeedsClock | Answer::Allowed { .. }),
             "{answer:?}"
@@ -395,7 +465,7 @@ fn the_trace_tells_how_the_token_was_known() {
     let request = Request::bearing(&Token::new().build());
     for cached in [false, true] {
         let head = request.head();
-        let evaluation = gate.decide(&head, attempt(false), at(0), &InModule);
+        let evaluation = gate.evaluate(&head, attempt(0, 0), &InModule);
         let trace = evaluation.trace;
         assert_eq!(trace.cached, Some(cached));
         assert_eq!(trace.verified.is_some(), !cached);
@@ -405,7 +475,7 @@ fn the_trace_tells_how_the_token_was_known() {
     // Before the signature holds, nobody is named.
     let forged = Request::bearing(&Token::new().forged_by("p256-b", "ES256").build());
     let head = forged.head();
-    let trace = gate.decide(&head, attempt(false), at(0), &InModule).trace;
+    let trace = gate.evaluate(&head, attempt(0, 0), &InModule).trace;
     assert!(trace.session.is_none());
     assert!(matches!(trace.verified, Some((_, Algorithm::ES256, false))));
 }
@@ -433,4 +503,89 @@ fn the_gate_bounds_its_memory_by_entries_and_bytes() {
         assert!(gate.cached_tokens() <= 4);
     }
     assert_eq!(gate.cached_tokens(), 1);
+}
+
+// Two configurations over one memory, as in a worker
+
+/// What a gate with an owner of its own says to this token, and how many signatures were
+/// checked for it.
+fn judged(
+    config: &Value,
+    owner: u64,
+    tokens: &mut TokenCache,
+    token: &str,
+) -> (&'static str, usize) {
+    let engine = Counting(Cell::new(0));
+    let mut bench = Bench {
+        gate: Gate::new(Arc::new(parse(config)), Owner(owner), SEED),
+        tokens: std::mem::replace(tokens, TokenCache::new(0, 0, SEED)),
+    };
+    let answer = decide(&mut bench, &Request::bearing(token), attempt(0, 0), &engine);
+    *tokens = bench.tokens;
+    (answer.code(), engine.0.get())
+}
+
+fn memory() -> TokenCache {
+    TokenCache::new(100, 100_000, SEED)
+}
+
+#[test]
+fn another_configuration_keeps_the_proof_and_judges_the_rest_anew() {
+    let mut tokens = memory();
+    let token = Token::new().build();
+    assert_eq!(judged(&config(), 1, &mut tokens, &token), (ALLOWED, 1));
+    // The same key: no signature is checked again.
+    assert_eq!(judged(&config(), 2, &mut tokens, &token), (ALLOWED, 0));
+    assert_eq!(tokens.len(), 1);
+    // Every other rule of the new configuration holds all the same.
+    let strict = json!({"clients": ["grafana"]});
+    for (rules, code) in [
+        (json!({"audiences": ["elsewhere"]}), "audience_mismatch"),
+        (json!({"issuer": "https://elsewhere"}), "issuer_unknown"),
+        (json!({"accept": ["id"]}), "token_kind_refused"),
+        (strict, "client_not_allowed"),
+    ] {
+        assert_eq!(judged(&provider(rules), 3, &mut tokens, &token), (code, 0));
+    }
+    let mut nobody = config();
+    nobody["organizations"][0]["rbac"] = json!({"viewers": ["others"]});
+    let refused = judged(&nobody, 4, &mut tokens, &token);
+    assert_eq!(refused, ("tenant_not_granted", 0));
+    // And the first one derives its session again, from the proof.
+    assert_eq!(judged(&config(), 1, &mut tokens, &token), (ALLOWED, 0));
+    assert_eq!(judged(&config(), 1, &mut tokens, &token), (ALLOWED, 0));
+}
+
+#[test]
+fn a_proof_is_no_use_with_another_key_of_the_same_kid() {
+    let mut tokens = memory();
+    let token = Token::new().build();
+    assert_eq!(judged(&config(), 1, &mut tokens, &token), (ALLOWED, 1));
+    let twin = jwk_with("p256-b", json!({"kid": "p256-a"}));
+    let other = common::keys(&[twin], &["ES256"]);
+    // The signature is checked with the other key, and is bad.
+    let refused = judged(&other, 2, &mut tokens, &token);
+    assert_eq!(refused, ("signature_invalid", 1));
+    // Where the first key is trusted still, nothing has changed.
+    assert_eq!(judged(&config(), 1, &mut tokens, &token), (ALLOWED, 0));
+    // The same bytes under another name are another key as well.
+    let renamed = common::keys(&[jwk_with("p256-a", json!({"kid": "p256-z"}))], &["ES256"]);
+    let refused = judged(&renamed, 3, &mut tokens, &token);
+    assert_eq!(refused, ("unknown_key", 0));
+}
+
+#[test]
+fn a_key_that_left_one_configuration_leaves_the_tokens_of_others_alone() {
+    let mut tokens = memory();
+    let token = Token::new().build();
+    assert_eq!(judged(&config(), 1, &mut tokens, &token), (ALLOWED, 1));
+    let mut bench = gate(&common::fetched(json!({})));
+    bench.gate = Gate::new(Arc::clone(bench.gate.config()), Owner(2), SEED);
+    bench.tokens = tokens;
+    bench.give_keys(0, &["p256-a"], 0);
+    bench.give_keys(0, &["p256-b"], 10);
+    assert_eq!(bench.cached_tokens(), 1);
+    // A token that it has no key for is none of its business, proven or not.
+    let answer = ask_at(&mut bench, &Request::bearing(&token), 20);
+    assert_eq!(answer.code(), "waits for a key");
 }

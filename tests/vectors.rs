@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use common::{ALLOWED, ISSUER, Request, Token, ask_at, at, b64, config, fetched, gate, jwk, sign};
+use common::{ALLOWED, ISSUER, Request, Token, ask_at, b64, config, fetched, gate, jwk, sign};
 use scopegate::authn::jwks::{KeySet, Lookup};
 use scopegate::authn::keys::{Algorithm, InModule, SignatureEngine as _};
 use scopegate::authn::token::Unverified;
@@ -77,9 +77,8 @@ fn assert_refused_by_the_gate(keys: &Value, text: &str, case: &str) {
     let names = Algorithm::ALL.map(Algorithm::name);
     config["providers"][0]["algorithms"] = json!(names);
     let mut gate = gate(&config);
-    let provider = gate.tick(at(0))[0];
     // What cannot be used leaves the gate without keys, which refuses as well.
-    let _ = gate.keys_arrived(provider, &document(keys), at(0), None);
+    let _ = gate.give(0, &document(keys), 0);
     let answer = ask_at(&mut gate, &Request::bearing(text), 0);
     let common::Answer::Denied(denial) = answer else {
         panic!("{case}: {answer:?}");

@@ -3,7 +3,7 @@
 //! The `iss` it claims need not be the address it listens on: the gate reaches a provider through an Envoy cluster,
 //! so tests use fixed issuer names and tokens are the same in every run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -116,6 +116,8 @@ pub enum AnswerMode {
     Delay(u64),
     /// 200 and the first half of the good set, then the connection ends.
     Cut,
+    /// That answer, once [`Issuer::release`] lets it go.
+    Held(Box<AnswerMode>),
 }
 
 /// How often each endpoint was asked since the start or the last reset.
@@ -137,6 +139,8 @@ struct State {
     issuer: String,
     address: Option<SocketAddr>,
     answer: AnswerMode,
+    first_answers: VecDeque<AnswerMode>,
+    held: bool,
     discovery_answer: AnswerMode,
     discovery_members: Map<String, Value>,
     cache_control: Option<String>,
@@ -202,6 +206,16 @@ impl Issuer {
     /// Change how the JWKS endpoint answers from the next fetch on.
     pub fn set_answer(&self, answer: AnswerMode) {
         lock(&self.state).answer = answer;
+    }
+
+    /// Answer the next JWKS fetches so, one after the other; then as set.
+    pub fn answer_first(&self, answers: impl IntoIterator<Item = AnswerMode>) {
+        lock(&self.state).first_answers = answers.into_iter().collect();
+    }
+
+    /// Let go what is answered [`AnswerMode::Held`], from now on.
+    pub fn release(&self) {
+        lock(&self.state).held = false;
     }
 
     /// The same for the discovery document.
@@ -448,6 +462,8 @@ impl State {
             settings,
             address: None,
             answer: AnswerMode::Good,
+            first_answers: VecDeque::new(),
+            held: true,
             discovery_answer: AnswerMode::Good,
             discovery_members: Map::new(),
             cache_control: None,
@@ -590,12 +606,21 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
         } else if path == "/jwks" || path == state.settings.jwks_path {
             state.fetches.jwks += 1;
             state.jwks_fetched_at.push(Instant::now());
-            (state.answer.clone(), jwks(&state.settings.keys)?)
+            let first = state.first_answers.pop_front();
+            let answer = first.unwrap_or_else(|| state.answer.clone());
+            (answer, jwks(&state.settings.keys)?)
         } else {
             let nothing = json!({"error": "no such endpoint"});
             return Ok(json_answer(StatusCode::NOT_FOUND, &nothing));
         }
     };
+    let mut mode = mode;
+    while let AnswerMode::Held(then) = mode {
+        while lock(&state).held {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        mode = *then;
+    }
     let good = || lock(&state).good_answer(&document);
     Ok(match mode {
         AnswerMode::Good => good(),
@@ -606,7 +631,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
         AnswerMode::Status(status) => {
             plain(StatusCode::from_u16(status)?, "the provider has a bad day")
         }
-        AnswerMode::Hang => std::future::pending().await,
+        AnswerMode::Hang | AnswerMode::Held(_) => std::future::pending().await,
         AnswerMode::Reset => return Err(anyhow!("reset as told")),
         AnswerMode::Html => typed(
             StatusCode::OK,

@@ -9,6 +9,7 @@
 //! | [`envoy`], [`prometheus`] | the real servers, each gone when its handle is dropped |
 //! | [`client`], [`grpc`] | requests, byte for byte where that matters |
 //! | [`scenario`], [`replay`] | the scenario table and its run through a real Envoy |
+//! | [`clock`] | clocks for a process under test that a test steps |
 //! | [`stack`] | the real backends, provider and agents, as processes on this machine |
 //! | [`drill`] | what the tests of the gate in trouble share |
 //! | [`part`], [`trial`] | what is built or fetched for all of these, and tests that are skipped without it |
@@ -19,6 +20,7 @@ pub mod adapter;
 pub mod authority;
 pub mod bytes;
 pub mod client;
+pub mod clock;
 pub mod directory;
 pub mod drill;
 pub mod envoy;

@@ -69,6 +69,16 @@ impl Process {
         Ok(())
     }
 
+    /// Send a signal, by its name without `SIG`, to the child and what it has started.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let group = format!("kill -s {name} -- -{}", self.child.id());
+        let status = Command::new("sh").args(["-c", &group]).status()?;
+        if !status.success() {
+            bail!("{}: {group} ended with {status}", self.name);
+        }
+        Ok(())
+    }
+
     /// Call `ready` until it holds; an error when the child ends before or the time is over.
     pub async fn wait_until<F>(&mut self, what: &str, within: Duration, mut ready: F) -> Result<()>
     where
@@ -115,9 +125,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let group = format!("kill -s KILL -- -{}", self.child.id());
         if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = Command::new("sh").args(["-c", &group]).status();
+            let _ = self.signal("KILL");
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -32,6 +32,7 @@ impl Stage {
         let configuration = scenario::config(&scenario.config)?;
         let corporate = Issuer::start(scenario.issuer.settings()).await?;
         corporate.set_answer(scenario.issuer.answer.clone());
+        corporate.answer_first(scenario.issuer.first.clone());
         if scenario.issuer.down {
             corporate.down().await;
         }
@@ -45,10 +46,9 @@ impl Stage {
         for cluster in &scenario.down {
             stage.upstream(cluster)?.down().await;
         }
-        if !scenario.issuer.down
-            && scenario.issuer.answer == AnswerMode::Good
-            && fetches(&configuration)
-        {
+        let first = scenario.issuer.first.first();
+        let answer = first.unwrap_or(&scenario.issuer.answer);
+        if !scenario.issuer.down && *answer == AnswerMode::Good && fetches(&configuration) {
             stage.wait_for_keys().await?;
         }
         Ok(stage)

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use integration::adapter::MimirAdapter;
+use integration::client::h1;
+use integration::client::h2::{self, Piece};
 use integration::client::websocket::{self, Handshake};
 use integration::client::{self, Protocol, RawRequest, Target};
 use integration::envoy::{Envoy, EnvoySettings, Update};
@@ -194,6 +196,15 @@ async fn issuer_misbehaves_as_told() {
     );
 
     issuer.set_answer(AnswerMode::Good);
+    let held = AnswerMode::Held(Box::new(AnswerMode::Status(502)));
+    issuer.answer_first([AnswerMode::Status(500), held]);
+    assert_eq!(fetch().await.expect("answer").status, 500);
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        issuer.release();
+    };
+    let ((), answer) = tokio::join!(release, fetch());
+    assert_eq!(answer.expect("answer").status, 502);
     issuer.set_cache_control(Some("no-store"));
     assert_eq!(
         fetch()
@@ -255,6 +266,20 @@ async fn upstream_records_repeats_and_bytes_that_are_no_text() {
         assert!(seen[0].complete);
     }
     assert!(log.take("test-0").is_empty());
+
+    let request = RawRequest::post("/", "").header("x-test-id", "trailing");
+    let target = Target::plain(upstream.address());
+    let last = [(Duration::ZERO, b"0\r\nX: y\r\n\r\n".to_vec())];
+    let reply = h1::exchange_pieces(&target, &h1::chunked(request.clone()), &last).await;
+    assert_eq!(reply.expect("answer").status, 200);
+    let last = [Piece::Trailers(vec![(b"x".to_vec(), b"y".to_vec())])];
+    let reply = h2::exchange_pieces(&target, &request, &last).await;
+    assert_eq!(reply.expect("answer").status, 200);
+    let seen = log.take("trailing");
+    assert_eq!(seen.len(), 2);
+    for seen in seen {
+        assert_eq!(seen.trailers, [("x".to_owned(), b"y".to_vec())]);
+    }
 
     let request = RawRequest::get("/").header("x-test-id", "slow");
     upstream.behave(Behaviour::SlowStream {

@@ -23,7 +23,7 @@ const NOT_BY_REQUEST: [(&str, &str); 4] = [
     ),
     (
         "gate_unavailable",
-        "needs a module without a configuration, and Envoy does not start with one",
+        "needs a host without a clock: regression.rs takes it away",
     ),
     (
         "scope_unsound",

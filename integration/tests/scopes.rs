@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::StreamExt;
-use integration::client::h1;
+use integration::client::h1::{self, at_once, chunk, chunked};
 use integration::client::h2::{self, Piece};
 use integration::client::websocket::{self, Handshake};
 use integration::client::{Protocol, RawRequest, Reply};
@@ -72,21 +72,6 @@ fn request(method: &str, path: &str, id: &str) -> Result<RawRequest> {
         "POST" => request.header("content-type", FORM),
         _ => request,
     })
-}
-
-fn chunked(request: RawRequest) -> RawRequest {
-    request.header("transfer-encoding", "chunked")
-}
-
-fn chunk(bytes: &[u8]) -> Vec<u8> {
-    let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
-    chunk.extend_from_slice(bytes);
-    chunk.extend_from_slice(b"\r\n");
-    chunk
-}
-
-fn at_once(bytes: impl Into<Vec<u8>>) -> (Duration, Vec<u8>) {
-    (Duration::ZERO, bytes.into())
 }
 
 /// The request of that id came whole, once, with that path and body, and with no length but the right one.
@@ -229,14 +214,7 @@ async fn bodies_come_in_any_pieces() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn trailers_end_no_body() -> Result<()> {
-    let trailers = |settings: EnvoySettings| {
-        settings.edit(|bootstrap| {
-            bootstrap.connection_manager()?["http_protocol_options"]["enable_trailers"] =
-                json!(true);
-            Ok(())
-        })
-    };
-    let stage = stage(|_| (), trailers).await?;
+    let stage = stage(|_| (), EnvoySettings::with_trailers).await?;
     let target = stage.envoy.target();
     let fields = vec![(b"x-late".to_vec(), b"1".to_vec())];
     let sent = |bytes: &str| Piece::Data(bytes.as_bytes().to_vec(), false);
@@ -519,7 +497,7 @@ async fn a_body_waits_for_keys_with_its_head() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_body_pulls_a_waiting_head_along() -> Result<()> {
     let issuer = Issuer::corporate().await?;
-    issuer.set_answer(AnswerMode::Delay(3_000));
+    issuer.set_answer(AnswerMode::Delay(2_000));
     let settings = drill::settings(scenario::config("scopes")?)?.edit(|envoy| {
         let filter = bootstrap::scopegate(envoy.listener()?)?;
         let plugin = &mut filter["typed_config"]["config"];

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the clock that a drill steps (integration/clock) and prints the path of its library.
+# Builds the clocks that tests step (integration/clock) and prints the path of its library.
 set -euo pipefail
 top="$(cd "$(dirname "$0")/../.." && pwd)"
 . "$top/integration/tools/deps.sh"

@@ -127,6 +127,17 @@ pub enum Lookup<'a> {
 }
 
 impl KeySet {
+    /// Whether both hold the same keys.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.keys.len() == other.keys.len() && self.keys.iter().all(|key| other.holds(key))
+    }
+
+    /// The names of its keys, as far as they have some.
+    pub fn key_ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().filter_map(|key| key.key_id())
+    }
+
     /// Parses a document, binding keys to `algorithms`, the provider's allow-list.
     ///
     /// # Errors

@@ -1,343 +1,258 @@
-//! One provider's keys over time: events in, what to do out.
+//! The keys that one configuration holds of one provider, and what it may say of a key
+//! that is not among them.
 //!
-//! States: a set is held or not; a fetch is under way, or due at some instant. The
-//! rules (design §4):
+//! A 401 makes an agent drop its data for good, so a token is told that its key does not
+//! exist only by a document that can know: one that was asked for after the token first
+//! arrived. Until there is one the answer is a 503 that asks for another try. The first
+//! arrivals are remembered, so that a retry finds its verdict; one that was forgotten
+//! gets a 503 once more, never a 401 too many.
 //!
-//! 1. A refresh is due at 80 % of the interval, ±10 % so that many gates do not
-//!    meet. Requests never wait for it.
-//! 2. A failed fetch keeps the set and is tried again after 1 s, doubling to 60 s.
-//! 3. A set serves until `max_stale` after its fetch, then there are no keys.
-//! 4. An unknown `kid` may start one fetch per [`COOL_DOWN`], whoever asks. It is
-//!    refused for good only when a set that was asked for after the request came
-//!    (or clearly after the token was issued) lacks it: a 401 makes agents drop
-//!    data, so a doubt about our own knowledge is never one.
-//!
-//! Where workers share their fetches ([`crate::authn::key_share`]), a fetch of this cache
-//! may turn out to be another worker's: [`KeyCache::defer`] waits for it,
-//! [`KeyCache::adopt`] and [`KeyCache::adopt_failure`] take what came of it.
+//! How documents come here is no matter of this file: see [`crate::worker::key_fetch`].
 
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use crate::authn::jwks::KeySet;
 use crate::words::denial::Denial;
 use crate::words::time::{Leeway, Monotonic, Now, Timestamp};
 
-/// Least time between two fetches that unknown key IDs start, in milliseconds:
-/// strangers cannot drive more traffic than this to the provider, and a true
-/// rotation waits no longer.
-pub const COOL_DOWN: u64 = 30_000;
+/// Most first arrivals that are remembered, and most names of withdrawn keys.
+const REMEMBERED: usize = 256;
 
-/// Shortest time that a provider's `Cache-Control` can ask for between two fetches,
-/// in milliseconds.
-pub const LEAST_INTERVAL: u64 = 60_000;
-
-/// How much later than the worker that fetched last the others try, in milliseconds:
-/// it goes on fetching for all while it lives.
-pub const HEAD_START: u64 = 3_000;
-
-/// First and longest wait after a failed fetch, in milliseconds.
-const BACK_OFF: (u64, u64) = (1_000, 60_000);
-
-/// When to fetch, from the configuration. Milliseconds.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Schedule {
-    /// From one good fetch to the next.
-    pub refresh_interval: u64,
-    /// How long a set serves after its fetch.
-    pub max_stale: u64,
-    /// How long one fetch may take.
-    pub timeout: u64,
-    /// How long a request may wait for keys.
-    pub wait: u64,
+/// A provider's keys.
+#[derive(Debug)]
+pub enum Keys {
+    /// From the configuration, for good.
+    Inline(Arc<KeySet>),
+    /// From the provider's documents.
+    Fetched(KeyCache),
 }
 
-/// What a request that lacks its key should do.
+impl Keys {
+    /// The keys to verify with, unless there are none or they are too old.
+    #[must_use]
+    pub fn usable(&self, now: Monotonic) -> Option<&Arc<KeySet>> {
+        match self {
+            Self::Inline(set) => Some(set),
+            Self::Fetched(cache) => cache.usable(now),
+        }
+    }
+
+    /// The keys whatever their age, for metrics.
+    #[must_use]
+    pub fn held(&self) -> Option<&Arc<KeySet>> {
+        match self {
+            Self::Inline(set) => Some(set),
+            Self::Fetched(cache) => cache.held.as_ref()?.set.as_ref(),
+        }
+    }
+
+    /// Which document they are from, if they come in documents.
+    #[must_use]
+    pub fn edition(&self) -> Option<Edition> {
+        match self {
+            Self::Inline(_) => None,
+            Self::Fetched(cache) => cache.edition(),
+        }
+    }
+
+    /// What is to be said to a token whose key is not among the usable ones.
+    pub fn missing(&mut self, stranger: &Stranger<'_>, now: Monotonic) -> Missing {
+        match self {
+            Self::Inline(_) => Missing::Final(Denial::UnknownKey),
+            Self::Fetched(cache) => cache.missing(stranger, now),
+        }
+    }
+}
+
+/// A token that passed every check but its signature's, and whose key is not there.
+#[derive(Clone, Copy, Debug)]
+pub struct Stranger<'a> {
+    /// Its bytes.
+    pub token: &'a [u8],
+    /// The `kid` that it names.
+    pub key_id: Option<&'a str>,
+    /// When it came, this time.
+    pub arrived: Monotonic,
+    /// Its `iat`, unproven.
+    pub issued_at: Option<Timestamp>,
+    /// How far the provider's clock may be off.
+    pub leeway: Leeway,
+}
+
+/// Why keys are wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Demand {
-    /// Start a fetch and wait for it.
-    Fetch,
-    /// Wait: a fetch is under way or about to be.
-    Wait,
-    /// Refuse.
-    Refuse(Denial),
+pub enum Need {
+    /// There are some, but not a certain one.
+    Key,
+    /// There are none.
+    Keys,
+}
+
+/// What is to be said to a token whose key is not there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Missing {
+    /// A newer document may hold the key. `otherwise` is the answer if none can be
+    /// waited for.
+    Awaits {
+        /// What is wanted of it.
+        need: Need,
+        /// Why the request is refused then.
+        otherwise: Denial,
+    },
+    /// The key does not exist.
+    Final(Denial),
+}
+
+/// Which document a set was read from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Edition {
+    /// Its number among the documents of its source.
+    pub number: u64,
+    /// When it was asked for.
+    pub asked: Now,
 }
 
 #[derive(Clone, Debug)]
 struct Held {
-    set: Arc<KeySet>,
-    asked: Monotonic,
-    asked_wall: Timestamp,
-    /// Inline keys come from the configuration and do not age.
-    ages: bool,
+    /// `None` for a document in which there was no usable key.
+    set: Option<Arc<KeySet>>,
+    edition: Edition,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Fetch {
-    Due(Monotonic),
-    /// Another worker's, believed until then.
-    Elsewhere(Monotonic),
-    Never,
-    UnderWay(Now),
-}
-
-/// The state machine.
+/// Keys that come in documents.
 #[derive(Clone, Debug)]
 pub struct KeyCache {
-    schedule: Schedule,
+    /// How long a set serves after it was asked for, in milliseconds.
+    max_stale: u64,
     held: Option<Held>,
-    fetch: Fetch,
-    failures: u32,
-    demanded: Option<Monotonic>,
-    /// When a fetch by schedule is due, whatever is under way.
-    next: Monotonic,
-    jitter: u64,
+    /// Keys of earlier documents that are not in the held one, by the hash of their name.
+    withdrawn: VecDeque<u64>,
+    /// When tokens of unknown keys came first, by their hash.
+    arrivals: VecDeque<(u64, Monotonic)>,
+    seed: u64,
 }
 
 impl KeyCache {
-    /// A cache that fetches; the first fetch is due at once. `seed` spreads the
-    /// schedules of different gates and providers.
+    /// An empty one, whose sets serve for `max_stale` milliseconds. `seed` keys the
+    /// hashes, so that nobody can make two tokens look like one.
     #[must_use]
-    pub const fn fetched(schedule: Schedule, seed: u64) -> Self {
+    pub const fn new(max_stale: u64, seed: u64) -> Self {
         Self {
-            schedule,
+            max_stale,
             held: None,
-            fetch: Fetch::Due(Monotonic::from_millis(0)),
-            failures: 0,
-            demanded: None,
-            next: Monotonic::from_millis(0),
-            jitter: seed,
+            withdrawn: VecDeque::new(),
+            arrivals: VecDeque::new(),
+            seed,
         }
     }
 
-    /// A cache that holds what the configuration gives, for good.
-    #[must_use]
-    pub const fn inline(schedule: Schedule, set: Arc<KeySet>) -> Self {
-        Self {
-            schedule,
-            held: Some(Held {
-                set,
-                asked: Monotonic::from_millis(0),
-                asked_wall: Timestamp::from_secs(0),
-                ages: false,
-            }),
-            fetch: Fetch::Never,
-            failures: 0,
-            demanded: None,
-            next: Monotonic::from_millis(0),
-            jitter: 0,
-        }
+    /// Takes over what the cache of an earlier configuration remembers of tokens and
+    /// withdrawn keys; the set comes by itself.
+    pub fn succeed(&mut self, earlier: &Self) {
+        self.withdrawn.clone_from(&earlier.withdrawn);
+        self.arrivals.clone_from(&earlier.arrivals);
+        self.seed = earlier.seed;
     }
 
-    /// The keys to verify with, unless there are none or they are too old.
+    /// Which document the set is from.
     #[must_use]
-    pub fn keys(&self, now: Monotonic) -> Option<&Arc<KeySet>> {
-        self.held
-            .as_ref()
-            .filter(|held| !held.ages || now.since(held.asked) <= self.schedule.max_stale)
-            .map(|held| &held.set)
+    pub fn edition(&self) -> Option<Edition> {
+        self.held.as_ref().map(|held| held.edition)
     }
 
-    /// The set whatever its age, for metrics and for comparing with the next one.
-    #[must_use]
-    pub fn held(&self) -> Option<&Arc<KeySet>> {
-        self.held.as_ref().map(|held| &held.set)
-    }
-
-    /// Milliseconds since the held set was asked for; `None` for inline and no keys.
+    /// Milliseconds since the document was asked for.
     #[must_use]
     pub fn age(&self, now: Monotonic) -> Option<u64> {
+        self.edition().map(|edition| now.since(edition.asked.mono))
+    }
+
+    fn usable(&self, now: Monotonic) -> Option<&Arc<KeySet>> {
         self.held
             .as_ref()
-            .filter(|held| held.ages)
-            .map(|held| now.since(held.asked))
+            .filter(|held| now.since(held.edition.asked.mono) <= self.max_stale)
+            .and_then(|held| held.set.as_ref())
     }
 
-    /// Time passes; true when a fetch should start now. The caller then reports
-    /// [`KeyCache::loaded`] or [`KeyCache::failed`].
-    pub fn tick(&mut self, now: Now) -> bool {
-        match self.fetch {
-            Fetch::Due(at) if now.mono >= at => {
-                self.fetch = Fetch::UnderWay(now);
-                true
+    /// Puts what a newer document holds in the place of the held set: `None` if there is
+    /// no usable key in it.
+    pub fn adopt(&mut self, set: Option<Arc<KeySet>>, edition: Edition) {
+        let before = self.held.take().and_then(|held| held.set);
+        let kept = self.names(set.as_deref());
+        for name in self.names(before.as_deref()) {
+            if !kept.contains(&name) {
+                remember(&mut self.withdrawn, name);
             }
-            // Whoever had it brought nothing in time.
-            Fetch::Elsewhere(until) if now.mono >= until => {
-                self.fetch = Fetch::UnderWay(now);
-                true
-            }
-            // The host answers every callout; should it ever not, start over.
-            Fetch::UnderWay(since)
-                if now.mono.since(since.mono) > self.schedule.timeout.saturating_mul(2) =>
-            {
-                self.failed(now);
-                false
-            }
-            _ => false,
+        }
+        self.withdrawn.retain(|name| !kept.contains(name));
+        self.held = Some(Held { set, edition });
+    }
+
+    /// The names of a set's keys, as they are remembered.
+    fn names(&self, set: Option<&KeySet>) -> Vec<u64> {
+        let names = set.into_iter().flat_map(KeySet::key_ids);
+        names.map(|name| hash(self.seed, name.as_bytes())).collect()
+    }
+
+    fn missing(&mut self, stranger: &Stranger<'_>, now: Monotonic) -> Missing {
+        let usable = self.usable(now).is_some();
+        let Some(Edition { asked, .. }) = self.edition().filter(|_| usable) else {
+            return Missing::Awaits {
+                need: Need::Keys,
+                otherwise: Denial::KeysUnavailable,
+            };
+        };
+        let first = self.first_arrival(stranger);
+        if asked.mono >= first {
+            return Missing::Final(Denial::UnknownKey);
+        }
+        // A key that was withdrawn does not come back, and what was issued before the
+        // document that lacks it is not its successor's.
+        let withdrawn = stranger
+            .key_id
+            .is_some_and(|name| self.withdrawn.contains(&hash(self.seed, name.as_bytes())));
+        let before = |issued: Timestamp| issued.after(stranger.leeway.as_secs()) <= asked.wall;
+        let otherwise = if withdrawn && stranger.issued_at.is_some_and(before) {
+            Denial::UnknownKey
+        } else {
+            Denial::KeyPending
+        };
+        Missing::Awaits {
+            need: Need::Key,
+            otherwise,
         }
     }
 
-    /// A request needs a key that is not there. `arrived` is when the request
-    /// came, `issued_at` its token's (unproven) `iat`.
-    pub fn demand(
-        &mut self,
-        now: Now,
-        arrived: Monotonic,
-        issued_at: Option<Timestamp>,
-        leeway: Leeway,
-    ) -> Demand {
-        let usable = self.keys(now.mono).is_some();
-        let cooling = self
-            .demanded
-            .is_some_and(|last| now.mono.since(last) < COOL_DOWN);
-        if usable && self.is_definitive(arrived, issued_at.filter(|_| cooling), leeway) {
-            return Demand::Refuse(Denial::UnknownKey);
+    /// When these bytes came first, as far as is remembered.
+    fn first_arrival(&mut self, stranger: &Stranger<'_>) -> Monotonic {
+        let token = hash(self.seed, stranger.token);
+        let known = self.arrivals.iter().find(|(known, _)| *known == token);
+        if let Some((_, first)) = known {
+            return *first;
         }
-        match self.fetch {
-            Fetch::Never => Demand::Refuse(Denial::UnknownKey),
-            Fetch::Elsewhere(_) | Fetch::UnderWay(_) => Demand::Wait,
-            Fetch::Due(at) if !usable => {
-                if now.mono >= at {
-                    self.fetch = Fetch::UnderWay(now);
-                    Demand::Fetch
-                } else if at.since(now.mono) <= self.schedule.wait {
-                    Demand::Wait
-                } else {
-                    Demand::Refuse(Denial::KeysUnavailable)
-                }
-            }
-            Fetch::Due(_) => {
-                if cooling {
-                    return Demand::Refuse(Denial::KeysUnavailable);
-                }
-                self.demanded = Some(now.mono);
-                self.fetch = Fetch::UnderWay(now);
-                Demand::Fetch
-            }
+        if self.arrivals.len() >= REMEMBERED {
+            self.arrivals.pop_front();
         }
+        self.arrivals.push_back((token, stranger.arrived));
+        stranger.arrived
     }
+}
 
-    /// The fetch that was to start is another worker's, which is believed until then.
-    pub const fn defer(&mut self, until: Monotonic) {
-        self.fetch = Fetch::Elsewhere(until);
+fn remember(names: &mut VecDeque<u64>, name: u64) {
+    if names.contains(&name) {
+        return;
     }
+    if names.len() >= REMEMBERED {
+        names.pop_front();
+    }
+    names.push_back(name);
+}
 
-    /// Nobody fetches any more, and nothing came of it: a fetch that waits for another
-    /// worker's is due.
-    pub fn released(&mut self, now: Now) {
-        if matches!(self.fetch, Fetch::Elsewhere(_)) {
-            self.fetch = Fetch::Due(now.mono);
-        }
-    }
-
-    /// The fetch that an unknown key ID was to start comes too soon after another
-    /// worker's of that instant: what was due before is due.
-    pub const fn cool(&mut self, demanded: Monotonic) {
-        self.demanded = Some(demanded);
-        self.fetch = Fetch::Due(self.next);
-    }
-
-    /// A fetch gave a set, which its provider calls fresh for `max_age` milliseconds.
-    /// Returns the set that it replaces.
-    pub fn loaded(
-        &mut self,
-        set: Arc<KeySet>,
-        now: Now,
-        max_age: Option<u64>,
-    ) -> Option<Arc<KeySet>> {
-        let interval = max_age.map_or(self.schedule.refresh_interval, |age| {
-            age.max(LEAST_INTERVAL).min(self.schedule.refresh_interval)
-        });
-        let refresh = self.spread(interval.saturating_mul(8) / 10, now);
-        let asked = self.asked().unwrap_or(now);
-        self.take(set, asked, now.mono.after(refresh))
-    }
-
-    /// When the fetch under way was begun.
-    #[must_use]
-    pub const fn asked(&self) -> Option<Now> {
-        match self.fetch {
-            Fetch::UnderWay(since) => Some(since),
-            Fetch::Due(_) | Fetch::Elsewhere(_) | Fetch::Never => None,
-        }
-    }
-
-    /// Another worker's fetch, begun at `asked`, gave a set; that worker fetches
-    /// again at `next`. Returns the set that it replaces.
-    pub fn adopt(&mut self, set: Arc<KeySet>, asked: Now, next: Monotonic) -> Option<Arc<KeySet>> {
-        self.take(set, asked, next.after(HEAD_START))
-    }
-
-    fn take(&mut self, set: Arc<KeySet>, asked: Now, next: Monotonic) -> Option<Arc<KeySet>> {
-        self.failures = 0;
-        self.due(next);
-        let old = self.held.replace(Held {
-            set,
-            asked: asked.mono,
-            asked_wall: asked.wall,
-            ages: true,
-        });
-        old.map(|held| held.set)
-    }
-
-    /// A fetch failed, or gave nothing usable: what is held stays.
-    pub fn failed(&mut self, now: Now) {
-        let (first, longest) = BACK_OFF;
-        let pause = first.saturating_mul(1 << self.failures.min(6)).min(longest);
-        self.failures = self.failures.saturating_add(1);
-        let pause = self.spread(pause, now);
-        self.due(now.mono.after(pause));
-    }
-
-    /// Another worker's fetch failed, the `failures`th in a row; it tries again at
-    /// `next`.
-    pub const fn adopt_failure(&mut self, failures: u32, next: Monotonic) {
-        self.failures = failures;
-        self.due(next.after(HEAD_START));
-    }
-
-    const fn due(&mut self, next: Monotonic) {
-        self.next = next;
-        self.fetch = Fetch::Due(next);
-    }
-
-    /// When the next fetch by schedule is due.
-    #[must_use]
-    pub const fn next(&self) -> Monotonic {
-        self.next
-    }
-
-    /// Failed fetches in a row.
-    #[must_use]
-    pub const fn failures(&self) -> u32 {
-        self.failures
-    }
-
-    /// Whether the held set can say that a key does not exist: it was asked for
-    /// after the request came, or (while another fetch is not allowed yet) after
-    /// the token was issued as both clocks see it.
-    fn is_definitive(
-        &self,
-        arrived: Monotonic,
-        issued_at: Option<Timestamp>,
-        leeway: Leeway,
-    ) -> bool {
-        let Some(held) = &self.held else { return false };
-        let issued_before = |iat: Timestamp| iat.after(leeway.as_secs()) <= held.asked_wall;
-        held.ages && (held.asked >= arrived || issued_at.is_some_and(issued_before))
-    }
-
-    /// ±10 %, from a small generator (splitmix64): no cryptography rests on it.
-    fn spread(&mut self, span: u64, now: Now) -> u64 {
-        let salt = now.mono.since(Monotonic::from_millis(0));
-        self.jitter = self
-            .jitter
-            .wrapping_add(salt)
-            .wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.jitter;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let fifth = span / 5;
-        let offset = mixed.checked_rem(fifth.saturating_add(1)).unwrap_or(0);
-        span.saturating_sub(span / 10).saturating_add(offset)
-    }
+/// SipHash with a secret in front: strangers choose what is hashed.
+fn hash(seed: u64, bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    seed.hash(&mut hasher);
+    bytes.hash(&mut hasher);
+    hasher.finish()
 }

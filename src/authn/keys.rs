@@ -123,7 +123,7 @@ pub struct BadSignature;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct BadKey;
 
-/// Something that checks signatures: Envoy's own crypto or the module's.
+/// Something that checks signatures: a proxy's own crypto, or the one compiled in.
 pub trait SignatureEngine {
     /// Checks `signature` over `input` with exactly the key's algorithm.
     ///
@@ -135,10 +135,35 @@ pub trait SignatureEngine {
         input: &[u8],
         signature: &[u8],
     ) -> Result<(), BadSignature>;
+
+    /// Where signatures of this algorithm are checked, for metrics.
+    fn place(&self, _algorithm: Algorithm) -> Place {
+        Place::Module
+    }
 }
 
-/// The engine compiled into the module.
-#[derive(Clone, Copy, Debug)]
+/// Where signatures are checked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// By the proxy's crypto library.
+    Host,
+    /// By the code compiled in here.
+    Module,
+}
+
+impl Place {
+    /// As in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Module => "module",
+        }
+    }
+}
+
+/// The engine that is compiled in.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct InModule;
 
 impl SignatureEngine for InModule {
@@ -149,6 +174,39 @@ impl SignatureEngine for InModule {
         signature: &[u8],
     ) -> Result<(), BadSignature> {
         key.verify_in_module(input, signature)
+    }
+}
+
+/// That a token's signature was checked with a key and was good.
+///
+/// Only [`Proof::by`] makes one, so that each goes back to an engine's verdict. A token
+/// cache keeps it beside the very bytes that it is about.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    key: Arc<VerifyingKey>,
+}
+
+impl Proof {
+    /// Has an engine check a signature.
+    ///
+    /// # Errors
+    /// [`BadSignature`], for whatever reason it does not verify.
+    pub fn by(
+        engine: &dyn SignatureEngine,
+        key: &Arc<VerifyingKey>,
+        input: &[u8],
+        signature: &[u8],
+    ) -> Result<Self, BadSignature> {
+        engine.verify(key, input, signature)?;
+        Ok(Self {
+            key: Arc::clone(key),
+        })
+    }
+
+    /// The key that the signature was checked with.
+    #[must_use]
+    pub const fn key(&self) -> &Arc<VerifyingKey> {
+        &self.key
     }
 }
 

@@ -1,12 +1,13 @@
 //! Who is calling: from the bytes of a token to a proven caller.
 
+pub mod authenticator;
 pub mod bearer;
 pub mod claims;
 pub mod discovery;
 pub mod json;
 pub mod jwks;
 pub mod key_cache;
-pub mod key_share;
+pub mod key_lease;
 pub mod keys;
 pub mod token;
 pub mod token_cache;

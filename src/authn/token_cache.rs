@@ -1,20 +1,22 @@
 //! Verified tokens, remembered by their exact bytes.
 //!
-//! What is cached is the proof that these bytes carry a good signature and what
-//! they say; never a decision. Times are checked again at each hit by the caller,
-//! tenants and permissions are decided anew for each request, and a key that
-//! leaves its provider's set takes its tokens with it ([`TokenCache::retain`]).
+//! What is cached is the proof that these bytes carry a good signature, and what they
+//! say to the configuration that asked last; never a decision. Times are checked again
+//! at each hit by the caller, tenants and permissions are decided anew for each request,
+//! and a key that leaves its provider's set takes its tokens with it
+//! ([`TokenCache::retain`]). One cache serves all configurations of a worker: another
+//! configuration derives a session of its own and keeps the proof.
 //!
-//! Bounded by entries and by bytes. Entries are found by a keyed hash of the
-//! token's last bytes, which are its signature, and compared in full: a forged
-//! token with a cached token's ending is another token. When full, the entry that
-//! was not used for the longest round of the clock hand goes.
+//! Bounded by entries and by bytes. Entries are found by a keyed hash of the token's
+//! last bytes, which are its signature, and compared in full: a forged token with a
+//! cached token's ending is another token. When the cache is full, the entry that was
+//! not used for the longest round of the clock hand goes.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use crate::authn::keys::VerifyingKey;
+use crate::authn::keys::{Proof, VerifyingKey};
 use crate::authn::verifier::TokenTimes;
 use crate::words::hash::{QuickHash, equal};
 use crate::words::identity::Principal;
@@ -30,6 +32,10 @@ pub struct Session {
     pub key: Arc<VerifyingKey>,
 }
 
+/// The configuration that a session was made by. Another one may map claims otherwise.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Owner(pub u64);
+
 /// Bytes of the token's end that are hashed: a whole ES256 signature, a good part
 /// of any other.
 const HASHED_BYTES: usize = 64;
@@ -37,6 +43,8 @@ const HASHED_BYTES: usize = 64;
 #[derive(Debug)]
 struct Entry {
     token: Box<[u8]>,
+    proof: Proof,
+    owner: Owner,
     session: Arc<Session>,
     hash: u64,
     used: bool,
@@ -57,14 +65,14 @@ pub struct TokenCache {
 
 impl TokenCache {
     /// A cache of at most `max_entries` tokens that together take at most
-    /// `max_bytes` bytes. Zero entries caches nothing.
+    /// `max_bytes` bytes. Zero entries caches nothing. `seed` keys the hash.
     #[must_use]
-    pub fn new(max_entries: usize, max_bytes: usize) -> Self {
+    pub fn new(max_entries: usize, max_bytes: usize, seed: u64) -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
             index: HashMap::default(),
-            hasher: QuickHash::seeded(RandomState::new().build_hasher().finish()),
+            hasher: QuickHash::seeded(seed),
             hand: 0,
             max_entries,
             max_bytes,
@@ -72,26 +80,40 @@ impl TokenCache {
         }
     }
 
-    /// Remembers what another cache does as well, as far as there is room.
-    pub fn add(&mut self, other: &Self) {
-        for entry in other.slots.iter().flatten() {
-            self.insert(&entry.token, Arc::clone(&entry.session));
+    /// Changes the bounds; what is over the new ones goes.
+    pub fn resize(&mut self, max_entries: usize, max_bytes: usize) {
+        self.max_entries = max_entries;
+        self.max_bytes = max_bytes;
+        while self.index.len() > max_entries || self.bytes > max_bytes {
+            if !self.evict() {
+                return;
+            }
         }
     }
 
-    /// The session of exactly these bytes.
-    pub fn get(&mut self, token: &[u8]) -> Option<&Arc<Session>> {
-        let slot = *self.index.get(&self.hash(token))?;
-        let entry = self.slots.get_mut(slot)?.as_mut()?;
-        if !equal(&entry.token, token) {
+    /// What exactly these bytes say to that configuration, if it was the last to ask.
+    pub fn session(&mut self, token: &[u8], owner: Owner) -> Option<&Arc<Session>> {
+        let entry = self.entry(token)?;
+        if entry.owner != owner {
             return None;
         }
         entry.used = true;
         Some(&entry.session)
     }
 
+    /// The proof that exactly these bytes carry a good signature, whoever had it made.
+    pub fn proof(&mut self, token: &[u8]) -> Option<&Proof> {
+        self.entry(token).map(|entry| &entry.proof)
+    }
+
+    fn entry(&mut self, token: &[u8]) -> Option<&mut Entry> {
+        let slot = *self.index.get(&self.hash(token))?;
+        let entry = self.slots.get_mut(slot)?.as_mut()?;
+        equal(&entry.token, token).then_some(entry)
+    }
+
     /// Remembers a verified token, making room as needed.
-    pub fn insert(&mut self, token: &[u8], session: Arc<Session>) {
+    pub fn insert(&mut self, token: &[u8], proof: Proof, owner: Owner, session: Arc<Session>) {
         if token.len() > self.max_bytes || self.max_entries == 0 {
             return;
         }
@@ -115,6 +137,8 @@ impl TokenCache {
         };
         *place = Some(Entry {
             token: token.into(),
+            proof,
+            owner,
             session,
             hash,
             used: false,
@@ -130,11 +154,11 @@ impl TokenCache {
         }
     }
 
-    /// Keeps only the sessions that `keep` approves of.
-    pub fn retain(&mut self, keep: impl Fn(&Session) -> bool) {
+    /// Keeps only the tokens whose session `keep` approves of.
+    pub fn retain(&mut self, keep: impl Fn(Owner, &Session) -> bool) {
         for slot in 0..self.slots.len() {
             let stays = match self.slots.get(slot) {
-                Some(Some(entry)) => keep(&entry.session),
+                Some(Some(entry)) => keep(entry.owner, &entry.session),
                 _ => true,
             };
             if !stays {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::authn::claims::ClaimMapping;
 use crate::authn::json::{Object, Value};
 use crate::authn::jwks::{KeySet, Lookup};
-use crate::authn::keys::{Algorithm, SignatureEngine, VerifyingKey};
+use crate::authn::keys::{Algorithm, Proof, SignatureEngine, VerifyingKey};
 use crate::authn::token::{self, RegisteredClaims, Unverified};
 use crate::words::denial::Denial;
 use crate::words::identity::Issuer;
@@ -100,6 +100,32 @@ pub struct Plausible<'a> {
 }
 
 impl Plausible<'_> {
+    /// The `kid` that it names, unproven.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        self.token.header.key_id.as_deref()
+    }
+
+    /// Has an engine check its signature with that key.
+    ///
+    /// # Errors
+    /// [`Denial::KeyAlgorithmMismatch`] or [`Denial::SignatureInvalid`].
+    pub fn prove(
+        &self,
+        key: &Arc<VerifyingKey>,
+        engine: &dyn SignatureEngine,
+    ) -> Result<Proof, Denial> {
+        if key.algorithm() != self.algorithm {
+            return Err(Denial::KeyAlgorithmMismatch);
+        }
+        let Unverified {
+            signing_input,
+            signature,
+            ..
+        } = &self.token;
+        Proof::by(engine, key, signing_input, signature).map_err(|_| Denial::SignatureInvalid)
+    }
+
     /// Its times, unproven.
     #[must_use]
     pub const fn times(&self) -> TokenTimes {
@@ -112,7 +138,7 @@ impl Plausible<'_> {
     /// [`Denial::UnknownKey`], which a newer set may mend, or
     /// [`Denial::KeyAlgorithmMismatch`], which is final.
     pub fn key<'k>(&self, keys: &'k KeySet) -> Result<&'k Arc<VerifyingKey>, Denial> {
-        match keys.find(self.token.header.key_id.as_deref(), self.algorithm) {
+        match keys.find(self.key_id(), self.algorithm) {
             Lookup::Found(key) => Ok(key),
             Lookup::AlgorithmMismatch => Err(Denial::KeyAlgorithmMismatch),
             Lookup::Unknown => Err(Denial::UnknownKey),
@@ -168,23 +194,16 @@ impl Provider {
         })
     }
 
-    /// The signature, then what only proven claims may decide.
+    /// Claims whose signature is proven, if nothing that only proven claims may decide
+    /// speaks against them.
     ///
     /// # Errors
-    /// [`Denial::SignatureInvalid`], [`Denial::BoundToken`] or
+    /// [`Denial::KeyAlgorithmMismatch`], [`Denial::BoundToken`] or
     /// [`Denial::ClientNotAllowed`].
-    pub fn verify(
-        &self,
-        token: Plausible<'_>,
-        key: &Arc<VerifyingKey>,
-        engine: &dyn SignatureEngine,
-    ) -> Result<Verified, Denial> {
-        if key.algorithm() != token.algorithm {
+    pub fn verify(&self, token: Plausible<'_>, proof: &Proof) -> Result<Verified, Denial> {
+        if proof.key().algorithm() != token.algorithm {
             return Err(Denial::KeyAlgorithmMismatch);
         }
-        engine
-            .verify(key, token.token.signing_input, &token.token.signature)
-            .map_err(|_| Denial::SignatureInvalid)?;
         let claims = token.token.claims;
         if self.reject_bound_tokens && claims.has("cnf") {
             return Err(Denial::BoundToken);
@@ -195,7 +214,7 @@ impl Provider {
         Ok(Verified {
             claims,
             times: token.times,
-            key: Arc::clone(key),
+            key: Arc::clone(proof.key()),
         })
     }
 

@@ -1,5 +1,7 @@
 //! The `jwks` section of a provider: where its keys come from.
 
+use std::sync::Arc;
+
 use super::reader::{Node, Section};
 use super::{KeySource, KeyUri, Start};
 use crate::authn::discovery::Address;
@@ -95,7 +97,7 @@ fn read_inline(
                     skipped.reason.name()
                 ));
             }
-            Some(KeySource::Inline(keys))
+            Some(KeySource::Inline(Arc::new(keys)))
         }
         Err(error) => {
             inline.problem(error.to_string());

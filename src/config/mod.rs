@@ -12,6 +12,8 @@ mod projects;
 mod providers;
 mod reader;
 
+use std::sync::Arc;
+
 use crate::authn::discovery::Address;
 use crate::authn::jwks::KeySet;
 use crate::authn::keys::Algorithm;
@@ -31,8 +33,8 @@ pub struct Config {
     pub mode: Mode,
     /// In `WWW-Authenticate`.
     pub realm: String,
-    /// Trusted providers and where their keys come from. Never empty.
-    pub providers: Vec<(Provider, KeySource)>,
+    /// Trusted providers and where their keys come from.
+    pub providers: Vec<ConfiguredProvider>,
     /// Who may do what where.
     pub policy: Policy,
     /// Which backends there are.
@@ -47,7 +49,49 @@ pub struct Config {
     pub audit: Audit,
 }
 
+/// A trusted provider: its rules, and where its keys come from.
+#[derive(Clone, Debug)]
+pub struct ConfiguredProvider {
+    /// Its rules.
+    pub rules: Arc<Provider>,
+    /// Where its keys come from.
+    pub source: KeySource,
+}
+
 impl Config {
+    /// What a gate goes by that has no good configuration: nobody is trusted and nothing
+    /// is recorded beyond what is always counted.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self {
+            mode: Mode::Enforce,
+            realm: DEFAULT_REALM.to_owned(),
+            providers: Vec::new(),
+            policy: Policy::default(),
+            backends: Backends::default(),
+            projects: None,
+            forward: Forward {
+                keep_authorization: false,
+                label_policy_header: false,
+                subject_header: None,
+                rewrite_paths: true,
+            },
+            limits: Limits {
+                token_bytes: 0,
+                groups: 0,
+                tenants_per_request: 0,
+                cached_tokens: 0,
+                waiting_requests: 0,
+                wait: 0,
+                stream_duration: 0,
+            },
+            audit: Audit {
+                log: AuditLog::None,
+                access_log: true,
+            },
+        }
+    }
+
     /// The parts of the endpoint table that are exposed.
     #[must_use]
     pub fn surfaces(&self) -> Vec<Surface> {
@@ -80,7 +124,7 @@ pub enum Mode {
 #[derive(Clone, Debug)]
 pub enum KeySource {
     /// From the configuration.
-    Inline(KeySet),
+    Inline(Arc<KeySet>),
     /// From a JWK Set document, fetched.
     Uri(KeyUri),
 }
@@ -206,6 +250,9 @@ pub enum AuditLog {
     /// None.
     None,
 }
+
+/// What `WWW-Authenticate` names where the configuration names nothing.
+const DEFAULT_REALM: &str = "observability";
 
 /// Algorithms of a provider that lists none.
 pub const DEFAULT_ALGORITHMS: [Algorithm; 2] = [Algorithm::RS256, Algorithm::ES256];

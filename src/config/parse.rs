@@ -4,7 +4,7 @@ use super::organizations::{read_organizations, read_roles};
 use super::projects::read_projects;
 use super::providers::read_providers;
 use super::reader::{Node, Problem, Problems, Section, flag, word};
-use super::{Audit, AuditLog, Backends, Config, Forward, Limits, Mode};
+use super::{Audit, AuditLog, Backends, Config, DEFAULT_REALM, Forward, Limits, Mode};
 use crate::authn::json;
 use crate::authz::endpoint::BACKEND_NAMES;
 use crate::scoping::scope::{AttributeName, Attributes, LabelName};
@@ -112,7 +112,7 @@ fn read_mode(top: &Section<'_>) -> Option<Mode> {
 
 fn read_realm(top: &Section<'_>) -> Option<String> {
     let Some(node) = top.get("realm") else {
-        return Some("observability".to_owned());
+        return Some(DEFAULT_REALM.to_owned());
     };
     let realm = node.text()?;
     let quotable = |byte: u8| matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e);

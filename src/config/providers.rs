@@ -1,10 +1,11 @@
 //! The `providers` section: whom to trust, and how to read their tokens.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::keys::read_key_source;
 use super::reader::{Node, Section, flag};
-use super::{DEFAULT_ALGORITHMS, KeySource};
+use super::{ConfiguredProvider, DEFAULT_ALGORITHMS};
 use crate::authn::claims::{ClaimMapping, GroupSource};
 use crate::authn::json::Value;
 use crate::authn::keys::Algorithm;
@@ -13,7 +14,7 @@ use crate::authn::verifier::{Provider, TokenKind};
 use crate::words::identity::Issuer;
 use crate::words::time::Leeway;
 
-pub(super) fn read_providers(top: &Section<'_>) -> Option<Vec<(Provider, KeySource)>> {
+pub(super) fn read_providers(top: &Section<'_>) -> Option<Vec<ConfiguredProvider>> {
     let node = top.require("providers", "without one no token can be verified")?;
     let nodes = node.list()?;
     if nodes.is_empty() {
@@ -24,21 +25,22 @@ pub(super) fn read_providers(top: &Section<'_>) -> Option<Vec<(Provider, KeySour
     let mut issuers = HashSet::new();
     let mut providers = Vec::new();
     for node in &nodes {
-        let Some((provider, source)) = read_provider(node) else {
+        let Some(provider) = read_provider(node) else {
             continue;
         };
-        if !names.insert(provider.name.clone()) {
-            node.problem(format!("the name {:?} is taken", provider.name));
+        let rules = &provider.rules;
+        if !names.insert(rules.name.clone()) {
+            node.problem(format!("the name {:?} is taken", rules.name));
         }
-        if !issuers.insert(provider.issuer.clone()) {
+        if !issuers.insert(rules.issuer.clone()) {
             node.problem("another provider has the same issuer: tokens choose by it");
         }
-        providers.push((provider, source));
+        providers.push(provider);
     }
     (providers.len() == nodes.len()).then_some(providers)
 }
 
-fn read_provider(node: &Node<'_>) -> Option<(Provider, KeySource)> {
+fn read_provider(node: &Node<'_>) -> Option<ConfiguredProvider> {
     const KNOWN: [&str; 13] = [
         "name",
         "issuer",
@@ -89,7 +91,7 @@ fn read_provider(node: &Node<'_>) -> Option<(Provider, KeySource)> {
             )
         });
     let owned = |texts: Vec<&str>| texts.into_iter().map(ToOwned::to_owned).collect();
-    let provider = Provider {
+    let rules = Provider {
         name: name?.to_owned(),
         issuer: Issuer::new(issuer?),
         audiences: audiences?,
@@ -102,7 +104,10 @@ fn read_provider(node: &Node<'_>) -> Option<(Provider, KeySource)> {
         reject_bound_tokens: reject_bound_tokens?,
         mapping: mapping?,
     };
-    Some((provider, source?))
+    Some(ConfiguredProvider {
+        rules: Arc::new(rules),
+        source: source?,
+    })
 }
 
 fn read_provider_name<'a>(section: &Section<'a>) -> Option<&'a str> {

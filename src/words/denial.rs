@@ -265,6 +265,9 @@ denials! {
     DirectoryUnavailable, 503, 14, "directory_unavailable", NONE, "who may read the project cannot be told right now: try again";
     /// The gate has no usable configuration, or failed inside.
     GateUnavailable, 503, 14, "gate_unavailable", NONE, "the gate is not ready: try again";
+    /// The token's key is not known yet: no document that was asked for since the token
+    /// first came lacks it.
+    KeyPending, 503, 14, "key_pending", NONE, "the token's signing key is not known yet: the provider's keys are being fetched again, try again";
     /// The provider's keys could not be had, or not in time.
     KeysUnavailable, 503, 14, "keys_unavailable", NONE, "the identity provider's keys are not available right now: try again";
     /// A second reading did not bear out a scoped query, which is a fault of ours.

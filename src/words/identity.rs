@@ -86,6 +86,14 @@ impl Groups {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ProviderIndex(pub(crate) usize);
 
+impl ProviderIndex {
+    /// The provider at that position.
+    #[must_use]
+    pub const fn at(position: usize) -> Self {
+        Self(position)
+    }
+}
+
 /// A proven caller, reduced to what decisions and records need.
 #[derive(Clone, Debug)]
 pub struct Principal {

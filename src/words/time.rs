@@ -70,6 +70,12 @@ impl Monotonic {
         Self(millis)
     }
 
+    /// Milliseconds since the clock's own zero.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
     /// This instant plus `millis`.
     #[must_use]
     pub const fn after(self, millis: u64) -> Self {
@@ -90,6 +96,35 @@ pub struct Now {
     pub wall: Timestamp,
     /// For schedules and deadlines.
     pub mono: Monotonic,
+}
+
+/// Both clocks, as exactly as an event has them.
+#[derive(Clone, Copy, Debug)]
+pub enum Time {
+    /// They may lag by up to a second, which does for tokens that are remembered, and
+    /// saves a call into the proxy for each request.
+    Coarse(Now),
+    /// Read for this event.
+    Exact(Now),
+}
+
+impl Time {
+    /// The clocks, however exact.
+    #[must_use]
+    pub const fn now(self) -> Now {
+        match self {
+            Self::Coarse(now) | Self::Exact(now) => now,
+        }
+    }
+
+    /// The clocks, if they were read for this event.
+    #[must_use]
+    pub const fn exact(self) -> Option<Now> {
+        match self {
+            Self::Coarse(_) => None,
+            Self::Exact(now) => Some(now),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 )]
 
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,13 +20,18 @@ use jwt_simple::algorithms::{
     Ed25519KeyPair, EdDSAKeyPairLike as _,
 };
 use p256::ecdsa::signature::Signer as _;
+use scopegate::authn::authenticator::Lent;
+use scopegate::authn::jwks::JwksError;
+use scopegate::authn::key_cache::{Edition, Keys, Need};
 use scopegate::authn::keys::{InModule, SignatureEngine};
+use scopegate::authn::token_cache::{Owner, TokenCache};
 use scopegate::config::{Config, Environment};
 use scopegate::forward::{self, Edit};
-use scopegate::gate::{Attempt, Gate, Outcome};
+use scopegate::gate::{Attempt, Evaluation, Gate, Outcome, Passage};
 use scopegate::words::denial::Denial;
+use scopegate::words::identity::ProviderIndex;
 use scopegate::words::request::Head;
-use scopegate::words::time::{Monotonic, Now, Timestamp};
+use scopegate::words::time::{Monotonic, Now, Time, Timestamp};
 use serde_json::{Map, Value, json};
 use superboring::hash::MessageDigest;
 use superboring::pkey::{PKey, Private};
@@ -273,6 +279,43 @@ impl Token {
     }
 }
 
+/// Tokens that are refused for something else than a key that is not there, though most
+/// of them name one; with the codes.
+pub fn misfits() -> Vec<(Token, &'static str)> {
+    let unknown = || Token::new().header("kid", "nobody-knows");
+    vec![
+        (
+            Token::new().forged_by("p256-stranger", "ES256"),
+            "signature_invalid",
+        ),
+        (
+            unknown().claim("iss", "https://evil.example"),
+            "issuer_unknown",
+        ),
+        (unknown().claim("aud", "loki"), "audience_mismatch"),
+        (unknown().claim("exp", NOW - 100), "token_expired"),
+        (unknown().claim("nbf", NOW + 1_000), "token_not_yet_valid"),
+        (unknown().claim("iat", NOW + 1_000), "issued_in_future"),
+        (unknown().claim("typ", "ID"), "token_kind_refused"),
+        (unknown().header("typ", "logout+jwt"), "token_type_refused"),
+        (unknown().header("alg", "HS256"), "algorithm_not_allowed"),
+        (unknown().header("alg", "RS512"), "algorithm_not_allowed"),
+        (
+            unknown().header("crit", json!(["exp"])),
+            "token_header_refused",
+        ),
+        (
+            Token::new().header("kid", "k".repeat(257)),
+            "token_malformed",
+        ),
+        // The key is there, for another algorithm.
+        (
+            Token::new().header("alg", "RS256"),
+            "key_algorithm_mismatch",
+        ),
+    ]
+}
+
 // Configurations
 
 /// Replaces and adds members; `null` removes. RFC 7396 at every level.
@@ -341,8 +384,77 @@ pub fn parse(config: &Value) -> Config {
     })
 }
 
-pub fn gate(config: &Value) -> Gate {
-    Gate::new(parse(config), 7)
+/// A gate and what a worker lends to it.
+#[derive(Debug)]
+pub struct Bench {
+    pub gate: Gate,
+    pub tokens: TokenCache,
+}
+
+pub fn gate(config: &Value) -> Bench {
+    let config = parse(config);
+    let limits = config.limits;
+    Bench {
+        gate: Gate::new(Arc::new(config), Owner(1), 7),
+        tokens: TokenCache::new(limits.cached_tokens, limits.cached_bytes(), 7),
+    }
+}
+
+impl Bench {
+    /// How many tokens are remembered.
+    pub fn cached_tokens(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Gives the provider at that position the keys of a document that was asked for at
+    /// that time.
+    pub fn give(&mut self, provider: usize, document: &[u8], asked: u64) -> Result<(), JwksError> {
+        let provider = self.provider(provider);
+        let set = self.gate.authenticator().read_keys(provider, document)?;
+        let edition = Edition {
+            number: asked,
+            asked: at(asked),
+        };
+        let authenticator = self.gate.authenticator_mut();
+        authenticator.adopt(provider, Some(&Arc::new(set)), edition, &mut self.tokens);
+        Ok(())
+    }
+
+    /// The same with the keys of these names.
+    pub fn give_keys(&mut self, provider: usize, names: &[&str], asked: u64) {
+        let keys: Vec<Value> = names.iter().map(|name| jwk(name)).collect();
+        self.give(provider, &jwks(&keys), asked).unwrap();
+    }
+
+    /// When the document of that provider's keys was asked for, if there is one.
+    pub fn keys_from(&self, provider: usize) -> Option<u64> {
+        let trusted = self
+            .gate
+            .authenticator()
+            .provider(self.provider(provider))?;
+        let Keys::Fetched(cache) = &trusted.keys else {
+            return None;
+        };
+        let asked = cache.edition()?.asked.mono;
+        Some(asked.since(at(0).mono))
+    }
+
+    /// The provider at that position of the configuration.
+    pub fn provider(&self, position: usize) -> ProviderIndex {
+        ProviderIndex::at(position)
+    }
+
+    /// Evaluates a request as the gate does.
+    pub fn evaluate<'a>(
+        &mut self,
+        head: &Head<'a>,
+        attempt: Attempt,
+        engine: &dyn SignatureEngine,
+    ) -> Evaluation<'a> {
+        let tokens = &mut self.tokens;
+        self.gate
+            .decide(head, attempt, &mut Lent { tokens, engine })
+    }
 }
 
 // Requests
@@ -375,6 +487,11 @@ impl Request {
         self
     }
 
+    /// Its headers, as a host has them.
+    pub fn fields(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.0.clone()
+    }
+
     pub fn head(&self) -> Head<'_> {
         let pairs = self.0.iter().map(|(n, v)| (n.as_slice(), v.as_slice()));
         Head::read(pairs, Some(b"x-scopegate-subject"))
@@ -393,9 +510,10 @@ pub enum Answer {
     /// The directory of projects must be asked.
     Asks,
     NeedsClock,
-    Waits {
-        fetch: bool,
-    },
+    /// It passes, whatever is found about it.
+    Reported,
+    /// Keys may come; the denial stands if they do not.
+    Waits(Need, Denial),
 }
 
 impl Answer {
@@ -406,57 +524,66 @@ impl Answer {
             Self::Denied(denial) => denial.code(),
             Self::Asks => "asks",
             Self::NeedsClock => "needs the clock",
-            Self::Waits { fetch: true } => "waits and fetches",
-            Self::Waits { fetch: false } => "waits",
+            Self::Reported => "reported",
+            Self::Waits(Need::Keys, _) => "waits for keys",
+            Self::Waits(Need::Key, _) => "waits for a key",
         }
     }
 }
 
-/// Decides with any attempt, time and engine.
+/// Decides about a request with any times and engine.
 pub fn decide(
-    gate: &mut Gate,
+    bench: &mut Bench,
     request: &Request,
     attempt: Attempt,
-    now: Now,
     engine: &dyn SignatureEngine,
 ) -> Answer {
     let head = request.head();
-    let outcome = gate.decide(&head, attempt, now, engine).outcome;
-    match outcome {
+    match bench.evaluate(&head, attempt, engine).outcome {
         Outcome::Ask(_) => Answer::Asks,
-        Outcome::Deny(denial) => Answer::Denied(denial),
+        Outcome::Refuse(denial) => Answer::Denied(denial),
         Outcome::NeedsClock => Answer::NeedsClock,
-        Outcome::Wait { fetch, .. } => Answer::Waits { fetch },
-        Outcome::Permit(permit) => {
+        Outcome::AwaitKeys {
+            need, otherwise, ..
+        } => Answer::Waits(need, otherwise),
+        Outcome::Forward(passage) => {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            let edits = forward::permitted(&permit, &head, &gate.config().forward, true)
-                .iter()
-                .map(|edit| match edit {
+            let mut edits = Vec::new();
+            let settings = &bench.gate.config().forward;
+            forward::edits(&passage, &head, settings, |edit| {
+                edits.push(match edit {
                     Edit::Remove(name) => (text(name), None),
                     Edit::Add(name, value) | Edit::Set(name, value) => {
-                        (text(name), Some(text(value)))
+                        (text(name), Some(text(&value)))
                     }
-                })
-                .collect();
-            let tenants = permit.tenants().to_vec();
-            Answer::Allowed { tenants, edits }
+                });
+            });
+            match passage {
+                Passage::Enforced(permit) => Answer::Allowed {
+                    tenants: permit.tenants().to_vec(),
+                    edits,
+                },
+                Passage::Reported(_) => Answer::Reported,
+            }
         }
+    }
+}
+
+/// A request that came at `arrived` and is looked at with exact clocks at `now`.
+pub const fn attempt(arrived: u64, now: u64) -> Attempt {
+    Attempt {
+        arrived: at(arrived).mono,
+        time: Time::Exact(at(now)),
     }
 }
 
 /// Decides about a request that comes at this time.
-pub fn ask_at(gate: &mut Gate, request: &Request, millis: u64) -> Answer {
-    let now = at(millis);
-    let attempt = Attempt {
-        arrived: now.mono,
-        last: false,
-        coarse: false,
-    };
-    decide(gate, request, attempt, now, &InModule)
+pub fn ask_at(bench: &mut Bench, request: &Request, millis: u64) -> Answer {
+    decide(bench, request, attempt(millis, millis), &InModule)
 }
 
 /// Decides about a request that comes at [`NOW`].
-pub fn ask(gate: &mut Gate, request: &Request) -> Answer {
+pub fn ask(gate: &mut Bench, request: &Request) -> Answer {
     ask_at(gate, request, 0)
 }
 

@@ -15,7 +15,7 @@ use paths::{File, Named};
 
 /// What files of hosts may use of the crate: events and effects, and the few values
 /// that stand in them.
-const HOSTS_MAY_USE: [&[&str]; 10] = [
+const HOSTS_MAY_USE: [&[&str]; 11] = [
     &["crate", "worker"],
     &["crate", "words"],
     &["crate", "forward", "Edit"],
@@ -23,20 +23,10 @@ const HOSTS_MAY_USE: [&[&str]; 10] = [
     &["crate", "authn", "keys", "Algorithm"],
     &["crate", "authn", "keys", "BadSignature"],
     &["crate", "authn", "keys", "InModule"],
+    &["crate", "authn", "keys", "Place"],
     &["crate", "authn", "keys", "SignatureEngine"],
     &["crate", "authn", "keys", "VerifyingKey"],
     &["crate", "authn", "keys", "ecdsa_der"],
-];
-
-/// Files of the shell from before there was a worker: they decide things themselves and
-/// use each other. An entry whose file is gone, or keeps the rules, is a problem too.
-const FROM_BEFORE_THE_WORKER: [&str; 6] = [
-    "src/host/wasm/fetch.rs",
-    "src/host/wasm/lifetimes.rs",
-    "src/host/wasm/metrics.rs",
-    "src/host/wasm/root.rs",
-    "src/host/wasm/stream.rs",
-    "src/host/wasm/waiting.rs",
 ];
 
 /// What only hosts and programs may use: the core is handed the time and what else it
@@ -80,7 +70,6 @@ fn problems(tree: &Tree) -> Vec<String> {
         Err(problem) => return vec![problem],
     };
     let mut problems = table.missing(&files);
-    let mut excepted = BTreeSet::new();
     let mut edges: BTreeMap<&Module, BTreeSet<&Module>> = BTreeMap::new();
     for (module, (name, file)) in &files.0 {
         problems.extend(hygiene(name, file));
@@ -99,11 +88,7 @@ fn problems(tree: &Tree) -> Vec<String> {
             let host = name.starts_with("src/host/") && !hosts_may_use(&path);
             let problem = problem.or(host.then_some("is not for hosts"));
             if let Some(problem) = problem {
-                if FROM_BEFORE_THE_WORKER.contains(&name.as_str()) {
-                    excepted.insert(name.as_str());
-                } else {
-                    problems.push(describe(name, named, problem));
-                }
+                problems.push(describe(name, named, problem));
             }
         }
     }
@@ -114,20 +99,8 @@ fn problems(tree: &Tree) -> Vec<String> {
             .iter()
             .map(|module| files.0[*module].0.as_str())
             .collect();
-        let old: Vec<&str> = names
-            .iter()
-            .copied()
-            .filter(|name| FROM_BEFORE_THE_WORKER.contains(name))
-            .collect();
-        if old.is_empty() {
-            problems.push(format!("files use each other: {}", names.join(" -> ")));
-        }
-        excepted.extend(old);
+        problems.push(format!("files use each other: {}", names.join(" -> ")));
     }
-    let needless = FROM_BEFORE_THE_WORKER
-        .iter()
-        .filter(|name| !excepted.contains(*name));
-    problems.extend(needless.map(|name| format!("{name} needs no exception any more")));
     problems
 }
 

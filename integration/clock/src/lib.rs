@@ -1,12 +1,23 @@
-//! `clock_gettime` with a wall clock that is off by the seconds in the file that
-//! `SCOPEGATE_CLOCK` names: a signed 64-bit number, little endian. All other clocks are true.
+//! `clock_gettime` with clocks that are off by the seconds in the file that
+//! `SCOPEGATE_CLOCK` names: two signed 64-bit numbers, little endian, of which the first is
+//! for the wall clock and the second, which must never become less, for the clock that never
+//! steps. To the process, more of the second is what a machine is that was suspended.
 
 use std::ptr;
 use std::sync::atomic::{AtomicI64, AtomicPtr, Ordering};
 
 /// The file in memory; null until it is first asked for.
-static OFFSET: AtomicPtr<AtomicI64> = AtomicPtr::new(ptr::null_mut());
-static ZERO: AtomicI64 = AtomicI64::new(0);
+static OFFSETS: AtomicPtr<Offsets> = AtomicPtr::new(ptr::null_mut());
+static NONE: Offsets = Offsets {
+    wall: AtomicI64::new(0),
+    monotonic: AtomicI64::new(0),
+};
+
+#[repr(C)]
+struct Offsets {
+    wall: AtomicI64,
+    monotonic: AtomicI64,
+}
 
 /// # Safety
 /// As of libc's function of that name, which it takes the place of.
@@ -17,24 +28,31 @@ pub unsafe extern "C" fn clock_gettime(
 ) -> libc::c_int {
     // SAFETY: the caller's own arguments, passed on.
     let result = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) };
-    if result == 0 && clock == libc::CLOCK_REALTIME {
+    if result == 0 {
+        let offset = match clock {
+            libc::CLOCK_REALTIME => offsets().wall.load(Ordering::Relaxed),
+            libc::CLOCK_MONOTONIC | libc::CLOCK_MONOTONIC_COARSE => {
+                offsets().monotonic.load(Ordering::Relaxed)
+            }
+            _ => 0,
+        };
         // SAFETY: the kernel has just written it.
-        unsafe { (*time).tv_sec += offset() };
+        unsafe { (*time).tv_sec += offset };
     }
     if result == 0 { 0 } else { -1 }
 }
 
-fn offset() -> i64 {
-    let mut known = OFFSET.load(Ordering::Acquire);
+fn offsets() -> &'static Offsets {
+    let mut known = OFFSETS.load(Ordering::Acquire);
     if known.is_null() {
-        known = map().unwrap_or(ptr::from_ref(&ZERO).cast_mut());
-        OFFSET.store(known, Ordering::Release);
+        known = map().unwrap_or(ptr::from_ref(&NONE).cast_mut());
+        OFFSETS.store(known, Ordering::Release);
     }
-    // SAFETY: the mapping is eight bytes at least, aligned, and never taken back.
-    unsafe { (*known).load(Ordering::Relaxed) }
+    // SAFETY: the mapping is large enough, aligned, and never taken back.
+    unsafe { &*known }
 }
 
-fn map() -> Option<*mut AtomicI64> {
+fn map() -> Option<*mut Offsets> {
     // SAFETY: plain calls into libc; every result is looked at.
     unsafe {
         let name = libc::getenv(c"SCOPEGATE_CLOCK".as_ptr());
@@ -47,7 +65,7 @@ fn map() -> Option<*mut AtomicI64> {
         }
         let mapped = libc::mmap(
             ptr::null_mut(),
-            8,
+            size_of::<Offsets>(),
             libc::PROT_READ,
             libc::MAP_SHARED,
             file,

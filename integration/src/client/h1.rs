@@ -38,6 +38,24 @@ pub async fn exchange_bytes(target: &Target, bytes: &[u8], bodiless: bool) -> Re
         .context("the connection was closed in the middle of the answer")
 }
 
+/// The same request with a body in chunks.
+pub fn chunked(request: RawRequest) -> RawRequest {
+    request.header("transfer-encoding", "chunked")
+}
+
+/// One chunk of a body.
+pub fn chunk(bytes: &[u8]) -> Vec<u8> {
+    let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
+    chunk.extend_from_slice(bytes);
+    chunk.extend_from_slice(b"\r\n");
+    chunk
+}
+
+/// A piece for [`exchange_pieces`] without a pause.
+pub fn at_once(bytes: impl Into<Vec<u8>>) -> (Duration, Vec<u8>) {
+    (Duration::ZERO, bytes.into())
+}
+
 /// Send the head of a request and then these pieces, each after a pause, and read one answer, which may come before all
 /// is sent. The request's own body is left out; chunk sizes are the caller's.
 pub async fn exchange_pieces(
@@ -152,7 +170,7 @@ fn parse(received: &[u8], bodiless: bool, closed: bool) -> Result<Option<Reply>>
         return Ok(Some(reply(b"", Vec::new())));
     }
     if value_of("transfer-encoding").is_some_and(|value| value.ends_with(b"chunked")) {
-        return Ok(chunked(rest)?.map(|(body, trailers)| reply(&body, trailers)));
+        return Ok(unchunked(rest)?.map(|(body, trailers)| reply(&body, trailers)));
     }
     if let Some(length) = value_of("content-length") {
         let length: usize = String::from_utf8_lossy(length)
@@ -165,7 +183,7 @@ fn parse(received: &[u8], bodiless: bool, closed: bool) -> Result<Option<Reply>>
 
 type Fields = Vec<(String, Vec<u8>)>;
 
-fn chunked(mut rest: &[u8]) -> Result<Option<(Vec<u8>, Fields)>> {
+fn unchunked(mut rest: &[u8]) -> Result<Option<(Vec<u8>, Fields)>> {
     let mut body = Vec::new();
     loop {
         let Some((size, after)) = split_at(rest, b"\r\n") else {

@@ -150,6 +150,21 @@ impl Bootstrap {
         Ok(())
     }
 
+    /// Pass on the trailers of HTTP/1.1, from clients and to backends.
+    pub fn enable_trailers(&mut self) -> Result<()> {
+        self.connection_manager()?["http_protocol_options"]["enable_trailers"] = json!(true);
+        for cluster in self.clusters()? {
+            let options = &mut cluster["typed_extension_protocol_options"];
+            if options.is_null() {
+                options[HTTP_OPTIONS] = json!({
+                    "@type": format!("type.googleapis.com/{HTTP_OPTIONS}"),
+                    "explicit_http_config": {"http_protocol_options": {"enable_trailers": true}},
+                });
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn set_module(
         &mut self,
         path: &Path,
@@ -163,6 +178,17 @@ impl Bootstrap {
         if !environment.is_empty() {
             vm_config["environment_variables"]["key_values"] = json!(environment);
         }
+        Ok(())
+    }
+
+    /// Allow the module these functions and no others.
+    pub(super) fn set_capabilities(&mut self, functions: &[String]) -> Result<()> {
+        let allowed: BTreeMap<&str, Value> = functions
+            .iter()
+            .map(|function| (function.as_str(), json!({})))
+            .collect();
+        self.scopegate()?["typed_config"]["config"]["capability_restriction_config"] =
+            json!({ "allowed_capabilities": allowed });
         Ok(())
     }
 
@@ -282,6 +308,7 @@ pub const FILTER: &str = "scopegate";
 /// The name in the certificate of a run with TLS.
 pub const SERVER_NAME: &str = "observability.example.com";
 
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 pub(super) const ACCESS_LOG: &str = "access.log";
 const LDS: &str = "lds.json";
 /// tcpmux: nobody listens there, and only root could.

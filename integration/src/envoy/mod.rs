@@ -1,6 +1,7 @@
 //! The real Envoy with the shipped bootstrap, moved to free loopback ports.
 
 pub mod bootstrap;
+mod capabilities;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,6 +33,7 @@ pub struct EnvoySettings {
     clusters: BTreeMap<String, SocketAddr>,
     tls: Option<Arc<Authority>>,
     dynamic: bool,
+    denied: Option<String>,
     concurrency: u32,
     log_level: String,
     edits: Vec<Edit>,
@@ -86,6 +88,7 @@ impl EnvoySettings {
             clusters: BTreeMap::new(),
             tls: None,
             dynamic: false,
+            denied: None,
             concurrency: 2,
             log_level: "info".to_owned(),
             edits: Vec::new(),
@@ -139,6 +142,17 @@ impl EnvoySettings {
     /// Deliver the listener by a watched file, so that [`Envoy::replace_configuration`] works.
     pub fn dynamic(mut self) -> EnvoySettings {
         self.dynamic = true;
+        self
+    }
+
+    /// Pass on the trailers of HTTP/1.1, which Envoy drops otherwise, on both sides.
+    pub fn with_trailers(self) -> EnvoySettings {
+        self.edit(Bootstrap::enable_trailers)
+    }
+
+    /// Give the module all it uses of the host but that function: a call of it fails, or it is never called.
+    pub fn without(mut self, function: &str) -> EnvoySettings {
+        self.denied = Some(function.to_owned());
         self
     }
 
@@ -251,6 +265,30 @@ impl Envoy {
     /// An error, with the end of the log, when Envoy has crashed.
     pub fn check_alive(&self) -> Result<()> {
         self.with_process(Process::check_alive)
+    }
+
+    /// Stop the whole process for a moment, as a debugger or a machine that is suspended would.
+    pub fn pause(&self) -> Result<()> {
+        self.with_process(|process| process.signal("STOP"))
+    }
+
+    /// Let it go on after [`Envoy::pause`].
+    pub fn go_on(&self) -> Result<()> {
+        self.with_process(|process| process.signal("CONT"))
+    }
+
+    /// How many connections each worker has taken so far.
+    pub async fn connections(&self) -> Result<Vec<i64>> {
+        let stats = self.stats().await?;
+        Ok(stats
+            .iter()
+            .filter(|(name, _)| {
+                name.starts_with("listener.")
+                    && name.contains(".worker_")
+                    && name.ends_with(".downstream_cx_total")
+            })
+            .map(|(_, count)| *count)
+            .collect())
     }
 
     pub async fn admin_get(&self, path: &str) -> Result<Reply> {
@@ -455,6 +493,9 @@ impl Prepared {
         match &settings.wasm {
             Some(path) => bootstrap.set_module(path, &settings.environment)?,
             None => bootstrap.remove_module()?,
+        }
+        if let (Some(path), Some(denied)) = (&settings.wasm, &settings.denied) {
+            bootstrap.set_capabilities(&capabilities::of_module_without(path, denied)?)?;
         }
         if let Some(document) = &settings.configuration {
             bootstrap::set_configuration(bootstrap.listener()?, document)?;

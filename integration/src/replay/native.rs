@@ -1,22 +1,18 @@
-//! The scenario table against the core, without a proxy: the same gate, fed with the headers Envoy would hand it.
+//! The scenario table against a worker, without a proxy: the same state machine, fed with the headers Envoy would hand
+//! it.
 //!
-//! What is played here is the host's part only: clocks that tick, a provider that answers or does not, a request that
-//! waits, header edits that are made. Where Envoy itself refuses a request before the gate sees it, the gate must
-//! refuse it too.
+//! What is played here is the host's part only: clocks that tick, a provider that answers or does not, header edits that
+//! are made. Where Envoy itself refuses a request before the gate sees it, the gate must refuse it too.
 
-use anyhow::{Result, bail};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use anyhow::{Result, bail, ensure};
 
 use scopegate::authn::keys::InModule;
-use scopegate::authz::endpoint::Surface;
-use scopegate::config::{Config, Environment, Mode};
-use scopegate::forward::{self, Edit};
-use scopegate::gate::{self, Attempt, Evaluation, Gate, Query, Trace};
 use scopegate::reply;
-use scopegate::scoping::narrow::MAX_BODY;
-use scopegate::words::denial::Denial;
-use scopegate::words::identity::ProviderIndex;
-use scopegate::words::request::{BACKEND_HEADER, Head};
-use scopegate::words::time::{Monotonic, Now, Timestamp};
+use scopegate::words::request::BACKEND_HEADER;
+use scopegate::worker::Action;
 
 use crate::client;
 use crate::issuer::{self, AnswerMode};
@@ -24,6 +20,11 @@ use crate::scenario::{self, Outcome, Prepared, Replay, Scenario, Upstreamed};
 use crate::token;
 
 use super::Report;
+use host::{Call, Done, Fields, Host, Store};
+
+#[path = "../../../tests/common/host.rs"]
+#[allow(dead_code)]
+mod host;
 
 /// Replay these scenarios, each with a gate of its own, on all cores.
 pub fn all(scenarios: &[(String, Scenario)]) -> Report {
@@ -74,7 +75,7 @@ fn some(rows: &[(String, Scenario)]) -> Report {
     report
 }
 
-/// The core as a replay.
+/// A worker as a replay.
 pub struct Native;
 
 impl Replay for Native {
@@ -83,232 +84,184 @@ impl Replay for Native {
     }
 }
 
-/// A gate and the host around it.
+/// A worker and the host around it.
 struct World<'scenario> {
     scenario: &'scenario Prepared,
-    gate: Gate,
-    now: Now,
+    host: Host,
+    /// How often the corporate provider has been asked.
+    asked: usize,
 }
-
-type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 impl World<'_> {
     fn start(scenario: &Prepared) -> Result<World<'_>> {
-        let document = serde_json::to_vec(&scenario.config)?;
-        let environment = Environment::new(scenario.scenario.environment.clone());
-        let config = match Config::parse(&document, &environment) {
-            Ok(config) => config,
-            Err(problems) => {
-                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                bail!("the configuration is refused: {}", problems.join("; "));
-            }
-        };
+        let document = scenario.config.to_string();
+        let environment: Vec<_> = scenario.scenario.environment.clone().into_iter().collect();
+        let store = Rc::new(RefCell::new(Store::default()));
+        let wall = u64::try_from(token::now())?;
         let mut world = World {
             scenario,
-            gate: Gate::new(config, SEED),
-            now: Now {
-                wall: Timestamp::from_secs(u64::try_from(token::now())?),
-                mono: Monotonic::from_millis(0),
-            },
+            host: Host::new(Box::new(InModule), &store, wall, UPTIME, SEED),
+            asked: 0,
         };
+        let good = world.host.configure(ROOT, &document, &environment);
+        ensure!(
+            good,
+            "the configuration is refused: {:?}",
+            world.host.take_done()
+        );
         // As a replay through Envoy does, the gate has a moment to fetch its keys.
         for _ in 0..=2 {
             world.tick(1_000);
         }
+        world.host.take_done();
         Ok(world)
     }
 
-    /// The monotonic clock moves; fetches that are due are answered at once. The wall clock stands still, so that a
-    /// token means the same in every run.
+    /// The monotonic clock moves; what the worker asks for is answered a moment later. The wall clock stands still, so
+    /// that a token means the same in every run.
     fn tick(&mut self, millis: u64) {
-        self.now.mono = self.now.mono.after(millis);
-        for provider in self.gate.tick(self.now) {
-            self.fetch(provider);
+        self.host.pass_mono(millis);
+        self.host.tick(ROOT);
+        self.answer_calls();
+    }
+
+    fn answer_calls(&mut self) {
+        for call in self.host.take_calls() {
+            self.host.pass_mono(ROUND_TRIP);
+            self.answer_call(&call);
         }
     }
 
-    fn fetch(&mut self, provider: ProviderIndex) {
-        let name = self.gate.provider_name(provider);
-        let providers = &self.gate.config().providers;
-        let issuer = providers
-            .iter()
-            .find(|(rules, _)| rules.name == name)
-            .map_or("", |(rules, _)| rules.issuer.as_str());
+    fn answer_call(&mut self, call: &Call) {
+        let issuer = match call.cluster.as_str() {
+            "idp" => issuer::CORPORATE,
+            "idp_partner" => issuer::PARTNER,
+            // No directory is played here: none can be reached.
+            _ => return self.host.answer_nothing(call),
+        };
         let state = &self.scenario.scenario.issuer;
-        if issuer == issuer::CORPORATE && state.answer == AnswerMode::Hang && !state.down {
+        let corporate = issuer == issuer::CORPORATE;
+        let first = state.first.get(self.asked).filter(|_| corporate);
+        if corporate && first.is_none() && state.answer == AnswerMode::Hang && !state.down {
             return;
         }
-        match self.scenario.jwks.get(issuer) {
-            Some(Some(document)) => {
-                // An unusable document is a failed fetch, which the gate notes itself.
+        let document = match first {
+            Some(answer) => state.jwks_of(answer).ok().flatten(),
+            None => self.scenario.jwks.get(issuer).cloned().flatten(),
+        };
+        self.asked += usize::from(corporate);
+        match document {
+            Some(document) => {
                 let document = document.to_string();
-                let _ = self
-                    .gate
-                    .keys_arrived(provider, document.as_bytes(), self.now, None);
+                self.host.answer(call, "200", document.as_bytes());
             }
-            _ => self.gate.keys_failed(provider, self.now),
+            _ => self.host.answer_nothing(call),
         }
     }
 
     fn answer(&mut self) -> Result<Outcome> {
         let fields = as_envoy_hands_them(self.scenario);
-        let subject_header = self.gate.config().forward.subject_header.clone();
-        let pairs = fields
-            .iter()
-            .map(|(name, value)| (name.as_slice(), value.as_slice()));
-        let mut head = Head::read(pairs, subject_header.as_deref().map(str::as_bytes));
         let sent = &self.scenario.request.body;
-        head.has_body = !sent.is_empty();
-        let Evaluation { outcome, trace } = self.decide(&head)?;
-        match outcome {
-            gate::Outcome::Permit(permit) => {
-                let narrow = !self.passes(&trace);
-                let grpc = permit.endpoint().is_grpc();
-                let edits = forward::permitted(&permit, &head, &self.gate.config().forward, narrow);
-                let body = match permit.query() {
-                    Query::InBody(_) if sent.len() > MAX_BODY => Err(Denial::BodyTooLarge),
-                    Query::InBody(narrowing) => narrowing.form(Some(sent)).map(String::into_bytes),
-                    Query::AsSent(_) | Query::Narrowed(_) => Ok(sent.clone()),
-                };
-                match body {
-                    Ok(body) if narrow => Ok(self.forwarded(&fields, &edits, grpc, &body)),
-                    Err(denial) if narrow => Ok(self.denied(&fields, &head, denial, &trace)),
-                    _ => Ok(self.forwarded(&fields, &edits, grpc, sent)),
-                }
+        self.host.open(STREAM, ROOT);
+        let mut action = self.host.head(STREAM, &fields, sent.is_empty());
+        let mut done = self.host.take_done();
+        for _ in 0..MAX_TICKS {
+            if action == Action::Continue || replied(&done).is_some() {
+                break;
             }
-            gate::Outcome::Deny(denial) => Ok(self.denied(&fields, &head, denial, &trace)),
-            gate::Outcome::Ask(_) | gate::Outcome::NeedsClock | gate::Outcome::Wait { .. } => {
-                bail!("the gate came to no decision")
+            // It waits: the worker has asked for something, or will at a tick.
+            self.answer_calls();
+            self.tick(TICK_WAITING);
+            done.extend(self.host.take_done());
+            if done.iter().any(|done| matches!(done, Done::Resume(_))) {
+                action = Action::Continue;
             }
         }
-    }
-
-    /// What the shell does with a request until there is a verdict.
-    fn decide<'head>(&mut self, head: &Head<'head>) -> Result<Evaluation<'head>> {
-        let limits = self.gate.config().limits;
-        let mut attempt = Attempt {
-            arrived: self.now.mono,
-            last: false,
-            coarse: true,
-        };
-        for _ in 0..MAX_ATTEMPTS {
-            let evaluation = self.gate.decide(head, attempt, self.now, &InModule);
-            let refused = |denial| Evaluation {
-                outcome: gate::Outcome::Deny(denial),
-                trace: evaluation.trace.clone(),
-            };
-            match evaluation.outcome {
-                gate::Outcome::NeedsClock => attempt.coarse = false,
-                gate::Outcome::Wait { provider, fetch } => {
-                    if limits.wait == 0 || self.passes(&evaluation.trace) {
-                        return Ok(refused(Denial::KeysUnavailable));
-                    }
-                    if limits.waiting_requests == 0 {
-                        return Ok(refused(Denial::WaitingRoomFull));
-                    }
-                    if fetch {
-                        self.now.mono = self.now.mono.after(ROUND_TRIP);
-                        self.fetch(provider);
-                    }
-                    self.tick(TICK_WAITING);
-                    attempt.last = self.now.mono.since(attempt.arrived) >= limits.wait;
-                }
-                // No directory is played here: none can be reached.
-                gate::Outcome::Ask(question) => {
-                    self.gate.directory_answered(question, None, self.now);
-                }
-                _ => return Ok(evaluation),
-            }
+        if action == Action::Continue && !sent.is_empty() {
+            action = self.host.body(STREAM, sent, true);
+            done.extend(self.host.take_done());
         }
-        bail!("still no decision after {MAX_ATTEMPTS} attempts")
-    }
-
-    /// Whether the request passes whatever is decided.
-    fn passes(&self, trace: &Trace<'_>) -> bool {
-        let projects = trace
-            .endpoint
-            .is_some_and(|endpoint| endpoint.surface == Surface::Projects);
-        self.gate.config().mode == Mode::Report && !projects
-    }
-
-    fn denied(
-        &self,
-        fields: &Fields,
-        head: &Head<'_>,
-        denial: Denial,
-        trace: &Trace<'_>,
-    ) -> Outcome {
-        let config = self.gate.config();
-        if self.passes(trace) {
-            let edits = forward::reported(trace.endpoint, head, &config.forward);
-            let grpc = trace.endpoint.is_some_and(|endpoint| endpoint.is_grpc());
-            return self.forwarded(fields, &edits, grpc, &self.scenario.request.body);
+        if let Some(reply) = replied(&done) {
+            return Ok(Outcome {
+                code: super::denial_code(&reply.details).map(str::to_owned),
+                reply: as_envoy_sends_it(reply, &fields),
+                upstream: Vec::new(),
+            });
         }
-        let family = trace.endpoint.map(|endpoint| endpoint.family);
-        let reply = reply::deny(denial, family, head, &config.realm, SEED);
-        Outcome {
-            reply: as_envoy_sends_it(&reply, fields),
-            code: Some(denial.code().to_owned()),
-            upstream: Vec::new(),
+        if action != Action::Continue {
+            bail!("the worker came to no decision");
         }
+        Ok(forwarded(fields, &done, sent))
     }
+}
 
-    /// The request with its edits, as the shipped routes pass it on, and a backend's good answer.
-    fn forwarded(&self, fields: &Fields, edits: &[Edit<'_>], grpc: bool, body: &[u8]) -> Outcome {
-        let mut fields = fields.clone();
-        for edit in edits {
+fn replied(done: &[Done]) -> Option<&reply::Reply> {
+    done.iter().find_map(|done| match done {
+        Done::Reply(_, reply) => Some(reply),
+        _ => None,
+    })
+}
+
+/// The request with its edits, as the shipped routes pass it on, and a backend's good answer.
+fn forwarded(mut fields: Fields, done: &[Done], sent: &[u8]) -> Outcome {
+    let mut body = sent;
+    for done in done {
+        match done {
             // An added header that is there already stands there twice, as it would in Envoy.
-            if let Edit::Remove(name) | Edit::Set(name, _) = edit {
+            Done::Add(_, name, value) => fields.push((name.clone(), value.clone())),
+            Done::Remove(_, name) => fields.retain(|(known, _)| known != name),
+            Done::Set(_, name, value) => {
                 fields.retain(|(known, _)| known != name);
+                fields.push((name.clone(), value.clone()));
             }
-            if let Edit::Add(name, value) | Edit::Set(name, value) = edit {
-                fields.push((name.to_vec(), value.to_vec()));
-            }
+            Done::Body(_, other) => body = other,
+            _ => {}
         }
-        let value_of = |wanted: &str| {
-            fields
-                .iter()
-                .find(|(name, _)| name == wanted.as_bytes())
-                .map(|(_, value)| value.clone())
-        };
-        let Some(backend) = value_of(BACKEND_HEADER) else {
-            let reply = client::Reply {
-                status: 404,
-                ..client::Reply::default()
-            };
-            return Outcome {
-                reply,
-                ..Outcome::default()
-            };
-        };
-        let upgrade = value_of("upgrade").is_some();
-        let upstream = Upstreamed {
-            backend: lossy(&backend),
-            cluster: None,
-            method: lossy(&value_of(":method").unwrap_or_default()),
-            path: value_of(":path").unwrap_or_default(),
-            headers: fields
-                .iter()
-                .filter(|(name, _)| !name.starts_with(b":") && name != BACKEND_HEADER.as_bytes())
-                .map(|(name, value)| (lossy(name), value.clone()))
-                .collect(),
-            body: Some(body[..body.len().min(BODY_SHOWN)].to_vec()),
-            complete: true,
-        };
-        let mut reply = client::Reply {
-            status: if upgrade { 101 } else { 200 },
+    }
+    let value_of = |wanted: &str| {
+        fields
+            .iter()
+            .find(|(name, _)| name == wanted.as_bytes())
+            .map(|(_, value)| value.clone())
+    };
+    let Some(backend) = value_of(BACKEND_HEADER) else {
+        let reply = client::Reply {
+            status: 404,
             ..client::Reply::default()
         };
-        if grpc {
-            reply
-                .trailers
-                .push(("grpc-status".to_owned(), b"0".to_vec()));
-        }
-        Outcome {
+        return Outcome {
             reply,
-            code: None,
-            upstream: vec![upstream],
-        }
+            ..Outcome::default()
+        };
+    };
+    let upgrade = value_of("upgrade").is_some();
+    let grpc = value_of("content-type").is_some_and(|kind| kind.starts_with(b"application/grpc"));
+    let upstream = Upstreamed {
+        backend: lossy(&backend),
+        cluster: None,
+        method: lossy(&value_of(":method").unwrap_or_default()),
+        path: value_of(":path").unwrap_or_default(),
+        headers: fields
+            .iter()
+            .filter(|(name, _)| !name.starts_with(b":") && name != BACKEND_HEADER.as_bytes())
+            .map(|(name, value)| (lossy(name), value.clone()))
+            .collect(),
+        body: Some(body[..body.len().min(BODY_SHOWN)].to_vec()),
+        complete: true,
+    };
+    let mut reply = client::Reply {
+        status: if upgrade { 101 } else { 200 },
+        ..client::Reply::default()
+    };
+    if grpc {
+        reply
+            .trailers
+            .push(("grpc-status".to_owned(), b"0".to_vec()));
+    }
+    Outcome {
+        reply,
+        code: None,
+        upstream: vec![upstream],
     }
 }
 
@@ -406,9 +359,13 @@ const BODY_SHOWN: usize = 4096;
 /// A gate that sends no status of its own to gRPC has forgotten it.
 const GRPC_UNKNOWN: i32 = 2;
 const SEED: u64 = 7;
+const ROOT: u64 = 1;
+const STREAM: u64 = 2;
+/// Where the monotonic clock stands, in milliseconds.
+const UPTIME: u64 = 1_000_000;
 /// Of a fetch, in milliseconds.
 const ROUND_TRIP: u64 = 20;
 /// Of the root while requests wait, in milliseconds.
 const TICK_WAITING: u64 = 100;
-/// More than the longest wait has ticks.
-const MAX_ATTEMPTS: usize = 1_000;
+/// More than the longest wait has.
+const MAX_TICKS: usize = 1_000;

@@ -100,6 +100,9 @@ pub enum TokenText {
 pub struct IssuerState {
     #[serde(default)]
     pub answer: AnswerMode,
+    /// The answers to the first fetches of its keys, before that one.
+    #[serde(default)]
+    pub first: Vec<AnswerMode>,
     /// The published keys, when they are not the usual ones.
     #[serde(default)]
     pub keys: Option<Vec<PublishedKey>>,
@@ -372,8 +375,13 @@ impl IssuerState {
 
     /// The document a gate gets in the end, where it gets one that is JSON.
     fn jwks(&self) -> Result<Option<Value>> {
+        self.jwks_of(&self.answer)
+    }
+
+    /// The document in that answer, where there is one that is JSON.
+    pub fn jwks_of(&self, answer: &AnswerMode) -> Result<Option<Value>> {
         let document = issuer::jwks(&self.settings().keys)?;
-        Ok(match &self.answer {
+        Ok(match answer {
             _ if self.down => None,
             AnswerMode::Good | AnswerMode::Delay(_) => Some(document),
             AnswerMode::Raw(bytes) => serde_json::from_slice(&bytes.bytes()?).ok(),

@@ -30,6 +30,8 @@ pub struct Seen {
     pub authority: Option<String>,
     /// Names in lower case, repeats kept, in order of arrival (HTTP/2: among equals only).
     pub headers: Vec<(String, Vec<u8>)>,
+    /// What came behind the body, in the same form.
+    pub trailers: Vec<(String, Vec<u8>)>,
     /// `HTTP/1.1` or `HTTP/2.0`.
     pub version: String,
     pub body_length: usize,
@@ -221,10 +223,11 @@ impl UpstreamLog {
         number
     }
 
-    fn complete(&self, number: u64, body: &[u8]) {
+    fn complete(&self, number: u64, body: &[u8], trailers: Vec<(String, Vec<u8>)>) {
         let mut log = lock(&self.inner);
         if let Some(seen) = log.seen.iter_mut().find(|seen| seen.number == number) {
             seen.take_body(body);
+            seen.trailers = trailers;
         }
     }
 
@@ -256,6 +259,7 @@ impl Seen {
             path: path.to_owned(),
             authority: None,
             headers: Vec::new(),
+            trailers: Vec::new(),
             version: version.to_owned(),
             body_length: 0,
             body_sha256: String::new(),

@@ -23,6 +23,8 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use super::{Answer, Plan, Seen, Shared};
 use crate::server::{self, Body};
 
+type Fields = Vec<(String, Vec<u8>)>;
+
 /// Serve one connection to its end; what was wrong with it goes into the log.
 pub(super) async fn connection(shared: Arc<Shared>, stream: TcpStream) {
     let mut first = [0; 4];
@@ -63,7 +65,7 @@ async fn http1(shared: &Shared, mut stream: TcpStream) -> Result<()> {
                 continue;
             }
             Plan::Websocket => {
-                shared.log.complete(number, &[]);
+                shared.log.complete(number, &[], Vec::new());
                 let ended = websocket(stream, &seen).await;
                 shared.log.end(number);
                 return ended;
@@ -93,13 +95,14 @@ async fn read_noted(
     seen: &Seen,
 ) -> Result<Vec<u8>> {
     let mut body = Vec::new();
-    let read = read_body(stream, buffer, seen, &mut body).await;
-    if read.is_err() {
-        body.append(buffer);
-        shared.log.cut(number, &body);
+    match read_body(stream, buffer, seen, &mut body).await {
+        Ok(trailers) => shared.log.complete(number, &body, trailers),
+        Err(error) => {
+            body.append(buffer);
+            shared.log.cut(number, &body);
+            return Err(error);
+        }
     }
-    read?;
-    shared.log.complete(number, &body);
     Ok(body)
 }
 
@@ -128,29 +131,30 @@ fn http1_head(backend: &str, head: &[u8]) -> Result<Seen> {
     let (path, version) = rest
         .rsplit_once(' ')
         .context("no version in the request line")?;
-    let headers: Result<Vec<(String, Vec<u8>)>> = lines
-        .map(|line| {
-            let colon = line
-                .iter()
-                .position(|byte| *byte == b':')
-                .context("a header without a colon")?;
-            let name = lossy(&line[..colon]).to_ascii_lowercase();
-            Ok((name, line[colon + 1..].trim_ascii().to_vec()))
-        })
-        .collect();
+    let headers: Result<Fields> = lines.map(field).collect();
     let mut seen = Seen::head(backend, method, path, version);
     seen.headers = headers?;
     seen.authority = seen.header("host").first().map(|host| lossy(host));
     Ok(seen)
 }
 
-/// Read to the end of the body; what came before an error stands in `body` and `buffer`.
+/// A line of a head or of trailers.
+fn field(line: &[u8]) -> Result<(String, Vec<u8>)> {
+    let colon = line
+        .iter()
+        .position(|byte| *byte == b':')
+        .context("a header without a colon")?;
+    let name = lossy(&line[..colon]).to_ascii_lowercase();
+    Ok((name, line[colon + 1..].trim_ascii().to_vec()))
+}
+
+/// Read to the end of the body and give its trailers; what came before an error stands in `body` and `buffer`.
 async fn read_body(
     stream: &mut TcpStream,
     buffer: &mut Vec<u8>,
     seen: &Seen,
     body: &mut Vec<u8>,
-) -> Result<()> {
+) -> Result<Fields> {
     if seen
         .header("transfer-encoding")
         .iter()
@@ -163,14 +167,14 @@ async fn read_body(
         None => 0,
     };
     body.extend(read_exactly(stream, buffer, length).await?);
-    Ok(())
+    Ok(Vec::new())
 }
 
 async fn read_chunks(
     stream: &mut TcpStream,
     buffer: &mut Vec<u8>,
     body: &mut Vec<u8>,
-) -> Result<()> {
+) -> Result<Fields> {
     loop {
         let line = read_line(stream, buffer).await?;
         let digits = line.split(';').next().unwrap_or_default().trim().to_owned();
@@ -181,8 +185,14 @@ async fn read_chunks(
             read_line(stream, buffer).await?;
             continue;
         }
-        while !read_line(stream, buffer).await?.is_empty() {}
-        return Ok(());
+        let mut trailers = Vec::new();
+        loop {
+            let line = read_line(stream, buffer).await?;
+            if line.is_empty() {
+                return Ok(trailers);
+            }
+            trailers.push(field(line.as_bytes())?);
+        }
     }
 }
 
@@ -290,11 +300,7 @@ async fn http2_answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result
     let version = format!("{:?}", request.version());
     let mut seen = Seen::head(&shared.name, request.method().as_str(), &path, &version);
     seen.authority = request.uri().authority().map(ToString::to_string);
-    seen.headers = request
-        .headers()
-        .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
-        .collect();
+    seen.headers = fields(request.headers());
     let number = shared.log.begin(seen.clone());
     let end = End {
         shared: shared.clone(),
@@ -307,9 +313,17 @@ async fn http2_answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result
         Plan::Early(_) => bail!("no early answers over HTTP/2"),
         Plan::Answer(answer) => answer,
     };
-    let body = request.into_body().collect().await?.to_bytes();
-    shared.log.complete(number, &body);
+    let body = request.into_body().collect().await?;
+    let trailers = body.trailers().map(fields).unwrap_or_default();
+    let body = body.to_bytes();
+    shared.log.complete(number, &body, trailers);
     http2_response(answer.described(&seen, &body), end)
+}
+
+fn fields(map: &HeaderMap) -> Fields {
+    map.iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .collect()
 }
 
 fn http2_response(answer: Answer, end: End) -> Result<Response<Body>> {

@@ -2,7 +2,7 @@
 //! (<https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1>).
 //!
 //! All unsafe code of the crate is here. On other targets than wasm the imports
-//! are replaced by stubs that answer `Unimplemented`, so that the shell is built,
+//! are replaced by stubs that answer `Unimplemented`, so that the host is built,
 //! linted and documented natively with everything else.
 #![allow(unsafe_code)]
 
@@ -56,6 +56,7 @@ imports! {
         map: u32, key: *const u8, key_size: usize, value: *const u8, value_size: usize,
     );
     fn proxy_remove_header_map_value(map: u32, key: *const u8, key_size: usize);
+    fn proxy_set_header_map_pairs(map: u32, pairs: *const u8, size: usize);
     fn proxy_get_property(
         path: *const u8, path_size: usize, value: *mut *mut u8, value_size: *mut usize,
     );
@@ -126,6 +127,11 @@ fn allocate(size: usize) -> *mut u8 {
     }
 }
 
+/// A slice as the ABI takes it.
+const fn raw(bytes: &[u8]) -> (*const u8, usize) {
+    (bytes.as_ptr(), bytes.len())
+}
+
 // SAFETY of every call below: pointers and sizes come from live slices or from
 // locals that outlive the call; the host copies and keeps none of them.
 
@@ -154,31 +160,22 @@ pub(super) fn header(map: u32, name: &[u8]) -> Result<Box<[u8]>, Status> {
 }
 
 pub(super) fn add_header(map: u32, name: &[u8], value: &[u8]) -> Result<(), Status> {
-    check(unsafe {
-        import::proxy_add_header_map_value(
-            map,
-            name.as_ptr(),
-            name.len(),
-            value.as_ptr(),
-            value.len(),
-        )
-    })
+    let ((name, name_size), (value, size)) = (raw(name), raw(value));
+    check(unsafe { import::proxy_add_header_map_value(map, name, name_size, value, size) })
 }
 
 pub(super) fn replace_header(map: u32, name: &[u8], value: &[u8]) -> Result<(), Status> {
-    check(unsafe {
-        import::proxy_replace_header_map_value(
-            map,
-            name.as_ptr(),
-            name.len(),
-            value.as_ptr(),
-            value.len(),
-        )
-    })
+    let ((name, name_size), (value, size)) = (raw(name), raw(value));
+    check(unsafe { import::proxy_replace_header_map_value(map, name, name_size, value, size) })
 }
 
 pub(super) fn remove_header(map: u32, name: &[u8]) -> Result<(), Status> {
     check(unsafe { import::proxy_remove_header_map_value(map, name.as_ptr(), name.len()) })
+}
+
+/// Puts a whole header map in the place of another.
+pub(super) fn set_header_pairs(map: u32, pairs: &[u8]) -> Result<(), Status> {
+    check(unsafe { import::proxy_set_header_map_pairs(map, pairs.as_ptr(), pairs.len()) })
 }
 
 pub(super) fn property(path: &[u8]) -> Result<Box<[u8]>, Status> {
@@ -188,9 +185,8 @@ pub(super) fn property(path: &[u8]) -> Result<Box<[u8]>, Status> {
 }
 
 pub(super) fn set_property(path: &[u8], value: &[u8]) -> Result<(), Status> {
-    check(unsafe {
-        import::proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len())
-    })
+    let ((path, path_size), (value, size)) = (raw(path), raw(value));
+    check(unsafe { import::proxy_set_property(path, path_size, value, size) })
 }
 
 pub(super) fn send_local_response(
@@ -267,15 +263,9 @@ pub(super) fn record_metric(id: u32, value: u64) -> Result<(), Status> {
 }
 
 pub(super) fn call_foreign_function(name: &[u8], argument: &[u8]) -> Result<Box<[u8]>, Status> {
+    let ((name, name_size), (argument, argument_size)) = (raw(name), raw(argument));
     returned(|result, size| unsafe {
-        import::proxy_call_foreign_function(
-            name.as_ptr(),
-            name.len(),
-            argument.as_ptr(),
-            argument.len(),
-            result,
-            size,
-        )
+        import::proxy_call_foreign_function(name, name_size, argument, argument_size, result, size)
     })
 }
 
@@ -299,28 +289,27 @@ pub(super) fn set_shared_data(key: &[u8], value: &[u8], swap: u32) -> Result<(),
 /// The host's clock that never steps, in nanoseconds since a zero that all VMs of the
 /// process share.
 #[cfg(target_arch = "wasm32")]
-pub(super) fn monotonic_nanos() -> u64 {
+pub(super) fn monotonic_nanos() -> Option<u64> {
     #[link(wasm_import_module = "wasi_snapshot_preview1")]
     unsafe extern "C" {
         fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> u32;
     }
     const MONOTONIC: u32 = 1;
     let mut time = 0;
-    // It has no errors for this clock; a host that had one would show a clock that
-    // stands still, on which no fetch is ever due again.
-    let _ = unsafe { clock_time_get(MONOTONIC, 1, &raw mut time) };
-    time
+    // A host that restricts what modules may call answers with an error.
+    let code = unsafe { clock_time_get(MONOTONIC, 1, &raw mut time) };
+    (code == 0).then_some(time)
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-pub(super) fn monotonic_nanos() -> u64 {
-    0
+pub(super) fn monotonic_nanos() -> Option<u64> {
+    None
 }
 
 /// What the proxy calls. Each callback costs a crossing whether it does anything
 /// or not, so only the used ones are here.
 mod export {
-    use super::super::shell;
+    use super::super::dispatch;
 
     #[cfg(target_arch = "wasm32")]
     unsafe extern "C" {
@@ -337,59 +326,44 @@ mod export {
         unsafe { __wasm_call_ctors() }
     }
 
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
-        super::allocate(size)
+    macro_rules! exports {
+        ($(fn $name:ident($($arg:ident: $kind:ty),* $(,)?) $(-> $result:ty)? $body:block)*) => {
+            $(#[unsafe(no_mangle)] extern "C" fn $name($($arg: $kind),*) $(-> $result)? $body)*
+        };
     }
 
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_context_create(context: u32, parent: u32) {
-        shell::on_context_create(context, parent);
-    }
-
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_configure(context: u32, size: usize) -> u32 {
-        u32::from(shell::on_configure(context, size))
-    }
-
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_tick(context: u32) {
-        shell::on_tick(context);
-    }
-
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_http_call_response(
-        context: u32,
-        token: u32,
-        headers: usize,
-        body_size: usize,
-        _trailers: usize,
-    ) {
-        shell::on_http_call_response(context, token, headers, body_size);
-    }
-
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_request_headers(context: u32, _headers: usize, end: u32) -> u32 {
-        shell::on_request_headers(context, end != 0) as u32
-    }
-
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_request_body(context: u32, size: usize, end: u32) -> u32 {
-        shell::on_request_body(context, size, end != 0) as u32
-    }
-
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_request_trailers(context: u32, _trailers: usize) -> u32 {
-        shell::on_request_trailers(context) as u32
-    }
-
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_response_headers(context: u32, headers: usize, end: u32) -> u32 {
-        shell::on_response_headers(context, headers, end != 0) as u32
-    }
-
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_delete(context: u32) {
-        shell::on_delete(context);
+    exports! {
+        fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
+            super::allocate(size)
+        }
+        fn proxy_on_context_create(context: u32, parent: u32) {
+            dispatch::on_context_create(context, parent);
+        }
+        fn proxy_on_configure(context: u32, size: usize) -> u32 {
+            u32::from(dispatch::on_configure(context, size))
+        }
+        fn proxy_on_tick(context: u32) {
+            dispatch::on_tick(context);
+        }
+        fn proxy_on_http_call_response(
+            context: u32, token: u32, headers: usize, body_size: usize, _trailers: usize,
+        ) {
+            dispatch::on_http_call_response(context, token, headers, body_size);
+        }
+        fn proxy_on_request_headers(context: u32, _headers: usize, end: u32) -> u32 {
+            dispatch::on_request_headers(context, end != 0)
+        }
+        fn proxy_on_request_body(context: u32, size: usize, end: u32) -> u32 {
+            dispatch::on_request_body(context, size, end != 0)
+        }
+        fn proxy_on_request_trailers(context: u32, _trailers: usize) -> u32 {
+            dispatch::on_request_trailers(context)
+        }
+        fn proxy_on_response_headers(context: u32, headers: usize, end: u32) -> u32 {
+            dispatch::on_response_headers(context, headers, end != 0)
+        }
+        fn proxy_on_delete(context: u32) {
+            dispatch::on_delete(context);
+        }
     }
 }

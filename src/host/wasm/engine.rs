@@ -9,7 +9,7 @@ use std::cell::Cell;
 
 use super::abi;
 use crate::authn::keys::{
-    Algorithm, BadSignature, InModule, SignatureEngine, VerifyingKey, ecdsa_der,
+    Algorithm, BadSignature, InModule, Place, SignatureEngine, VerifyingKey, ecdsa_der,
 };
 use crate::words::wire::push_bytes;
 
@@ -85,6 +85,14 @@ impl SignatureEngine for Engine {
             Some(true) => Ok(()),
             Some(false) => Err(BadSignature),
             None => InModule.verify(key, input, signature),
+        }
+    }
+
+    fn place(&self, algorithm: Algorithm) -> Place {
+        if self.is_host(algorithm) {
+            Place::Host
+        } else {
+            Place::Module
         }
     }
 }

@@ -1,0 +1,105 @@
+//! Each effect's way into the proxy.
+
+use std::collections::HashMap;
+
+use super::abi::Status;
+use super::call::{self, Metrics};
+use crate::forward::Edit;
+use crate::worker::counters::Counters;
+use crate::worker::driver::{Performed, Proxy};
+use crate::worker::{CallId, Effect, Reading, RootId};
+
+/// The proxy that has called.
+#[derive(Debug, Default)]
+pub(super) struct Caller {
+    /// The context that calls act on.
+    context: u32,
+    /// The context whose callback this is.
+    home: u32,
+    /// The worker's requests that are on their way, with their roots, by the proxy's number.
+    calls: HashMap<u32, (CallId, u64)>,
+    counters: Counters,
+}
+
+impl Caller {
+    /// The callback is that context's, and so are calls until they name another.
+    pub(super) const fn called_by(&mut self, context: u32) {
+        (self.context, self.home) = (context, context);
+    }
+
+    /// The worker's number of a request that has ended.
+    pub(super) fn ended(&mut self, token: u32) -> Option<CallId> {
+        self.calls.remove(&token).map(|(call, _)| call)
+    }
+
+    /// A root is gone, and its requests with it.
+    pub(super) fn forget(&mut self, root: RootId) {
+        self.calls.retain(|_, (_, known)| *known != root.0);
+    }
+
+    /// Writes the counters.
+    pub(super) fn flush(&mut self) {
+        self.counters.flush(&Metrics);
+    }
+
+    fn act_on(&mut self, context: u64) -> Result<(), Status> {
+        let context = u32::try_from(context).map_err(|_| Status::NOT_FOUND)?;
+        if self.context != context {
+            call::act_on(context)?;
+            self.context = context;
+        }
+        Ok(())
+    }
+
+    fn try_perform(&mut self, effect: &Effect<'_>) -> Result<Performed, Status> {
+        if let Some(context) = effect.context() {
+            self.act_on(context)?;
+        }
+        match effect {
+            Effect::Edit { edit, .. } => match edit {
+                Edit::Add(name, value) => call::add_header(name, value)?,
+                Edit::Remove(name) => call::remove_header(name)?,
+                Edit::Set(name, value) => call::set_header(name, value)?,
+            },
+            Effect::ReplaceBody { size, body, .. } => call::replace_body(*size, body)?,
+            Effect::DropTrailers { .. } => call::drop_trailers()?,
+            Effect::Reply { reply, .. } => call::reply(reply)?,
+            Effect::Resume { .. } => call::resume_request()?,
+            Effect::FilterState { record, .. } => call::set_filter_state("scopegate", record),
+            Effect::TickEvery { millis, .. } => call::set_tick_period(*millis),
+            Effect::Count { count, .. } => self.counters.count(*count),
+            Effect::Show { gauge, value } => self.counters.show(&Metrics, *gauge, *value),
+            Effect::Log { level, line, .. } => call::log(*level, line),
+            Effect::Look { key, .. } => return Ok(Performed::Looked(call::shared(key))),
+            Effect::Swap {
+                key, value, swap, ..
+            } => return Ok(Performed::Swapped(call::swap_shared(key, value, *swap))),
+            Effect::Call {
+                root,
+                call,
+                cluster,
+                headers,
+                timeout,
+            } => {
+                let token = call::http(cluster, headers, *timeout)?;
+                self.calls.insert(token, (*call, root.0));
+            }
+        }
+        Ok(Performed::Done)
+    }
+}
+
+impl Proxy for Caller {
+    fn clocks(&mut self) -> Reading {
+        call::clocks()
+    }
+
+    fn perform(&mut self, effect: &Effect<'_>) -> Performed {
+        let performed = self.try_perform(effect);
+        // What the worker asks of the stream whose callback this is must be about it.
+        if self.context != self.home && call::act_on(self.home).is_ok() {
+            self.context = self.home;
+        }
+        performed.unwrap_or_else(|status| Performed::Refused(status.code()))
+    }
+}

@@ -1,0 +1,48 @@
+//! What all configurations and streams of a worker have in common.
+
+use crate::authn::keys::SignatureEngine;
+use crate::authn::token_cache::TokenCache;
+use crate::worker::clocks::Clocks;
+use crate::worker::dice::Dice;
+use crate::worker::directory::Directory;
+use crate::worker::event::StreamId;
+use crate::worker::lifetimes::Lifetimes;
+use crate::worker::sources::Sources;
+
+/// The common state.
+pub struct Commons {
+    /// Checks signatures.
+    pub engine: Box<dyn SignatureEngine>,
+    /// Verified tokens.
+    pub tokens: TokenCache,
+    /// Where keys come from.
+    pub sources: Sources,
+    /// Questions to directories of projects.
+    pub directory: Directory,
+    /// The host's clocks.
+    pub clocks: Clocks,
+    /// Deadlines of streams.
+    pub lifetimes: Lifetimes,
+    /// Streams that wait, those first that have waited for longest.
+    pub waiting: Vec<StreamId>,
+    /// Numbers that vary.
+    pub dice: Dice,
+}
+
+impl Commons {
+    /// An empty one. `seed` is a secret number.
+    #[must_use]
+    pub fn new(engine: Box<dyn SignatureEngine>, seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        Self {
+            engine,
+            tokens: TokenCache::new(0, 0, dice.roll()),
+            sources: Sources::new(dice.roll() | 1),
+            directory: Directory::default(),
+            clocks: Clocks::default(),
+            lifetimes: Lifetimes::default(),
+            waiting: Vec::new(),
+            dice,
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! What is counted and shown, its names, and counts that add up between two flushes.
+//!
+//! A call into the proxy for each count would cost more than the decision, so a host may
+//! keep [`Counters`] and flush them now and then. Labels are spelt into the name
+//! (`scopegate_decisions_total.decision=deny.code=…`), for hosts that have none, and taken
+//! out again by the `stats_tags` of the shipped Envoy configuration. Every label has a
+//! closed set of values; no tenant or subject is one.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::authn::keys::{Algorithm, Place};
+use crate::authz::endpoint::Endpoint;
+use crate::words::denial::Denial;
+use crate::words::hash::QuickHash;
+
+/// Something that happened once more.
+#[derive(Clone, Copy, Debug)]
+pub enum Count<'a> {
+    /// A decision about a request.
+    Decision {
+        /// What it asked for, if that is known.
+        endpoint: Option<&'static Endpoint>,
+        /// Why not; `None` for one that was allowed.
+        denial: Option<Denial>,
+    },
+    /// The end of a fetch of keys.
+    Fetch {
+        /// Whose keys.
+        provider: &'a str,
+        /// What came of it.
+        result: &'static str,
+    },
+    /// The end of a stream whose time was up.
+    StreamEnded {
+        /// Why.
+        reason: &'static str,
+    },
+    /// A look into the token cache.
+    Lookup {
+        /// Whether the token was there.
+        hit: bool,
+    },
+    /// A check of a signature.
+    Verification {
+        /// Whose.
+        provider: &'a str,
+        /// By which algorithm.
+        algorithm: Algorithm,
+        /// Whether it was good.
+        held: bool,
+    },
+}
+
+/// Something that has a value.
+#[derive(Clone, Copy, Debug)]
+pub enum Gauge<'a> {
+    /// Seconds since a provider's keys were asked for.
+    KeyAge(&'a str),
+    /// A provider's keys.
+    Keys(&'a str),
+    /// Keys of a provider's document that cannot be used.
+    KeysSkipped(&'a str),
+    /// Whether refusals are only recorded.
+    ReportMode,
+    /// Streams that go on, over all workers.
+    Streams,
+    /// Where signatures of an algorithm are checked.
+    Verifier(Algorithm, Place),
+    /// Requests that wait, over all workers.
+    WaitingRequests,
+}
+
+impl Gauge<'_> {
+    /// Its name, labels included.
+    #[must_use]
+    pub fn name(self) -> String {
+        match self {
+            Self::KeyAge(provider) => format!("scopegate_jwks_age_seconds.provider={provider}"),
+            Self::Keys(provider) => format!("scopegate_jwks_keys.provider={provider}"),
+            Self::KeysSkipped(provider) => {
+                format!("scopegate_jwks_keys_skipped.provider={provider}")
+            }
+            Self::ReportMode => "scopegate_report_mode".to_owned(),
+            Self::Streams => "scopegate_streams".to_owned(),
+            Self::Verifier(algorithm, place) => format!(
+                "scopegate_verifier.algorithm={algorithm}.engine={}",
+                place.name()
+            ),
+            Self::WaitingRequests => "scopegate_waiting_requests".to_owned(),
+        }
+    }
+
+    /// Whether each worker shows its part of a sum, rather than what all workers see.
+    #[must_use]
+    pub const fn adds_up(self) -> bool {
+        matches!(self, Self::Streams | Self::WaitingRequests)
+    }
+}
+
+/// A proxy's metrics. One that cannot be defined or written is dropped: what is counted
+/// never decides.
+pub trait Registry {
+    /// Makes a counter or a gauge known and gives its number.
+    fn define(&self, kind: Kind, name: &str) -> Option<u32>;
+    /// Adds to a counter or a gauge; says whether it was taken.
+    fn add(&self, id: u32, by: i64) -> bool;
+    /// Sets a gauge; says whether it was taken.
+    fn set(&self, id: u32, value: u64) -> bool;
+}
+
+/// The kinds of metrics.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Has a value.
+    Gauge,
+}
+
+/// A row of the table (by address, 0 for none) and a code (by address): both are static,
+/// and quicker to compare than their texts.
+type DecisionKey = (usize, usize);
+
+#[derive(Debug)]
+struct Decisions {
+    code: &'static str,
+    endpoint: Option<&'static Endpoint>,
+    counter: Counter,
+}
+
+#[derive(Debug, Default)]
+struct Counter {
+    id: Option<u32>,
+    pending: i64,
+}
+
+#[derive(Debug, Default)]
+struct Shown {
+    id: Option<u32>,
+    value: Option<i64>,
+}
+
+/// Counts that have not been flushed, and values as they were last shown.
+#[derive(Debug, Default)]
+pub struct Counters {
+    decisions: HashMap<DecisionKey, Decisions, QuickHash>,
+    named: BTreeMap<String, Counter>,
+    gauges: BTreeMap<String, Shown>,
+    hits: Counter,
+    misses: Counter,
+}
+
+impl Counter {
+    fn add(&mut self) {
+        self.pending = self.pending.saturating_add(1);
+    }
+
+    fn flush(&mut self, registry: &dyn Registry, name: impl FnOnce() -> String) {
+        if self.pending == 0 {
+            return;
+        }
+        if self.id.is_none() {
+            self.id = registry.define(Kind::Counter, &name());
+        }
+        if let Some(id) = self.id
+            && registry.add(id, self.pending)
+        {
+            self.pending = 0;
+        }
+    }
+}
+
+impl Counters {
+    /// Counts once.
+    pub fn count(&mut self, count: Count<'_>) {
+        match count {
+            Count::Decision { endpoint, denial } => self.decided(endpoint, denial),
+            Count::Lookup { hit: true } => self.hits.add(),
+            Count::Lookup { hit: false } => self.misses.add(),
+            Count::Fetch { provider, result } => self.named(format!(
+                "scopegate_jwks_fetch_total.provider={provider}.result={result}"
+            )),
+            Count::StreamEnded { reason } => {
+                self.named(format!("scopegate_streams_ended_total.reason={reason}"));
+            }
+            Count::Verification {
+                provider,
+                algorithm,
+                held,
+            } => {
+                let result = if held { "ok" } else { "bad" };
+                self.named(format!(
+                    "scopegate_verify_total.provider={provider}.algorithm={algorithm}.result={result}"
+                ));
+            }
+        }
+    }
+
+    fn decided(&mut self, endpoint: Option<&'static Endpoint>, denial: Option<Denial>) {
+        let code = denial.map_or("allowed", Denial::code);
+        let key = (
+            endpoint.map_or(0, |endpoint| std::ptr::from_ref(endpoint).addr()),
+            code.as_ptr().addr(),
+        );
+        let decisions = self.decisions.entry(key).or_insert_with(|| Decisions {
+            code,
+            endpoint,
+            counter: Counter::default(),
+        });
+        decisions.counter.add();
+    }
+
+    fn named(&mut self, name: String) {
+        self.named.entry(name).or_default().add();
+    }
+
+    /// Shows a value, if it is another one than before.
+    pub fn show(&mut self, registry: &dyn Registry, gauge: Gauge<'_>, value: u64) {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        let name = gauge.name();
+        let shown = self.gauges.entry(name.clone()).or_default();
+        if shown.value == Some(value) {
+            return;
+        }
+        if shown.id.is_none() {
+            shown.id = registry.define(Kind::Gauge, &name);
+        }
+        let Some(id) = shown.id else { return };
+        let taken = if gauge.adds_up() {
+            let change = value.saturating_sub(shown.value.unwrap_or(0));
+            change == 0 || registry.add(id, change)
+        } else {
+            registry.set(id, value.unsigned_abs())
+        };
+        if taken {
+            shown.value = Some(value);
+        }
+    }
+
+    /// Writes what has been counted since the last flush.
+    pub fn flush(&mut self, registry: &dyn Registry) {
+        for decisions in self.decisions.values_mut() {
+            let Decisions { code, endpoint, .. } = *decisions;
+            decisions.counter.flush(registry, || {
+                let decision = if code == "allowed" { "allow" } else { "deny" };
+                let backend = endpoint.map_or("none", |e| e.backend.name());
+                let permission = endpoint.map_or("none", |e| e.permission.name());
+                format!(
+                    "scopegate_decisions_total.decision={decision}.code={code}\
+                     .backend={backend}.permission={permission}"
+                )
+            });
+        }
+        for (name, counter) in &mut self.named {
+            counter.flush(registry, || name.clone());
+        }
+        let lookups = |result: &str| format!("scopegate_token_cache_total.result={result}");
+        self.hits.flush(registry, || lookups("hit"));
+        self.misses.flush(registry, || lookups("miss"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// Takes what it is told unless it is full.
+    #[derive(Default)]
+    struct Metrics {
+        names: RefCell<Vec<String>>,
+        values: RefCell<BTreeMap<u32, i64>>,
+        full: bool,
+    }
+
+    impl Registry for Metrics {
+        fn define(&self, _: Kind, name: &str) -> Option<u32> {
+            let mut names = self.names.borrow_mut();
+            names.push(name.to_owned());
+            u32::try_from(names.len() - 1).ok()
+        }
+
+        fn add(&self, id: u32, by: i64) -> bool {
+            if !self.full {
+                *self.values.borrow_mut().entry(id).or_default() += by;
+            }
+            !self.full
+        }
+
+        fn set(&self, id: u32, value: u64) -> bool {
+            let value = i64::try_from(value).unwrap();
+            self.values.borrow_mut().insert(id, value);
+            true
+        }
+    }
+
+    impl Metrics {
+        fn value(&self, name: &str) -> Option<i64> {
+            let id = self.names.borrow().iter().position(|known| known == name)?;
+            let id = u32::try_from(id).ok()?;
+            self.values.borrow().get(&id).copied()
+        }
+    }
+
+    #[test]
+    fn counts_add_up_until_they_are_taken() {
+        let mut metrics = Metrics {
+            full: true,
+            ..Metrics::default()
+        };
+        let mut counters = Counters::default();
+        let allowed = Count::Decision {
+            endpoint: None,
+            denial: None,
+        };
+        counters.count(allowed);
+        counters.flush(&metrics);
+        metrics.full = false;
+        counters.count(allowed);
+        counters.count(Count::Lookup { hit: true });
+        counters.flush(&metrics);
+        counters.flush(&metrics);
+        let name =
+            "scopegate_decisions_total.decision=allow.code=allowed.backend=none.permission=none";
+        assert_eq!(metrics.value(name), Some(2));
+        assert_eq!(metrics.names.borrow().len(), 2);
+    }
+
+    #[test]
+    fn sums_are_changed_and_values_set() {
+        let metrics = Metrics::default();
+        let mut counters = Counters::default();
+        for value in [3, 3, 1] {
+            counters.show(&metrics, Gauge::Streams, value);
+            counters.show(&metrics, Gauge::Keys("corporate"), value);
+        }
+        assert_eq!(metrics.value("scopegate_streams"), Some(1));
+        assert_eq!(
+            metrics.value("scopegate_jwks_keys.provider=corporate"),
+            Some(1)
+        );
+    }
+}

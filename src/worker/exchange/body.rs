@@ -1,0 +1,87 @@
+//! A form that must be read before there is a verdict.
+
+use super::decision::{Step, deny, is_otlp_json};
+use super::desk::{Desk, Peer};
+use super::state::{Exchange, Forwarded, Reading};
+use crate::gate::{Form, Trace};
+use crate::scoping::narrow::MAX_BODY;
+use crate::words::denial::Denial;
+use crate::words::request::Head;
+use crate::words::tenant::TenantSet;
+use crate::worker::effect::Effect;
+use crate::worker::event::{Action, Lazy};
+
+/// More of a body is there. One that becomes another is held back until it has ended.
+pub fn on_body(
+    desk: &mut Desk<'_>,
+    mut reading: Box<Reading>,
+    size: usize,
+    end: bool,
+    read: Lazy<'_>,
+) -> Step {
+    let verdict = match &reading.form {
+        Form::Replaced(narrowing) => {
+            if size > MAX_BODY {
+                Err(Denial::BodyTooLarge)
+            } else if !end {
+                return (Exchange::Reading(reading), Action::Pause);
+            } else {
+                match read().filter(|body| body.len() == size) {
+                    Some(body) => narrowing.form(Some(&body)).map(Some),
+                    None => Err(Denial::GateUnavailable),
+                }
+            }
+        }
+        // It passes piece by piece, for a proxy refuses what it cannot hold.
+        Form::Overheard(narrowing) => {
+            if reading.heard.len().saturating_add(size) > MAX_BODY {
+                Err(Denial::BodyTooLarge)
+            } else {
+                let piece = read().unwrap_or_default();
+                reading.heard.extend_from_slice(&piece);
+                if !end {
+                    return (Exchange::Reading(reading), Action::Continue);
+                }
+                narrowing.form(Some(&reading.heard)).map(|_| None)
+            }
+        }
+    };
+    let verdict = verdict.map(|form| {
+        if let Some(form) = form {
+            let stream = desk.stream;
+            desk.out.emit(Effect::ReplaceBody {
+                stream,
+                size,
+                body: form.as_bytes(),
+            });
+        }
+    });
+    conclude(desk, &reading, verdict)
+}
+
+/// Acts on what was found in a body.
+pub fn conclude(desk: &mut Desk<'_>, reading: &Reading, verdict: Result<(), Denial>) -> Step {
+    let head = Head::read(reading.headers.iter(), desk.root.subject_header());
+    let tenants = head.org_id.once();
+    let trace = Trace {
+        endpoint: reading.endpoint,
+        session: reading.session.clone(),
+        tenants: tenants.and_then(|tenants| TenantSet::parse(tenants, usize::MAX).ok()),
+        scope: reading.scope.clone(),
+        ..Trace::default()
+    };
+    let peer = Peer::Known(reading.peer.as_deref());
+    let denial = verdict.err();
+    if let (Some(denial), Form::Replaced(_)) = (denial, &reading.form) {
+        return deny(desk, &head, &trace, denial, &peer);
+    }
+    let record = desk.decided(&head, &trace, denial, denial.is_some(), &peer);
+    let forwarded = Forwarded {
+        root: reading.root,
+        lifetime: None,
+        endpoint: trace.endpoint,
+        json: is_otlp_json(trace.endpoint, &head),
+        record,
+    };
+    (Exchange::Forwarded(forwarded), Action::Continue)
+}

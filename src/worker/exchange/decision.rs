@@ -1,0 +1,413 @@
+//! From a head, or a wait, to an outcome, and what is done about it.
+
+use std::sync::Arc;
+
+use super::desk::{Case, Desk, Peer, head_for};
+use super::state::{Cause, Exchange, Forwarded, Reading, Waiting};
+use crate::authn::key_cache::Need;
+use crate::authz::endpoint::{Endpoint, Family};
+use crate::authz::projects::Question;
+use crate::forward;
+use crate::gate::{Attempt, Evaluation, Outcome, Passage, Trace};
+use crate::reply;
+use crate::words::denial::Denial;
+use crate::words::identity::ProviderIndex;
+use crate::words::request::Head;
+use crate::words::time::Time;
+use crate::worker::counters::Count;
+use crate::worker::effect::{Effect, Level};
+use crate::worker::event::Action;
+use crate::worker::lifetimes::Lifetime;
+
+/// How long a body may take that is held back, in milliseconds. A proxy would wait for
+/// minutes, or for good where it has not the room to read on.
+const BODY_TIME: u64 = 30_000;
+
+/// What a step has come to.
+pub type Step = (Exchange, Action);
+
+/// Most questions to the directory that are under way, for each request that may wait.
+const QUESTIONS_A_SEAT: usize = 4;
+
+/// The head of a request is there. `None` asks for the clocks: nothing has changed.
+pub fn on_head(desk: &mut Desk<'_>, case: &Case<'_>, time: Time) -> Option<Step> {
+    let (head, whole) = read(desk, case);
+    if !whole {
+        // What cannot be read whole cannot be cleaned either, so that it does not even pass
+        // where refusals are only recorded.
+        let (denial, trace) = (Denial::GateUnavailable, Trace::default());
+        return Some(deny(desk, &head, &trace, denial, &Peer::Ask(case.peer)));
+    }
+    let arrived = case.arrived;
+    let evaluation = desk.decide(&head, Attempt { arrived, time });
+    settle(desk, case, &head, evaluation)
+}
+
+/// The host cannot be relied on: the request is refused.
+pub fn on_faulty_host(desk: &mut Desk<'_>, case: &Case<'_>) -> Step {
+    let (head, whole) = read(desk, case);
+    let (denial, trace) = (Denial::GateUnavailable, Trace::default());
+    if whole {
+        return refuse(desk, case, &head, &trace, denial);
+    }
+    deny(desk, &head, &trace, denial, &Peer::Ask(case.peer))
+}
+
+/// The head of a request, and whether it could be read whole.
+fn read<'a>(desk: &Desk<'_>, case: &Case<'a>) -> (Head<'a>, bool) {
+    let mut seen: usize = 0;
+    let headers = case.headers.iter();
+    let headers = headers.inspect(|_| seen = seen.saturating_add(1));
+    let mut head = Head::read(headers, desk.root.subject_header());
+    head.has_body = !case.end;
+    (head, case.headers.has_all(seen))
+}
+
+/// Acts on an outcome. `None` asks for the clocks.
+fn settle(
+    desk: &mut Desk<'_>,
+    case: &Case<'_>,
+    head: &Head<'_>,
+    evaluation: Evaluation<'_>,
+) -> Option<Step> {
+    let Evaluation { outcome, trace } = evaluation;
+    match outcome {
+        Outcome::NeedsClock => None,
+        Outcome::Forward(passage) => Some(pass(desk, case, head, &trace, passage)),
+        Outcome::Refuse(denial) => {
+            let peer = Peer::Ask(case.peer);
+            Some(deny(desk, head, &trace, denial, &peer))
+        }
+        Outcome::AwaitKeys {
+            provider,
+            need,
+            otherwise,
+        } => Some(await_keys(
+            desk,
+            case,
+            head,
+            &trace,
+            (provider, need, otherwise),
+        )),
+        Outcome::Ask(question) => Some(ask(desk, case, head, &trace, question)),
+    }
+}
+
+/// Refuses a request, if refusals take effect.
+fn refuse(
+    desk: &mut Desk<'_>,
+    case: &Case<'_>,
+    head: &Head<'_>,
+    trace: &Trace<'_>,
+    denial: Denial,
+) -> Step {
+    match desk.root.gate.refuse(denial, trace.endpoint) {
+        Outcome::Forward(passage) => pass(desk, case, head, trace, passage),
+        _ => deny(desk, head, trace, denial, &Peer::Ask(case.peer)),
+    }
+}
+
+fn await_keys(
+    desk: &mut Desk<'_>,
+    case: &Case<'_>,
+    head: &Head<'_>,
+    trace: &Trace<'_>,
+    (provider, need, otherwise): (ProviderIndex, Need, Denial),
+) -> Step {
+    let limits = desk.root.gate.config().limits;
+    let deadline = case.arrived.after(limits.wait);
+    let source = desk.root.source(provider);
+    let fetch = source.and_then(|source| desk.commons.sources.get_mut(source));
+    let (Some(source), Some(fetch)) = (source, fetch) else {
+        return refuse(desk, case, head, trace, Denial::GateUnavailable);
+    };
+    let expected = fetch.want(need, desk.now, deadline, desk.out);
+    // What passes whatever is found does not wait to be found out about.
+    let holds = limits.wait > 0 && desk.root.gate.enforces(trace.endpoint);
+    if !expected || !holds {
+        fetch.owe(desk.now.mono);
+        return refuse(desk, case, head, &shortened(trace), otherwise);
+    }
+    let awaited = Cause::Keys {
+        source,
+        need,
+        otherwise,
+    };
+    wait(desk, case, head, trace, awaited)
+}
+
+fn ask(
+    desk: &mut Desk<'_>,
+    case: &Case<'_>,
+    head: &Head<'_>,
+    trace: &Trace<'_>,
+    question: Question,
+) -> Step {
+    let config = Arc::clone(desk.root.gate.config());
+    let Some(service) = config.directory() else {
+        return refuse(desk, case, head, trace, Denial::GateUnavailable);
+    };
+    let limits = config.limits;
+    let (root, now) = (desk.root.id(), desk.now.mono);
+    let request_id = head.request_id.once();
+    let directory = &mut desk.commons.directory;
+    // A seat is free when its caller has left, though the question is still under way; but
+    // those who ask and do not stay must not have the worker keep any number of questions.
+    let most = limits.waiting_requests.saturating_mul(QUESTIONS_A_SEAT);
+    let asked = directory.has_room(most, now)
+        && directory.ask(root, &question, (service, now), request_id, desk.out);
+    let denial = match (asked, limits.wait) {
+        (false, _) => Denial::WaitingRoomFull,
+        // Whoever comes again finds the answer.
+        (true, 0) => Denial::DirectoryUnavailable,
+        (true, _) => return wait(desk, case, head, trace, Cause::Directory(question)),
+    };
+    refuse(desk, case, head, &shortened(trace), denial)
+}
+
+/// What a record says of a request that nobody has decided about.
+fn shortened<'a>(trace: &Trace<'a>) -> Trace<'a> {
+    Trace {
+        endpoint: trace.endpoint,
+        cached: trace.cached,
+        ..Trace::default()
+    }
+}
+
+fn wait(
+    desk: &mut Desk<'_>,
+    case: &Case<'_>,
+    head: &Head<'_>,
+    trace: &Trace<'_>,
+    awaited: Cause,
+) -> Step {
+    if !desk.has_room() {
+        return refuse(desk, case, head, &shortened(trace), Denial::WaitingRoomFull);
+    }
+    let limits = desk.root.gate.config().limits;
+    let mut cached = trace.cached;
+    if matches!(awaited, Cause::Directory(_)) {
+        // What came of the token is known, and is remembered when the answer comes.
+        desk.count_lookups(trace);
+        cached = None;
+    }
+    let waiting = Waiting {
+        root: desk.root.id(),
+        cause: awaited,
+        deadline: case.arrived.after(limits.wait),
+        arrived: case.arrived,
+        endpoint: trace.endpoint,
+        cached,
+        headers: case.headers.clone(),
+        end: case.end,
+        peer: desk.peer(&Peer::Ask(case.peer)),
+    };
+    desk.root.tick_every(true, desk.out);
+    (Exchange::Waiting(Box::new(waiting)), Action::Pause)
+}
+
+/// Why a request that waits is looked at again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Why {
+    /// What it waits for has come, or something near it.
+    Came,
+    /// What it waits for will not come in time.
+    Hopeless,
+    /// The host cannot be relied on any more.
+    Faulty,
+}
+
+/// A request that waits is looked at again.
+pub fn on_wake(desk: &mut Desk<'_>, waiting: &Waiting, why: Why) -> Exchange {
+    let mut head = Head::read(waiting.headers.iter(), desk.root.subject_header());
+    head.has_body = !waiting.end;
+    let case = Case {
+        headers: &waiting.headers,
+        end: waiting.end,
+        arrived: waiting.arrived,
+        peer: &|| waiting.peer.clone(),
+    };
+    let trace = Trace {
+        endpoint: waiting.endpoint,
+        cached: waiting.cached,
+        ..Trace::default()
+    };
+    let step = match why {
+        Why::Came => {
+            let attempt = Attempt {
+                arrived: waiting.arrived,
+                time: Time::Exact(desk.now),
+            };
+            let mut evaluation = desk.decide(&head, attempt);
+            if matches!(waiting.cause, Cause::Directory(_)) {
+                evaluation.trace.cached = None;
+            }
+            settle(desk, &case, &head, evaluation)
+        }
+        Why::Hopeless => {
+            let denial = waiting.cause.otherwise();
+            if let Cause::Keys { source, .. } = waiting.cause
+                && let Some(fetch) = desk.commons.sources.get_mut(source)
+            {
+                fetch.owe(desk.now.mono);
+            }
+            Some(refuse(desk, &case, &head, &trace, denial))
+        }
+        Why::Faulty => Some(refuse(desk, &case, &head, &trace, Denial::GateUnavailable)),
+    };
+    // The clocks are exact, so nothing can ask for them.
+    let (exchange, _) = step.unwrap_or_else(|| {
+        refuse(
+            desk,
+            &case,
+            &head,
+            &Trace::default(),
+            Denial::GateUnavailable,
+        )
+    });
+    exchange
+}
+
+/// Lets a request pass: its edits first, then what tells of them.
+fn pass(
+    desk: &mut Desk<'_>,
+    case: &Case<'_>,
+    head: &Head<'_>,
+    trace: &Trace<'_>,
+    passage: Passage<'_>,
+) -> Step {
+    desk.count_lookups(trace);
+    let stream = desk.stream;
+    let out = &mut *desk.out;
+    let settings = &desk.root.gate.config().forward;
+    forward::edits(&passage, head, settings, |edit| {
+        out.emit(Effect::Edit { stream, edit });
+    });
+    if desk.held {
+        desk.out.emit(Effect::Resume { stream });
+    }
+    let root = desk.root.id();
+    let denial = passage.denial();
+    let lifetime = passage.stream_expires().map(|expires| {
+        let limits = desk.root.gate.config().limits;
+        Lifetime {
+            expires,
+            latest: desk.now.mono.after(limits.stream_duration),
+        }
+    });
+    let peer = Peer::Ask(case.peer);
+    if let Some(form) = passage.into_form() {
+        let deadline = desk.now.mono.after(BODY_TIME);
+        let reading = Reading {
+            root,
+            deadline,
+            form,
+            headers: case.headers.clone(),
+            endpoint: trace.endpoint,
+            session: trace.session.clone(),
+            scope: trace.scope.clone(),
+            peer: desk.peer(&peer),
+            heard: Vec::new(),
+        };
+        return (Exchange::Reading(Box::new(reading)), Action::Continue);
+    }
+    let reported = denial.is_some();
+    let record = desk.decided(head, trace, denial, reported, &peer);
+    let forwarded = Forwarded {
+        root,
+        lifetime,
+        endpoint: trace.endpoint,
+        json: is_otlp_json(trace.endpoint, head),
+        record,
+    };
+    (Exchange::Forwarded(forwarded), Action::Continue)
+}
+
+pub(super) fn is_otlp_json(endpoint: Option<&'static Endpoint>, head: &Head<'_>) -> bool {
+    endpoint.is_some_and(|endpoint| endpoint.family == Family::Otlp) && reply::is_json(head)
+}
+
+pub(super) fn deny(
+    desk: &mut Desk<'_>,
+    head: &Head<'_>,
+    trace: &Trace<'_>,
+    denial: Denial,
+    peer: &Peer<'_>,
+) -> Step {
+    desk.count_lookups(trace);
+    let family = trace.endpoint.map(|endpoint| endpoint.family);
+    let reply = desk.denial(denial, family, head);
+    let stream = desk.stream;
+    desk.out.emit(Effect::Reply {
+        stream,
+        reply: &reply,
+    });
+    desk.decided(head, trace, Some(denial), false, peer);
+    (Exchange::Refused, Action::Pause)
+}
+
+/// The host refused an effect of the stream: whatever was meant, it is refused.
+/// `uncounted`: so is what would have counted a decision about it.
+pub fn on_unperformed(desk: &mut Desk<'_>, exchange: &Exchange, uncounted: bool) -> Exchange {
+    let denial = Denial::GateUnavailable;
+    if matches!(exchange, Exchange::Refused) {
+        // Not even a refusal: what is held back stays so until the proxy ends it.
+        desk.log(Level::Error, "a refusal could not be sent");
+        if uncounted {
+            desk.count(Count::Decision {
+                endpoint: None,
+                denial: Some(denial),
+            });
+        }
+        return Exchange::Refused;
+    }
+    let endpoint = match exchange {
+        Exchange::Forwarded(forwarded) => forwarded.endpoint,
+        Exchange::Streaming(streaming) => streaming.endpoint,
+        Exchange::Reading(reading) => reading.endpoint,
+        Exchange::Waiting(waiting) => waiting.endpoint,
+        Exchange::Opened { .. } | Exchange::Refused | Exchange::Done => None,
+    };
+    let trace = Trace {
+        endpoint,
+        ..Trace::default()
+    };
+    let head = head_for(endpoint, false, &[]);
+    if uncounted || !exchange.is_decided() {
+        let (exchange, _) = deny(desk, &head, &trace, denial, &Peer::Known(None));
+        return exchange;
+    }
+    // It has been counted. What it has of a record tells how it ended.
+    let reply = desk.denial(denial, endpoint.map(|endpoint| endpoint.family), &head);
+    let stream = desk.stream;
+    desk.out.emit(Effect::Reply {
+        stream,
+        reply: &reply,
+    });
+    if let Exchange::Forwarded(forwarded) = exchange {
+        desk.log_record(forwarded.record.as_ref(), Some(denial.status()));
+    }
+    Exchange::Refused
+}
+
+/// The host does what it must not: no part of the request may go on.
+pub fn on_breach(desk: &mut Desk<'_>, endpoint: Option<&'static Endpoint>) -> Step {
+    let trace = Trace {
+        endpoint,
+        ..Trace::default()
+    };
+    let head = head_for(endpoint, false, &[]);
+    deny(
+        desk,
+        &head,
+        &trace,
+        Denial::GateUnavailable,
+        &Peer::Known(None),
+    )
+}
+
+/// The endpoint that a request which waits has asked for.
+#[must_use]
+pub const fn endpoint_of(waiting: &Waiting) -> Option<&'static Endpoint> {
+    waiting.endpoint
+}

@@ -1,0 +1,217 @@
+//! What steps work with, and what they tell of.
+
+use crate::audit::{self, Facts, Record};
+use crate::authn::authenticator::Lent;
+use crate::authz::endpoint::{Endpoint, Family};
+use crate::config::AuditLog;
+use crate::gate::{Attempt, Evaluation, Trace};
+use crate::reply::{self, Reply};
+use crate::words::denial::Denial;
+use crate::words::request::{Head, Occurrence};
+use crate::words::time::{Monotonic, Now};
+use crate::worker::commons::Commons;
+use crate::worker::counters::Count;
+use crate::worker::effect::{Effect, Level, Sink};
+use crate::worker::event::{Lazy, StreamId};
+use crate::worker::headers::HeaderBlock;
+use crate::worker::root::Root;
+
+/// What steps work with: the stream and its root, and what all streams share.
+pub struct Desk<'a> {
+    /// Which stream.
+    pub stream: StreamId,
+    /// The configuration that decides about it.
+    pub root: &'a mut Root,
+    /// What all streams of the worker share.
+    pub commons: &'a mut Commons,
+    /// When it is, as exactly as the event has it.
+    pub now: Now,
+    /// Whether its head has been held back since an earlier event.
+    pub held: bool,
+    /// Takes the effects.
+    pub out: &'a mut dyn Sink,
+}
+
+/// A request with its head, as it came.
+#[derive(Clone, Copy)]
+pub struct Case<'a> {
+    /// Its headers.
+    pub headers: &'a HeaderBlock,
+    /// Whether nothing follows its head.
+    pub end: bool,
+    /// When it came.
+    pub arrived: Monotonic,
+    /// The address of its peer.
+    pub peer: Lazy<'a>,
+}
+
+/// Where a peer's address comes from.
+pub(super) enum Peer<'a> {
+    Ask(Lazy<'a>),
+    Known(Option<&'a [u8]>),
+}
+
+/// What is still known of a head when its endpoint alone is kept.
+pub(super) fn head_for<'a>(
+    endpoint: Option<&'static Endpoint>,
+    json: bool,
+    id: &'a [u8],
+) -> Head<'a> {
+    let family = endpoint.map(|endpoint| endpoint.family);
+    let content_type: Occurrence<'a> = match (family, json) {
+        (Some(Family::Grpc), _) => Occurrence::Once(b"application/grpc"),
+        (_, true) => Occurrence::Once(b"application/json"),
+        _ => Occurrence::Absent,
+    };
+    Head {
+        content_type,
+        request_id: Occurrence::Once(id),
+        ..Head::default()
+    }
+}
+
+impl Desk<'_> {
+    pub(super) fn decide<'h>(&mut self, head: &Head<'h>, attempt: Attempt) -> Evaluation<'h> {
+        let Commons { tokens, engine, .. } = &mut *self.commons;
+        let mut lent = Lent {
+            tokens,
+            engine: engine.as_ref(),
+        };
+        self.root.gate.decide(head, attempt, &mut lent)
+    }
+
+    /// Whether one more request may wait.
+    pub(super) fn has_room(&self) -> bool {
+        let most = self.root.gate.config().limits.waiting_requests;
+        self.commons.waiting.len() < most
+    }
+
+    /// The peer's address, kept only where a log line may want it: asking costs as much
+    /// as the rest of a record, and the access log has it anyway.
+    pub(super) fn peer(&self, peer: &Peer<'_>) -> Option<Box<[u8]>> {
+        if self.root.gate.config().audit.log == AuditLog::None {
+            return None;
+        }
+        match peer {
+            Peer::Ask(ask) => ask(),
+            Peer::Known(known) => known.map(Into::into),
+        }
+    }
+
+    pub(super) fn denial(
+        &mut self,
+        denial: Denial,
+        family: Option<Family>,
+        head: &Head<'_>,
+    ) -> Reply {
+        let entropy = self.commons.dice.roll();
+        let realm = &self.root.gate.config().realm;
+        reply::deny(denial, family, head, realm, entropy)
+    }
+
+    /// Counts and records a decision. The record comes back if it is to be logged with
+    /// the status that the backend will give.
+    pub(super) fn decided(
+        &mut self,
+        head: &Head<'_>,
+        trace: &Trace<'_>,
+        denial: Option<Denial>,
+        reported: bool,
+        peer: &Peer<'_>,
+    ) -> Option<Record> {
+        self.count(Count::Decision {
+            endpoint: trace.endpoint,
+            denial,
+        });
+        let config = self.root.gate.config();
+        let logged = match config.audit.log {
+            AuditLog::All => true,
+            AuditLog::Denied => denial.is_some(),
+            AuditLog::None => false,
+        };
+        if !logged && !config.audit.access_log {
+            return None;
+        }
+        let source = logged.then(|| self.peer(peer)).flatten();
+        let facts = Facts {
+            time: self.now.wall,
+            denial,
+            source: source.as_deref(),
+            reported,
+        };
+        let record = audit::record(config, head, trace, facts);
+        let status = denial.filter(|_| !reported).map(Denial::status);
+        let stream = self.stream;
+        if config.audit.access_log {
+            self.out.emit(Effect::FilterState {
+                stream,
+                record: &record.with_status(status),
+            });
+        }
+        if !logged {
+            return None;
+        }
+        if status.is_some() {
+            self.log_record(Some(&record), status);
+            return None;
+        }
+        Some(record)
+    }
+
+    /// Counts what a decision looked up and verified.
+    pub(super) fn count_lookups(&mut self, trace: &Trace<'_>) {
+        if let Some(hit) = trace.cached {
+            self.out.emit(Effect::Count {
+                count: Count::Lookup { hit },
+                about: None,
+            });
+        }
+        let Some((provider, algorithm, held)) = trace.verified else {
+            return;
+        };
+        let authenticator = self.root.gate.authenticator();
+        if let Some(provider) = authenticator.provider(provider) {
+            self.out.emit(Effect::Count {
+                count: Count::Verification {
+                    provider: &provider.rules.name,
+                    algorithm,
+                    held,
+                },
+                about: None,
+            });
+        }
+    }
+
+    pub(super) fn count(&mut self, count: Count<'_>) {
+        let about = Some(self.stream);
+        self.out.emit(Effect::Count { count, about });
+    }
+
+    pub(super) fn log(&mut self, level: Level, line: &str) {
+        self.out.emit(Effect::Log {
+            level,
+            line,
+            about: None,
+        });
+    }
+
+    /// Writes the record of a request whose status is known.
+    pub(super) fn log_record(&mut self, record: Option<&Record>, status: Option<u16>) {
+        if let Some(record) = record {
+            log_record(record, status, self.stream, self.out);
+        }
+    }
+}
+
+pub(super) fn log_record(
+    record: &Record,
+    status: Option<u16>,
+    stream: StreamId,
+    out: &mut dyn Sink,
+) {
+    out.emit(Effect::Log {
+        level: Level::Info,
+        line: &record.with_status(status),
+        about: Some(stream),
+    });
+}

@@ -1,0 +1,116 @@
+//! The answer, and the end of what goes on after it.
+
+use super::desk::{Desk, head_for};
+use super::state::may_be_own;
+use crate::audit::Record;
+use crate::authz::endpoint::{Endpoint, Family};
+use crate::reply::Reply;
+use crate::words::denial::Denial;
+use crate::words::request::Occurrence;
+use crate::worker::counters::Count;
+use crate::worker::effect::Effect;
+use crate::worker::event::{Action, ResponseHead};
+use crate::worker::lifetimes::{End, Lifetime};
+
+/// The answer begins. A proxy's own 503 means that the backend cannot be reached: 502
+/// tells clients and operators that it was neither the gate nor the backend's own answer.
+///
+/// A proxy's own answer has a body and two or three headers at this point, or, for gRPC,
+/// trailers only. What looks otherwise is the backend's, and is let go without a call
+/// into the proxy unless a record waits for its status.
+pub fn on_response(
+    desk: &mut Desk<'_>,
+    endpoint: Option<&'static Endpoint>,
+    (json, record): (bool, Option<&Record>),
+    (headers, end): (usize, bool),
+    response: &dyn ResponseHead,
+) -> Action {
+    let family = endpoint.map(|endpoint| endpoint.family);
+    let grpc = family == Some(Family::Grpc);
+    let may_be_own = may_be_own(endpoint, (headers, end));
+    if record.is_none() && !may_be_own {
+        return Action::Continue;
+    }
+    let status = response.status();
+    let unreachable =
+        may_be_own && (grpc || status == Some(503)) && is_unreachable(&response.details());
+    if !unreachable {
+        desk.log_record(record, status);
+        return Action::Continue;
+    }
+    let denial = Denial::BackendUnavailable;
+    let id = response.request_id();
+    let reply = desk.denial(denial, family, &head_for(endpoint, json, &id));
+    let stream = desk.stream;
+    desk.out.emit(Effect::Reply {
+        stream,
+        reply: &reply,
+    });
+    desk.log_record(record, Some(denial.status()));
+    desk.count(Count::Decision {
+        endpoint,
+        denial: Some(denial),
+    });
+    Action::Pause
+}
+
+/// Whether a response is the proxy's, for want of an upstream that answers.
+fn is_unreachable(details: &[u8]) -> bool {
+    [
+        &b"cluster_not_found"[..],
+        b"no_healthy_upstream",
+        b"upstream_reset_before_response_started",
+    ]
+    .iter()
+    .any(|kind| details.starts_with(kind))
+}
+
+/// A stream's time may be up: says whether it was ended.
+///
+/// The end is a reply, the one thing that does right at any moment. If no response has
+/// begun, the client reads it. Otherwise a proxy can only reset the stream.
+pub fn end_stream(
+    desk: &mut Desk<'_>,
+    lifetime: Lifetime,
+    endpoint: Option<&'static Endpoint>,
+) -> bool {
+    let Some(end) = lifetime.over(desk.now) else {
+        return false;
+    };
+    let reply = farewell(desk, endpoint, end);
+    let stream = desk.stream;
+    desk.out.emit(Effect::Reply {
+        stream,
+        reply: &reply,
+    });
+    desk.count(Count::StreamEnded {
+        reason: end.reason(),
+    });
+    true
+}
+
+/// What a client reads whose response has not begun.
+fn farewell(desk: &mut Desk<'_>, endpoint: Option<&'static Endpoint>, end: End) -> Reply {
+    let denial = match end {
+        End::MaxDuration => Denial::GateUnavailable,
+        End::TokenExpired => Denial::TokenExpired,
+    };
+    let family = endpoint.map(|endpoint| endpoint.family);
+    let mut head = head_for(endpoint, false, &[]);
+    head.request_id = Occurrence::Absent;
+    let reply = desk.denial(denial, family, &head);
+    if end == End::TokenExpired {
+        return reply;
+    }
+    // Not a refusal: as retryable as a fault of ours, in words of its own.
+    let line_end = if family == Some(Family::Grpc) {
+        ""
+    } else {
+        "\n"
+    };
+    Reply {
+        body: format!("limits.stream_duration is over: open it again{line_end}").into_bytes(),
+        details: format!("scopegate{{{}}}", end.reason()),
+        ..reply
+    }
+}

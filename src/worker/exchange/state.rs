@@ -1,0 +1,267 @@
+//! The states of an exchange, each with exactly what it needs.
+
+use std::sync::Arc;
+
+use super::desk::log_record;
+use crate::audit::Record;
+use crate::authn::key_cache::Need;
+use crate::authn::token_cache::Session;
+use crate::authz::endpoint::{Endpoint, Family};
+use crate::authz::projects::Question;
+use crate::gate::Form;
+use crate::scoping::scope::Scope;
+use crate::words::denial::Denial;
+use crate::words::time::Monotonic;
+use crate::worker::commons::Commons;
+use crate::worker::effect::Sink;
+use crate::worker::event::{RootId, SourceId, StreamId};
+use crate::worker::headers::HeaderBlock;
+use crate::worker::lifetimes::Lifetime;
+
+/// Most headers of an answer that a proxy makes itself: status, length, type, and one
+/// that another filter may have added.
+const MAX_OWN_HEADERS: usize = 4;
+
+/// Where a request stands.
+#[derive(Debug)]
+pub enum Exchange {
+    /// Its head has not come.
+    Opened {
+        /// The configuration that decides about it.
+        root: RootId,
+    },
+    /// Its head is held back until something is known.
+    Waiting(Box<Waiting>),
+    /// Its head is on its way, its body is read.
+    Reading(Box<Reading>),
+    /// It is on its way to the backend.
+    Forwarded(Forwarded),
+    /// Its answer has begun, and is ended when its time is up.
+    Streaming(Streaming),
+    /// It was answered here; nothing more of it goes on.
+    Refused,
+    /// Nothing is to be done about it any more.
+    Done,
+}
+
+/// A request that waits, with all that is needed to decide again.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The configuration that decides about it.
+    pub root: RootId,
+    /// What it waits for.
+    pub cause: Cause,
+    /// Until when.
+    pub deadline: Monotonic,
+    pub(super) arrived: Monotonic,
+    pub(super) endpoint: Option<&'static Endpoint>,
+    pub(super) cached: Option<bool>,
+    pub(super) headers: HeaderBlock,
+    pub(super) end: bool,
+    pub(super) peer: Option<Box<[u8]>>,
+}
+
+/// What a request waits for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Cause {
+    /// What the directory of projects says.
+    Directory(Question),
+    /// A newer document of keys.
+    Keys {
+        /// From this source.
+        source: SourceId,
+        /// What is wanted of it.
+        need: Need,
+        /// Why the request is refused if there is none in time.
+        otherwise: Denial,
+    },
+}
+
+impl Cause {
+    pub(super) const fn otherwise(&self) -> Denial {
+        match self {
+            Self::Directory(_) => Denial::DirectoryUnavailable,
+            Self::Keys { otherwise, .. } => *otherwise,
+        }
+    }
+}
+
+/// A request whose body is read, with all that is needed to judge it.
+#[derive(Debug)]
+pub struct Reading {
+    /// The configuration that decides about it.
+    pub root: RootId,
+    /// When its body must have ended.
+    pub deadline: Monotonic,
+    pub(super) form: Form,
+    pub(super) headers: HeaderBlock,
+    pub(super) endpoint: Option<&'static Endpoint>,
+    pub(super) session: Option<Arc<Session>>,
+    pub(super) scope: Option<Arc<Scope>>,
+    pub(super) peer: Option<Box<[u8]>>,
+    /// What has passed of a body that passes as it is.
+    pub(super) heard: Vec<u8>,
+}
+
+/// A request that is on its way, with what is needed when its answer comes.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// The configuration that decided about it.
+    pub root: RootId,
+    /// How long the stream may last that it opens, if it opens one.
+    pub lifetime: Option<Lifetime>,
+    pub(super) endpoint: Option<&'static Endpoint>,
+    pub(super) json: bool,
+    pub(super) record: Option<Record>,
+}
+
+/// A stream that goes on.
+#[derive(Debug)]
+pub struct Streaming {
+    /// The configuration that decided about it.
+    pub root: RootId,
+    /// How long it may last.
+    pub lifetime: Lifetime,
+    pub(super) endpoint: Option<&'static Endpoint>,
+}
+
+impl Exchange {
+    /// The configuration that the exchange belongs to, while it matters.
+    #[must_use]
+    pub fn root(&self) -> Option<RootId> {
+        match self {
+            Self::Opened { root } => Some(*root),
+            Self::Waiting(waiting) => Some(waiting.root),
+            Self::Reading(reading) => Some(reading.root),
+            Self::Forwarded(forwarded) => Some(forwarded.root),
+            Self::Streaming(streaming) => Some(streaming.root),
+            Self::Refused | Self::Done => None,
+        }
+    }
+
+    /// Whether there has been a decision about it.
+    #[must_use]
+    pub const fn is_decided(&self) -> bool {
+        match self {
+            Self::Opened { .. } | Self::Waiting(_) | Self::Reading(_) => false,
+            Self::Forwarded(_) | Self::Streaming(_) | Self::Refused | Self::Done => true,
+        }
+    }
+
+    /// Takes back what [`Exchange::enter`] has the worker keep.
+    pub fn leave(&self, stream: StreamId, commons: &mut Commons) {
+        match self {
+            Self::Waiting(waiting) => {
+                commons.waiting.retain(|known| *known != stream);
+                commons.lifetimes.clear(stream, waiting.deadline);
+            }
+            Self::Reading(reading) => commons.lifetimes.clear(stream, reading.deadline),
+            Self::Forwarded(Forwarded {
+                lifetime: Some(lifetime),
+                ..
+            })
+            | Self::Streaming(Streaming { lifetime, .. }) => {
+                commons.lifetimes.end(stream, *lifetime);
+            }
+            Self::Opened { .. } | Self::Forwarded(_) | Self::Refused | Self::Done => {}
+        }
+    }
+
+    /// Has the worker keep what the state needs besides itself: its deadlines, and its
+    /// place among those who wait.
+    pub fn enter(&self, stream: StreamId, commons: &mut Commons) {
+        match self {
+            Self::Waiting(waiting) => {
+                commons.waiting.push(stream);
+                commons.lifetimes.set(stream, waiting.deadline);
+            }
+            Self::Reading(reading) => commons.lifetimes.set(stream, reading.deadline),
+            Self::Forwarded(Forwarded {
+                lifetime: Some(lifetime),
+                ..
+            })
+            | Self::Streaming(Streaming { lifetime, .. }) => {
+                commons.lifetimes.begin(stream, *lifetime);
+            }
+            Self::Opened { .. } | Self::Forwarded(_) | Self::Refused | Self::Done => {}
+        }
+    }
+
+    /// Whether nothing hangs on the answer whose head has so many headers, and an end or
+    /// not: by far the most are such.
+    #[must_use]
+    pub fn expects_nothing_of(&self, head: (usize, bool)) -> bool {
+        match self {
+            Self::Forwarded(Forwarded {
+                lifetime: None,
+                record: None,
+                endpoint,
+                ..
+            }) => !may_be_own(*endpoint, head),
+            _ => false,
+        }
+    }
+
+    /// How long the stream may last, and what it is, if it is one that goes on.
+    #[must_use]
+    pub const fn span(&self) -> Option<(Lifetime, Option<&'static Endpoint>)> {
+        match self {
+            Self::Forwarded(Forwarded {
+                lifetime: Some(lifetime),
+                endpoint,
+                ..
+            })
+            | Self::Streaming(Streaming {
+                lifetime, endpoint, ..
+            }) => Some((*lifetime, *endpoint)),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a response looks like one that a proxy makes itself.
+pub(super) fn may_be_own(
+    endpoint: Option<&'static Endpoint>,
+    (headers, end): (usize, bool),
+) -> bool {
+    if endpoint.is_some_and(|endpoint| endpoint.family == Family::Grpc) {
+        return end;
+    }
+    !end && headers <= MAX_OWN_HEADERS
+}
+
+impl Forwarded {
+    /// It is gone without an answer: its record is not.
+    pub fn log_gone(&self, stream: StreamId, out: &mut dyn Sink) {
+        if let Some(record) = &self.record {
+            log_record(record, None, stream, out);
+        }
+    }
+
+    /// What [`super::response::on_response`] needs of it.
+    #[must_use]
+    pub const fn answer(&self) -> (Option<&'static Endpoint>, (bool, Option<&Record>)) {
+        (self.endpoint, (self.json, self.record.as_ref()))
+    }
+
+    /// It goes on after its answer has begun.
+    #[must_use]
+    pub fn begun(self) -> Exchange {
+        match self.lifetime {
+            Some(lifetime) => Exchange::Streaming(Streaming {
+                root: self.root,
+                lifetime,
+                endpoint: self.endpoint,
+            }),
+            None => Exchange::Done,
+        }
+    }
+}
+
+impl Reading {
+    /// The endpoint that was asked for.
+    #[must_use]
+    pub const fn endpoint(&self) -> Option<&'static Endpoint> {
+        self.endpoint
+    }
+}

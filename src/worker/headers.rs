@@ -1,0 +1,106 @@
+//! A header list as bytes, read in place.
+//!
+//! The form is that of proxy-wasm: the number of pairs, the sizes of each name and
+//! value, then names and values, each ended by NUL; numbers are 32 bits, little-endian.
+
+/// A header list, names and values in order, repeats kept.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderBlock(Box<[u8]>);
+
+impl HeaderBlock {
+    /// Takes a list as a host wrote it. Whether it is sound shows in
+    /// [`HeaderBlock::has_all`].
+    #[must_use]
+    pub const fn new(bytes: Box<[u8]>) -> Self {
+        Self(bytes)
+    }
+
+    /// Writes a list.
+    #[must_use]
+    pub fn of(pairs: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)]) -> Self {
+        let size = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+        let mut bytes = Vec::with_capacity(256);
+        bytes.extend(size(pairs.len()));
+        for (name, value) in pairs {
+            bytes.extend(size(name.as_ref().len()));
+            bytes.extend(size(value.as_ref().len()));
+        }
+        for (name, value) in pairs {
+            bytes.extend_from_slice(name.as_ref());
+            bytes.push(0);
+            bytes.extend_from_slice(value.as_ref());
+            bytes.push(0);
+        }
+        Self(bytes.into())
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The pairs in order. A list that contradicts itself ends early, which
+    /// [`HeaderBlock::has_all`] tells.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let count = self.number(0).unwrap_or(0);
+        let mut sizes: usize = 4;
+        let mut data = count.saturating_mul(8).saturating_add(4);
+        (0..count).map_while(move |_| {
+            let name_size = self.number(sizes)?;
+            let value_size = self.number(sizes.checked_add(4)?)?;
+            sizes = sizes.checked_add(8)?;
+            let name_end = data.checked_add(name_size)?;
+            let name = self.0.get(data..name_end)?;
+            let value_start = name_end.checked_add(1)?;
+            let value_end = value_start.checked_add(value_size)?;
+            let value = self.0.get(value_start..value_end)?;
+            data = value_end.checked_add(1)?;
+            Some((name, value))
+        })
+    }
+
+    /// Whether the list says it holds exactly `seen` pairs.
+    #[must_use]
+    pub fn has_all(&self, seen: usize) -> bool {
+        self.number(0) == Some(seen)
+    }
+
+    fn number(&self, at: usize) -> Option<usize> {
+        let bytes = self.0.get(at..at.checked_add(4)?)?;
+        let number = u32::from_le_bytes(bytes.try_into().ok()?);
+        usize::try_from(number).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sound(block: &HeaderBlock) -> bool {
+        block.has_all(block.iter().count())
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let headers: [(&[u8], &[u8]); 3] = [(b"a", b"1"), (b"bb", b""), (b"c", b"\xff\x00")];
+        let block = HeaderBlock::of(&headers);
+        assert!(sound(&block));
+        assert_eq!(block.iter().collect::<Vec<_>>(), headers);
+    }
+
+    #[test]
+    fn lists_that_contradict_themselves_are_told() {
+        let good = HeaderBlock::of(&[(b"a", b"1"), (b"b", b"2")]).0.to_vec();
+        let block = |bytes: &[u8]| HeaderBlock::new(bytes.into());
+        for cut in 0..good.len() - 1 {
+            assert!(!sound(&block(&good[..cut])), "{cut}");
+        }
+        let mut huge = good.clone();
+        huge[0..4].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(!sound(&block(&huge)));
+        let mut long = good;
+        long[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(!sound(&block(&long)));
+    }
+}

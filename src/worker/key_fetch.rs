@@ -1,0 +1,870 @@
+//! The fetches of one source of keys: when, by whom, and what came of them.
+//!
+//! ```text
+//!            look at the lease        swap it          the documents
+//!   Idle ───────────────────▶ Leasing ──────▶ Claiming ──────▶ Asking
+//!    ▲  ◀── held, too soon ────┘  ◀── conflict ──┘                │
+//!    └────────────────── Returning ◀── a document, or a failure ──┘
+//! ```
+//!
+//! Where the workers of a process share a source, the lease and the newest document are
+//! shared entries ([`crate::authn::key_lease`]), which are read and swapped by effects;
+//! whatever happens between a read and its swap makes the swap fail. Elsewhere the lease
+//! is this worker's own and the same steps are taken at once.
+//!
+//! The document has a way of its own, which never waits for a fetch: each tick looks at
+//! the shared one. A newer one is adopted, an older one is overwritten by the one that is
+//! held here, so that workers agree whatever failed before.
+//!
+//! A source outlives the configurations that name it: another configuration with the
+//! same issuer and the same way to the keys finds them here.
+
+use std::collections::BTreeMap;
+
+use crate::authn::discovery::{self, Address};
+use crate::authn::key_cache::{Edition, Need};
+use crate::authn::key_lease::{Claim, Document, LONGEST_FETCH, Lease, Reason};
+use crate::config::{KeyUri, Start};
+use crate::words::time::{Monotonic, Now};
+use crate::worker::dice::Dice;
+use crate::worker::effect::{Effect, Sink};
+use crate::worker::event::{CallId, Entry, RootId, SourceId, Swap};
+
+/// How long a discovered address is used before it is asked for again, in milliseconds.
+const DISCOVERED_FOR: u64 = 24 * 3_600_000;
+
+/// Shortest time that a provider's `Cache-Control` can ask for between two fetches, in
+/// milliseconds.
+const LEAST_INTERVAL: u64 = 60_000;
+
+/// How much longer than its timeouts a fetch is believed to take, in milliseconds.
+const SLACK: u64 = 1_000;
+
+/// How long the host may take to read or write a shared entry before it counts as one that
+/// never answers, in milliseconds.
+const PATIENCE: u64 = 1_000;
+
+/// Tries of a swap before it is left to the next tick.
+const TRIES: u8 = 4;
+
+/// What of a source does not change while it is the same source.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// Whose keys they are.
+    pub issuer: String,
+    /// The host's name of the way to them.
+    pub cluster: String,
+    /// The first document on that way.
+    pub start: Start,
+}
+
+/// What came of a step, for those who wait.
+#[derive(Debug)]
+#[must_use]
+pub enum News {
+    /// Nothing that they would notice.
+    None,
+    /// Nothing is on its way any more.
+    Settled,
+    /// There is a document that may be newer than the held one: [`KeyFetch::hold`] or
+    /// [`KeyFetch::pass_over`] it.
+    Offered(Document),
+}
+
+/// Where the shared document stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Sharing {
+    Idle,
+    Looking { tries: u8, then: Then },
+    Writing { tries: u8 },
+}
+
+/// What follows a look at the shared document.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Then {
+    /// A fetch, if one is due.
+    Proceed,
+    /// Nothing: the lease has just said that there is a newer document, and if it is not
+    /// to be seen yet, the next tick looks again.
+    Rest,
+}
+
+/// What a callout asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    Discovery,
+    Keys,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Fetch {
+    Idle,
+    Leasing {
+        reason: Reason,
+        tries: u8,
+    },
+    Claiming {
+        reason: Reason,
+        lease: Lease,
+        tries: u8,
+    },
+    Asking {
+        root: RootId,
+        serial: u64,
+        step: Step,
+        asked: Now,
+    },
+    Returning {
+        end: Ended,
+        tries: u8,
+    },
+    GivingBack {
+        end: Ended,
+        lease: Lease,
+        tries: u8,
+    },
+}
+
+/// How a fetch ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ended {
+    Abandoned,
+    Failed,
+    Succeeded(Monotonic),
+}
+
+/// A request wants a fetch because of an unknown key ID.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    /// When that may begin.
+    at: Monotonic,
+}
+
+/// The state machine of one source.
+#[derive(Debug)]
+pub struct KeyFetch {
+    id: SourceId,
+    identity: Identity,
+    uri: KeyUri,
+    keys: [String; 2],
+    /// The newest root that names the source: calls are made on its behalf.
+    owner: Option<RootId>,
+    /// From one good fetch to the next, as each root that names the source has it.
+    intervals: BTreeMap<RootId, u64>,
+    me: u64,
+    dice: Dice,
+    held: Option<Document>,
+    /// When the newest document was asked for that is of no use here.
+    passed_over: Monotonic,
+    /// When the held document is to be followed by another one.
+    refresh: Monotonic,
+    /// The lease as it was last seen; where nothing is shared, it is this one.
+    lease: Lease,
+    /// Whether the host has turned out to share nothing.
+    unshared: bool,
+    sharing: Sharing,
+    /// When the host was last asked about the shared document.
+    document_asked: Monotonic,
+    fetch: Fetch,
+    /// When the host was last asked about the shared lease.
+    lease_asked: Monotonic,
+    wanted: Option<Wanted>,
+    /// When the last of those wanted one who were answered without it.
+    owed: Option<Monotonic>,
+    found: Option<(Address, Monotonic)>,
+    /// Whether the last fetch failed, for one log line a change.
+    failing: bool,
+    serial: u64,
+    /// How often a fetch was begun at that instant.
+    starts: (Monotonic, u8),
+}
+
+impl KeyFetch {
+    /// A source that nothing is known of. `me` tells this worker from others and is not 0.
+    #[must_use]
+    pub fn new(id: SourceId, identity: Identity, uri: KeyUri, me: u64) -> Self {
+        let keys = [Entry::Document, Entry::Lease].map(|entry| shared_key(entry, &identity));
+        Self {
+            id,
+            identity,
+            uri,
+            keys,
+            owner: None,
+            intervals: BTreeMap::new(),
+            me,
+            dice: Dice::new(me ^ u64::from(id.0)),
+            held: None,
+            passed_over: Monotonic::from_millis(0),
+            refresh: Monotonic::from_millis(0),
+            lease: Lease::default(),
+            unshared: false,
+            sharing: Sharing::Idle,
+            document_asked: Monotonic::from_millis(0),
+            fetch: Fetch::Idle,
+            lease_asked: Monotonic::from_millis(0),
+            wanted: None,
+            owed: None,
+            found: None,
+            failing: false,
+            serial: 0,
+            starts: (Monotonic::from_millis(0), 0),
+        }
+    }
+
+    /// What makes it this source.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// A configuration names the source and says how to fetch. What is held stays.
+    pub fn serve(&mut self, root: RootId, uri: &KeyUri) {
+        self.owner = Some(root);
+        let interval = self.intervals.insert(root, uri.refresh_interval);
+        // It may be able to use what others could not.
+        self.passed_over = Monotonic::from_millis(0);
+        if self.uri != *uri {
+            if self.is_shared() && !uri.share {
+                self.lease = self.lease.alone();
+            }
+            self.uri = uri.clone();
+        }
+        if interval != Some(uri.refresh_interval) {
+            self.plan();
+        }
+    }
+
+    /// The root that calls are made on behalf of.
+    #[must_use]
+    pub const fn owner(&self) -> Option<RootId> {
+        self.owner
+    }
+
+    /// The newest document.
+    #[must_use]
+    pub const fn held(&self) -> Option<&Document> {
+        self.held.as_ref()
+    }
+
+    /// The lease as it was last seen.
+    #[must_use]
+    pub const fn lease(&self) -> Lease {
+        self.lease
+    }
+
+    /// How it is fetched.
+    #[must_use]
+    pub const fn uri(&self) -> &KeyUri {
+        &self.uri
+    }
+
+    /// Notes whether the last fetch failed; says whether that is new.
+    pub fn note_failing(&mut self, failing: bool) -> bool {
+        std::mem::replace(&mut self.failing, failing) != failing
+    }
+
+    /// Where the last document was asked for, or would be.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        match (&self.uri.start, &self.found) {
+            (Start::Keys(address), _) | (_, Some((address, _))) => address,
+            (Start::Discovery { address, .. }, None) => address,
+        }
+    }
+
+    /// A root is gone, and `heir` is the newest of those left that name the source: a
+    /// call of the one that is gone will not be answered.
+    pub fn orphaned(
+        &mut self,
+        gone: RootId,
+        heir: Option<(RootId, KeyUri)>,
+        now: Now,
+        out: &mut dyn Sink,
+    ) -> News {
+        self.intervals.remove(&gone);
+        if self.owner == Some(gone) {
+            self.owner = None;
+            if let Some((heir, uri)) = heir {
+                self.serve(heir, &uri);
+            }
+        }
+        match self.fetch {
+            Fetch::Asking { root, .. } if root == gone => {
+                self.give_back(Ended::Abandoned, now, out)
+            }
+            _ => News::None,
+        }
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, now: Now, out: &mut dyn Sink) -> News {
+        if let Fetch::Asking { asked, .. } = self.fetch
+            && now.mono.since(asked.mono) > self.longest()
+        {
+            // The host answers every call; should it ever not, start over.
+            return self.failed(now, out);
+        }
+        self.forget_unanswered(now, out);
+        if self.is_shared() {
+            self.look_at_document(0, Then::Proceed, now, out);
+            return News::None;
+        }
+        self.proceed(now, out)
+    }
+
+    /// Gives up on reads and swaps that the host has not answered in time.
+    fn forget_unanswered(&mut self, now: Now, out: &mut dyn Sink) {
+        if now.mono.since(self.document_asked) > PATIENCE {
+            self.sharing = Sharing::Idle;
+        }
+        if now.mono.since(self.lease_asked) <= PATIENCE {
+            return;
+        }
+        match self.fetch {
+            Fetch::Idle | Fetch::Asking { .. } => {}
+            Fetch::Leasing { .. } | Fetch::Claiming { .. } => self.fetch = Fetch::Idle,
+            Fetch::Returning { end, tries } | Fetch::GivingBack { end, tries, .. } => {
+                let tries = tries.saturating_add(1);
+                self.fetch = Fetch::Idle;
+                if tries < TRIES {
+                    // What comes of it shows at the next event.
+                    let _ = self.look_at_lease(Fetch::Returning { end, tries }, now, out);
+                }
+            }
+        }
+    }
+
+    /// Starts a fetch that is due, or that was booked for by now.
+    fn proceed(&mut self, now: Now, out: &mut dyn Sink) -> News {
+        let due = now.mono >= self.refresh && now.mono >= self.lease.retry;
+        // Whoever waits for another worker's fetch is told by the lease that it has ended.
+        let elsewhere = self.is_shared() && self.lease.other(self.me, now.mono).is_some();
+        let booked = self
+            .wanted
+            .is_some_and(|wanted| elsewhere || wanted.at <= now.mono);
+        match (due, booked) {
+            (true, _) => self.start(Reason::Schedule, now, out),
+            (false, true) => self.start(Reason::Demand, now, out),
+            (false, false) => News::None,
+        }
+    }
+
+    /// A request lacks its key, and would wait until `deadline`. Says whether there is
+    /// something to wait for.
+    pub fn want(&mut self, need: Need, now: Now, deadline: Monotonic, out: &mut dyn Sink) -> bool {
+        if need == Need::Key || self.is_useless(now.mono) {
+            self.wanted = Some(Wanted {
+                at: self.lease.cool(),
+            });
+        }
+        // What would come of it shows in `is_expected`, and at the next event.
+        let _ = self.proceed(now, out);
+        self.is_expected(need, now.mono, deadline)
+    }
+
+    /// A request that wanted a fetch is answered without it: it is fetched for all the same,
+    /// so that the next try finds its answer. Those who wait ask again once they are woken.
+    pub fn owe(&mut self, now: Monotonic) {
+        if self.wanted.is_some() {
+            self.owed = Some(now);
+        }
+    }
+
+    /// Whether a document may come until `deadline` for a request that lacks its key.
+    #[must_use]
+    pub fn is_expected(&self, need: Need, now: Monotonic, deadline: Monotonic) -> bool {
+        let busy = matches!(
+            self.fetch,
+            Fetch::Leasing { .. } | Fetch::Claiming { .. } | Fetch::Asking { .. }
+        );
+        let elsewhere = self.lease.other(self.me, now).is_some()
+            || self.lease.tells_of_newer(now, self.known());
+        if busy || self.sharing != Sharing::Idle || elsewhere {
+            return true;
+        }
+        match need {
+            Need::Keys => {
+                let next = match self.wanted {
+                    Some(wanted) if self.is_useless(now) => wanted.at.max(self.lease.retry),
+                    _ => self.lease.retry.max(self.refresh),
+                };
+                self.owner.is_some() && next <= deadline
+            }
+            Need::Key => false,
+        }
+    }
+
+    /// Whether what is held is not to be followed by another document yet. To whoever has
+    /// no keys all the same it is of no use: another fetch is like one for an unknown key.
+    fn is_useless(&self, now: Monotonic) -> bool {
+        self.held.is_some() && now < self.refresh
+    }
+
+    fn is_shared(&self) -> bool {
+        self.uri.share && !self.unshared
+    }
+
+    fn start(&mut self, reason: Reason, now: Now, out: &mut dyn Sink) -> News {
+        if self.fetch != Fetch::Idle || self.owner.is_none() {
+            return News::None;
+        }
+        // One event may lead to another start when the first comes to nothing, but not
+        // without end.
+        let (instant, starts) = self.starts;
+        let starts = if instant == now.mono { starts } else { 0 };
+        if starts >= TRIES {
+            return News::None;
+        }
+        self.starts = (now.mono, starts.saturating_add(1));
+        self.look_at_lease(Fetch::Leasing { reason, tries: 0 }, now, out)
+    }
+
+    /// Reads the lease for that step; where it is not shared it is read already.
+    fn look_at_lease(&mut self, step: Fetch, now: Now, out: &mut dyn Sink) -> News {
+        self.fetch = step;
+        if !self.is_shared() {
+            return self.leased(self.lease, 0, now, out);
+        }
+        self.lease_asked = now.mono;
+        let [_, key] = &self.keys;
+        out.emit(Effect::Look {
+            source: self.id,
+            entry: Entry::Lease,
+            key,
+        });
+        News::None
+    }
+
+    fn look_at_document(&mut self, tries: u8, then: Then, now: Now, out: &mut dyn Sink) {
+        if self.sharing != Sharing::Idle {
+            return;
+        }
+        self.document_asked = now.mono;
+        self.sharing = Sharing::Looking { tries, then };
+        let [key, _] = &self.keys;
+        out.emit(Effect::Look {
+            source: self.id,
+            entry: Entry::Document,
+            key,
+        });
+    }
+
+    /// Whether the host has been asked to read that entry.
+    #[must_use]
+    pub const fn looks_at(&self, entry: Entry) -> bool {
+        match entry {
+            Entry::Lease => {
+                matches!(self.fetch, Fetch::Leasing { .. } | Fetch::Returning { .. })
+            }
+            Entry::Document => matches!(self.sharing, Sharing::Looking { .. }),
+        }
+    }
+
+    /// A shared entry was read.
+    pub fn looked(
+        &mut self,
+        entry: Entry,
+        value: Option<(&[u8], u32)>,
+        now: Now,
+        out: &mut dyn Sink,
+    ) -> News {
+        if !self.looks_at(entry) {
+            return News::None;
+        }
+        let Some((bytes, swap)) = value else {
+            return self.alone(entry, now, out);
+        };
+        match entry {
+            Entry::Lease => {
+                self.lease = Lease::parse(bytes, now.mono);
+                self.leased(self.lease, swap, now, out)
+            }
+            Entry::Document => self.document_read(bytes, swap, now, out),
+        }
+    }
+
+    /// The host shares nothing: each worker for itself.
+    fn alone(&mut self, entry: Entry, now: Now, out: &mut dyn Sink) -> News {
+        self.unshared = true;
+        self.sharing = Sharing::Idle;
+        match entry {
+            Entry::Lease => self.leased(self.lease, 0, now, out),
+            Entry::Document => self.proceed(now, out),
+        }
+    }
+
+    fn document_read(&mut self, bytes: &[u8], swap: u32, now: Now, out: &mut dyn Sink) -> News {
+        let Sharing::Looking { tries, then } = self.sharing else {
+            return News::None;
+        };
+        self.sharing = Sharing::Idle;
+        let theirs = Document::parse(bytes, now.mono);
+        if let Some(theirs) = &theirs
+            && theirs.is_newer(self.held.as_ref())
+        {
+            if theirs.edition.asked.mono > self.passed_over {
+                return News::Offered(theirs.clone());
+            }
+            return self.looked_at(then, now, out);
+        }
+        let ours = self.held.as_mut();
+        let Some(held) = ours.filter(|held| held.is_newer(theirs.as_ref())) else {
+            return self.looked_at(then, now, out);
+        };
+        let after = theirs.map_or(0, |theirs| theirs.edition.number);
+        held.edition.number = held.edition.number.max(after.saturating_add(1));
+        self.sharing = Sharing::Writing { tries };
+        self.document_asked = now.mono;
+        let [key, _] = &self.keys;
+        out.emit(Effect::Swap {
+            source: self.id,
+            entry: Entry::Document,
+            key,
+            value: &held.to_bytes(),
+            swap,
+        });
+        News::None
+    }
+
+    fn looked_at(&mut self, then: Then, now: Now, out: &mut dyn Sink) -> News {
+        match then {
+            Then::Proceed => self.proceed(now, out),
+            Then::Rest => News::Settled,
+        }
+    }
+
+    /// Takes an offered document: it is good here.
+    pub fn hold(&mut self, document: Document, now: Now, out: &mut dyn Sink) -> News {
+        self.take(document);
+        // Whoever fetched it is done, and what was seen of the lease says otherwise.
+        self.lease = self.lease.abandoned();
+        self.proceed(now, out)
+    }
+
+    /// Leaves an offered document: nobody here can use it.
+    pub fn pass_over(&mut self, edition: Edition, now: Now, out: &mut dyn Sink) -> News {
+        self.passed_over = self.passed_over.max(edition.asked.mono);
+        self.proceed(now, out)
+    }
+
+    fn take(&mut self, document: Document) {
+        let asked = document.edition.asked.mono;
+        self.owed = self.owed.filter(|owed| *owed > asked);
+        if self.owed.is_none() {
+            self.wanted = None;
+        }
+        self.held = Some(document);
+        self.plan();
+    }
+
+    /// When the held document is to be followed by another one: at 80 % of the interval,
+    /// or of what the provider calls fresh if that is less, spread by a tenth.
+    fn plan(&mut self) {
+        let Some(held) = &self.held else { return };
+        // Whoever wants the newest keys most often gets them so.
+        let shortest = self.intervals.values().min();
+        let longest = shortest.copied().unwrap_or(self.uri.refresh_interval);
+        let interval = held
+            .max_age
+            .map_or(longest, |age| age.max(LEAST_INTERVAL).min(longest));
+        let span = self.dice.spread(interval.saturating_mul(8) / 10);
+        self.refresh = held.edition.asked.mono.after(span);
+    }
+
+    /// The lease is known: claim it, give it back, or leave it.
+    fn leased(&mut self, lease: Lease, swap: u32, now: Now, out: &mut dyn Sink) -> News {
+        match self.fetch {
+            Fetch::Leasing { reason, tries } => {
+                let known = self.known();
+                match lease.claim(self.me, now.mono, self.longest(), reason, known) {
+                    Claim::Take(claimed) => {
+                        let step = Fetch::Claiming {
+                            reason,
+                            lease: claimed,
+                            tries,
+                        };
+                        self.swap_lease(step, claimed, swap, now, out)
+                    }
+                    Claim::Held(_) => self.settle(),
+                    Claim::NotBefore(at) => {
+                        if let Some(wanted) = &mut self.wanted
+                            && reason == Reason::Demand
+                        {
+                            wanted.at = at;
+                        }
+                        self.settle()
+                    }
+                    Claim::Newer => {
+                        self.fetch = Fetch::Idle;
+                        self.look_at_document(0, Then::Rest, now, out);
+                        News::None
+                    }
+                }
+            }
+            Fetch::Returning { end, tries } => {
+                if self.is_shared() && lease.holder != self.me {
+                    // It has passed to somebody else, who will say what came of it.
+                    return self.settle();
+                }
+                let returned = match end {
+                    Ended::Abandoned => lease.abandoned(),
+                    Ended::Failed => lease.after_failure(now.mono, |span| self.dice.spread(span)),
+                    Ended::Succeeded(asked) => lease.after_success(asked),
+                };
+                let step = Fetch::GivingBack {
+                    end,
+                    lease: returned,
+                    tries,
+                };
+                self.swap_lease(step, returned, swap, now, out)
+            }
+            _ => News::None,
+        }
+    }
+
+    /// When the newest document was asked for that has been seen here.
+    fn known(&self) -> Monotonic {
+        let held = self.held.as_ref().map(|held| held.edition.asked.mono);
+        held.unwrap_or_default().max(self.passed_over)
+    }
+
+    fn settle(&mut self) -> News {
+        self.fetch = Fetch::Idle;
+        News::Settled
+    }
+
+    fn swap_lease(
+        &mut self,
+        step: Fetch,
+        lease: Lease,
+        swap: u32,
+        now: Now,
+        out: &mut dyn Sink,
+    ) -> News {
+        self.fetch = step;
+        if !self.is_shared() {
+            return self.lease_swapped(Swap::Done, now, out);
+        }
+        self.lease_asked = now.mono;
+        let [_, key] = &self.keys;
+        out.emit(Effect::Swap {
+            source: self.id,
+            entry: Entry::Lease,
+            key,
+            value: &lease.to_bytes(),
+            swap,
+        });
+        News::None
+    }
+
+    /// A shared entry was to be swapped.
+    pub fn swapped(&mut self, entry: Entry, swap: Swap, now: Now, out: &mut dyn Sink) -> News {
+        let expected = match entry {
+            Entry::Lease => matches!(
+                self.fetch,
+                Fetch::Claiming { .. } | Fetch::GivingBack { .. }
+            ),
+            Entry::Document => matches!(self.sharing, Sharing::Writing { .. }),
+        };
+        if !expected {
+            return News::None;
+        }
+        if swap == Swap::Unshared {
+            self.unshared = true;
+        }
+        match entry {
+            Entry::Lease => self.lease_swapped(swap, now, out),
+            Entry::Document => {
+                let Sharing::Writing { tries } = self.sharing else {
+                    return News::None;
+                };
+                self.sharing = Sharing::Idle;
+                let again = tries.saturating_add(1);
+                if swap == Swap::Conflict && again < TRIES {
+                    self.look_at_document(again, Then::Proceed, now, out);
+                    return News::None;
+                }
+                self.proceed(now, out)
+            }
+        }
+    }
+
+    fn lease_swapped(&mut self, swap: Swap, now: Now, out: &mut dyn Sink) -> News {
+        let conflict = swap == Swap::Conflict;
+        match self.fetch {
+            Fetch::Claiming { reason, tries, .. } if conflict => {
+                let tries = tries.saturating_add(1);
+                if tries >= TRIES {
+                    // So busy that somebody else must have it: the next tick looks.
+                    return self.settle();
+                }
+                self.look_at_lease(Fetch::Leasing { reason, tries }, now, out)
+            }
+            Fetch::Claiming { lease, .. } => {
+                self.lease = lease;
+                self.ask(now, out)
+            }
+            Fetch::GivingBack { end, tries, .. } if conflict => {
+                let tries = tries.saturating_add(1);
+                if tries >= TRIES {
+                    // It ends by itself when its time is up.
+                    return self.settle();
+                }
+                self.look_at_lease(Fetch::Returning { end, tries }, now, out)
+            }
+            Fetch::GivingBack { lease, .. } => {
+                self.lease = lease;
+                self.fetch = Fetch::Idle;
+                // Somebody may have wanted a fetch meanwhile.
+                match self.proceed(now, out) {
+                    News::None => News::Settled,
+                    news => news,
+                }
+            }
+            _ => News::None,
+        }
+    }
+
+    /// The lease is ours: asks for the first document.
+    fn ask(&mut self, now: Now, out: &mut dyn Sink) -> News {
+        let found = self
+            .found
+            .as_ref()
+            .filter(|(_, since)| !self.failing && now.mono.since(*since) < DISCOVERED_FOR);
+        let (step, address) = match (&self.uri.start, found) {
+            (Start::Keys(address), _) => (Step::Keys, address.clone()),
+            (Start::Discovery { .. }, Some((address, _))) => (Step::Keys, address.clone()),
+            (Start::Discovery { address, .. }, None) => (Step::Discovery, address.clone()),
+        };
+        self.call(step, &address, now, out)
+    }
+
+    fn call(&mut self, step: Step, address: &Address, now: Now, out: &mut dyn Sink) -> News {
+        let Some(root) = self.owner else {
+            return self.give_back(Ended::Abandoned, now, out);
+        };
+        self.serial = self.serial.wrapping_add(1);
+        self.fetch = Fetch::Asking {
+            root,
+            serial: self.serial,
+            step,
+            asked: now,
+        };
+        let headers: [(&str, &[u8]); 6] = [
+            (":method", b"GET"),
+            (":scheme", address.scheme.as_bytes()),
+            (":authority", address.authority.as_bytes()),
+            (":path", address.path.as_bytes()),
+            ("accept", b"application/json"),
+            ("user-agent", b"scopegate"),
+        ];
+        out.emit(Effect::Call {
+            root,
+            call: CallId::Keys(self.id, self.serial),
+            cluster: &self.uri.cluster,
+            headers: &headers,
+            timeout: self.uri.timeout,
+        });
+        News::None
+    }
+
+    /// Whether that call is the one that is on its way, and whether it asks for keys
+    /// rather than for where they are. What comes late or twice is `None`.
+    #[must_use]
+    pub fn awaits(&self, serial: u64) -> Option<bool> {
+        match self.fetch {
+            Fetch::Asking {
+                serial: ours, step, ..
+            } if ours == serial => Some(step == Step::Keys),
+            _ => None,
+        }
+    }
+
+    /// The discovery document is there: goes on to the keys.
+    ///
+    /// # Errors
+    /// Why it is not followed; the fetch goes on until [`KeyFetch::failed`] ends it.
+    pub fn discovered(
+        &mut self,
+        document: &[u8],
+        now: Now,
+        out: &mut dyn Sink,
+    ) -> Result<News, discovery::DiscoveryError> {
+        let hosts: &[String] = match &self.uri.start {
+            Start::Discovery { hosts, .. } => hosts,
+            Start::Keys(_) => &[],
+        };
+        let address = discovery::keys_address(document, &self.identity.issuer, hosts)?;
+        self.found = Some((address.clone(), now.mono));
+        Ok(self.call(Step::Keys, &address, now, out))
+    }
+
+    /// What the document that is there would be as the next one.
+    #[must_use]
+    pub fn arrived(&self, bytes: Box<[u8]>, max_age: Option<u64>) -> Option<Document> {
+        let Fetch::Asking { asked, .. } = self.fetch else {
+            return None;
+        };
+        let number = self.held.as_ref().map_or(0, |held| held.edition.number);
+        Some(Document {
+            edition: Edition {
+                number: number.saturating_add(1),
+                asked,
+            },
+            max_age,
+            bytes,
+        })
+    }
+
+    /// The fetch gave a good document.
+    pub fn succeeded(&mut self, document: Document, now: Now, out: &mut dyn Sink) -> News {
+        let asked = document.edition.asked.mono;
+        if document.is_newer(self.held.as_ref()) {
+            self.take(document);
+        }
+        if self.is_shared() {
+            // Ours is the newer one, unless somebody was quicker: the look will tell.
+            self.look_at_document(0, Then::Proceed, now, out);
+        }
+        self.give_back(Ended::Succeeded(asked), now, out)
+    }
+
+    /// The fetch failed, or gave nothing usable: what is held stays.
+    pub fn failed(&mut self, now: Now, out: &mut dyn Sink) -> News {
+        self.give_back(Ended::Failed, now, out)
+    }
+
+    fn give_back(&mut self, end: Ended, now: Now, out: &mut dyn Sink) -> News {
+        self.look_at_lease(Fetch::Returning { end, tries: 0 }, now, out)
+    }
+
+    /// How long a fetch is believed to take: with discovery it is two.
+    const fn longest(&self) -> u64 {
+        let steps = match self.uri.start {
+            Start::Discovery { .. } => 2,
+            Start::Keys(_) => 1,
+        };
+        let longest = self.uri.timeout.saturating_mul(steps).saturating_add(SLACK);
+        if longest < LONGEST_FETCH {
+            longest
+        } else {
+            LONGEST_FETCH
+        }
+    }
+}
+
+/// Workers with the same way to the same issuer's keys share them, whatever else differs.
+fn shared_key(entry: Entry, identity: &Identity) -> String {
+    // Who may name the keys' address is a part of the way to them.
+    let (step, address, hosts) = match &identity.start {
+        Start::Discovery { address, hosts } => ("discovery", address, hosts.join(",")),
+        Start::Keys(address) => ("uri", address, String::new()),
+    };
+    let Identity {
+        issuer, cluster, ..
+    } = identity;
+    format!(
+        "scopegate/2/{}/{step}/{cluster}/{address}/{hosts}/{issuer}",
+        entry.name()
+    )
+}

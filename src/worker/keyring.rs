@@ -1,0 +1,424 @@
+//! What news of a source of keys mean to the configurations that name it.
+//!
+//! A document is read by the rules of each configuration and adopted by each that can use
+//! it. One that none can use is passed over, or makes its fetch a failed one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::authn::authenticator::Authenticator;
+use crate::authn::jwks::{JwksError, KeySet, MAX_DOCUMENT_BYTES};
+use crate::authn::key_cache::{KeyCache, Keys};
+use crate::authn::key_lease::Document;
+use crate::authn::token_cache::TokenCache;
+use crate::words::identity::ProviderIndex;
+use crate::words::time::Now;
+use crate::worker::counters::Count;
+use crate::worker::effect::{Effect, Level, Sink};
+use crate::worker::event::{Answer, Entry, RootId, SourceId, Swap};
+use crate::worker::excerpt::{MAX_EXPLANATION, MAX_NAME, excerpt, say};
+use crate::worker::key_fetch::{KeyFetch, News};
+use crate::worker::root::Root;
+use crate::worker::sources::Sources;
+
+/// The configurations of a worker.
+pub type Roots = BTreeMap<RootId, Root>;
+
+/// What those who wait for keys of a source should know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Heard {
+    /// There is a newer document.
+    Changed,
+    /// Nothing.
+    Nothing,
+    /// Nothing is on its way any more.
+    Settled,
+}
+
+/// A source's document as one configuration reads it.
+type Reading = (RootId, ProviderIndex, Result<Arc<KeySet>, JwksError>);
+
+/// What came of a fetch: a label for metrics, and an explanation.
+type Failure = (&'static str, String);
+
+/// The keys of all configurations of a worker, at the time of an event.
+pub struct Keyring<'a> {
+    /// Where keys come from.
+    pub sources: &'a mut Sources,
+    /// Who needs them.
+    pub roots: &'a mut Roots,
+    /// Tokens that end with the key that signed them.
+    pub tokens: &'a mut TokenCache,
+    /// When it is.
+    pub now: Now,
+    /// Takes the effects.
+    pub out: &'a mut dyn Sink,
+}
+
+impl Keyring<'_> {
+    /// Gives a new root, which is not among the others yet, what is at hand of its
+    /// providers' keys.
+    pub fn take_over(&mut self, root: &mut Root) {
+        let served: Vec<_> = root.sources().collect();
+        for (provider, source) in served {
+            let keys = root.gate.authenticator_mut().keys_mut(provider);
+            if let (Some(earlier), Some(Keys::Fetched(cache))) = (self.cache_of(source), keys) {
+                cache.succeed(earlier);
+            }
+            let held = self.sources.get(source).and_then(|fetch| fetch.held());
+            let Some(document) = held else { continue };
+            match root
+                .gate
+                .authenticator()
+                .read_keys(provider, &document.bytes)
+            {
+                Ok(set) => {
+                    let authenticator = root.gate.authenticator_mut();
+                    let set = Arc::new(set);
+                    adopt(authenticator, provider, Some(&set), document, self.tokens);
+                }
+                Err(error) => {
+                    let name = provider_name(root, source);
+                    let error = excerpt(&error.to_string(), MAX_EXPLANATION);
+                    let line = format!("provider {name}: the keys at hand cannot be used: {error}");
+                    say(self.out, Level::Warn, &line);
+                }
+            }
+        }
+    }
+
+    /// What the newest root that names the source remembers of its keys.
+    fn cache_of(&self, source: SourceId) -> Option<&KeyCache> {
+        self.roots.values().rev().find_map(|root| {
+            let provider = root.provider_of(source)?;
+            match &root.gate.authenticator().provider(provider)?.keys {
+                Keys::Fetched(cache) => Some(cache),
+                Keys::Inline(_) => None,
+            }
+        })
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, source: SourceId) -> Heard {
+        let fetch = self.sources.get_mut(source);
+        let news = fetch.map_or(News::None, |fetch| fetch.tick(self.now, self.out));
+        self.hear(source, news)
+    }
+
+    /// A root is gone; it is not among the others any more.
+    pub fn root_gone(&mut self, gone: RootId, source: SourceId) -> Heard {
+        let heirs = self.roots.values().rev();
+        let heir = heirs.filter_map(|root| Some((root.id(), root.key_uri(source)?)));
+        let heir = heir.map(|(heir, uri)| (heir, uri.clone())).next();
+        let fetch = self.sources.get_mut(source);
+        let news = fetch.map_or(News::None, |fetch| {
+            fetch.orphaned(gone, heir, self.now, self.out)
+        });
+        self.hear(source, news)
+    }
+
+    /// A shared entry was read.
+    pub fn looked(&mut self, source: SourceId, entry: Entry, value: Option<(&[u8], u32)>) -> Heard {
+        let fetch = self.sources.get_mut(source);
+        let news = fetch.map_or(News::None, |fetch| {
+            fetch.looked(entry, value, self.now, self.out)
+        });
+        self.hear(source, news)
+    }
+
+    /// A shared entry was to be swapped.
+    pub fn swapped(&mut self, source: SourceId, entry: Entry, swap: Swap) -> Heard {
+        let fetch = self.sources.get_mut(source);
+        let news = fetch.map_or(News::None, |fetch| {
+            fetch.swapped(entry, swap, self.now, self.out)
+        });
+        self.hear(source, news)
+    }
+
+    fn hear(&mut self, source: SourceId, news: News) -> Heard {
+        match news {
+            News::None => Heard::Nothing,
+            News::Settled => Heard::Settled,
+            News::Offered(document) => self.offered(source, document),
+        }
+    }
+
+    /// Another worker's document may be newer than the held one.
+    fn offered(&mut self, source: SourceId, document: Document) -> Heard {
+        let readings = self.read(source, &document.bytes);
+        let edition = document.edition;
+        if let Some(error) = useless(&readings) {
+            let name = self.owner_name(source);
+            let error = excerpt(&error, MAX_EXPLANATION);
+            let line = format!("provider {name}: shared keys cannot be used: {error}");
+            say(self.out, Level::Warn, &line);
+            let fetch = self.sources.get_mut(source);
+            let news = fetch.map_or(News::None, |fetch| {
+                fetch.pass_over(edition, self.now, self.out)
+            });
+            // Nothing is offered but by a look, and there has been none since.
+            return match news {
+                News::Settled => Heard::Settled,
+                News::None | News::Offered(_) => Heard::Nothing,
+            };
+        }
+        self.adopt(&readings, &document);
+        if let Some(fetch) = self.sources.get_mut(source) {
+            // Whoever waits is told that there is a document, which is more than what
+            // becomes of the next fetch.
+            let _ = fetch.hold(document, self.now, self.out);
+        }
+        Heard::Changed
+    }
+
+    /// Reads a document by the rules of each root that names the source.
+    fn read(&self, source: SourceId, document: &[u8]) -> Vec<Reading> {
+        let readings = self.roots.values().filter_map(|root| {
+            let provider = root.provider_of(source)?;
+            let set = root.gate.authenticator().read_keys(provider, document);
+            Some((root.id(), provider, set.map(Arc::new)))
+        });
+        readings.collect()
+    }
+
+    fn adopt(&mut self, readings: &[Reading], document: &Document) {
+        for (id, provider, set) in readings {
+            if let Some(root) = self.roots.get_mut(id) {
+                // To whoever finds nothing in a document that is good to others it says that
+                // its keys are no more.
+                let set = set.as_ref().ok();
+                let authenticator = root.gate.authenticator_mut();
+                adopt(authenticator, *provider, set, document, self.tokens);
+            }
+        }
+    }
+
+    /// A fetch's document has come, or nothing of use.
+    pub fn answered(&mut self, source: SourceId, serial: u64, answer: Answer<'_>) -> Heard {
+        let fetch = self.sources.get(source);
+        let Some(of_keys) = fetch.and_then(|fetch| fetch.awaits(serial)) else {
+            return Heard::Nothing;
+        };
+        let came = match document_of(answer) {
+            Ok((bytes, _)) if !of_keys => self.discovered(source, &bytes),
+            Ok((bytes, max_age)) => self.arrived(source, bytes, max_age),
+            Err(failure) => Err(failure),
+        };
+        came.unwrap_or_else(|(result, what)| self.failed(source, result, &what))
+    }
+
+    fn discovered(&mut self, source: SourceId, document: &[u8]) -> Result<Heard, Failure> {
+        let Some(fetch) = self.sources.get_mut(source) else {
+            return Ok(Heard::Nothing);
+        };
+        let news = fetch.discovered(document, self.now, self.out);
+        let news = news.map_err(|error| ("discovery", error.to_string()))?;
+        Ok(self.hear(source, news))
+    }
+
+    fn arrived(
+        &mut self,
+        source: SourceId,
+        bytes: Box<[u8]>,
+        max_age: Option<u64>,
+    ) -> Result<Heard, Failure> {
+        let readings = self.read(source, &bytes);
+        if let Some(error) = useless(&readings) {
+            return Err(("unusable", error));
+        }
+        let before = self.held_by_owner(source);
+        let Some(fetch) = self.sources.get_mut(source) else {
+            return Ok(Heard::Nothing);
+        };
+        let Some(document) = fetch.arrived(bytes, max_age) else {
+            return Ok(Heard::Nothing);
+        };
+        let recovered = fetch.note_failing(false);
+        self.adopt(&readings, &document);
+        self.tell(source, &readings, before.as_deref(), recovered);
+        if let Some(fetch) = self.sources.get_mut(source) {
+            let _ = fetch.succeeded(document, self.now, self.out);
+        }
+        Ok(Heard::Changed)
+    }
+
+    fn failed(&mut self, source: SourceId, result: &'static str, what: &str) -> Heard {
+        let name = self.owner_name(source);
+        self.out.emit(Effect::Count {
+            count: Count::Fetch {
+                provider: &name,
+                result,
+            },
+            about: None,
+        });
+        let Some(fetch) = self.sources.get_mut(source) else {
+            return Heard::Nothing;
+        };
+        if fetch.note_failing(true) {
+            let line = format!(
+                "provider {name}: keys cannot be fetched from {} by cluster {}: {}",
+                excerpt(&fetch.address().to_string(), MAX_EXPLANATION),
+                fetch.uri().cluster,
+                excerpt(what, MAX_EXPLANATION),
+            );
+            say(self.out, Level::Warn, &line);
+        }
+        let news = fetch.failed(self.now, self.out);
+        self.hear(source, news)
+    }
+
+    fn owner(&self, source: SourceId) -> Option<&Root> {
+        let owner = self.sources.get(source)?.owner()?;
+        self.roots.get(&owner)
+    }
+
+    fn owner_name(&self, source: SourceId) -> String {
+        let owner = self.owner(source);
+        let name = owner.map(|root| provider_name(root, source));
+        name.unwrap_or_default().to_owned()
+    }
+
+    fn held_by_owner(&self, source: SourceId) -> Option<Arc<KeySet>> {
+        let root = self.owner(source)?;
+        let provider = root.provider_of(source)?;
+        let trusted = root.gate.authenticator().provider(provider)?;
+        trusted.keys.held().cloned()
+    }
+
+    /// One log line for each change, not for each fetch.
+    fn tell(
+        &mut self,
+        source: SourceId,
+        readings: &[Reading],
+        before: Option<&KeySet>,
+        recovered: bool,
+    ) {
+        let name = self.owner_name(source);
+        let owner = self.sources.get(source).and_then(KeyFetch::owner);
+        self.out.emit(Effect::Count {
+            count: Count::Fetch {
+                provider: &name,
+                result: "ok",
+            },
+            about: None,
+        });
+        let ours = readings.iter().find(|(root, ..)| Some(*root) == owner);
+        let Some((_, _, Ok(set))) = ours else { return };
+        let same = before.is_some_and(|before| before.is_same(set));
+        if same && !recovered {
+            return;
+        }
+        let count = set.keys().len();
+        let line = format!("provider {name}: {count} keys in use");
+        say(self.out, Level::Info, &line);
+        for skipped in set.skipped() {
+            let key = skipped.key_id.as_deref().unwrap_or_default();
+            let (key, reason) = (excerpt(key, MAX_NAME), skipped.reason.name());
+            let line = format!("provider {name}: key {key:?} skipped: {reason}");
+            say(self.out, Level::Warn, &line);
+        }
+    }
+}
+
+/// Why a document is of no use to anybody, if that is so.
+fn useless(readings: &[Reading]) -> Option<String> {
+    if readings.iter().any(|(.., set)| set.is_ok()) {
+        return None;
+    }
+    let mut errors = readings.iter().filter_map(|(.., set)| set.as_ref().err());
+    Some(errors.next().map(ToString::to_string).unwrap_or_default())
+}
+
+/// Puts a document's set in the place of a provider's keys, if it is the newer one.
+fn adopt(
+    authenticator: &mut Authenticator,
+    provider: ProviderIndex,
+    set: Option<&Arc<KeySet>>,
+    document: &Document,
+    tokens: &mut TokenCache,
+) {
+    let keys = authenticator.keys_mut(provider);
+    let held = keys.and_then(|keys| keys.edition());
+    if held.is_none_or(|held| document.edition.asked.mono > held.asked.mono) {
+        authenticator.adopt(provider, set, document.edition, tokens);
+    }
+}
+
+/// What a root calls the provider whose keys come from that source.
+fn provider_name(root: &Root, source: SourceId) -> &str {
+    let provider = root.provider_of(source);
+    provider
+        .and_then(|provider| root.gate.authenticator().provider(provider))
+        .map_or("", |provider| provider.rules.name.as_str())
+}
+
+/// The document of an answer, with how long it is fresh: status first, then size, then
+/// the body.
+fn document_of(answer: Answer<'_>) -> Result<(Box<[u8]>, Option<u64>), Failure> {
+    match answer {
+        Answer::Nothing => Err(("unreachable", "no answer".to_owned())),
+        Answer::NotSent(status) => Err(("error", not_sent(status))),
+        Answer::Response {
+            status,
+            cache_control,
+            size,
+            body,
+        } => {
+            if status != b"200" {
+                let status = String::from_utf8_lossy(status);
+                return Err(("status", format!("status {}", excerpt(&status, MAX_NAME))));
+            }
+            if size > MAX_DOCUMENT_BYTES {
+                return Err(("unusable", format!("{size} bytes are too many")));
+            }
+            let bytes = body().ok_or_else(|| ("error", "no body".to_owned()))?;
+            Ok((bytes, cache_control.and_then(max_age)))
+        }
+    }
+}
+
+/// Why a request of the worker's own was not sent.
+#[must_use]
+pub fn not_sent(status: u32) -> String {
+    format!("the host does not take the request (status {status}): does the cluster exist?")
+}
+
+/// `max-age` of a `Cache-Control` header, in milliseconds (RFC 9111 §5.2.2.1); what
+/// must not be kept is fresh for no time.
+fn max_age(header: &[u8]) -> Option<u64> {
+    let header = std::str::from_utf8(header).ok()?.to_ascii_lowercase();
+    let mut age = None;
+    for directive in header.split(',').map(str::trim) {
+        match directive.split_once('=') {
+            Some(("max-age", seconds)) => {
+                let seconds: u64 = seconds.trim_matches('"').parse().ok()?;
+                age = Some(seconds.saturating_mul(1000));
+            }
+            None if matches!(directive, "no-store" | "no-cache") => return Some(0),
+            _ => {}
+        }
+    }
+    age
+}
+
+#[cfg(test)]
+mod tests {
+    use super::max_age;
+
+    #[test]
+    fn freshness_is_read_from_cache_control() {
+        for (header, age) in [
+            ("max-age=300", Some(300_000)),
+            ("public, Max-Age=\"60\", must-revalidate", Some(60_000)),
+            ("no-cache", Some(0)),
+            ("max-age=300, no-store", Some(0)),
+            ("s-maxage=300", None),
+            ("max-age=soon", None),
+            ("", None),
+        ] {
+            assert_eq!(max_age(header.as_bytes()), age, "{header}");
+        }
+        assert_eq!(max_age(b"\xff"), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! All sources of keys of a worker.
+
+use std::collections::BTreeMap;
+
+use crate::authn::key_lease::Lease;
+use crate::config::{Config, KeySource, KeyUri};
+use crate::worker::event::{RootId, SourceId};
+use crate::worker::key_fetch::{Identity, KeyFetch};
+
+/// Most sources that no configuration names which are kept: the configuration that comes
+/// next may name them again.
+const UNNAMED: usize = 64;
+
+/// The sources by number.
+#[derive(Debug, Default)]
+pub struct Sources {
+    fetches: BTreeMap<SourceId, KeyFetch>,
+    next: u32,
+    me: u64,
+}
+
+impl Sources {
+    /// None yet. `me` tells this worker from others of the process, and is not 0.
+    #[must_use]
+    pub const fn new(me: u64) -> Self {
+        Self {
+            fetches: BTreeMap::new(),
+            next: 0,
+            me,
+        }
+    }
+
+    /// The source of each provider of a configuration that a root has loaded: those that
+    /// are known, with what they hold, or new ones.
+    pub fn serve(&mut self, root: RootId, config: &Config) -> Vec<Option<SourceId>> {
+        let providers = config.providers.iter();
+        let sources = providers.map(|provider| match &provider.source {
+            KeySource::Inline(_) => None,
+            KeySource::Uri(uri) => Some(self.source(root, provider.rules.issuer.as_str(), uri)),
+        });
+        sources.collect()
+    }
+
+    fn source(&mut self, root: RootId, issuer: &str, uri: &KeyUri) -> SourceId {
+        let identity = Identity {
+            issuer: issuer.to_owned(),
+            cluster: uri.cluster.clone(),
+            start: uri.start.clone(),
+        };
+        let known = self
+            .fetches
+            .iter_mut()
+            .find(|(_, fetch)| *fetch.identity() == identity);
+        if let Some((source, fetch)) = known {
+            fetch.serve(root, uri);
+            return *source;
+        }
+        let source = SourceId(self.next);
+        self.next = self.next.wrapping_add(1);
+        let mut fetch = KeyFetch::new(source, identity, uri.clone(), self.me);
+        fetch.serve(root, uri);
+        self.fetches.insert(source, fetch);
+        source
+    }
+
+    /// One of them.
+    pub fn get_mut(&mut self, source: SourceId) -> Option<&mut KeyFetch> {
+        self.fetches.get_mut(&source)
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, source: SourceId) -> Option<&KeyFetch> {
+        self.fetches.get(&source)
+    }
+
+    /// The lease of each, as it was last seen.
+    pub fn leases(&self) -> impl Iterator<Item = Lease> {
+        self.fetches.values().map(KeyFetch::lease)
+    }
+
+    /// The number of each.
+    #[must_use]
+    pub fn ids(&self) -> Vec<SourceId> {
+        self.fetches.keys().copied().collect()
+    }
+
+    /// Drops what no configuration names, but for the latest.
+    pub fn tidy(&mut self) {
+        let unnamed = self.fetches.iter().filter(|(_, f)| f.owner().is_none());
+        let unnamed: Vec<SourceId> = unnamed.map(|(source, _)| *source).collect();
+        let over = unnamed.len().saturating_sub(UNNAMED);
+        for source in unnamed.into_iter().take(over) {
+            self.fetches.remove(&source);
+        }
+    }
+}
