@@ -1,0 +1,366 @@
+//! One test for each fault that was found in use, named by what went wrong.
+//!
+//! Each drives workers as a proxy does; `integration/tests/regression.rs` shows the same on a
+//! real Envoy.
+#![allow(missing_docs)]
+
+mod common;
+#[path = "common/host.rs"]
+#[allow(dead_code)]
+mod host;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use common::{ISSUER, NOW, Request, Token, UPTIME, fetched, jwk, jwks, merge};
+use host::{Done, Host, Store};
+use scopegate::authn::keys::InModule;
+use scopegate::worker::{Action, Level};
+use serde_json::{Value, json};
+
+const ROOT: u64 = 1;
+const NEXT_ROOT: u64 = 2;
+
+/// Workers of one process, with keys that are fetched.
+struct Process {
+    hosts: Vec<Host>,
+    streams: u64,
+}
+
+impl Process {
+    fn new(workers: u64, configuration: &Value) -> Self {
+        let store = Rc::new(RefCell::new(Store::default()));
+        let hosts = (0..workers).map(|seed| {
+            let mut host = Host::new(Box::new(InModule), &store, NOW, UPTIME, seed + 1);
+            assert!(host.configure(ROOT, &configuration.to_string(), &[]));
+            host
+        });
+        Self {
+            hosts: hosts.collect(),
+            streams: 100,
+        }
+    }
+
+    /// Time passes, with a tick of each worker every half second; the provider answers what
+    /// is asked meanwhile.
+    fn pass(&mut self, millis: u64, provider: &[u8]) -> usize {
+        let mut asked = 0;
+        for _ in 0..millis.div_ceil(500) {
+            for host in &mut self.hosts {
+                host.pass(500);
+                host.tick(ROOT);
+            }
+            asked += self.answer(provider);
+        }
+        asked
+    }
+
+    /// Answers what is asked: with a document, or nothing for an error.
+    fn answer(&mut self, provider: &[u8]) -> usize {
+        let mut asked = 0;
+        for host in &mut self.hosts {
+            for call in host.take_calls() {
+                asked += 1;
+                match provider {
+                    b"" => host.answer(&call, "500", b"no"),
+                    document => host.answer(&call, "200", document),
+                }
+            }
+        }
+        asked
+    }
+
+    /// A request for tenant `a` at a worker; gives its stream.
+    fn ask(&mut self, worker: usize, root: u64, token: &str) -> u64 {
+        self.streams += 1;
+        let stream = self.streams;
+        let host = &mut self.hosts[worker];
+        host.open(stream, root);
+        host.head(stream, &Request::bearing(token).fields(), true);
+        stream
+    }
+
+    /// What was decided about that stream, if anything.
+    fn code(&mut self, worker: usize, stream: u64) -> Option<&'static str> {
+        let done = self.hosts[worker].take_done();
+        done.iter().find_map(|done| match done {
+            Done::Decision(known, code) if known.0 == stream => Some(*code),
+            _ => None,
+        })
+    }
+
+    fn verdict(&mut self, worker: usize, root: u64, token: &str) -> Option<&'static str> {
+        let stream = self.ask(worker, root, token);
+        self.code(worker, stream)
+    }
+
+    fn lines(&mut self, worker: usize) -> Vec<(Level, String)> {
+        let done = self.hosts[worker].take_done();
+        let lines = done.into_iter().filter_map(|done| match done {
+            Done::Log(level, line) => Some((level, line)),
+            _ => None,
+        });
+        lines.collect()
+    }
+}
+
+fn keys(names: &[&str]) -> Vec<u8> {
+    let keys: Vec<Value> = names.iter().map(|name| jwk(name)).collect();
+    jwks(&keys)
+}
+
+fn by(key: &'static str, issued: u64) -> String {
+    Token::new()
+        .by(key, "ES256")
+        .claim("iat", issued)
+        .claim("exp", NOW + 100_000)
+        .build()
+}
+
+fn configuration(jwks: Value) -> Value {
+    fetched(jwks)
+}
+
+const DOWN: &[u8] = b"";
+
+#[test]
+fn a_new_configuration_forgot_the_keys_of_a_provider_that_is_not_shared() {
+    let mut before = configuration(json!({"share": false}));
+    let mut process = Process::new(2, &before);
+    assert_eq!(process.pass(500, &keys(&["p256-a"])), 2);
+    for change in [
+        json!({"realm": "another"}),
+        json!({"audit": {"log": "all"}}),
+    ] {
+        merge(&mut before, change);
+        for host in &mut process.hosts {
+            assert!(host.configure(NEXT_ROOT, &before.to_string(), &[]));
+        }
+        for worker in 0..2 {
+            let token = by("p256-a", NOW);
+            assert_eq!(process.verdict(worker, NEXT_ROOT, &token), Some("allowed"));
+        }
+        for host in &mut process.hosts {
+            host.tick(NEXT_ROOT);
+        }
+        assert_eq!(process.answer(DOWN), 0, "a change is no reason to ask");
+    }
+}
+
+#[test]
+fn another_refresh_interval_forgot_the_keys_while_the_provider_was_down() {
+    let long = configuration(json!({"refresh_interval": "1h"}));
+    let mut process = Process::new(2, &long);
+    assert_eq!(process.pass(1_000, &keys(&["p256-a"])), 1);
+    process.pass(600_000, DOWN);
+    let short = configuration(json!({"refresh_interval": "1m"}));
+    for worker in 0..2 {
+        let host = &mut process.hosts[worker];
+        assert!(host.configure(NEXT_ROOT, &short.to_string(), &[]));
+        let token = by("p256-a", NOW);
+        assert_eq!(process.verdict(worker, NEXT_ROOT, &token), Some("allowed"));
+    }
+    // A worker that begins now finds them in what the others share.
+    let store = Rc::clone(&process.hosts[0].store);
+    let mut late = Host::new(Box::new(InModule), &store, NOW, UPTIME, 9);
+    late.clocks = process.hosts[0].clocks;
+    assert!(late.configure(ROOT, &short.to_string(), &[]));
+    late.tick(ROOT);
+    process.hosts.push(late);
+    assert_eq!(
+        process.verdict(2, ROOT, &by("p256-a", NOW)),
+        Some("allowed")
+    );
+}
+
+#[test]
+fn a_withdrawn_key_went_on_serving_on_workers_that_saw_only_the_failure_after_it() {
+    for workers in [2, 8] {
+        let mut process = Process::new(workers, &configuration(json!({})));
+        process.pass(1_000, &keys(&["p256-a", "p256-b"]));
+        let token = by("p256-b", NOW - 300);
+        for worker in 0..process.hosts.len() {
+            assert_eq!(process.verdict(worker, ROOT, &token), Some("allowed"));
+        }
+        // One worker fetches what lacks the key, and fails at the next try before any
+        // other has ticked.
+        let stranger = Token::new().header("kid", "stranger").build();
+        process.ask(0, ROOT, &stranger);
+        assert_eq!(process.answer(&keys(&["p256-a"])), 1);
+        process.hosts[0].pass(30_000);
+        for host in process.hosts.iter_mut().skip(1) {
+            host.clocks = Host::clocks_of(NOW + 31, UPTIME + 31_000);
+        }
+        process.hosts[0].clocks = Host::clocks_of(NOW + 31, UPTIME + 31_000);
+        process.hosts[0].tick(ROOT);
+        process.ask(0, ROOT, &Token::new().header("kid", "another").build());
+        process.answer(DOWN);
+        process.pass(500, DOWN);
+        for worker in 0..process.hosts.len() {
+            assert_ne!(process.verdict(worker, ROOT, &token), Some("allowed"));
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_the_host_does_not_have_stood_at_zero() {
+    for broken in ["wall", "mono", "early", "still"] {
+        let mut process = Process::new(1, &configuration(json!({})));
+        process.pass(500, &keys(&["p256-a"]));
+        let expired = Token::new().claim("exp", NOW - 3_600).build();
+        let good = by("p256-a", NOW);
+        process.lines(0);
+        let host = &mut process.hosts[0];
+        match broken {
+            "wall" => host.clocks.wall = None,
+            "mono" => host.clocks.mono = None,
+            "early" => host.clocks.wall = Some(0),
+            _ => host.clocks.wall = host.clocks.wall.map(|wall| wall + 2_000_000_000),
+        }
+        host.tick(ROOT);
+        let loud: Vec<_> = process
+            .lines(0)
+            .into_iter()
+            .filter(|(level, _)| *level == Level::Error)
+            .collect();
+        assert_eq!(loud.len(), 1, "{broken}: {loud:?}");
+        for token in [&expired, &good] {
+            let verdict = process.verdict(0, ROOT, token);
+            assert_eq!(verdict, Some("gate_unavailable"), "{broken}");
+        }
+        // The first tick on a good clock ends it.
+        process.hosts[0].clocks = Host::clocks_of(NOW + 10, UPTIME + 10_000);
+        process.hosts[0].tick(ROOT);
+        assert_eq!(process.verdict(0, ROOT, &good), Some("allowed"), "{broken}");
+        assert_eq!(process.verdict(0, ROOT, &expired), Some("token_expired"));
+    }
+}
+
+#[test]
+fn a_host_that_does_not_tick_let_tokens_outlive_themselves() {
+    let mut process = Process::new(1, &common::config());
+    let short = Token::new().claim("exp", NOW).build();
+    let good = by("p256-a", NOW);
+    let mut refused = None;
+    for second in 0..10 {
+        let verdict = process.verdict(0, ROOT, &good);
+        if verdict == Some("gate_unavailable") {
+            refused = refused.or(Some(second));
+        } else {
+            assert_eq!(verdict, Some("allowed"), "{second}");
+        }
+        // Sixty seconds of leeway.
+        process.hosts[0].clocks = Host::clocks_of(NOW + 60 + second, UPTIME + 1 + second * 1_000);
+        assert_ne!(process.verdict(0, ROOT, &short), Some("allowed"));
+    }
+    assert!(matches!(refused, Some(5..=7)), "{refused:?}");
+    process.hosts[0].tick(ROOT);
+    assert_eq!(process.verdict(0, ROOT, &good), Some("allowed"));
+}
+
+#[test]
+fn a_process_that_was_stopped_is_no_host_without_ticks() {
+    let mut process = Process::new(1, &common::config());
+    process.hosts[0].tick(ROOT);
+    let good = by("p256-a", NOW);
+    process.hosts[0].pass(400);
+    assert_eq!(process.verdict(0, ROOT, &good), Some("allowed"));
+    process.hosts[0].pass(8_000);
+    // The requests that have come meanwhile are there before the tick is.
+    for _ in 0..200 {
+        process.hosts[0].pass(4);
+        assert_eq!(process.verdict(0, ROOT, &good), Some("allowed"));
+    }
+    process.hosts[0].tick(ROOT);
+    assert_eq!(process.verdict(0, ROOT, &good), Some("allowed"));
+}
+
+#[test]
+fn trailers_of_a_request_reached_the_backend() {
+    let mut process = Process::new(1, &common::config());
+    let host = &mut process.hosts[0];
+    host.open(7, ROOT);
+    let search = Request::bearing(&by("p256-a", NOW))
+        .set(":method", "POST")
+        .set(":path", "/tempopb.StreamingQuerier/Search")
+        .set("content-type", "application/grpc");
+    assert_eq!(host.head(7, &search.fields(), false), Action::Continue);
+    assert_eq!(host.trailers(7), Action::Continue);
+    let done = host.take_done();
+    assert!(
+        done.iter()
+            .any(|done| matches!(done, Done::DropTrailers(_)))
+    );
+    // A host that cannot remove them must not let them go.
+    host.refuse(Some(Box::new(|done| matches!(done, Done::DropTrailers(_)))));
+    host.open(8, ROOT);
+    assert_eq!(host.head(8, &search.fields(), false), Action::Continue);
+    assert_eq!(host.trailers(8), Action::Pause);
+    let done = host.take_done();
+    let replied = done.iter().any(|done| match done {
+        Done::Reply(stream, reply) => stream.0 == 8 && reply.status == 503,
+        _ => false,
+    });
+    assert!(replied, "{done:?}");
+}
+
+#[test]
+fn a_key_published_in_the_cool_down_was_refused_for_good() {
+    let mut process = Process::new(1, &configuration(json!({})));
+    process.pass(1_000, &keys(&["p256-a"]));
+    let stranger = Token::new().header("kid", "stranger").build();
+    process.ask(0, ROOT, &stranger);
+    assert_eq!(process.answer(&keys(&["p256-a"])), 1);
+    process.pass(2_000, DOWN);
+    // Published now, in a token that was issued long ago.
+    let new = by("p256-b", NOW - 300);
+    assert_eq!(process.verdict(0, ROOT, &new), Some("key_pending"));
+    // The next fetch is booked for the end of the 30 seconds, though nobody asks again.
+    assert_eq!(process.pass(26_000, DOWN), 0);
+    assert_eq!(process.pass(3_000, &keys(&["p256-a", "p256-b"])), 1);
+    assert_eq!(process.verdict(0, ROOT, &new), Some("allowed"));
+    // One whose key is nowhere gets its verdict from that document, and not before.
+    let nowhere = Token::new().header("kid", "nowhere").build();
+    assert_eq!(process.verdict(0, ROOT, &nowhere), Some("key_pending"));
+    assert_eq!(process.pass(31_000, &keys(&["p256-a", "p256-b"])), 1);
+    assert_eq!(process.verdict(0, ROOT, &nowhere), Some("unknown_key"));
+}
+
+#[test]
+fn a_first_fetch_that_failed_sent_away_those_who_could_have_waited() {
+    let mut process = Process::new(2, &configuration(json!({})));
+    let token = by("p256-a", NOW);
+    let streams = [process.ask(0, ROOT, &token), process.ask(1, ROOT, &token)];
+    assert_eq!(process.answer(DOWN), 1);
+    assert_eq!(process.pass(500, DOWN), 0);
+    assert_eq!(process.pass(1_000, &keys(&["p256-a"])), 1);
+    process.pass(500, DOWN);
+    for (worker, stream) in streams.into_iter().enumerate() {
+        assert_eq!(process.code(worker, stream), Some("allowed"), "{worker}");
+    }
+}
+
+#[test]
+fn a_text_of_the_provider_was_logged_in_full() {
+    let long = "a".repeat(63) + "é" + &"b".repeat(100_000);
+    let mut process = Process::new(1, &configuration(json!({})));
+    let weak = json!({"kty": "RSA", "kid": long, "n": "AQAB", "e": "AQAB"});
+    let document = jwks(&[jwk("p256-a"), weak]);
+    process.pass(500, &document);
+    let lines = process.lines(0);
+    assert!(lines.iter().any(|(_, line)| line.contains("skipped")));
+    let discovery = json!({"uri": null, "discovery": true});
+    let mut other = Process::new(1, &configuration(discovery));
+    let elsewhere =
+        json!({"issuer": ISSUER, "jwks_uri": format!("https://{}/x", "h".repeat(100_000))});
+    other.pass(500, elsewhere.to_string().as_bytes());
+    let lines = [lines, other.lines(0)].concat();
+    assert!(lines.iter().any(|(_, line)| line.contains("jwks_uri")));
+    for (_, line) in lines {
+        assert!(
+            line.chars().count() < 1_024,
+            "{} characters",
+            line.chars().count()
+        );
+    }
+}
