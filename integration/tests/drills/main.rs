@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use integration::client::{Protocol, RawRequest};
+use integration::clock::Clock;
 use integration::drill::{self, fresh, read, send};
 use integration::envoy::{EnvoySettings, Update};
-use integration::issuer::{AnswerMode, PublishedKey};
+use integration::issuer::{AnswerMode, Issuer, PublishedKey};
 use integration::part::{self, Part};
 use integration::token::Recipe;
 use libtest_mimic::{Arguments, Trial};
@@ -38,11 +39,20 @@ fn main() -> ExitCode {
         trial("a refresh, 8 workers", refresh),
         trial("a key used the moment it appears", new_key),
         trial("a key withdrawn", withdrawn_key),
+        trial("a key withdrawn before failures", withdrawn_before_failures),
+        trial("a key published in the cool-down", key_in_the_cool_down),
         trial("two sets in turn", flapping),
         trial("down from the start", down_from_the_start),
+        trial("the first fetch fails", first_fetch_fails),
         trial("down for longer than max_stale", too_stale),
         trial("invented key IDs", invented_kids),
         trial("a reload each second", reloads),
+        trial("reloads without a provider, not shared", || {
+            reloads_without_provider(false)
+        }),
+        trial("reloads without a provider, shared", || {
+            reloads_without_provider(true)
+        }),
         trial_needing(&[part::CRASH], "a worker's VM dies", dead_vm),
         trial_needing(&[part::CLOCK], "the clock steps", clock_steps),
         trial("by discovery", discovery),
@@ -234,6 +244,47 @@ async fn withdrawn_key() -> Result<Row> {
     })
 }
 
+/// Of a refresh that withdraws a key and a fetch right after it that fails, no worker sees the second only.
+async fn withdrawn_before_failures() -> Result<Row> {
+    let scene = Scene::start(every_minute(), 8, |settings| settings).await?;
+    let corporate = &scene.stage.corporate;
+    let refresh = async |fetches| {
+        corporate
+            .wait_for_fetches(fetches, Duration::from_secs(60))
+            .await
+    };
+    drill::withdraw_before_a_failure(&scene.stage, refresh).await?;
+    scene.end().await
+}
+
+/// A stranger's key ID has just had the gate fetch, when a key is published and used at once, by tokens that are a
+/// few minutes old: nobody is refused for good, and all are let in after the half minute.
+async fn key_in_the_cool_down() -> Result<Row> {
+    let scene = Scene::start(drill::configuration(), 2, |settings| settings).await?;
+    let corporate = &scene.stage.corporate;
+    let stranger = fresh(Recipe::of("reader").kid("stranger"))?;
+    send(&scene.stage.envoy, &read(&stranger, "acme")).await?;
+    corporate
+        .wait_for_fetches(2, Duration::from_secs(5))
+        .await?;
+    corporate.add_key(PublishedKey::named("rsa-b").with_kid("new"));
+    let recipe = Recipe::of("reader").key("rsa-b").kid("new");
+    let issued = integration::token::now() - 300;
+    scene
+        .tokens
+        .replace(Tokens::by_recipe(&recipe.claim("iat", issued))?);
+    sleep(Duration::from_secs(1)).await;
+    let recovered = scene.recovered(Duration::from_secs(35)).await?;
+    sleep(Duration::from_secs(1)).await;
+    let row = scene.end().await?;
+    Ok(Row {
+        may_fail: true,
+        most_fetches: 3,
+        note: format!("let in after {:.1} s", recovered.as_secs_f32() + 1.0),
+        ..row
+    })
+}
+
 /// The provider's servers do not agree about a new key; the old one is in every answer.
 async fn flapping() -> Result<Row> {
     let scene = Scene::start(drill::configuration(), 2, |settings| settings).await?;
@@ -271,6 +322,22 @@ async fn down_from_the_start() -> Result<Row> {
     Ok(Row {
         may_fail: true,
         note: format!("let in {:.1} s after its return", recovered.as_secs_f32()),
+        ..row
+    })
+}
+
+/// The provider's first answer is bad and its second good: whoever may wait longer than that is let in.
+async fn first_fetch_fails() -> Result<Row> {
+    let issuer = Issuer::corporate().await?;
+    issuer.answer_first([AnswerMode::Held(Box::new(AnswerMode::Status(500)))]);
+    let scene = Scene::start_cold(drill::configuration(), issuer).await?;
+    sleep(Duration::from_millis(500)).await;
+    scene.stage.corporate.release();
+    // The load makes up for what was due while it waited.
+    sleep(Duration::from_secs(8)).await;
+    let row = scene.end().await?;
+    Ok(Row {
+        most_fetches: 2,
         ..row
     })
 }
@@ -358,6 +425,43 @@ async fn reloads() -> Result<Row> {
     })
 }
 
+/// A new configuration each second while the provider answers nothing but errors: the keys that are held go on
+/// serving, and no change is a reason to ask.
+async fn reloads_without_provider(share: bool) -> Result<Row> {
+    let mut configuration = drill::configuration();
+    let jwks = &mut configuration["providers"][0]["jwks"];
+    jwks["share"] = json!(share);
+    jwks["refresh_interval"] = json!("1h");
+    let scene = Scene::start(configuration.clone(), 2, EnvoySettings::dynamic).await?;
+    // Each worker gets its keys first.
+    sleep(Duration::from_secs(1)).await;
+    let fetches = scene.stage.corporate.fetches().jwks;
+    scene.stage.corporate.set_answer(AnswerMode::Status(500));
+    for change in ["realm", "tenant", "refresh_interval", "max_stale"] {
+        let jwks = &mut configuration["providers"][0]["jwks"];
+        match change {
+            "realm" => configuration["realm"] = json!("another"),
+            "tenant" => configuration["organizations"][1]["tenants"] = json!(["globex", "initech"]),
+            "refresh_interval" => jwks["refresh_interval"] = json!("1m"),
+            _ => jwks["max_stale"] = json!("12h"),
+        }
+        let update = scene
+            .stage
+            .envoy
+            .replace_configuration(&configuration)
+            .await?;
+        ensure!(update == Update::Accepted, "{change}: {update:?}");
+        sleep(Duration::from_secs(1)).await;
+        let failed = scene.load.outcome().failed();
+        ensure!(failed == 0, "{change}: {failed} requests failed");
+    }
+    let row = scene.end().await?;
+    Ok(Row {
+        most_fetches: fetches,
+        ..row
+    })
+}
+
 /// The VM of the only worker dies. It comes back with the keys that the process has, and lets nobody in before.
 async fn dead_vm() -> Result<Row> {
     let module = part::CRASH.find()?;
@@ -404,29 +508,11 @@ async fn dead_vm() -> Result<Row> {
 
 /// The wall clock jumps ahead by ten minutes, and back: schedules go by the other clock.
 async fn clock_steps() -> Result<Row> {
-    let library = part::CLOCK.find()?;
-    let clock = tempfile::NamedTempFile::new()?;
-    let step = |seconds: i64| -> Result<()> {
-        Ok(std::os::unix::fs::FileExt::write_all_at(
-            clock.as_file(),
-            &seconds.to_le_bytes(),
-            0,
-        )?)
-    };
-    step(0)?;
-    let (library, name) = (
-        library.display().to_string(),
-        clock.path().display().to_string(),
-    );
-    let scene = Scene::start(drill::configuration(), 2, move |settings| {
-        settings
-            .process_environment("LD_PRELOAD", &library)
-            .process_environment("SCOPEGATE_CLOCK", &name)
-    })
-    .await?;
+    let clock = Clock::new()?;
+    let scene = Scene::start(drill::configuration(), 2, |settings| clock.of(settings)).await?;
     let short = fresh(Recipe::of("reader").exp_in(300.0))?;
     for (seconds, status) in [(600, 401), (0, 200), (600, 401), (0, 200)] {
-        step(seconds)?;
+        clock.set_wall(seconds)?;
         sleep(Duration::from_secs(2)).await;
         // A token of five minutes tells whether the clock did step.
         let reply = send(&scene.stage.envoy, &read(&short, "acme")).await?;

@@ -27,15 +27,13 @@ pub struct Tokens {
 impl Tokens {
     /// Tokens of that key, each with an identity of its own.
     pub fn signed_by(key: &str, kid: &str) -> Result<Vec<String>> {
+        Tokens::by_recipe(&Recipe::of("reader").key(key).kid(kid))
+    }
+
+    /// Tokens by that recipe, each with an identity of its own.
+    pub fn by_recipe(recipe: &Recipe) -> Result<Vec<String>> {
         (0..KINDS)
-            .map(|number| {
-                fresh(
-                    Recipe::of("reader")
-                        .key(key)
-                        .kid(kid)
-                        .claim("sub", format!("reader-{number}")),
-                )
-            })
+            .map(|number| fresh(recipe.clone().claim("sub", format!("reader-{number}"))))
             .collect()
     }
 
@@ -78,7 +76,7 @@ impl Scene {
     pub async fn start_without_keys(configuration: Value) -> Result<Scene> {
         let issuer = Issuer::corporate().await?;
         issuer.down().await;
-        Scene::of(Stage::start_with(drill::settings(configuration)?, issuer).await?).await
+        Scene::start_cold(configuration, issuer).await
     }
 
     /// A gate whose provider's discovery document names another issuer.
@@ -87,6 +85,11 @@ impl Scene {
         let mut members = Map::new();
         members.insert("issuer".to_owned(), json!(other));
         issuer.set_discovery_members(members);
+        Scene::start_cold(configuration, issuer).await
+    }
+
+    /// A gate of that provider, which is under load before it has keys.
+    pub async fn start_cold(configuration: Value, issuer: Issuer) -> Result<Scene> {
         Scene::of(Stage::start_with(drill::settings(configuration)?, issuer).await?).await
     }
 
