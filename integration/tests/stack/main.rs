@@ -18,6 +18,7 @@ mod scopes;
 mod servers;
 mod sizes;
 mod tls;
+mod trailers;
 mod world;
 
 use std::process::ExitCode;
@@ -87,6 +88,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         clients::together(),
         keycloak::together::tests(),
         tls::tests(),
+        trailers::tests(),
     ]
     .concat();
     // They stop and start servers, or count what passes.
