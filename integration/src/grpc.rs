@@ -1,6 +1,6 @@
 //! The gRPC methods the gate lets through, spoken by hand: messages, paths, a client, and replies for the upstream.
 //!
-//! Field numbers come from ../shared/facts/backends.md §15; only the fields the tests look at are written down, which
+//! Field numbers come from the .proto files of the servers; only the fields the tests look at are written down, which
 //! protobuf allows.
 
 use std::collections::HashMap;

@@ -240,7 +240,7 @@ fn endpoint_paths() -> Vec<String> {
     paths.into_iter().collect()
 }
 
-/// Answered by Loki, Mimir or Tempo on the same ports; facts/backends.md §3.2, §4 and §5.
+/// Answered by Loki, Mimir or Tempo on the same ports.
 const NEVER: &[&str] = &[
     "/",
     "/config",

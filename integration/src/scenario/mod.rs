@@ -153,7 +153,7 @@ pub struct Expect {
     pub upstream: Option<UpstreamText>,
 }
 
-/// The families of refusal bodies (../shared/facts/backends.md §9.2).
+/// The families of refusal bodies.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum BodyFamily {
