@@ -14,6 +14,9 @@ use scopegate::words::time::{Monotonic, Now, Timestamp};
 /// How long after it was asked for a document is looked for that a lease tells of.
 const NEWS: u64 = 122_000;
 
+/// How far ahead of a worker's clock another one's may be.
+const AHEAD: u64 = 1_000;
+
 /// The longest pause after a failure, with its spread.
 const LATEST_RETRY: u64 = 66_001;
 
@@ -508,8 +511,10 @@ proptest! {
         let entry = written.to_bytes();
         let now = mono(100_000);
         let read = Lease::parse(&entry, now);
-        // What was believed once is believed later, but for what has passed.
-        let later = now.after(LONGEST_FETCH.max(NEWS).max(LATEST_RETRY).max(COOL_DOWN) + 1);
+        // What was believed once is believed later, but for what has passed; the news may
+        // be of a clock that is ahead of this one.
+        let longest = LONGEST_FETCH.max(AHEAD + NEWS).max(LATEST_RETRY).max(COOL_DOWN);
+        let later = now.after(longest + 1);
         for reason in [Reason::Demand, Reason::Schedule] {
             let claim = read.claim(ME, later, LONGEST, reason, held.unwrap_or_default());
             prop_assert!(matches!(claim, Claim::Take(_)), "{:?}", claim);
