@@ -2,10 +2,12 @@
 //!
 //! It holds proven facts and the request's own words about the tenant, never a
 //! token. Control characters are escaped by JSON, bytes outside UTF-8 replaced,
-//! and every text is bounded, so that a caller cannot forge or flood a log.
+//! and every text and list is bounded, so that neither a caller nor a large
+//! configuration can forge or flood a log: no record is longer than 6 KiB.
 
-use crate::config::Config;
-use crate::gate::Trace;
+use std::fmt::Write as _;
+
+use crate::gate::{Gate, Trace};
 use crate::words::denial::Denial;
 use crate::words::identity::ProviderIndex;
 use crate::words::request::Head;
@@ -13,8 +15,16 @@ use crate::words::tenant::TenantSet;
 use crate::words::time::Timestamp;
 use crate::words::wire::push_rfc3339;
 
-/// Longest text of one field, in bytes.
+/// Longest text of one field, in bytes as they came.
 const MAX_FIELD: usize = 256;
+
+/// Longest text of one field as it is written, without its quotes: a byte that must be
+/// escaped takes six.
+const MAX_WRITTEN: usize = 512;
+
+/// Longest list as it is written, in bytes without its brackets. The tenants of a request
+/// that names 64 fit in as long as their names have 13 bytes on average.
+const MAX_LIST: usize = 1_024;
 
 /// What a record says besides what was found out on the way.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +54,9 @@ impl Record {
 
 /// Writes the record.
 #[must_use]
-pub fn record(config: &Config, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<'_>) -> Record {
+pub fn record(gate: &mut Gate, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<'_>) -> Record {
+    let organizations = gate.organizations(trace);
+    let config = gate.config();
     let mut line = Line(String::with_capacity(512));
     line.0.push('{');
     line.0.push_str("\"time\":\"");
@@ -72,15 +84,10 @@ pub fn record(config: &Config, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<
     line.text("subject", subject.map(str::as_bytes));
     let key = session.and_then(|session| session.key.key_id());
     line.text("key_id", key.map(str::as_bytes));
-    let organizations = match (session, &trace.tenants, trace.endpoint) {
-        (Some(session), Some(tenants), Some(endpoint)) => {
-            config
-                .policy
-                .organizations(&session.principal, tenants, endpoint.permission)
-        }
-        _ => Vec::new(),
-    };
-    line.list("organizations", organizations.iter().map(|o| o.as_bytes()));
+    let names = organizations
+        .into_iter()
+        .filter_map(|organization| config.policy.organization(organization));
+    line.list("organizations", names.map(str::as_bytes));
     let tenants = trace.tenants.iter().flat_map(TenantSet::iter);
     let tenant = trace.tenant.iter().map(|tenant| tenant.as_bytes());
     line.list("tenants", tenants.chain(tenant));
@@ -137,16 +144,31 @@ impl Line {
         }
     }
 
+    /// The beginning of a list, and beside it how many more there are, if there are.
     fn list<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a [u8]>) {
         self.name(name);
         self.0.push('[');
-        for (position, value) in values.enumerate() {
-            if position > 0 {
+        let start = self.0.len();
+        let mut omitted: usize = 0;
+        for value in values {
+            if omitted > 0 {
+                omitted = omitted.saturating_add(1);
+                continue;
+            }
+            let before = self.0.len();
+            if before > start {
                 self.0.push(',');
             }
             self.quoted(value);
+            if self.0.len().saturating_sub(start) > MAX_LIST {
+                self.0.truncate(before);
+                omitted = 1;
+            }
         }
         self.0.push(']');
+        if omitted > 0 {
+            let _ = write!(self.0, ",\"{name}_omitted\":{omitted}");
+        }
     }
 
     fn name(&mut self, name: &str) {
@@ -165,12 +187,35 @@ impl Line {
                 self.0.push('"');
             }
             _ => {
-                let text = String::from_utf8_lossy(bounded);
-                match serde_json::to_string(&text) {
-                    Ok(quoted) => self.0.push_str(&quoted),
-                    Err(_) => self.0.push_str("null"),
+                self.0.push('"');
+                let start = self.0.len();
+                for character in String::from_utf8_lossy(bounded).chars() {
+                    let before = self.0.len();
+                    self.escaped(character);
+                    if self.0.len().saturating_sub(start) > MAX_WRITTEN {
+                        self.0.truncate(before);
+                        break;
+                    }
                 }
+                self.0.push('"');
             }
+        }
+    }
+
+    /// A character as in a JSON string (RFC 8259 §7).
+    fn escaped(&mut self, character: char) {
+        match character {
+            '"' => self.0.push_str("\\\""),
+            '\\' => self.0.push_str("\\\\"),
+            '\n' => self.0.push_str("\\n"),
+            '\r' => self.0.push_str("\\r"),
+            '\t' => self.0.push_str("\\t"),
+            // Controls beyond ASCII and the separators of lines and paragraphs too: some
+            // readers of logs take them for the end of a line.
+            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | ..' ' => {
+                let _ = write!(self.0, "\\u{:04x}", u32::from(character));
+            }
+            plain => self.0.push(plain),
         }
     }
 }
@@ -179,13 +224,52 @@ impl Line {
 mod tests {
     use super::*;
 
+    fn quoted(value: &[u8]) -> String {
+        let mut line = Line(String::new());
+        line.quoted(value);
+        line.0
+    }
+
     #[test]
     fn hostile_bytes_cannot_break_out_of_a_field() {
+        let plain = "\"a\\\"b\\\\c\\n\\u0000\u{fffd}\"";
+        assert_eq!(quoted(b"a\"b\\c\n\x00\xff"), plain);
+        let separators = quoted("\u{2028}\u{2029}\u{7f}\u{85}\r\té".as_bytes());
+        assert_eq!(separators, "\"\\u2028\\u2029\\u007f\\u0085\\r\\té\"");
+        for character in (0..=0x10_ffff).filter_map(char::from_u32) {
+            let text = character.to_string();
+            let written = quoted(text.as_bytes());
+            assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn texts_are_bounded_as_they_come_and_as_they_are_written() {
+        assert_eq!(quoted(&[b'a'; 1000]).len(), 258);
+        assert_eq!(quoted(&[0; 1000]), format!("\"{}\"", "\\u0000".repeat(85)));
+    }
+
+    fn list(values: &[&str]) -> String {
         let mut line = Line(String::new());
-        line.quoted(b"a\"b\\c\n\x00\xff");
-        assert_eq!(line.0, "\"a\\\"b\\\\c\\n\\u0000\u{fffd}\"");
-        let mut line = Line(String::new());
-        line.quoted(&[b'a'; 1000]);
-        assert_eq!(line.0.len(), 258);
+        line.list("tenants", values.iter().map(|value| value.as_bytes()));
+        line.0
+    }
+
+    #[test]
+    fn lists_are_bounded_and_tell_how_much_is_left_out() {
+        assert_eq!(list(&[]), ",\"tenants\":[]");
+        assert_eq!(list(&["a", "b"]), ",\"tenants\":[\"a\",\"b\"]");
+        let long = "t".repeat(150);
+        let line = list(&[long.as_str(); 64]);
+        assert!(line.ends_with(",\"tenants_omitted\":58"), "{line}");
+        assert_eq!(line.matches(&long).count(), 6);
+        // Just as many as there is room for, and one more.
+        let names: Vec<String> = (0..64)
+            .map(|number| format!("tenant-{number:06}"))
+            .collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert!(!list(&names).contains("omitted"));
+        let more: Vec<&str> = names.iter().copied().chain(["x"]).collect();
+        assert!(list(&more).ends_with(",\"tenants_omitted\":1"));
     }
 }

@@ -89,7 +89,7 @@ fn identify(
     if let Some(name) = &forward.subject_header {
         let subject = session.principal.subject.as_str();
         emit(Edit::Add(
-            name.as_bytes(),
+            name.as_str().as_bytes(),
             Cow::Borrowed(subject.as_bytes()),
         ));
     }

@@ -16,6 +16,7 @@ use crate::authn::key_cache::{KeyCache, Keys, Need};
 use crate::authn::keys::Algorithm;
 use crate::authn::token_cache::{Owner, Session};
 use crate::authz::endpoint::{Endpoint, Endpoints, Scoping, Surface, Tenants};
+use crate::authz::policy::{OrganizationIndex, Remembered};
 use crate::authz::projects::{self, Answer, Answers, Directory, Question, Resource};
 use crate::config::{Config, KeySource, Mode};
 use crate::scoping::form;
@@ -35,6 +36,7 @@ pub struct Gate {
     doors: Doors,
     authenticator: Authenticator,
     answers: Answers,
+    remembered: Remembered,
 }
 
 /// What can be asked for.
@@ -334,6 +336,7 @@ impl Gate {
                 config.limits.groups,
             ),
             answers: Answers::default(),
+            remembered: Remembered::default(),
             config,
         }
     }
@@ -389,6 +392,23 @@ impl Gate {
             Err(Stop::NeedsClock) => Outcome::NeedsClock,
         };
         Evaluation { outcome, trace }
+    }
+
+    /// The organizations by way of which the caller holds what was asked for, for the
+    /// record.
+    pub fn organizations(&mut self, trace: &Trace<'_>) -> Vec<OrganizationIndex> {
+        let (Some(session), Some(tenants), Some(endpoint)) =
+            (&trace.session, &trace.tenants, trace.endpoint)
+        else {
+            return Vec::new();
+        };
+        let policy = &self.config.policy;
+        policy.organizations(
+            &session.principal,
+            tenants,
+            endpoint.permission,
+            &mut self.remembered,
+        )
     }
 
     /// Whether findings about a request of this endpoint take effect: not in
@@ -448,10 +468,12 @@ impl Gate {
         }
         let tenants = self.tenants(head, endpoint)?;
         trace.tenants = Some(tenants.clone());
-        let scope =
-            self.config
-                .policy
-                .authorize(&session.principal, &tenants, endpoint.permission)?;
+        let scope = self.config.policy.authorize(
+            &session.principal,
+            &tenants,
+            endpoint.permission,
+            &mut self.remembered,
+        )?;
         trace.scope.clone_from(&scope);
         let query = match &scope {
             None => Query::AsSent(query),

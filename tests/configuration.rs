@@ -10,6 +10,7 @@ use scopegate::authn::verifier::TokenKind;
 use scopegate::config::{
     AuditLog, Config, ConfiguredProvider, Environment, KeySource, Mode, Problem,
 };
+use scopegate::words::subject_header::SubjectHeader;
 use serde_json::{Value, json};
 
 /// A document that uses every key that is supported.
@@ -245,7 +246,11 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!(config.backends, scopegate::config::Backends::default());
     assert!(!config.forward.keep_authorization && config.forward.rewrite_paths);
     assert_eq!(
-        config.forward.subject_header.as_deref(),
+        config
+            .forward
+            .subject_header
+            .as_ref()
+            .map(SubjectHeader::as_str),
         Some("x-scopegate-subject")
     );
     let limits = config.limits;
@@ -791,15 +796,24 @@ fn backends_and_forwarding_have_their_types() {
         ("forward.subject_header", json!(":path"), subject, shape),
         ("forward.subject_header", json!("x_subject"), subject, shape),
         ("forward.subject_header", json!("h".repeat(65)), subject, shape),
-        ("forward.subject_header", json!("Authorization"), subject, "another meaning"),
-        ("forward.subject_header", json!("x-scope-orgid"), subject, "another meaning"),
-        ("forward.subject_header", json!("X-Scopegate-Backend"), subject, "another meaning"),
-        ("forward.subject_header", json!("host"), subject, "another meaning"),
-        ("forward.subject_header", json!("content-length"), subject, "another meaning"),
+        ("forward.subject_header", json!("Authorization"), subject, "the gate reads"),
+        ("forward.subject_header", json!("x-scope-orgid"), subject, "the gate reads"),
+        ("forward.subject_header", json!("X-Prom-Label-Policy"), subject, "the gate reads"),
+        ("forward.subject_header", json!("X-Scopegate-Backend"), subject, "the gate names the backend"),
+        ("forward.subject_header", json!("host"), subject, "HTTP"),
+        ("forward.subject_header", json!("content-length"), subject, "HTTP"),
+        ("forward.subject_header", json!("Content-Encoding"), subject, "HTTP"),
+        ("forward.subject_header", json!("te"), subject, "HTTP"),
+        ("forward.subject_header", json!("x-request-id"), subject, "the proxy or a tracer"),
+        ("forward.subject_header", json!("X-Envoy-Original-Path"), subject, "the proxy or a tracer"),
+        ("forward.subject_header", json!("x-forwarded-for"), subject, "the proxy or a tracer"),
+        ("forward.subject_header", json!("traceparent"), subject, "the proxy or a tracer"),
+        ("forward.subject_header", json!("grpc-timeout"), subject, "clients and backends"),
+        ("forward.subject_header", json!("x-mimir-user"), subject, "clients and backends"),
         ("forward.rewrite_paths", json!("yes"), "forward.rewrite_paths", "expected true or false"),
     ]);
     let config = load(&with("forward.subject_header", json!("X-Remote-User"))).unwrap();
-    assert_eq!(config.forward.subject_header.as_deref(), Some("x-remote-user"));
+    assert_eq!(config.forward.subject_header.as_ref().map(SubjectHeader::as_str), Some("x-remote-user"));
     // Here null says something: never set one.
     let mut never = full();
     never["forward"]["subject_header"] = Value::Null;

@@ -37,7 +37,7 @@ fn session(subject: &str) -> Arc<Session> {
         principal: Principal {
             provider: ProviderIndex::at(0),
             subject: Subject::parse(subject).unwrap(),
-            groups: Box::default(),
+            groups: [].into(),
         },
         times: TokenTimes {
             expires: Timestamp::from_secs(NOW + 300),

@@ -92,9 +92,9 @@ class Rsa:
         key = {"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "bench"}
         return {"keys": [key | {"n": b64(number(self.n)), "e": b64(number(self.EXPONENT))}]}
 
-    def token(self, group: str, serial: int) -> str:
+    def token(self, group: str, serial: int, count: int = GROUPS) -> str:
         now = int(time.time())
-        groups = [f"staff-{i:03}" for i in range(GROUPS)]
+        groups = [staff(i) for i in range(count)]
         groups[-2] = group
         claims = {
             "iss": ISSUER,
@@ -121,6 +121,10 @@ def group(index: int) -> str:
     return f"group-{index:05}"
 
 
+def staff(index: int) -> str:
+    return f"s-{index:03}"
+
+
 @dataclasses.dataclass
 class Row:
     key: str
@@ -133,12 +137,21 @@ class Row:
     checks_tenant: bool = False
     scopegate: bool = False
     cold: bool = False
+    # How many tenants one request names, the one above or the first ones, and in how many groups its caller is.
+    asked: int = 0
+    groups: int = GROUPS
     port: int = 0
     slices: list = dataclasses.field(default_factory=list)  # (requests, cpu seconds, seconds)
 
     @property
     def tenant(self) -> str:
+        if self.asked:
+            return "|".join(tenant(i) for i in range(self.asked))
         return tenant(self.tenants // 2)
+
+    @property
+    def stranger(self) -> str:
+        return tenant(self.tenants - 1)
 
     @property
     def group(self) -> str:
@@ -266,6 +279,17 @@ def scopegate(jwks: dict, tenants: int, **more: object) -> dict:
     } | more
 
 
+def scoped(jwks: dict, row: Row, **more: object) -> dict:
+    """Each tenant in an organization of its own that grants all groups of the caller a part of its data; and one
+    more, for strangers."""
+    labels = [{"namespace": [f"web-{i % 8}"]} for i in range(row.groups)]
+    grants = [{"group": staff(i), "labels": labels[i]} for i in range(row.groups)]
+    own = [{"name": f"org-{i:05}", "tenants": [tenant(i)], "rbac": {"viewers": grants}} for i in range(row.tenants - 1)]
+    other = {"name": "other", "tenants": [row.stranger], "rbac": {"viewers": ["others"]}}
+    limits = {"token_bytes": 49_152, "tenants_per_request": 1_000}
+    return scopegate(jwks, 0, **more) | {"organizations": [*own, other], "limits": limits}
+
+
 def rows(
     jwks: dict, module: pathlib.Path | None, empty: pathlib.Path | None, before: pathlib.Path | None
 ) -> list[Row]:
@@ -300,6 +324,11 @@ def rows(
                 key, name = f"before-{key}", f"before: {name}"
                 filters = [wasm(key, before, scopegate(jwks, tenants, **more))]
                 table.append(Row(key, name, filters, tenants, checks_tenant=True, scopegate=True, cold=cold))
+        for asked, groups in [(1, 8), (64, 8), (1, 2000), (64, 2000)]:
+            key, name = f"scoped-{asked}-{groups}", f"scopegate scoped, {asked} tenants asked for, {groups:,} groups"
+            row = Row(key, name, [], asked + 1, checks_tenant=True, scopegate=True, asked=asked, groups=groups)
+            row.filters.append(wasm(key, module, scoped(jwks, row, **equal)))
+            table.append(row)
     return table
 
 
@@ -437,12 +466,11 @@ def check(row: Row, token: str) -> None:
     head, claims, signature = token.split(".")
     # Another character where all its bits count: the last one has spare bits.
     forged = f"{head}.{claims}.{'A' if signature[0] != 'A' else 'B'}{signature[1:]}"
-    stranger = tenant(row.tenants // 2 - 1)
     wanted = [("a good request", token, row.tenant, 200)]
     if row.checks_token:
         wanted.append(("a forged token", forged, row.tenant, 401))
     if row.checks_tenant:
-        wanted.append(("a foreign tenant", token, stranger, 403))
+        wanted.append(("a foreign tenant", token, row.stranger, 403))
         wanted.append(("an unknown tenant", token, "nobody", 403))
     for what, shown, tenant_id, expected in wanted:
         got = status_of(row, shown, tenant_id)
@@ -531,11 +559,19 @@ def report(table: list[Row], module: pathlib.Path | None, out) -> None:
 
     flat = between("gate-10000", "gate-10")
     flat = (flat - 1) * 100 if flat else None
+    # What 63 more tenants cost, by how many groups of the caller hold something on each: the longer token costs as
+    # much with one.
+    wide = [f"scoped-{asked}-{groups}" for groups in (8, 2000) for asked in (1, 64)]
+    wider = None
+    if all(key in by_key for key in wide):
+        few, few_64, many, many_64 = (by_key[key].cost for key in wide)
+        wider = (many_64 - many) / (few_64 - few)
     size = module.stat().st_size / 1e6 if module else None
     lines = [
         ("warm, 10 tenants: jwt_authn + RBAC / scopegate", "≥ 1.0", between("rbac-10", "gate-10"), lambda x: x >= 1.0, "{:.2f}"),
         ("warm, 1,000 tenants: jwt_authn + RBAC / scopegate", "≥ 2.5", between("rbac-1000", "gate-1000"), lambda x: x >= 2.5, "{:.2f}"),
         ("scopegate, from 10 to 10,000 tenants", "≤ +5 %", flat, lambda x: x <= 5, "{:+.1f} %"),
+        ("scoped, 64 tenants asked for: from 8 to 2,000 groups, above one tenant", "≤ 1.5", wider, lambda x: x <= 1.5, "{:.2f}"),
         ("first-seen token: jwt_authn / scopegate", "≥ 0.9", between("jwt-cold", "gate-cold"), lambda x: x >= 0.9, "{:.2f}"),
         ("size of the module", "≤ 1.5 MB", size, lambda x: x <= 1.5, "{:.2f} MB"),
     ]
@@ -588,7 +624,7 @@ def main() -> None:
         if unknown := set(wanted) - {row.key for row in table}:
             raise Failure(f"no rows {', '.join(sorted(unknown))}; there are {', '.join(row.key for row in table)}")
         table = [row for row in table if row.key in wanted]
-    tokens = {row.key: key.token(row.group, 0) for row in table}
+    tokens = {row.key: key.token(row.group, 0, row.groups) for row in table}
 
     with tempfile.TemporaryDirectory(prefix="scopegate-bench-") as name:
         folder = pathlib.Path(name)

@@ -22,6 +22,7 @@ use crate::authz::endpoint::{Backend, Surface};
 use crate::authz::policy::Policy;
 use crate::authz::projects::{Directory, Projects, Service};
 use crate::scoping::scope::Attributes;
+use crate::words::subject_header::SubjectHeader;
 
 pub use parse::Environment;
 pub use reader::Problem;
@@ -196,8 +197,8 @@ pub struct Forward {
     pub keep_authorization: bool,
     /// Whether a caller's scope is also sent as `X-Prom-Label-Policy`.
     pub label_policy_header: bool,
-    /// Header that carries the subject, lower case.
-    pub subject_header: Option<String>,
+    /// Header that carries the subject.
+    pub subject_header: Option<SubjectHeader>,
     /// Whether paths are rewritten here rather than in the routes.
     pub rewrite_paths: bool,
 }

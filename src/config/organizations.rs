@@ -1,11 +1,11 @@
-//! The `organizations` and `roles` sections, compiled into a [`Policy`].
+//! The `organizations` and `roles` sections, drafted into a [`Policy`](crate::authz::policy::Policy).
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::reader::{Node, Section, flag};
 use crate::authn::json::Value;
-use crate::authz::policy::Policy;
+use crate::authz::policy::{Draft, Roll};
 use crate::scoping::scope::{LabelName, LabelValue, LabelValues, Scope};
 use crate::words::permission::{Permission, Permissions};
 use crate::words::tenant::TenantId;
@@ -76,10 +76,10 @@ pub(super) fn read_roles(top: &Section<'_>) -> Roles {
     roles
 }
 
-pub(super) fn read_organizations(top: &Section<'_>, roles: &Roles) -> Option<Policy> {
+pub(super) fn read_organizations(top: &Section<'_>, roles: &Roles) -> Option<Draft> {
     let node = top.require("organizations", "without one nothing is granted")?;
     let nodes = node.list()?;
-    let mut policy = Policy::default();
+    let mut policy = Draft::default();
     let mut names = HashSet::new();
     for node in &nodes {
         let Some(section) = node.section(&["name", "display_name", "tenants", "rbac"]) else {
@@ -99,23 +99,29 @@ pub(super) fn read_organizations(top: &Section<'_>, roles: &Roles) -> Option<Pol
             continue;
         }
         let organization = policy.organization(name);
+        // One roll for all tenants of the same types, of which there are few kinds.
+        let mut by_types: Vec<(TypeMask, Roll)> = Vec::new();
         for (tenant, mask) in &tenants {
-            for binding in &bindings {
-                policy.grant(
-                    organization,
-                    tenant,
-                    &binding.group,
-                    mask.apply(binding.permissions),
-                    binding.scope.as_ref(),
-                );
-            }
+            let known = by_types.iter().find(|(known, _)| known == mask);
+            let roll = if let Some((_, roll)) = known {
+                *roll
+            } else {
+                let grants = bindings.iter().map(|binding| {
+                    let permissions = mask.apply(binding.permissions);
+                    (binding.group, permissions, binding.scope.as_ref())
+                });
+                let roll = policy.roll(organization, grants);
+                by_types.push((*mask, roll));
+                roll
+            };
+            policy.enrol(tenant, roll);
         }
     }
     Some(policy)
 }
 
 /// What a tenant's `types` leave of a role.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct TypeMask {
     data: bool,
     alerting: bool,
@@ -215,13 +221,13 @@ fn read_types(node: &Node<'_>) -> Option<TypeMask> {
 }
 
 /// A role in an organization and who holds it, on how much.
-struct Binding {
-    group: String,
+struct Binding<'a> {
+    group: &'a str,
     permissions: Permissions,
     scope: Option<Arc<Scope>>,
 }
 
-fn read_rbac(organization: &Section<'_>, roles: &Roles) -> Vec<Binding> {
+fn read_rbac<'a>(organization: &Section<'a>, roles: &Roles) -> Vec<Binding<'a>> {
     // Without one the organization exists and nobody may use it.
     let Some(node) = organization.get("rbac") else {
         return Vec::new();
@@ -246,10 +252,10 @@ fn read_rbac(organization: &Section<'_>, roles: &Roles) -> Vec<Binding> {
     bindings
 }
 
-fn read_binding(node: &Node<'_>, permissions: Permissions) -> Option<Binding> {
+fn read_binding<'a>(node: &Node<'a>, permissions: Permissions) -> Option<Binding<'a>> {
     if let Value::String(_) = node.value {
         return Some(Binding {
-            group: node.text()?.to_owned(),
+            group: node.text()?,
             permissions,
             scope: None,
         });
@@ -273,7 +279,7 @@ fn read_binding(node: &Node<'_>, permissions: Permissions) -> Option<Binding> {
         }
     };
     Some(Binding {
-        group: group?.to_owned(),
+        group: group?,
         permissions,
         scope: scope?,
     })

@@ -8,7 +8,7 @@ use super::{Audit, AuditLog, Backends, Config, DEFAULT_REALM, Forward, Limits, M
 use crate::authn::json;
 use crate::authz::endpoint::BACKEND_NAMES;
 use crate::scoping::scope::{AttributeName, Attributes, LabelName};
-use crate::words::request::BACKEND_HEADER;
+use crate::words::subject_header::SubjectHeader;
 
 /// Nesting a configuration may use; the reference uses seven levels.
 const MAX_DEPTH: usize = 32;
@@ -92,7 +92,7 @@ fn read(object: &json::Object, environment: &Environment, problems: &Problems) -
         mode: mode?,
         realm: realm?,
         providers: providers?,
-        policy: policy?,
+        policy: policy?.finish(),
         backends,
         projects: projects?,
         forward: forward?,
@@ -237,12 +237,12 @@ fn read_attributes(node: &Node<'_>) -> Option<Attributes> {
 }
 
 fn read_forward(top: &Section<'_>) -> Option<Forward> {
-    let default = "x-scopegate-subject";
+    let default = SubjectHeader::standard();
     let Some(node) = top.get("forward") else {
         return Some(Forward {
             keep_authorization: false,
             label_policy_header: false,
-            subject_header: Some(default.to_owned()),
+            subject_header: Some(default),
             rewrite_paths: true,
         });
     };
@@ -260,8 +260,14 @@ fn read_forward(top: &Section<'_>) -> Option<Forward> {
     );
     let subject_header = match section.get("subject_header") {
         None if section.is_null("subject_header") => Some(None),
-        None => Some(Some(default.to_owned())),
-        Some(node) => read_header_name(&node).map(Some),
+        None => Some(Some(default)),
+        Some(node) => node.text().and_then(|name| {
+            let header = SubjectHeader::parse(name);
+            if let Err(rule) = header {
+                node.problem(rule);
+            }
+            header.ok().map(Some)
+        }),
     };
     let rewrite_paths = flag(&section, "rewrite_paths", true);
     let label_policy_header = flag(&section, "label_policy_header", false);
@@ -271,30 +277,6 @@ fn read_forward(top: &Section<'_>) -> Option<Forward> {
         subject_header: subject_header?,
         rewrite_paths: rewrite_paths?,
     })
-}
-
-fn read_header_name(node: &Node<'_>) -> Option<String> {
-    const TAKEN: [&str; 8] = [
-        "authorization",
-        "connection",
-        "content-length",
-        "content-type",
-        "host",
-        "transfer-encoding",
-        "upgrade",
-        "x-scope-orgid",
-    ];
-    let name = node.text()?.to_ascii_lowercase();
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if name.len() > 64 || !name.bytes().all(plain) {
-        node.problem("must be a header name of at most 64 letters, digits and -");
-        return None;
-    }
-    if TAKEN.contains(&name.as_str()) || name == BACKEND_HEADER {
-        node.problem("this header has another meaning");
-        return None;
-    }
-    Some(name)
 }
 
 fn read_audit(top: &Section<'_>) -> Option<Audit> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::reader::{Node, Section};
-use crate::authz::policy::Policy;
+use crate::authz::policy::Draft;
 use crate::authz::projects::{Directory, Project, Projects, Service, Template, is_id};
 use crate::scoping::scope::LabelName;
 use crate::words::hash::QuickHash;
@@ -17,7 +17,7 @@ const MAX_PROJECTS: usize = 10_000;
 #[expect(clippy::option_option)]
 pub(super) fn read_projects(
     top: &Section<'_>,
-    policy: Option<&mut Policy>,
+    policy: Option<&mut Draft>,
 ) -> Option<Option<Projects>> {
     let Some(node) = top.get("projects") else {
         return Some(None);
@@ -67,7 +67,7 @@ fn read_tenant(node: &Node<'_>) -> Option<Template> {
     Some(template)
 }
 
-fn read_directory(node: &Node<'_>, policy: Option<&mut Policy>) -> Option<Directory> {
+fn read_directory(node: &Node<'_>, policy: Option<&mut Draft>) -> Option<Directory> {
     let section = node.section(&["inline", "http"])?;
     match (section.get("inline"), section.get("http")) {
         (Some(inline), None) => read_inline(&inline, policy),
@@ -79,7 +79,7 @@ fn read_directory(node: &Node<'_>, policy: Option<&mut Policy>) -> Option<Direct
     }
 }
 
-fn read_inline(node: &Node<'_>, policy: Option<&mut Policy>) -> Option<Directory> {
+fn read_inline(node: &Node<'_>, policy: Option<&mut Draft>) -> Option<Directory> {
     let mut policy = policy;
     let nodes = node.list()?;
     if nodes.len() > MAX_PROJECTS {

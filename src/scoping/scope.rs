@@ -14,11 +14,11 @@ const MAX_VALUE: usize = 256;
 
 /// Most different policies of one caller that are added up; nobody needs as many,
 /// and comparing them costs their number squared.
-const MAX_POLICIES: usize = 64;
+pub const MAX_POLICIES: usize = 64;
 
 /// The name of a label that may be scoped: `[a-zA-Z_][a-zA-Z0-9_]*`, not beginning with
 /// two underscores, which backends keep for themselves.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LabelName(Box<str>);
 
 impl LabelName {
@@ -98,7 +98,7 @@ impl Attributes {
 }
 
 /// A value that a scoped label may have. Compared exactly, never as a pattern.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LabelValue(Box<str>);
 
 impl LabelValue {
@@ -127,7 +127,7 @@ impl LabelValue {
 }
 
 /// Values of one label, in order, each once.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct LabelValues(Vec<LabelValue>);
 
 impl LabelValues {
@@ -162,14 +162,14 @@ impl FromIterator<LabelValue> for LabelValues {
 }
 
 /// The values that one label may have; never empty.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Rule {
     label: LabelName,
     values: LabelValues,
 }
 
 /// A conjunction of labels with the values that each may have.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Scope(Vec<Rule>);
 
 impl Scope {
@@ -211,6 +211,20 @@ impl Scope {
         self.0
             .iter()
             .map(|rule| (&rule.label, rule.values.as_slice()))
+    }
+
+    /// About how much memory it takes, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let texts = self.rules().map(|(label, values)| {
+            let values = values.iter().map(|value| {
+                let header = size_of::<LabelValue>();
+                header.saturating_add(value.as_str().len())
+            });
+            values.fold(label.as_str().len(), usize::saturating_add)
+        });
+        let rules = self.0.len().saturating_mul(size_of::<Rule>());
+        texts.fold(rules, usize::saturating_add)
     }
 
     /// What is in any of the scopes, if that is a scope again.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::words::hash::QuickHash;
 
@@ -101,8 +102,9 @@ pub struct Principal {
     pub provider: ProviderIndex,
     /// The caller's name there.
     pub subject: Subject,
-    /// The caller's groups that some role names, sorted and distinct.
-    pub groups: Box<[GroupIndex]>,
+    /// The caller's groups that some role names, sorted and distinct. Shared with what is
+    /// remembered of them.
+    pub groups: Arc<[GroupIndex]>,
 }
 
 #[cfg(test)]

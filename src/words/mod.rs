@@ -7,6 +7,7 @@ pub mod method;
 pub mod permission;
 pub mod refusal;
 pub mod request;
+pub mod subject_header;
 pub mod tenant;
 pub mod time;
 pub mod wire;

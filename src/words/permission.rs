@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// One right on a tenant.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Permission {
     /// Delete data.
     Delete,

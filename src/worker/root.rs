@@ -29,7 +29,6 @@ pub struct Root {
     /// Which source the keys of each provider come from, in the order of the
     /// configuration; `None` for inline ones.
     sources: Vec<Option<SourceId>>,
-    subject_header: Option<Box<[u8]>>,
     tick: u32,
     reminded: Option<Monotonic>,
     /// Whether the host is one that cannot be relied on, for one log line a change.
@@ -40,12 +39,10 @@ impl Root {
     /// A root that decides by this gate, from now on.
     #[must_use]
     pub fn new(id: RootId, gate: Gate, sources: Vec<Option<SourceId>>, now: Monotonic) -> Self {
-        let subject_header = gate.config().forward.subject_header.as_deref();
         Self {
             id,
             pulse: Pulse::new(now),
             sources,
-            subject_header: subject_header.map(|name| name.as_bytes().into()),
             tick: 0,
             reminded: None,
             faulty: false,
@@ -62,7 +59,8 @@ impl Root {
     /// The configured header for the subject.
     #[must_use]
     pub fn subject_header(&self) -> Option<&[u8]> {
-        self.subject_header.as_deref()
+        let header = self.gate.config().forward.subject_header.as_ref();
+        header.map(|header| header.as_str().as_bytes())
     }
 
     /// Where a provider's keys come from, if they are fetched.

@@ -139,10 +139,11 @@ impl Desk<'_> {
             source: source.as_deref(),
             reported,
         };
-        let record = audit::record(config, head, trace, facts);
+        let access_log = config.audit.access_log;
+        let record = audit::record(&mut self.root.gate, head, trace, facts);
         let status = denial.filter(|_| !reported).map(Denial::status);
         let stream = self.stream;
-        if config.audit.access_log {
+        if access_log {
             self.out.emit(Effect::FilterState {
                 stream,
                 record: &record.with_status(status),

@@ -1,0 +1,239 @@
+//! The compiled policy and what is asked of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::remembered::{Findings, Remembered};
+use super::roll::{Holders, Kind, KindIndex, OrganizationIndex, RollIndex, ScopeIndex};
+use super::standing::{Standing, Tally};
+use crate::scoping::scope::{MAX_POLICIES, Scope};
+use crate::words::denial::Denial;
+use crate::words::hash::QuickHash;
+use crate::words::identity::{Groups, Principal};
+use crate::words::permission::Permission;
+use crate::words::tenant::TenantSet;
+
+/// Most steps of a search whose outcome is not worth remembering.
+const QUICK: usize = 64;
+
+/// The compiled policy.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    pub(super) groups: Arc<Groups>,
+    pub(super) organizations: Box<[Box<str>]>,
+    pub(super) scopes: Box<[Arc<Scope>]>,
+    pub(super) rolls: Box<[Holders]>,
+    pub(super) kinds: Box<[Kind]>,
+    pub(super) tenants: HashMap<Box<[u8]>, KindIndex, QuickHash>,
+}
+
+impl Policy {
+    /// The groups that principals are asked for. They stay the same once the policy is
+    /// compiled, so that threads can share them.
+    #[must_use]
+    pub const fn groups(&self) -> &Arc<Groups> {
+        &self.groups
+    }
+
+    /// How many distinct tenants something is granted on.
+    #[must_use]
+    pub fn tenants(&self) -> usize {
+        self.tenants.len()
+    }
+
+    /// The name of an organization, for records.
+    #[must_use]
+    pub fn organization(&self, OrganizationIndex(position): OrganizationIndex) -> Option<&str> {
+        let name = self.organizations.get(usize::try_from(position).ok()?)?;
+        Some(name)
+    }
+
+    /// Checks that the caller holds `permission` on every tenant of the set, and gives
+    /// the scope within which it does; `None` is all of the tenants' data.
+    ///
+    /// Grants add up: one that is not scoped lifts the scopes of the others, as far as
+    /// it gives this permission.
+    ///
+    /// # Errors
+    /// [`Denial::TenantNotGranted`] if it holds nothing on some tenant, which is
+    /// also the answer for a tenant that does not exist; [`Denial::PermissionMissing`];
+    /// [`Denial::ScopeAmbiguous`] if its scopes do not make one, or are not the same on
+    /// every tenant.
+    pub fn authorize(
+        &self,
+        principal: &Principal,
+        tenants: &TenantSet<'_>,
+        permission: Permission,
+        remembered: &mut Remembered,
+    ) -> Result<Option<Arc<Scope>>, Denial> {
+        let mut missing = false;
+        let mut all: Option<Standing> = None;
+        let mut last = None;
+        for tenant in tenants.iter() {
+            let Some(kind) = self.tenants.get(tenant).copied() else {
+                return Err(Denial::TenantNotGranted);
+            };
+            if last == Some(kind) {
+                continue;
+            }
+            last = Some(kind);
+            let standing = self.standing(principal, kind, permission, remembered);
+            match (standing, &mut all) {
+                (Standing::Nothing, _) => return Err(Denial::TenantNotGranted),
+                (Standing::Other, _) => missing = true,
+                (standing, all @ None) => *all = Some(standing),
+                (standing, Some(all)) if *all == standing => {}
+                (_, Some(all)) => *all = Standing::Ambiguous,
+            }
+        }
+        if missing {
+            return Err(Denial::PermissionMissing(permission));
+        }
+        match all {
+            Some(Standing::Whole) => Ok(None),
+            Some(Standing::Within(scope)) => Ok(Some(scope)),
+            Some(Standing::Ambiguous) => Err(Denial::ScopeAmbiguous),
+            // A set of tenants is never empty.
+            Some(Standing::Nothing | Standing::Other) | None => Err(Denial::TenantNotGranted),
+        }
+    }
+
+    /// The organizations by way of which the permission is held, for the record: each
+    /// once, in the order of the configuration.
+    #[must_use]
+    pub fn organizations(
+        &self,
+        principal: &Principal,
+        tenants: &TenantSet<'_>,
+        permission: Permission,
+        remembered: &mut Remembered,
+    ) -> Vec<OrganizationIndex> {
+        let mut organizations = Vec::new();
+        let mut last = None;
+        for tenant in tenants.iter() {
+            let kind = self.tenants.get(tenant).copied();
+            let Some(kind) = kind.filter(|kind| last != Some(*kind)) else {
+                continue;
+            };
+            last = Some(kind);
+            if self.is_quick(principal, kind) {
+                self.organizations_of(principal, kind, permission, &mut organizations);
+            } else {
+                let known = remembered.of(&principal.groups, kind, permission, || {
+                    self.search(principal, kind, permission)
+                });
+                organizations.extend_from_slice(&known.organizations);
+            }
+        }
+        organizations.sort_unstable();
+        organizations.dedup();
+        organizations
+    }
+
+    fn standing(
+        &self,
+        principal: &Principal,
+        kind: KindIndex,
+        permission: Permission,
+        remembered: &mut Remembered,
+    ) -> Standing {
+        if self.is_quick(principal, kind) {
+            let tally = self.tally(principal, kind, permission);
+            // Adding up scopes takes longer than all the rest.
+            if tally.scopes.len() <= 1 {
+                return self.standing_of(&tally);
+            }
+        }
+        let known = remembered.of(&principal.groups, kind, permission, || {
+            self.search(principal, kind, permission)
+        });
+        known.standing.clone()
+    }
+
+    /// Whether what a caller holds is found about as soon as looked up.
+    fn is_quick(&self, principal: &Principal, kind: KindIndex) -> bool {
+        let rolls = self.kind(kind).map_or(0, |kind| kind.rolls);
+        principal.groups.len().saturating_mul(rolls) <= QUICK
+    }
+
+    fn search(&self, principal: &Principal, kind: KindIndex, permission: Permission) -> Findings {
+        let mut organizations = Vec::new();
+        self.organizations_of(principal, kind, permission, &mut organizations);
+        Findings {
+            standing: self.standing_of(&self.tally(principal, kind, permission)),
+            organizations: organizations.into(),
+        }
+    }
+
+    fn tally(&self, principal: &Principal, kind: KindIndex, permission: Permission) -> Tally {
+        let mut tally = Tally::default();
+        for holders in self.rolls(kind) {
+            holders.each_of(&principal.groups, |held| tally.add(held, permission));
+        }
+        tally
+    }
+
+    fn standing_of(&self, tally: &Tally) -> Standing {
+        if tally.held.is_empty() {
+            Standing::Nothing
+        } else if tally.whole {
+            Standing::Whole
+        } else if tally.scopes.is_empty() {
+            Standing::Other
+        } else {
+            self.one_scope(&tally.scopes)
+                .map_or(Standing::Ambiguous, Standing::Within)
+        }
+    }
+
+    /// What is in any of the scopes, if that is a scope again.
+    fn one_scope(&self, scopes: &[ScopeIndex]) -> Option<Arc<Scope>> {
+        let scope = |ScopeIndex(position): &ScopeIndex| {
+            let position = usize::try_from(*position).ok()?;
+            self.scopes.get(position)
+        };
+        if let [one] = scopes {
+            return scope(one).map(Arc::clone);
+        }
+        if scopes.len() > MAX_POLICIES {
+            return None;
+        }
+        let scopes: Option<Vec<&Scope>> = scopes
+            .iter()
+            .map(|index| scope(index).map(AsRef::as_ref))
+            .collect();
+        Scope::union(&scopes?).map(Arc::new)
+    }
+
+    fn organizations_of(
+        &self,
+        principal: &Principal,
+        kind: KindIndex,
+        permission: Permission,
+        organizations: &mut Vec<OrganizationIndex>,
+    ) {
+        for holders in self.rolls(kind) {
+            let mut holds = false;
+            holders.each_of(&principal.groups, |holding| {
+                holds |= holding.permissions.has(permission);
+            });
+            if holds {
+                organizations.push(holders.organization);
+            }
+        }
+    }
+
+    fn kind(&self, KindIndex(position): KindIndex) -> Option<&Kind> {
+        self.kinds.get(usize::try_from(position).ok()?)
+    }
+
+    /// The rolls that tenants of a kind stand on.
+    fn rolls(&self, kind: KindIndex) -> impl Iterator<Item = &Holders> {
+        let first = self.kind(kind);
+        let kinds = std::iter::successors(first, |kind| self.kind(kind.rest?));
+        kinds.filter_map(|kind| {
+            let RollIndex(position) = kind.last;
+            self.rolls.get(usize::try_from(position).ok()?)
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! A policy while it is read from a configuration.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::compiled::Policy;
+use super::roll::{Holders, Holding, Kind, KindIndex, OrganizationIndex, RollIndex, ScopeIndex};
+use crate::scoping::scope::Scope;
+use crate::words::hash::QuickHash;
+use crate::words::identity::{GroupIndex, Groups};
+use crate::words::permission::Permissions;
+use crate::words::tenant::TenantId;
+
+/// A policy that still grows. It takes memory in proportion to what it is told.
+#[derive(Debug, Default)]
+pub struct Draft {
+    groups: Groups,
+    organizations: Vec<Box<str>>,
+    scopes: Vec<Arc<Scope>>,
+    known_scopes: HashMap<Arc<Scope>, ScopeIndex, QuickHash>,
+    rolls: Vec<Holders>,
+    kinds: Vec<Kind>,
+    /// From a kind and one more roll to the kind of both.
+    longer: HashMap<(Option<KindIndex>, RollIndex), KindIndex, QuickHash>,
+    tenants: HashMap<Box<[u8]>, KindIndex, QuickHash>,
+}
+
+/// A list of who holds what in an organization.
+#[derive(Clone, Copy, Debug)]
+pub struct Roll(Option<RollIndex>);
+
+impl Draft {
+    /// Adds an organization.
+    pub fn organization(&mut self, name: &str) -> OrganizationIndex {
+        let position = position(self.organizations.len());
+        self.organizations.push(name.into());
+        OrganizationIndex(position)
+    }
+
+    /// Adds a list of groups that hold permissions in an organization: on all data of
+    /// the tenants that stand on it, or on what is in a scope. A group may be there
+    /// several times; what it holds adds up.
+    pub fn roll<'a>(
+        &mut self,
+        organization: OrganizationIndex,
+        grants: impl IntoIterator<Item = (&'a str, Permissions, Option<&'a Arc<Scope>>)>,
+    ) -> Roll {
+        let mut holdings = Vec::new();
+        for (group, permissions, scope) in grants {
+            let group = self.name_group(group);
+            let scope = scope.map(|scope| self.scope(scope));
+            if !permissions.is_empty() {
+                holdings.push(Holding {
+                    group,
+                    scope,
+                    permissions,
+                });
+            }
+        }
+        if holdings.is_empty() {
+            return Roll(None);
+        }
+        holdings.sort_unstable_by_key(|held| (held.group, held.scope));
+        holdings.dedup_by(|next, held| {
+            let same = next.group == held.group && next.scope == held.scope;
+            if same {
+                held.permissions = held.permissions.union(next.permissions);
+            }
+            same
+        });
+        let roll = RollIndex(position(self.rolls.len()));
+        self.rolls.push(Holders {
+            organization,
+            holdings: holdings.into(),
+        });
+        Roll(Some(roll))
+    }
+
+    /// Puts a tenant on a roll. It may stand on several, of an organization each.
+    pub fn enrol(&mut self, tenant: &TenantId, Roll(roll): Roll) {
+        let Some(roll) = roll else { return };
+        let name = tenant.as_str().as_bytes();
+        let rest = self.tenants.get(name).copied();
+        let kind = self.with_roll(rest, roll);
+        match self.tenants.get_mut(name) {
+            Some(known) => *known = kind,
+            None => {
+                self.tenants.insert(name.into(), kind);
+            }
+        }
+    }
+
+    /// Makes a group known, so that principals are asked whether they are in it.
+    pub fn name_group(&mut self, name: &str) -> GroupIndex {
+        self.groups.name(name)
+    }
+
+    /// The policy.
+    #[must_use]
+    pub fn finish(mut self) -> Policy {
+        self.tenants.shrink_to_fit();
+        Policy {
+            groups: Arc::new(self.groups),
+            organizations: self.organizations.into(),
+            scopes: self.scopes.into(),
+            rolls: self.rolls.into(),
+            kinds: self.kinds.into(),
+            tenants: self.tenants,
+        }
+    }
+
+    fn scope(&mut self, scope: &Arc<Scope>) -> ScopeIndex {
+        let next = ScopeIndex(position(self.scopes.len()));
+        let index = *self.known_scopes.entry(Arc::clone(scope)).or_insert(next);
+        if index == next {
+            self.scopes.push(Arc::clone(scope));
+        }
+        index
+    }
+
+    fn with_roll(&mut self, rest: Option<KindIndex>, last: RollIndex) -> KindIndex {
+        let next = KindIndex(position(self.kinds.len()));
+        let kind = *self.longer.entry((rest, last)).or_insert(next);
+        if kind == next {
+            let known = rest.and_then(|KindIndex(rest)| {
+                let rest = usize::try_from(rest).ok()?;
+                self.kinds.get(rest)
+            });
+            let rolls = known.map_or(0, |known| known.rolls).saturating_add(1);
+            self.kinds.push(Kind { rest, last, rolls });
+        }
+        kind
+    }
+}
+
+/// There are fewer than 2³² of anything: each has a text of its own in a document that
+/// is much shorter.
+fn position(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,66 @@
+//! Who holds what in an organization, and which tenants stand under the same terms.
+
+use crate::words::identity::GroupIndex;
+use crate::words::permission::Permissions;
+
+/// Position of an organization in the policy.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct OrganizationIndex(pub(super) u32);
+
+/// Position of a scope in the policy; equal scopes have one.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct ScopeIndex(pub(super) u32);
+
+/// Position of a list of holders.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct RollIndex(pub(super) u32);
+
+/// Position of a kind of tenants.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct KindIndex(pub(super) u32);
+
+/// What a group holds in one organization, on all of a tenant's data or on what is in
+/// a scope.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Holding {
+    pub(super) group: GroupIndex,
+    pub(super) scope: Option<ScopeIndex>,
+    pub(super) permissions: Permissions,
+}
+
+/// Who holds what on those tenants of an organization that it lists under the same
+/// terms.
+#[derive(Clone, Debug)]
+pub(super) struct Holders {
+    pub(super) organization: OrganizationIndex,
+    /// By group, then by scope; each pair once.
+    pub(super) holdings: Box<[Holding]>,
+}
+
+/// Tenants that stand on the same rolls: those of another kind, and one more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    pub(super) rest: Option<KindIndex>,
+    pub(super) last: RollIndex,
+    /// How many rolls there are.
+    pub(super) rolls: usize,
+}
+
+impl Holders {
+    /// Hands on what each of the groups holds; `groups` are sorted.
+    pub(super) fn each_of(&self, groups: &[GroupIndex], mut hand_on: impl FnMut(&Holding)) {
+        // Goes through whichever are fewer and looks them up among the others.
+        if groups.len() <= self.holdings.len() {
+            for group in groups {
+                let first = self.holdings.partition_point(|held| held.group < *group);
+                let from_there = self.holdings.get(first..).unwrap_or_default();
+                let of_group = from_there.iter().take_while(|held| held.group == *group);
+                of_group.for_each(&mut hand_on);
+            }
+        } else {
+            let held = self.holdings.iter();
+            held.filter(|held| groups.binary_search(&held.group).is_ok())
+                .for_each(hand_on);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The name of the header that tells a backend who is calling.
+//!
+//! Whatever a client sends under that name is removed and the proven subject put in its
+//! place, so the name must be one that nobody else means anything by: not the gate, which
+//! would read the client's value before; not the proxy, which would put its own there
+//! after; not clients and backends, which would no longer understand each other.
+
+use crate::words::request::BACKEND_HEADER;
+
+/// Longest name, in bytes.
+const MAX_NAME: usize = 64;
+
+/// A lower-case name that is free to carry the subject.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SubjectHeader(Box<str>);
+
+impl SubjectHeader {
+    /// The name where none is configured.
+    #[must_use]
+    pub fn standard() -> Self {
+        Self("x-scopegate-subject".into())
+    }
+
+    /// Takes a name in any case.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn parse(name: &str) -> Result<Self, &'static str> {
+        let name = name.to_ascii_lowercase();
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
+            return Err("must be a header name of at most 64 letters, digits and -");
+        }
+        match meaning_of(&name) {
+            Some(meaning) => Err(meaning),
+            None => Ok(Self(name.into())),
+        }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Headers that mean something already, with what that is. A name that ends in a dash
+/// stands for all that begin with it.
+const TAKEN: [(&str, &[&str]); 5] = [
+    (
+        "the gate names the backend in this header",
+        &[BACKEND_HEADER],
+    ),
+    (
+        "the gate reads, sets or removes this header itself",
+        &[
+            "authorization",
+            "x-prom-label-policy",
+            "x-query-tags",
+            "x-scope-orgid",
+        ],
+    ),
+    (
+        "HTTP gives this header a meaning",
+        &[
+            "accept",
+            "accept-",
+            "access-control-",
+            "age",
+            "allow",
+            "cache-control",
+            "connection",
+            "content-",
+            "cookie",
+            "date",
+            "expect",
+            "forwarded",
+            "host",
+            "http2-",
+            "if-",
+            "keep-alive",
+            "location",
+            "max-forwards",
+            "origin",
+            "pragma",
+            "priority",
+            "proxy-",
+            "range",
+            "referer",
+            "retry-after",
+            "sec-",
+            "server",
+            "set-cookie",
+            "te",
+            "trailer",
+            "trailers",
+            "transfer-encoding",
+            "upgrade",
+            "upgrade-insecure-requests",
+            "user-agent",
+            "vary",
+            "via",
+            "warning",
+            "www-authenticate",
+        ],
+    ),
+    (
+        "the proxy or a tracer sets this header",
+        &[
+            "b3",
+            "cf-connecting-ip",
+            "traceparent",
+            "tracestate",
+            "true-client-ip",
+            "x-amzn-",
+            "x-b3-",
+            "x-client-trace-id",
+            "x-cloud-trace-context",
+            "x-datadog-",
+            "x-envoy-",
+            "x-forwarded-",
+            "x-istio-",
+            "x-original-url",
+            "x-ot-",
+            "x-ot-span-context",
+            "x-real-ip",
+            "x-request-id",
+            "x-rewrite-url",
+        ],
+    ),
+    (
+        "clients and backends give this header a meaning",
+        &[
+            "cluster-validation-label",
+            "grpc-",
+            "recent-data-target",
+            "retry-attempt",
+            "sharding-control",
+            "uber-trace-id",
+            "x-access-token",
+            "x-cortex-",
+            "x-filter-queryables",
+            "x-grafana-",
+            "x-id-token",
+            "x-loki-",
+            "x-mimir-",
+            "x-prometheus-",
+            "x-scope-userid",
+            "x-tempo-",
+        ],
+    ),
+];
+
+/// What else a header means, if it does.
+fn meaning_of(name: &str) -> Option<&'static str> {
+    let is_it = |taken: &&str| name == *taken || (taken.ends_with('-') && name.starts_with(taken));
+    let mut meanings = TAKEN.iter();
+    let (meaning, _) = meanings.find(|(_, names)| names.iter().any(is_it))?;
+    Some(meaning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::request::{Head, Occurrence};
+
+    #[test]
+    fn what_the_gate_reads_of_a_head_is_taken() {
+        let names = [
+            "authorization",
+            "connection",
+            "content-encoding",
+            "content-length",
+            "content-type",
+            "upgrade",
+            "x-request-id",
+            "x-scope-orgid",
+        ];
+        for name in names {
+            assert!(SubjectHeader::parse(name).is_err(), "{name}");
+            // That these are the ones: as a subject's header they would not be removed.
+            let pair = (name.as_bytes(), &b"root"[..]);
+            let head = Head::read([pair].into_iter(), Some(name.as_bytes()));
+            assert!(head.forbidden.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_free_is_removed_from_what_a_client_sends() {
+        for name in [
+            "x-scopegate-subject",
+            "x-remote-user",
+            "remote-user",
+            "x-auth-request-user",
+            "x-user",
+            "from",
+            "x-webauth-user",
+        ] {
+            let header = SubjectHeader::parse(name).unwrap();
+            let pair = (name.as_bytes(), &b"root"[..]);
+            let head = Head::read([pair].into_iter(), Some(header.as_str().as_bytes()));
+            assert_eq!(head.forbidden, [name.as_bytes()], "{name}");
+            assert_eq!(head.request_id, Occurrence::Absent);
+        }
+    }
+}
