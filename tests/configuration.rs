@@ -771,7 +771,7 @@ fn roles_are_lists_of_known_permissions() {
     // Without the auditors, who would have no role then.
     let mut config = with("organizations.0.rbac", Value::Null);
     put(&mut config, "roles", json!([]));
-    let place = ("roles".to_owned(), "must be an object: role name to list of permissions".to_owned());
+    let place = ("roles".to_owned(), "expected an object, found a list".to_owned());
     assert_eq!(problems(&config), [place]);
 }
 

@@ -24,7 +24,7 @@ use crate::authz::projects::{Directory, Projects, Service};
 use crate::scoping::scope::Attributes;
 use crate::words::subject_header::SubjectHeader;
 
-pub use parse::Environment;
+pub use parse::{Environment, MAX_DOCUMENT};
 pub use reader::Problem;
 
 /// Everything the gate needs to know.

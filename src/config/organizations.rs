@@ -10,6 +10,12 @@ use crate::scoping::scope::{LabelName, LabelValue, LabelValues, Scope};
 use crate::words::permission::{Permission, Permissions};
 use crate::words::tenant::TenantId;
 
+/// Most roles of a configuration: each may stand in every organization.
+const MAX_ROLES: usize = 64;
+
+/// Most labels of a policy.
+const MAX_LABELS: usize = 32;
+
 /// Role name → permissions.
 pub(super) type Roles = BTreeMap<String, Permissions>;
 
@@ -35,15 +41,7 @@ pub(super) fn read_roles(top: &Section<'_>) -> Roles {
     let Some(node) = top.get("roles") else {
         return roles;
     };
-    let Some(members) = node.value.as_object() else {
-        node.problem("must be an object: role name to list of permissions");
-        return roles;
-    };
-    let names: Vec<&str> = members.iter().map(|(name, _)| name).collect();
-    let Some(section) = node.section(&names) else {
-        return roles;
-    };
-    for (role, node) in section.members() {
+    for (role, node) in node.members(MAX_ROLES).unwrap_or_default() {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-' || byte == b'_';
         if role.is_empty() || !role.bytes().all(plain) {
             node.problem("a role's name consists of a-z, - and _");
@@ -78,7 +76,7 @@ pub(super) fn read_roles(top: &Section<'_>) -> Roles {
 
 pub(super) fn read_organizations(top: &Section<'_>, roles: &Roles) -> Option<Draft> {
     let node = top.require("organizations", "without one nothing is granted")?;
-    let nodes = node.list()?;
+    let nodes = node.long_list()?;
     let mut policy = Draft::default();
     let mut names = HashSet::new();
     for node in &nodes {
@@ -147,7 +145,7 @@ impl TypeMask {
 fn read_tenants(organization: &Section<'_>) -> Vec<(TenantId, TypeMask)> {
     let Some(nodes) = organization
         .require("tenants", "the tenants that the organization may use")
-        .and_then(|node| node.list())
+        .and_then(|node| node.long_list())
     else {
         return Vec::new();
     };
@@ -245,7 +243,7 @@ fn read_rbac<'a>(organization: &Section<'a>, roles: &Roles) -> Vec<Binding<'a>> 
         let Some(node) = section.get(name) else {
             continue;
         };
-        for element in node.list().unwrap_or_default() {
+        for element in node.long_list().unwrap_or_default() {
             bindings.extend(read_binding(&element, *permissions));
         }
     }
@@ -287,9 +285,8 @@ fn read_binding<'a>(node: &Node<'a>, permissions: Permissions) -> Option<Binding
 
 /// `label: [value, …]`
 fn read_labels(node: &Node<'_>) -> Option<Scope> {
-    const MAX_VALUES: usize = 256;
     let mut rules = Vec::new();
-    for (name, node) in node.members()? {
+    for (name, node) in node.members(MAX_LABELS)? {
         let label = LabelName::parse(name);
         if let Err(rule) = label {
             node.problem(rule);
@@ -304,9 +301,6 @@ fn read_labels(node: &Node<'_>) -> Option<Scope> {
                     element.problem(rule);
                 }
             }
-        }
-        if values.as_slice().len() > MAX_VALUES {
-            node.problem(format!("at most {MAX_VALUES} values"));
         }
         rules.push((label.ok().filter(|_| sound)?, values));
     }

@@ -3,12 +3,18 @@
 use super::organizations::{read_organizations, read_roles};
 use super::projects::read_projects;
 use super::providers::read_providers;
-use super::reader::{Node, Problem, Problems, Section, flag, word};
+use super::reader::{MAX_ELEMENTS, Node, Problem, Problems, Section, flag, word};
 use super::{Audit, AuditLog, Backends, Config, DEFAULT_REALM, Forward, Limits, Mode};
 use crate::authn::json;
 use crate::authz::endpoint::BACKEND_NAMES;
 use crate::scoping::scope::{AttributeName, Attributes, LabelName};
 use crate::words::subject_header::SubjectHeader;
+
+/// Longest document, in bytes: room for 30,000 organizations with ten groups each. Time
+/// and memory grow with the length of a document and with nothing else, so that this
+/// bounds them: loading a document takes at most thirty times its length for a moment,
+/// and the policy that comes of it four times for good, in each worker.
+pub const MAX_DOCUMENT: usize = 8_388_608;
 
 /// Nesting a configuration may use; the reference uses seven levels.
 const MAX_DEPTH: usize = 32;
@@ -43,6 +49,15 @@ impl Config {
     /// # Errors
     /// Every problem there is, each with its place. Never empty.
     pub fn parse(document: &[u8], environment: &Environment) -> Result<Self, Vec<Problem>> {
+        if document.len() > MAX_DOCUMENT {
+            return Err(vec![Problem {
+                place: String::new(),
+                text: format!(
+                    "has {} bytes: a configuration has at most {MAX_DOCUMENT}",
+                    document.len()
+                ),
+            }]);
+        }
         let object = json::parse_object(document, MAX_DEPTH).map_err(|error| {
             vec![Problem {
                 place: String::new(),
@@ -220,7 +235,7 @@ fn read_backends(top: &Section<'_>, environment: &Environment, problems: &Proble
 /// `label: attribute`
 fn read_attributes(node: &Node<'_>) -> Option<Attributes> {
     let mut attributes = Attributes::default();
-    for (name, node) in node.members()? {
+    for (name, node) in node.members(MAX_ELEMENTS)? {
         let label = LabelName::parse(name);
         if let Err(rule) = label {
             node.problem(rule);

@@ -81,10 +81,7 @@ fn read_directory(node: &Node<'_>, policy: Option<&mut Draft>) -> Option<Directo
 
 fn read_inline(node: &Node<'_>, policy: Option<&mut Draft>) -> Option<Directory> {
     let mut policy = policy;
-    let nodes = node.list()?;
-    if nodes.len() > MAX_PROJECTS {
-        node.problem(format!("at most {MAX_PROJECTS} projects"));
-    }
+    let nodes = node.elements(MAX_PROJECTS)?;
     let mut projects: HashMap<Box<str>, Project, QuickHash> = HashMap::default();
     for node in &nodes {
         let Some(section) = node.section(&["project", "resources", "readers"]) else {
@@ -96,7 +93,7 @@ fn read_inline(node: &Node<'_>, policy: Option<&mut Draft>) -> Option<Directory>
         let mut project = Project::default();
         for id in section
             .require("resources", "the IDs of its resources")
-            .and_then(|node| node.list())
+            .and_then(|node| node.long_list())
             .unwrap_or_default()
         {
             if let Some(resource) = read_id(&id)
@@ -114,6 +111,7 @@ fn read_inline(node: &Node<'_>, policy: Option<&mut Draft>) -> Option<Directory>
                 project.readers.push(policy.name_group(group));
             }
         }
+        project.readers.sort_unstable();
         if let Some(name) = name
             && projects.insert(name.into(), project).is_some()
         {

@@ -14,9 +14,12 @@ use crate::authn::verifier::{Provider, TokenKind};
 use crate::words::identity::Issuer;
 use crate::words::time::Leeway;
 
+/// Most providers: each has fetches, waiting requests and metrics of its own.
+const MAX_PROVIDERS: usize = 64;
+
 pub(super) fn read_providers(top: &Section<'_>) -> Option<Vec<ConfiguredProvider>> {
     let node = top.require("providers", "without one no token can be verified")?;
-    let nodes = node.list()?;
+    let nodes = node.elements(MAX_PROVIDERS)?;
     if nodes.is_empty() {
         node.problem("must list at least one provider");
         return None;

@@ -3,7 +3,7 @@
 //! Nothing here is inlined: it runs once, at a great many places, and would make up a
 //! tenth of the module.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use crate::authn::json::{Number, Object, Value};
@@ -27,21 +27,56 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All problems found so far.
+/// Most elements of a list, or members of an object, that is not one of those which a
+/// configuration is mostly made of: those are bounded by the length of the document.
+pub(super) const MAX_ELEMENTS: usize = 256;
+
+/// Most problems that are told; whoever has as many mends these first.
+const MAX_PROBLEMS: usize = 64;
+
+/// Longest place and longest text of a problem, in characters: both hold what somebody
+/// has written.
+const MAX_PROBLEM: usize = 512;
+
+/// The problems found so far, and how many more there are than are told.
 #[derive(Debug, Default)]
-pub(super) struct Problems(RefCell<Vec<Problem>>);
+pub(super) struct Problems {
+    told: RefCell<Vec<Problem>>,
+    untold: Cell<usize>,
+}
 
 impl Problems {
     pub(super) fn add(&self, place: &str, text: impl Into<String>) {
-        self.0.borrow_mut().push(Problem {
-            place: place.to_owned(),
-            text: text.into(),
+        let mut told = self.told.borrow_mut();
+        if told.len() >= MAX_PROBLEMS {
+            self.untold.set(self.untold.get().saturating_add(1));
+            return;
+        }
+        told.push(Problem {
+            place: shortened(place.to_owned()),
+            text: shortened(text.into()),
         });
     }
 
     pub(super) fn into_vec(self) -> Vec<Problem> {
-        self.0.into_inner()
+        let mut problems = self.told.into_inner();
+        let untold = self.untold.get();
+        if untold > 0 {
+            problems.push(Problem {
+                place: String::new(),
+                text: format!("and {untold} more problems"),
+            });
+        }
+        problems
     }
+}
+
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_PROBLEM) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// A value with its place.
@@ -79,13 +114,18 @@ impl<'a> Node<'a> {
         Some(section)
     }
 
-    /// The members of an object whose names are free, those that are `null` included.
+    /// The members of an object whose names are free, those that are `null` included, if
+    /// there are at most so many.
     #[inline(never)]
-    pub(super) fn members(&self) -> Option<Vec<(&'a str, Self)>> {
+    pub(super) fn members(&self, most: usize) -> Option<Vec<(&'a str, Self)>> {
         let Some(object) = self.value.as_object() else {
             self.expected("an object");
             return None;
         };
+        if object.iter().nth(most).is_some() {
+            self.problem(format!("has more than {most} members"));
+            return None;
+        }
         let member = |(name, value)| {
             let node = Node {
                 place: format!("{}.{name}", self.place),
@@ -97,13 +137,27 @@ impl<'a> Node<'a> {
         Some(object.iter().map(member).collect())
     }
 
-    /// The elements of a list.
-    #[inline(never)]
+    /// The elements of a list, if there are at most [`MAX_ELEMENTS`].
     pub(super) fn list(&self) -> Option<Vec<Self>> {
+        self.elements(MAX_ELEMENTS)
+    }
+
+    /// The elements of a list that may be as long as the document has room for.
+    pub(super) fn long_list(&self) -> Option<Vec<Self>> {
+        self.elements(usize::MAX)
+    }
+
+    /// The elements of a list, if there are at most so many.
+    #[inline(never)]
+    pub(super) fn elements(&self, most: usize) -> Option<Vec<Self>> {
         let Some(elements) = self.value.as_array() else {
             self.expected("a list");
             return None;
         };
+        if elements.len() > most {
+            self.problem(format!("has more than {most} elements"));
+            return None;
+        }
         let place = |index| format!("{}[{index}]", self.place);
         Some(
             elements
@@ -134,7 +188,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A list of non-empty strings.
+    /// A list of at most [`MAX_ELEMENTS`] non-empty strings.
     #[inline(never)]
     pub(super) fn texts(&self) -> Option<Vec<&'a str>> {
         let nodes = self.list()?;
@@ -246,14 +300,6 @@ impl<'a> Section<'a> {
             self.problems.add(&self.at(name), format!("missing: {why}"));
         }
         node
-    }
-
-    /// All members.
-    pub(super) fn members(&self) -> Vec<(&'a str, Node<'a>)> {
-        self.object
-            .iter()
-            .map(|(name, value)| (name, self.node(name, value)))
-            .collect()
     }
 
     pub(super) fn problem(&self, text: impl Into<String>) {

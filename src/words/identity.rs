@@ -64,7 +64,7 @@ pub struct GroupIndex(pub(crate) u32);
 /// Names are opaque and compared by exact equality. The policy fills this while it is
 /// compiled; a caller's groups are looked up in it, and those without a position are
 /// dropped, because they cannot decide anything.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Groups(HashMap<Box<str>, GroupIndex, QuickHash>);
 
 impl Groups {

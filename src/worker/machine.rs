@@ -291,7 +291,14 @@ impl Worker {
         let now = mono.map_or(Monotonic::default(), |now| now.mono);
         let environment = Environment::new(environment.iter().cloned());
         let config = match Config::parse(document, &environment) {
-            Ok(config) => Arc::new(config),
+            Ok(mut config) => {
+                let policies = self.roots.values().rev();
+                let mut policies = policies.map(|root| &root.gate.config().policy);
+                if let Some(newest) = policies.find(|policy| policy.tenants() > 0) {
+                    config.policy.share(newest);
+                }
+                Arc::new(config)
+            }
             Err(problems) => {
                 for problem in &problems {
                     say(out, Level::Error, &format!("configuration: {problem}"));

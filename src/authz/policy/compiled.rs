@@ -16,15 +16,15 @@ use crate::words::tenant::TenantSet;
 /// Most steps of a search whose outcome is not worth remembering.
 const QUICK: usize = 64;
 
-/// The compiled policy.
+/// The compiled policy, in parts that policies can share.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     pub(super) groups: Arc<Groups>,
-    pub(super) organizations: Box<[Box<str>]>,
-    pub(super) scopes: Box<[Arc<Scope>]>,
-    pub(super) rolls: Box<[Holders]>,
-    pub(super) kinds: Box<[Kind]>,
-    pub(super) tenants: HashMap<Box<[u8]>, KindIndex, QuickHash>,
+    pub(super) organizations: Arc<[Box<str>]>,
+    pub(super) scopes: Arc<[Arc<Scope>]>,
+    pub(super) rolls: Arc<[Holders]>,
+    pub(super) kinds: Arc<[Kind]>,
+    pub(super) tenants: Arc<HashMap<Box<[u8]>, KindIndex, QuickHash>>,
 }
 
 impl Policy {
@@ -33,6 +33,18 @@ impl Policy {
     #[must_use]
     pub const fn groups(&self) -> &Arc<Groups> {
         &self.groups
+    }
+
+    /// Takes those parts from an earlier policy that are the same there. The earlier one
+    /// serves until its last connection has been drained, and by then many may have
+    /// come after it.
+    pub fn share(&mut self, earlier: &Self) {
+        take_if_same(&mut self.groups, &earlier.groups);
+        take_if_same(&mut self.organizations, &earlier.organizations);
+        take_if_same(&mut self.scopes, &earlier.scopes);
+        take_if_same(&mut self.rolls, &earlier.rolls);
+        take_if_same(&mut self.kinds, &earlier.kinds);
+        take_if_same(&mut self.tenants, &earlier.tenants);
     }
 
     /// How many distinct tenants something is granted on.
@@ -235,5 +247,11 @@ impl Policy {
             let RollIndex(position) = kind.last;
             self.rolls.get(usize::try_from(position).ok()?)
         })
+    }
+}
+
+fn take_if_same<T: PartialEq + ?Sized>(part: &mut Arc<T>, earlier: &Arc<T>) {
+    if **part == **earlier {
+        *part = Arc::clone(earlier);
     }
 }

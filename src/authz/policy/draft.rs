@@ -105,7 +105,7 @@ impl Draft {
             scopes: self.scopes.into(),
             rolls: self.rolls.into(),
             kinds: self.kinds.into(),
-            tenants: self.tenants,
+            tenants: Arc::new(self.tenants),
         }
     }
 

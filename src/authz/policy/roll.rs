@@ -30,7 +30,7 @@ pub(super) struct Holding {
 
 /// Who holds what on those tenants of an organization that it lists under the same
 /// terms.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Holders {
     pub(super) organization: OrganizationIndex,
     /// By group, then by scope; each pair once.
@@ -38,7 +38,7 @@ pub(super) struct Holders {
 }
 
 /// Tenants that stand on the same rolls: those of another kind, and one more.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Kind {
     pub(super) rest: Option<KindIndex>,
     pub(super) last: RollIndex,
