@@ -1,6 +1,6 @@
 //! Bytes spelt in YAML: text where it is text, `{hex: …}` where it is not, `{repeat: …}` where it is long.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -54,26 +54,7 @@ impl From<&str> for ByteText {
     }
 }
 
-/// Lower-case hex of any bytes.
-pub fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn from_hex(text: &str) -> Result<Vec<u8>> {
-    let digits: Vec<u32> = text
-        .chars()
-        .filter(|character| !character.is_whitespace())
-        .map(|character| {
-            character
-                .to_digit(16)
-                .with_context(|| format!("{character:?} is no hex digit"))
-        })
-        .collect::<Result<_>>()?;
-    if !digits.len().is_multiple_of(2) {
-        bail!("an odd number of hex digits in {text:?}");
-    }
-    Ok(digits
-        .chunks(2)
-        .map(|pair| (pair[0] * 16 + pair[1]) as u8)
-        .collect())
+    let digits: String = text.split_whitespace().collect();
+    hex::decode(digits).with_context(|| format!("{text:?} is no hex"))
 }

@@ -9,9 +9,16 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use pkcs1::RsaPrivateKey;
+use pkcs8::der::asn1::{BitStringRef, UintRef};
+use pkcs8::der::pem::LineEnding;
+use pkcs8::der::{Decode, Encode};
+use pkcs8::spki::SubjectPublicKeyInfoRef;
+use pkcs8::{Document, ObjectIdentifier, PrivateKeyInfoRef, SecretDocument};
 use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair};
+use sec1::EcPrivateKey;
 use serde_json::{Value, json};
 
 use crate::paths;
@@ -19,15 +26,25 @@ use crate::paths;
 /// One key pair of `integration/keys`, known by its file name.
 pub struct TestKey {
     name: String,
-    pkcs8: Vec<u8>,
+    pkcs8: SecretDocument,
     public: Public,
+    spki: Document,
 }
 
 /// The public half, in the pieces a JWK is made of.
 enum Public {
-    Rsa { n: Vec<u8>, e: Vec<u8> },
-    Ec { curve: Curve, point: Vec<u8> },
-    Ed25519 { x: Vec<u8> },
+    Rsa {
+        n: Vec<u8>,
+        e: Vec<u8>,
+    },
+    Ec {
+        curve: Curve,
+        x: Vec<u8>,
+        y: Vec<u8>,
+    },
+    Ed25519 {
+        x: Vec<u8>,
+    },
 }
 
 #[derive(Clone, Copy)]
@@ -59,13 +76,15 @@ impl TestKey {
             .join(format!("{name}.pem"));
         let text = fs::read_to_string(&path)
             .with_context(|| format!("no test key {name}: {}", path.display()))?;
-        let pkcs8 = pem_body(&text).with_context(|| format!("{} is not PEM", path.display()))?;
-        let public =
-            public_half(&pkcs8).with_context(|| format!("{} is not PKCS#8", path.display()))?;
+        let (_, pkcs8) = SecretDocument::from_pem(&text)
+            .map_err(|error| anyhow!("{} is not PEM: {error}", path.display()))?;
+        let (public, spki) = public_half(pkcs8.as_bytes())
+            .with_context(|| format!("{} is not PKCS#8", path.display()))?;
         Ok(TestKey {
             name: name.to_owned(),
             pkcs8,
             public,
+            spki,
         })
     }
 
@@ -95,8 +114,7 @@ impl TestKey {
         let b64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         match &self.public {
             Public::Rsa { n, e } => json!({"kty": "RSA", "n": b64(n), "e": b64(e)}),
-            Public::Ec { curve, point } => {
-                let (x, y) = point[1..].split_at((point.len() - 1) / 2);
+            Public::Ec { curve, x, y } => {
                 json!({"kty": "EC", "crv": curve.name(), "x": b64(x), "y": b64(y)})
             }
             Public::Ed25519 { x } => json!({"kty": "OKP", "crv": "Ed25519", "x": b64(x)}),
@@ -105,31 +123,13 @@ impl TestKey {
 
     /// SubjectPublicKeyInfo in DER: what an HS256 forger would take as the shared secret.
     pub fn spki_der(&self) -> Vec<u8> {
-        let (algorithm, bits) = match &self.public {
-            Public::Rsa { n, e } => (
-                der(0x30, &[OID_RSA, &[0x05, 0x00]].concat()),
-                der(0x30, &[der_integer(n), der_integer(e)].concat()),
-            ),
-            Public::Ec { curve, point } => {
-                (der(0x30, &[OID_EC, curve.oid()].concat()), point.clone())
-            }
-            Public::Ed25519 { x } => (der(0x30, OID_ED25519), x.clone()),
-        };
-        let bits = der(0x03, &[&[0x00], bits.as_slice()].concat());
-        der(0x30, &[algorithm, bits].concat())
+        self.spki.as_bytes().to_vec()
     }
 
     /// The same in PEM, line length and final newline as OpenSSL writes them.
-    pub fn spki_pem(&self) -> String {
-        let body = STANDARD.encode(self.spki_der());
-        let lines: Vec<&str> = (0..body.len())
-            .step_by(64)
-            .map(|start| &body[start..body.len().min(start + 64)])
-            .collect();
-        format!(
-            "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
-            lines.join("\n")
-        )
+    pub fn spki_pem(&self) -> Result<String> {
+        let pem = self.spki.to_pem("PUBLIC KEY", LineEnding::LF);
+        pem.map_err(|error| anyhow!("key {}: {error}", self.name))
     }
 
     /// A JWS signature over `message`; ECDSA as raw R‖S.
@@ -146,7 +146,7 @@ impl TestKey {
             _ => None,
         };
         if let Some(encoding) = rsa {
-            let pair = RsaKeyPair::from_pkcs8(&self.pkcs8).map_err(|_| failed())?;
+            let pair = RsaKeyPair::from_pkcs8(self.pkcs8.as_bytes()).map_err(|_| failed())?;
             let mut signature = vec![0; pair.public().modulus_len()];
             pair.sign(encoding, &random, message, &mut signature)
                 .map_err(|_| failed())?;
@@ -158,8 +158,8 @@ impl TestKey {
             _ => None,
         };
         if let Some(scheme) = ecdsa {
-            let pair =
-                EcdsaKeyPair::from_pkcs8(scheme, &self.pkcs8, &random).map_err(|_| failed())?;
+            let pair = EcdsaKeyPair::from_pkcs8(scheme, self.pkcs8.as_bytes(), &random)
+                .map_err(|_| failed())?;
             return Ok(pair
                 .sign(&random, message)
                 .map_err(|_| failed())?
@@ -167,8 +167,8 @@ impl TestKey {
                 .to_vec());
         }
         if algorithm == "EdDSA" {
-            let pair =
-                Ed25519KeyPair::from_pkcs8_maybe_unchecked(&self.pkcs8).map_err(|_| failed())?;
+            let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(self.pkcs8.as_bytes())
+                .map_err(|_| failed())?;
             return Ok(pair.sign(message).as_ref().to_vec());
         }
         bail!("no signing for algorithm {algorithm}")
@@ -184,11 +184,12 @@ impl Curve {
         }
     }
 
-    fn oid(self) -> &'static [u8] {
-        match self {
-            Curve::P256 => OID_P256,
-            Curve::P384 => OID_P384,
-            Curve::P521 => OID_P521,
+    fn of(oid: ObjectIdentifier) -> Result<Curve> {
+        match oid {
+            OID_P256 => Ok(Curve::P256),
+            OID_P384 => Ok(Curve::P384),
+            OID_P521 => Ok(Curve::P521),
+            other => bail!("unknown curve {other}"),
         }
     }
 }
@@ -205,146 +206,71 @@ pub fn hmac(algorithm: &str, secret: &[u8], message: &[u8]) -> Result<Vec<u8>> {
     Ok(ring::hmac::sign(&key, message).as_ref().to_vec())
 }
 
-/// An ASN.1 SEQUENCE of the two halves of a raw ECDSA signature.
-pub fn der_signature(raw: &[u8]) -> Vec<u8> {
-    let (r, s) = raw.split_at(raw.len() / 2);
-    der(0x30, &[der_integer(r), der_integer(s)].concat())
+/// A raw ECDSA signature as an ASN.1 SEQUENCE of its two halves.
+pub fn der_signature(raw: &[u8]) -> Result<Vec<u8>> {
+    Ok(match raw.len() {
+        64 => {
+            let signature = p256::ecdsa::Signature::from_slice(raw)?;
+            signature.to_der().as_bytes().to_vec()
+        }
+        96 => {
+            let signature = p384::ecdsa::Signature::from_slice(raw)?;
+            signature.to_der().as_bytes().to_vec()
+        }
+        other => bail!("no ECDSA signature has {other} bytes here"),
+    })
 }
 
 /// The other valid ES256 signature, (r, n − s), whichever of the two has the greater s.
 pub fn high_s(raw: &[u8]) -> Result<Vec<u8>> {
-    if raw.len() != 64 {
-        bail!("high_s is written for P-256 only");
-    }
-    let (r, s) = raw.split_at(32);
-    let mut other = [0_u8; 32];
-    let mut borrow = 0_i16;
-    for index in (0..32).rev() {
-        let mut digit = i16::from(P256_ORDER[index]) - i16::from(s[index]) - borrow;
-        borrow = i16::from(digit < 0);
-        if digit < 0 {
-            digit += 256;
-        }
-        other[index] = digit as u8;
-    }
-    let greater = if other.as_slice() > s {
-        other.as_slice()
+    let given = p256::ecdsa::Signature::from_slice(raw).context("high_s is for P-256 only")?;
+    let (r, s) = given.split_scalars();
+    let other = p256::ecdsa::Signature::from_scalars(r, -s)?;
+    let greater = if given.normalize_s() == given {
+        other
     } else {
-        s
+        given
     };
-    Ok([r, greater].concat())
+    Ok(greater.to_vec())
 }
 
-fn pem_body(text: &str) -> Result<Vec<u8>> {
-    let start = text.find("-----BEGIN").context("no BEGIN line")?;
-    let body: String = text[start..]
-        .lines()
-        .skip(1)
-        .take_while(|line| !line.starts_with("-----END"))
-        .collect();
-    Ok(STANDARD.decode(body.trim())?)
-}
-
-fn public_half(pkcs8: &[u8]) -> Result<Public> {
-    let (outer, _) = element(pkcs8, 0x30)?;
-    let (_version, rest) = element(outer, 0x02)?;
-    let (algorithm, rest) = element(rest, 0x30)?;
-    let (private, _) = element(rest, 0x04)?;
-    if algorithm.starts_with(OID_RSA) {
-        let (fields, _) = element(private, 0x30)?;
-        let (_version, rest) = element(fields, 0x02)?;
-        let (n, rest) = element(rest, 0x02)?;
-        let (e, _) = element(rest, 0x02)?;
-        return Ok(Public::Rsa {
-            n: without_sign_byte(n),
-            e: without_sign_byte(e),
-        });
-    }
-    if let Some(curve) = algorithm.strip_prefix(OID_EC) {
-        let curve = [Curve::P256, Curve::P384, Curve::P521]
-            .into_iter()
-            .find(|known| curve == known.oid())
-            .context("unknown curve")?;
-        let (fields, _) = element(private, 0x30)?;
-        let (_version, rest) = element(fields, 0x02)?;
-        let (_scalar, rest) = element(rest, 0x04)?;
-        let (tagged, _) = element(rest, 0xa1)?;
-        let (bits, _) = element(tagged, 0x03)?;
-        return Ok(Public::Ec {
-            curve,
-            point: bits.get(1..).context("empty point")?.to_vec(),
-        });
-    }
-    let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8)
-        .map_err(|_| anyhow!("unknown key type"))?;
-    Ok(Public::Ed25519 {
-        x: signature::KeyPair::public_key(&pair).as_ref().to_vec(),
-    })
-}
-
-/// The content of the DER element with that tag at the start of `input`, and what follows it.
-fn element(input: &[u8], tag: u8) -> Result<(&[u8], &[u8])> {
-    let (&found, rest) = input.split_first().context("DER ends early")?;
-    if found != tag {
-        bail!("DER tag {found:#x} where {tag:#x} was due");
-    }
-    let (&first, mut rest) = rest.split_first().context("DER ends early")?;
-    let mut length = usize::from(first);
-    if first >= 0x80 {
-        let digits = usize::from(first & 0x7f);
-        if digits > rest.len() {
-            bail!("DER ends early");
+/// The pieces of the public half, and all of it as SubjectPublicKeyInfo.
+fn public_half(pkcs8: &[u8]) -> Result<(Public, Document)> {
+    let pair = PrivateKeyInfoRef::from_der(pkcs8)?;
+    let private = pair.private_key.as_bytes();
+    let (public, bits) = match pair.algorithm.oid {
+        pkcs1::ALGORITHM_OID => {
+            let pair = RsaPrivateKey::<UintRef>::from_der(private)?;
+            let key = pair.public_key();
+            let n = key.modulus.as_bytes().to_vec();
+            let e = key.public_exponent.as_bytes().to_vec();
+            (Public::Rsa { n, e }, key.to_der()?)
         }
-        let (bytes, after) = rest.split_at(digits);
-        length = bytes
-            .iter()
-            .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
-        rest = after;
-    }
-    if length > rest.len() {
-        bail!("DER ends early");
-    }
-    Ok(rest.split_at(length))
+        sec1::ALGORITHM_OID => {
+            let curve = Curve::of(pair.algorithm.parameters_oid()?)?;
+            let point = EcPrivateKey::from_der(private)?.public_key;
+            let point = point.context("no public key beside the private one")?;
+            let (_, coordinates) = point.split_first().context("empty point")?;
+            let (x, y) = coordinates.split_at(coordinates.len() / 2);
+            let (x, y) = (x.to_vec(), y.to_vec());
+            (Public::Ec { curve, x, y }, point.to_vec())
+        }
+        _ => {
+            let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8)
+                .map_err(|_| anyhow!("unknown key type"))?;
+            let x = signature::KeyPair::public_key(&pair).as_ref().to_vec();
+            (Public::Ed25519 { x: x.clone() }, x)
+        }
+    };
+    // The two structures name an algorithm by the same identifier and parameters.
+    let spki = SubjectPublicKeyInfoRef {
+        algorithm: pair.algorithm,
+        subject_public_key: BitStringRef::from_bytes(&bits)?,
+    };
+    Ok((public, Document::encode_msg(&spki)?))
 }
 
-fn der(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut out = vec![tag];
-    match content.len() {
-        short @ 0..0x80 => out.push(short as u8),
-        long @ 0x80..0x100 => out.extend([0x81, long as u8]),
-        longer => out.extend([0x82, (longer >> 8) as u8, longer as u8]),
-    }
-    out.extend_from_slice(content);
-    out
-}
-
-fn der_integer(magnitude: &[u8]) -> Vec<u8> {
-    let start = magnitude
-        .iter()
-        .position(|byte| *byte != 0)
-        .unwrap_or(magnitude.len().saturating_sub(1));
-    let mut digits = magnitude[start..].to_vec();
-    if digits.first().is_none_or(|first| *first >= 0x80) {
-        digits.insert(0, 0);
-    }
-    der(0x02, &digits)
-}
-
-fn without_sign_byte(integer: &[u8]) -> Vec<u8> {
-    integer.strip_prefix(&[0]).unwrap_or(integer).to_vec()
-}
-
-const OID_RSA: &[u8] = &[
-    0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01,
-];
-const OID_EC: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
-const OID_P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-const OID_P384: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
-const OID_P521: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23];
-const OID_ED25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
-
-/// The order n of P-256 (FIPS 186-5), needed for the second spelling of a signature.
-const P256_ORDER: [u8; 32] = [
-    0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-    0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
-];
+// RFC 5480 §2.1.1.1
+const OID_P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const OID_P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const OID_P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");

@@ -213,7 +213,7 @@ impl Recipe {
             URL_SAFE_NO_PAD.encode(payload)
         );
         let signature = match self.hmac_with {
-            Some(secret) => keys::hmac(&algorithm, &secret.bytes(key), signing_input.as_bytes())?,
+            Some(secret) => keys::hmac(&algorithm, &secret.bytes(key)?, signing_input.as_bytes())?,
             None if algorithm == "none" => Vec::new(),
             None => key.sign(&algorithm, signing_input.as_bytes())?,
         };
@@ -287,13 +287,13 @@ impl Recipe {
 }
 
 impl HmacSecret {
-    fn bytes(self, key: &TestKey) -> Vec<u8> {
-        match self {
-            HmacSecret::SpkiPem => key.spki_pem().into_bytes(),
+    fn bytes(self, key: &TestKey) -> Result<Vec<u8>> {
+        Ok(match self {
+            HmacSecret::SpkiPem => key.spki_pem()?.into_bytes(),
             HmacSecret::SpkiDer => key.spki_der(),
             HmacSecret::Jwk => key.jwk().to_string().into_bytes(),
             HmacSecret::Empty => Vec::new(),
-        }
+        })
     }
 }
 
@@ -351,7 +351,7 @@ impl Tamper {
                 .join("."),
             Tamper::StandardAlphabet => text.replace('-', "+").replace('_', "/"),
             Tamper::TrailingBits => format!("{header}.{payload}.{}", with_trailing_bit(signature)?),
-            Tamper::DerSignature => resigned(keys::der_signature(&raw()?)),
+            Tamper::DerSignature => resigned(keys::der_signature(&raw()?)?),
             Tamper::HighS => resigned(keys::high_s(&raw()?)?),
             Tamper::ZeroSignature => resigned(vec![0; raw()?.len()]),
             Tamper::LongSignature => resigned([raw()?, vec![0]].concat()),

@@ -14,7 +14,6 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::bytes::to_hex;
 use crate::grpc;
 use crate::server::Server;
 use wire::connection;
@@ -272,7 +271,7 @@ impl Seen {
 
     fn take_body(&mut self, body: &[u8]) {
         self.body_length = body.len();
-        self.body_sha256 = to_hex(&Sha256::digest(body));
+        self.body_sha256 = hex::encode(Sha256::digest(body));
         self.body = body[..body.len().min(BODY_KEPT)].to_vec();
         self.complete = true;
     }

@@ -452,7 +452,7 @@ impl Download {
         let digest = Sha256::digest(&self.taken[..end]);
         Ok(Whole {
             bytes: end,
-            digest: integration::bytes::to_hex(&digest),
+            digest: hex::encode(digest),
         })
     }
 

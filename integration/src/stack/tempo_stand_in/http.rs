@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 
 use super::ingest::response;
 use super::metrics::{self, Window};
-use super::parameters::{Parameters, logfmt, path_decode};
+use super::parameters::{Parameters, logfmt};
 use super::store::{self, Bounds, Found, StoredSpan};
 use super::traceql::{Field, Filter};
 use super::wire::{Sample, Trace, TraceByIdResponse};
 use super::{Refusal, Shared, TENANT, UNKNOWN, operational, tenants};
-use crate::bytes::to_hex;
-use crate::otlp::json::{Dialect, attributes, from_hex, resource_spans};
+use crate::form;
+use crate::otlp::json::{Dialect, attributes, resource_spans};
 use crate::otlp::unix_nanos;
 use crate::server::Body;
 
@@ -30,7 +30,7 @@ enum Answer {
 /// Tempo registers its handlers without a method filter: whatever the method, this is the answer.
 pub(super) fn answer(shared: &Shared, head: &Parts) -> Response<Body> {
     // Tempo's router looks at the decoded path: `%2F` is a slash to it, also between `/status` and `config`.
-    let path = path_decode(head.uri.path());
+    let path = form::decode_path(head.uri.path());
     // Tempo's querier has a copy of the read API for the frontend, on the same port.
     let copy = path.strip_prefix("/querier/");
     let (route, outcome) = match operational::page(shared, &path) {
@@ -118,7 +118,7 @@ fn trace(
     protobuf: bool,
 ) -> Result<Answer, Refusal> {
     let padded = format!("{id:0>32}");
-    let bytes = from_hex(&padded).filter(|bytes| bytes.len() == 16);
+    let bytes = hex::decode(&padded).ok().filter(|bytes| bytes.len() == 16);
     let invalid = || Refusal::bad_request("trace IDs can only contain hex characters, at most 32");
     let found = store::trace(spans, &bytes.ok_or_else(invalid)?);
     // Tempo: an unknown id, which is what another tenant's is, is 404 in v1 and 200 with an empty trace in v2.
@@ -173,7 +173,7 @@ fn found_json(found: &Found) -> Value {
             .end_time_unix_nano
             .saturating_sub(span.start_time_unix_nano);
         json!({
-            "spanID": to_hex(&span.span_id),
+            "spanID": hex::encode(&span.span_id),
             "name": span.name,
             "startTimeUnixNano": span.start_time_unix_nano.to_string(),
             "durationNanos": duration.to_string(),

@@ -6,7 +6,7 @@ use super::Refusal;
 use super::store::StoredSpan;
 use super::traceql::{Metric, parse_metrics};
 use super::wire::{InstantSeries, Sample, TimeSeries};
-use crate::otlp::{AnyValue, KeyValue};
+use crate::otlp::{self, KeyValue};
 
 /// From, to (exclusive) and step, in nanoseconds.
 #[derive(Clone, Copy)]
@@ -79,11 +79,7 @@ fn counted(
             values[((time - start) / step) as usize] += weight;
         }
     }
-    let label = KeyValue {
-        key: "__name__".to_owned(),
-        value: Some(AnyValue::from(name)),
-    };
-    Ok((vec![label], values))
+    Ok((vec![otlp::attribute("__name__", name)], values))
 }
 
 /// As Prometheus has it; keeps a hostile step from asking for memory without end.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use super::Refusal;
-use crate::form;
 
 /// Query parameters; of a repeated one the first counts, as in Go's `Query().Get`.
 pub(super) struct Parameters(BTreeMap<String, String>);
@@ -12,10 +11,8 @@ pub(super) struct Parameters(BTreeMap<String, String>);
 impl Parameters {
     pub(super) fn parse(query: &str) -> Parameters {
         let mut first = BTreeMap::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = form::decode(value);
-            first.entry(form::decode(name)).or_insert(value);
+        for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
+            first.entry(name).or_insert(value);
         }
         Parameters(first)
     }
@@ -85,9 +82,4 @@ pub(super) fn logfmt(text: &str) -> Result<Vec<(String, String)>, Refusal> {
         rest = tail.trim_start();
     }
     Ok(pairs)
-}
-
-/// In a path a plus is a plus.
-pub(super) fn path_decode(text: &str) -> String {
-    form::decode(&text.replace('+', "%2B"))
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::traceql::{Field, Filter};
-use crate::bytes::to_hex;
 use crate::grpc::TraceSearchMetadata;
 use crate::otlp::{
     AnyValue, ExportTraceServiceRequest, InstrumentationScope, Resource, ResourceSpans, ScopeSpans,
@@ -81,6 +80,7 @@ pub(super) fn trace(spans: &[Arc<StoredSpan>], id: &[u8]) -> Vec<ResourceSpans> 
         let scoped = ScopeSpans {
             scope: stored.scope.clone(),
             spans: vec![stored.span.clone()],
+            ..ScopeSpans::default()
         };
         let known = groups
             .iter_mut()
@@ -90,6 +90,7 @@ pub(super) fn trace(spans: &[Arc<StoredSpan>], id: &[u8]) -> Vec<ResourceSpans> 
             None => groups.push(ResourceSpans {
                 resource: Some(stored.resource.clone()),
                 scope_spans: vec![scoped],
+                ..ResourceSpans::default()
             }),
         }
     }
@@ -136,7 +137,7 @@ fn metadata(id: &[u8], spans: &[&Arc<StoredSpan>]) -> Option<TraceSearchMetadata
     };
     Some(TraceSearchMetadata {
         // Search answers cut leading zeros off (tempo#4723), unlike the paths, which take both forms.
-        trace_id: to_hex(id).trim_start_matches('0').to_owned(),
+        trace_id: hex::encode(id).trim_start_matches('0').to_owned(),
         root_service_name: of_root(Field::Resource("service.name".to_owned())),
         root_trace_name: of_root(Field::Name),
         start_time_unix_nano: start,
@@ -178,10 +179,10 @@ pub(super) fn tag_values(
 
 fn typed(value: &AnyValue) -> (&'static str, String) {
     match &value.value {
-        Some(Value::String(text)) => ("string", text.clone()),
-        Some(Value::Bool(flag)) => ("bool", flag.to_string()),
-        Some(Value::Int(number)) => ("int", number.to_string()),
-        Some(Value::Double(number)) => ("float", number.to_string()),
+        Some(Value::StringValue(text)) => ("string", text.clone()),
+        Some(Value::BoolValue(flag)) => ("bool", flag.to_string()),
+        Some(Value::IntValue(number)) => ("int", number.to_string()),
+        Some(Value::DoubleValue(number)) => ("float", number.to_string()),
         other => ("string", format!("{other:?}")),
     }
 }

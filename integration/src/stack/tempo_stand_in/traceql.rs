@@ -3,7 +3,7 @@
 //! would let a test of the gate pass for the wrong reason.
 
 use super::store::StoredSpan;
-use crate::otlp::{AnyValue, Value};
+use crate::otlp::{self, AnyValue, Value};
 
 /// Conditions that must all hold for one span.
 #[derive(Debug, Default, PartialEq)]
@@ -52,7 +52,7 @@ impl Filter {
 
     pub(super) fn matches(&self, span: &StoredSpan) -> bool {
         self.0.iter().all(|(field, wanted)| {
-            let is_wanted = |value: &AnyValue| matches!(&value.value, Some(Value::String(text)) if wanted.contains(text));
+            let is_wanted = |value: &AnyValue| matches!(&value.value, Some(Value::StringValue(text)) if wanted.contains(text));
             field.values(span).iter().any(is_wanted)
         })
     }
@@ -77,7 +77,7 @@ impl Field {
 
     pub(super) fn values(&self, span: &StoredSpan) -> Vec<AnyValue> {
         let (resource, own, key) = match self {
-            Field::Name => return vec![AnyValue::from(span.span.name.as_str())],
+            Field::Name => return vec![otlp::text(&span.span.name)],
             Field::Resource(key) => (true, false, key),
             Field::Span(key) => (false, true, key),
             Field::Either(key) => (true, true, key),

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
 use integration::client::RawRequest;
-use integration::otlp::{AnyValue, KeyValue};
 use integration::stack::{APOLLO_TENANT, HOOLI, INITECH, NAMESPACE};
 use integration::{form, otlp, remote_write, token};
 use prost::Message;
@@ -232,10 +231,7 @@ async fn push_spans(world: &World, tenant: &str) -> Result<()> {
         {
             resource
                 .attributes
-                .extend(of_resource.map(|(key, value)| KeyValue {
-                    key: key.to_owned(),
-                    value: Some(AnyValue::from(value)),
-                }));
+                .extend(of_resource.map(|(key, value)| otlp::attribute(key, value)));
         }
         let request = RawRequest::post("/v1/traces", request.encode_to_vec())
             .header("content-type", "application/x-protobuf");
