@@ -12,7 +12,7 @@ mod common;
 
 use common::{
     ALLOWED, Answer, Bench, ISSUER, NOW, Request, Token, accepted, answer, ask, b64, config,
-    fetched, gate, hmac, jwk, jwk_with, keys, merge, provider, refused, sign, verdict,
+    fetched, gate, hmac, jwk, jwk_with, keys, merge, provider, refused, sign, spki, verdict,
 };
 use scopegate::authn::token::Unverified;
 use scopegate::config::{Config, Environment};
@@ -279,23 +279,10 @@ fn h01_only_allowed_algorithm_names_in_their_exact_case() {
 fn h02_a_public_key_is_never_a_shared_secret() {
     let config = keys(&[jwk("rsa-a"), jwk("p256-a")], &["RS256", "ES256"]);
     let jwk = jwk("rsa-a");
-    let set = scopegate::authn::jwks::KeySet::parse(
-        json!({"keys": [jwk]}).to_string().as_bytes(),
-        &[scopegate::authn::keys::Algorithm::RS256],
-        ISSUER,
-    )
-    .unwrap();
-    let spki = set.keys()[0].spki();
-    let pem = format!(
-        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
-        {
-            use base64::Engine as _;
-            base64::engine::general_purpose::STANDARD.encode(spki)
-        }
-    );
+    let (der, pem) = spki("rsa-a");
     for alg in ["HS384", "HS512"] {
         let token = Token::new().header("kid", "rsa-a").header("alg", alg);
-        for secret in [spki, pem.as_bytes(), jwk.to_string().as_bytes(), b""] {
+        for secret in [&der, pem.as_bytes(), jwk.to_string().as_bytes(), b""] {
             let mac = hmac(secret, alg, token.signing_input().as_bytes());
             let forged = token.with_signature(&mac);
             assert_eq!(verdict(&config, &forged), "algorithm_not_allowed", "{alg}");

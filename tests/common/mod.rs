@@ -104,6 +104,13 @@ pub fn jwk(name: &str) -> Value {
     }
 }
 
+/// The public half of an RSA key as SubjectPublicKeyInfo, in DER and in PEM.
+pub fn spki(name: &str) -> (Vec<u8>, String) {
+    let key = rsa(name).public_key().unwrap();
+    let pem = String::from_utf8(key.public_key_to_pem().unwrap()).unwrap();
+    (key.public_key_to_der().unwrap(), pem)
+}
+
 /// [`jwk`] with members added or replaced; `null` removes.
 pub fn jwk_with(name: &str, members: Value) -> Value {
     let mut jwk = jwk(name);
