@@ -12,7 +12,7 @@ use crate::client::{Protocol, RawRequest, Reply};
 use crate::envoy::{self, Envoy, EnvoySettings};
 use crate::grpc::{GrpcClient, SEARCH, SearchRequest, SearchResponse};
 use crate::issuer::{AnswerMode, CORPORATE, Issuer};
-use crate::replay::Stage;
+use crate::scene::Scene;
 use crate::token::{self, Recipe};
 use crate::upstream::TEST_ID;
 
@@ -61,8 +61,8 @@ pub fn settings(configuration: Value) -> Result<EnvoySettings> {
 }
 
 /// The same, running, with an issuer and echoing upstreams around it.
-pub async fn stage(configuration: Value) -> Result<Stage> {
-    Stage::start_with(settings(configuration)?, Issuer::corporate().await?).await
+pub async fn scene(configuration: Value) -> Result<Scene> {
+    Scene::start_with(settings(configuration)?, Issuer::corporate().await?).await
 }
 
 /// A token that no cache has seen.
@@ -126,10 +126,10 @@ pub async fn ask_every_worker(
 /// let in by that key. `refresh` returns as soon as the provider has been asked that often. The keys must be shared
 /// and here for a while, and the interval a minute.
 pub async fn withdraw_before_a_failure(
-    stage: &Stage,
+    scene: &Scene,
     refresh: impl AsyncFnOnce(usize) -> Result<()>,
 ) -> Result<()> {
-    let (envoy, corporate) = (&stage.envoy, &stage.corporate);
+    let (envoy, corporate) = (&scene.envoy, &scene.corporate);
     let issued = token::now() - 600;
     let leaving = fresh(Recipe::of("reader").key("p256-a").claim("iat", issued))?;
     let by_the_key = || Ok(read(&leaving, "acme"));

@@ -38,6 +38,7 @@ pub mod prometheus;
 pub mod remote_write;
 pub mod replay;
 pub mod scenario;
+pub mod scene;
 pub mod server;
 pub mod stack;
 pub mod token;

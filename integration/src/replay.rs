@@ -6,29 +6,22 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use futures_util::StreamExt;
 use serde_json::Value;
 
 use crate::client::Protocol;
-use crate::envoy::{AccessLine, Envoy, EnvoySettings};
-use crate::issuer::{AnswerMode, Issuer, IssuerSettings};
+use crate::envoy::{AccessLine, EnvoySettings};
+use crate::issuer::{AnswerMode, Issuer};
 use crate::scenario::{self, Outcome, Prepared, Scenario, Upstreamed};
+use crate::scene::Scene;
 use crate::token;
-use crate::upstream::{TEST_ID, Upstream, UpstreamLog};
+use crate::upstream::TEST_ID;
 
-/// A gate with everything around it, in one state.
-pub struct Stage {
-    pub envoy: Envoy,
-    pub corporate: Issuer,
-    pub partner: Issuer,
-    pub upstreams: Vec<Upstream>,
-    pub log: UpstreamLog,
-}
-
-impl Stage {
-    /// Start issuers, echo upstreams and Envoy with the module at `wasm`.
-    pub async fn start(wasm: PathBuf, scenario: &Scenario) -> Result<Stage> {
+/// What a replay does with a scene.
+impl Scene {
+    /// Start what the scenario is about, with the module at `wasm`.
+    async fn start(wasm: PathBuf, scenario: &Scenario) -> Result<Scene> {
         let configuration = scenario::config(&scenario.config)?;
         let corporate = Issuer::start(scenario.issuer.settings()).await?;
         corporate.set_answer(scenario.issuer.answer.clone());
@@ -42,48 +35,19 @@ impl Stage {
         for (name, value) in &scenario.environment {
             settings = settings.environment(name, value);
         }
-        let stage = Stage::start_with(settings, corporate).await?;
+        let scene = Scene::start_with(settings, corporate).await?;
         for cluster in &scenario.down {
-            stage.upstream(cluster)?.down().await;
+            scene.upstream(cluster)?.down().await;
         }
         let first = scenario.issuer.first.first();
         let answer = first.unwrap_or(&scenario.issuer.answer);
         if !scenario.issuer.down && *answer == AnswerMode::Good && fetches(&configuration) {
-            stage.wait_for_keys().await?;
+            scene.wait_for_keys().await?;
         }
-        Ok(stage)
+        Ok(scene)
     }
 
-    /// The same with any settings; clusters are filled in here.
-    pub async fn start_with(mut settings: EnvoySettings, corporate: Issuer) -> Result<Stage> {
-        let partner = Issuer::start(IssuerSettings::partner()).await?;
-        let log = UpstreamLog::new();
-        let mut upstreams = Vec::new();
-        for name in BACKEND_CLUSTERS {
-            let upstream = Upstream::start(name, &log).await?;
-            settings = settings.cluster(name, upstream.address());
-            upstreams.push(upstream);
-        }
-        settings = settings
-            .cluster("idp", corporate.address())
-            .cluster("idp_partner", partner.address());
-        Ok(Stage {
-            envoy: Envoy::start(settings).await?,
-            corporate,
-            partner,
-            upstreams,
-            log,
-        })
-    }
-
-    pub fn upstream(&self, name: &str) -> Result<&Upstream> {
-        self.upstreams
-            .iter()
-            .find(|upstream| upstream.name() == name)
-            .with_context(|| format!("no upstream {name}"))
-    }
-
-    /// Send one scenario; its line in the access log is read later, by [`Stage::outcome`].
+    /// Send one scenario; its line in the access log is read later, by [`Scene::outcome`].
     async fn send(&self, prepared: &Prepared, protocol: Protocol, test_id: &str) -> Result<Sent> {
         let request = prepared.request.clone().header(TEST_ID, test_id);
         let reply = request.send(&self.envoy.target(), protocol).await?;
@@ -220,8 +184,8 @@ async fn replay_group(wasm: &std::path::Path, key: &str, rows: &[&(String, Scena
     let Some((_, first)) = rows.first() else {
         return report;
     };
-    let stage = match Stage::start(wasm.to_path_buf(), first).await {
-        Ok(stage) => stage,
+    let scene = match Scene::start(wasm.to_path_buf(), first).await {
+        Ok(scene) => scene,
         Err(error) => {
             report.replayed += rows.len();
             report
@@ -240,12 +204,12 @@ async fn replay_group(wasm: &std::path::Path, key: &str, rows: &[&(String, Scena
         }
     }
     report.replayed += jobs.len();
-    let stage_ref = &stage;
+    let shared = &scene;
     let sent: Vec<_> = futures_util::stream::iter(jobs)
         .map(|(file, scenario, protocol, test_id)| async move {
             let attempt = async {
                 let prepared = scenario.prepare(file, token::now())?;
-                let sent = stage_ref.send(&prepared, protocol, &test_id).await?;
+                let sent = shared.send(&prepared, protocol, &test_id).await?;
                 anyhow::Ok((prepared, sent))
             };
             let title = format!("{file}: {} [{protocol:?}]", scenario.name);
@@ -260,10 +224,10 @@ async fn replay_group(wasm: &std::path::Path, key: &str, rows: &[&(String, Scena
         .iter()
         .filter_map(|(_, attempt, _)| Some(attempt.as_ref().ok()?.1.test_id.clone()))
         .collect();
-    let lines = stage.access_lines(&ids).await;
+    let lines = scene.access_lines(&ids).await;
     for (title, attempt, ended) in sent {
         if let Some(test_id) = ended {
-            if !stage.log.take(&test_id).is_empty() {
+            if !scene.log.take(&test_id).is_empty() {
                 let problem = "a backend saw a request that was ended";
                 report.failures.push(format!("{title}: {problem}"));
             }
@@ -271,7 +235,7 @@ async fn replay_group(wasm: &std::path::Path, key: &str, rows: &[&(String, Scena
         }
         match attempt {
             Ok((prepared, sent)) => {
-                let outcome = stage.outcome(sent, &lines);
+                let outcome = scene.outcome(sent, &lines);
                 for problem in scenario::check(&prepared, &outcome) {
                     report.failures.push(format!("{title}: {problem}"));
                 }
@@ -279,18 +243,18 @@ async fn replay_group(wasm: &std::path::Path, key: &str, rows: &[&(String, Scena
             Err(error) => report.failures.push(format!("{title}: {error:#}")),
         }
     }
-    if let Err(error) = stage.envoy.check_alive() {
+    if let Err(error) = scene.envoy.check_alive() {
         report.failures.push(format!("{key}: {error:#}"));
     }
     for crash in CRASHES {
-        if stage.envoy.log_contains(crash) {
+        if scene.envoy.log_contains(crash) {
             report
                 .failures
                 .push(format!("{key}: Envoy's log says {crash:?}"));
         }
     }
     let heads_alone = rows.iter().any(|(_, scenario)| scenario.expect.or_head);
-    let broken = stage.log.broken().into_iter();
+    let broken = scene.log.broken().into_iter();
     for broken in broken.filter(|broken| !(heads_alone && broken.ends_with(CUT_BODY))) {
         report.failures.push(format!(
             "{key}: an upstream could not read a request: {broken}"
@@ -318,18 +282,6 @@ fn fetches(configuration: &Value) -> bool {
         .iter()
         .any(|provider| provider["jwks"]["cluster"] == "idp")
 }
-
-/// The clusters of the shipped bootstrap that lead to backends.
-pub const BACKEND_CLUSTERS: [&str; 8] = [
-    "loki",
-    "loki_grpc",
-    "mimir",
-    "mimir_grpc",
-    "tempo",
-    "tempo_grpc",
-    "tempo_otlp_http",
-    "tempo_otlp_grpc",
-];
 
 /// What Envoy logs when a VM has died.
 const CRASHES: [&str; 2] = ["Proxy-Wasm VM failed", "Function: proxy_on"];

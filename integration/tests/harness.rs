@@ -16,7 +16,8 @@ use integration::grpc::{self, GrpcClient, SearchRequest, SearchResponse};
 use integration::issuer::{AnswerMode, Issuer, IssuerSettings, PublishedKey};
 use integration::prometheus::{Prometheus, PrometheusSettings};
 use integration::remote_write;
-use integration::replay::{Stage, denial_code};
+use integration::replay::denial_code;
+use integration::scene::Scene;
 use integration::token::{Recipe, Tamper, now};
 use integration::upstream::{Behaviour, Upstream, UpstreamLog};
 use serde_json::{Value, json};
@@ -554,7 +555,7 @@ async fn prometheus_takes_samples_and_answers_queries() {
 async fn a_stage_tells_which_cluster_a_request_reached() {
     let corporate = Issuer::corporate().await.expect("issuer");
     let settings = EnvoySettings::shipped().expect("bootstrap");
-    let stage = Stage::start_with(settings, corporate).await.expect("stage");
+    let scene = Scene::start_with(settings, corporate).await.expect("scene");
     for (path, cluster) in [
         ("/v1/traces", "tempo_otlp_http"),
         ("/api/search", "tempo"),
@@ -563,11 +564,11 @@ async fn a_stage_tells_which_cluster_a_request_reached() {
         let request = RawRequest::post(path, "")
             .header("x-scopegate-backend", "tempo")
             .header("x-test-id", cluster);
-        let reply = request.send(&stage.envoy.target(), Protocol::H2).await;
+        let reply = request.send(&scene.envoy.target(), Protocol::H2).await;
         assert_eq!(reply.expect("answer").status, 200);
-        assert_eq!(stage.log.take(cluster)[0].backend, cluster);
+        assert_eq!(scene.log.take(cluster)[0].backend, cluster);
     }
-    assert!(stage.upstream("loki").is_ok());
+    assert!(scene.upstream("loki").is_ok());
     assert_eq!(
         denial_code("scopegate{token_expired}"),
         Some("token_expired")

@@ -16,7 +16,7 @@ use integration::client::{Protocol, Reply};
 use integration::drill::{self, fresh, read, send, verdict};
 use integration::envoy::{Envoy, Update};
 use integration::issuer::{AnswerMode, CORPORATE, Issuer, IssuerSettings, PublishedKey};
-use integration::replay::Stage;
+use integration::scene::Scene;
 use integration::token::{self, Recipe, Tamper};
 use integration::upstream::{Upstream, UpstreamLog};
 use jsonwebtoken::{DecodingKey, Validation};
@@ -30,11 +30,11 @@ use scopegate::words::time::{Monotonic, Now, Time, Timestamp};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
-async fn stage_of(configuration: Value, workers: u32, answer: AnswerMode) -> Result<Stage> {
+async fn scene_of(configuration: Value, workers: u32, answer: AnswerMode) -> Result<Scene> {
     let issuer = Issuer::corporate().await?;
     issuer.set_answer(answer);
     let settings = drill::settings(configuration)?.concurrency(workers);
-    Stage::start_with(settings, issuer).await
+    Scene::start_with(settings, issuer).await
 }
 
 /// A read, how it was answered, and how long that took.
@@ -49,34 +49,34 @@ fn unknown_kid(kid: &str) -> Result<String> {
 }
 
 /// Ask with unknown kids until the gate has fetched once more, and each worker has taken note.
-async fn refetch(stage: &Stage) -> Result<()> {
-    let wanted = stage.corporate.fetches().jwks + 1;
+async fn refetch(scene: &Scene) -> Result<()> {
+    let wanted = scene.corporate.fetches().jwks + 1;
     for number in 0..200 {
-        if stage.corporate.fetches().jwks >= wanted {
+        if scene.corporate.fetches().jwks >= wanted {
             // The answer needs a moment to become the set in use, on other workers a second at most.
             tokio::time::sleep(Duration::from_millis(1_100)).await;
             return Ok(());
         }
         send(
-            &stage.envoy,
+            &scene.envoy,
             &read(&unknown_kid(&format!("nobody-{number}"))?, "acme"),
         )
         .await?;
     }
-    bail!("no refetch: {:?}", stage.corporate.fetches())
+    bail!("no refetch: {:?}", scene.corporate.fetches())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_under_load_fails_no_valid_request() -> Result<()> {
-    let stage = stage_of(drill::configuration(), 2, AnswerMode::Good).await?;
-    drill::warm(&stage.envoy).await?;
+    let scene = scene_of(drill::configuration(), 2, AnswerMode::Good).await?;
+    drill::warm(&scene.envoy).await?;
     let start = Instant::now();
     let rotation = start + Duration::from_secs(2);
     let end = start + Duration::from_secs(6);
     // A key is published before it is used: not by much, but always.
     let published = AtomicBool::new(false);
     let lanes = (0..LANES).map(|lane| {
-        let (stage, published) = (&stage, &published);
+        let (scene, published) = (&scene, &published);
         async move {
             let mut statuses: BTreeMap<u16, usize> = BTreeMap::new();
             let mut slot = start + PACE * lane / LANES;
@@ -97,7 +97,7 @@ async fn a_rotation_under_load_fails_no_valid_request() -> Result<()> {
                         .claim("lane", lane)
                         .text(token::now() / 60 * 60 + 1)?
                 };
-                let reply = send(&stage.envoy, &read(&token, "acme")).await?;
+                let reply = send(&scene.envoy, &read(&token, "acme")).await?;
                 *statuses.entry(reply.status).or_default() += 1;
                 number += 1;
                 slot += PACE;
@@ -107,7 +107,7 @@ async fn a_rotation_under_load_fails_no_valid_request() -> Result<()> {
     });
     let rotate = async {
         tokio::time::sleep_until(rotation.into()).await;
-        stage
+        scene
             .corporate
             .add_key(PublishedKey::named("rsa-b").with_kid("rotated"));
         published.store(true, Ordering::SeqCst);
@@ -122,7 +122,7 @@ async fn a_rotation_under_load_fails_no_valid_request() -> Result<()> {
     eprintln!("rotation: {statuses:?} in {:?}", start.elapsed());
     ensure!(statuses.keys().eq([&200]), "{statuses:?}");
     ensure!(statuses[&200] >= 1_200, "too few: {statuses:?}");
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,10 +130,10 @@ async fn unknown_kids_start_one_fetch_in_half_a_minute() -> Result<()> {
     let workers = 2;
     let mut configuration = drill::configuration();
     configuration["limits"] = json!({"wait": "2s"});
-    let stage = stage_of(configuration, workers, AnswerMode::Good).await?;
-    drill::warm(&stage.envoy).await?;
+    let scene = scene_of(configuration, workers, AnswerMode::Good).await?;
+    drill::warm(&scene.envoy).await?;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    let before = stage.corporate.fetches().jwks;
+    let before = scene.corporate.fetches().jwks;
     eprintln!("fetches at the start: {before}");
     let first = Instant::now();
     let mut seen: BTreeMap<u16, usize> = BTreeMap::new();
@@ -145,7 +145,7 @@ async fn unknown_kids_start_one_fetch_in_half_a_minute() -> Result<()> {
             .map(|number| unknown_kid(&format!("storm-{wave}-{number}")))
             .collect();
         let tokens = tokens?;
-        for answered in join_all(tokens.iter().map(|token| timed(&stage.envoy, token))).await {
+        for answered in join_all(tokens.iter().map(|token| timed(&scene.envoy, token))).await {
             let (reply, took) = answered?;
             slowest = slowest.max(took);
             *seen.entry(reply.status).or_default() += 1;
@@ -155,7 +155,7 @@ async fn unknown_kids_start_one_fetch_in_half_a_minute() -> Result<()> {
                 other => bail!("{other}: {}", reply.text()),
             }
         }
-        let reply = send(&stage.envoy, &read(&drill::token_of("reader")?, "acme")).await?;
+        let reply = send(&scene.envoy, &read(&drill::token_of("reader")?, "acme")).await?;
         ensure!(
             reply.status == 200,
             "a valid token in the storm: {}",
@@ -164,17 +164,17 @@ async fn unknown_kids_start_one_fetch_in_half_a_minute() -> Result<()> {
         // A key that arrives while no fetch is allowed has to wait for its turn, but is never refused for good.
         if wave == 3 {
             let late = PublishedKey::named("rsa-b").with_kid("late");
-            stage.corporate.add_key(late);
+            scene.corporate.add_key(late);
         } else if wave > 3 {
             let late = fresh(Recipe::of("reader").key("rsa-b").kid("late"))?;
-            let reply = send(&stage.envoy, &read(&late, "acme")).await?;
+            let reply = send(&scene.envoy, &read(&late, "acme")).await?;
             ensure!(
                 matches!(reply.status, 200 | 503),
                 "{wave}: {}",
                 reply.status
             );
         }
-        let fetches = stage.corporate.fetches().jwks - before;
+        let fetches = scene.corporate.fetches().jwks - before;
         let windows = first.elapsed().as_secs() as usize / 30 + 1;
         ensure!(
             fetches <= windows,
@@ -183,7 +183,7 @@ async fn unknown_kids_start_one_fetch_in_half_a_minute() -> Result<()> {
         );
         tokio::time::sleep_until((first + Duration::from_secs(wave + 1)).into()).await;
     }
-    let fetches = stage.corporate.fetches().jwks - before;
+    let fetches = scene.corporate.fetches().jwks - before;
     eprintln!("unknown kids: {seen:?}, {fetches} fetches, slowest {slowest:?}");
     ensure!(
         fetches >= 2,
@@ -200,7 +200,7 @@ async fn unknown_kids_start_one_fetch_in_half_a_minute() -> Result<()> {
     let mut in_a_row = 0;
     while in_a_row < 8 {
         ensure!(Instant::now() < deadline, "its turn has come long ago");
-        let passed = send(&stage.envoy, &read(&late, "acme")).await?.status == 200;
+        let passed = send(&scene.envoy, &read(&late, "acme")).await?.status == 200;
         in_a_row = if passed { in_a_row + 1 } else { 0 };
     }
 
@@ -210,26 +210,26 @@ async fn unknown_kids_start_one_fetch_in_half_a_minute() -> Result<()> {
             .kid("gone")
             .claim("iat", token::now() - 300),
     )?;
-    let (status, details) = verdict(&stage.envoy, read(&old, "acme"), "old").await?;
+    let (status, details) = verdict(&scene.envoy, read(&old, "acme"), "old").await?;
     ensure!(
         (status, details.as_str()) == (503, "scopegate{key_pending}"),
         "{status} {details}"
     );
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_kids_wait_no_longer_than_told_while_the_provider_hangs() -> Result<()> {
     let mut configuration = drill::configuration();
     configuration["limits"] = json!({"wait": "1s"});
-    let stage = stage_of(configuration, 2, AnswerMode::Good).await?;
-    drill::warm(&stage.envoy).await?;
-    stage.corporate.set_answer(AnswerMode::Hang);
+    let scene = scene_of(configuration, 2, AnswerMode::Good).await?;
+    drill::warm(&scene.envoy).await?;
+    scene.corporate.set_answer(AnswerMode::Hang);
     let tokens: Result<Vec<String>> = (0..20)
         .map(|number| unknown_kid(&format!("hang-{number}")))
         .collect();
     let tokens = tokens?;
-    for answered in join_all(tokens.iter().map(|token| timed(&stage.envoy, token))).await {
+    for answered in join_all(tokens.iter().map(|token| timed(&scene.envoy, token))).await {
         let (reply, took) = answered?;
         ensure!(reply.status == 503, "{}", reply.text());
         ensure!(reply.header("retry-after").is_some());
@@ -238,7 +238,7 @@ async fn unknown_kids_wait_no_longer_than_told_while_the_provider_hangs() -> Res
             "{took:?}"
         );
     }
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 /// Fetches that brought no keys.
@@ -389,8 +389,8 @@ async fn a_good_set_outlives_every_kind_of_bad_answer() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_key_ends_its_tokens() -> Result<()> {
-    let stage = stage_of(drill::configuration(), 2, AnswerMode::Good).await?;
-    drill::warm(&stage.envoy).await?;
+    let scene = scene_of(drill::configuration(), 2, AnswerMode::Good).await?;
+    drill::warm(&scene.envoy).await?;
     let leaving = fresh(
         Recipe::of("reader")
             .key("p256-a")
@@ -399,62 +399,62 @@ async fn a_removed_key_ends_its_tokens() -> Result<()> {
     let staying = drill::token_of("reader")?;
     for _ in 0..8 {
         for token in [&leaving, &staying] {
-            let reply = send(&stage.envoy, &read(token, "acme")).await?;
+            let reply = send(&scene.envoy, &read(token, "acme")).await?;
             ensure!(reply.status == 200, "{}", reply.text());
         }
     }
-    stage.corporate.remove_key("p256-a");
-    refetch(&stage).await?;
+    scene.corporate.remove_key("p256-a");
+    refetch(&scene).await?;
     for number in 0..8 {
         let id = format!("leaving-{number}");
-        let (status, details) = verdict(&stage.envoy, read(&leaving, "acme"), &id).await?;
+        let (status, details) = verdict(&scene.envoy, read(&leaving, "acme"), &id).await?;
         ensure!(
             (status, details.as_str()) == (401, "scopegate{unknown_key}"),
             "{status} {details}"
         );
-        let reply = send(&stage.envoy, &read(&staying, "acme")).await?;
+        let reply = send(&scene.envoy, &read(&staying, "acme")).await?;
         ensure!(reply.status == 200, "{}", reply.text());
     }
     // A token too young to be sure about is never refused for good while no fetch is allowed.
     let young = fresh(Recipe::of("reader").key("p256-a"))?;
-    let reply = send(&stage.envoy, &read(&young, "acme")).await?;
+    let reply = send(&scene.envoy, &read(&young, "acme")).await?;
     ensure!(reply.status == 503, "{} {}", reply.status, reply.text());
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replaced_material_under_one_kid_ends_its_tokens() -> Result<()> {
-    let stage = stage_of(drill::configuration(), 2, AnswerMode::Good).await?;
-    drill::warm(&stage.envoy).await?;
+    let scene = scene_of(drill::configuration(), 2, AnswerMode::Good).await?;
+    drill::warm(&scene.envoy).await?;
     let token = fresh(Recipe::of("reader").key("p256-a"))?;
     for _ in 0..8 {
-        let reply = send(&stage.envoy, &read(&token, "acme")).await?;
+        let reply = send(&scene.envoy, &read(&token, "acme")).await?;
         ensure!(reply.status == 200, "{}", reply.text());
     }
-    stage.corporate.replace_key("p256-a", "p256-b");
-    refetch(&stage).await?;
+    scene.corporate.replace_key("p256-a", "p256-b");
+    refetch(&scene).await?;
     let renewed = fresh(Recipe::of("reader").key("p256-b").kid("p256-a"))?;
     for number in 0..6 {
         let id = format!("replaced-{number}");
-        let (status, details) = verdict(&stage.envoy, read(&token, "acme"), &id).await?;
+        let (status, details) = verdict(&scene.envoy, read(&token, "acme"), &id).await?;
         ensure!(
             (status, details.as_str()) == (401, "scopegate{signature_invalid}"),
             "{status} {details}"
         );
-        let reply = send(&stage.envoy, &read(&renewed, "acme")).await?;
+        let reply = send(&scene.envoy, &read(&renewed, "acme")).await?;
         ensure!(reply.status == 200, "{}", reply.text());
     }
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cold_start_keeps_a_bounded_number_waiting_and_lets_them_pass() -> Result<()> {
     let mut configuration = drill::configuration();
     configuration["limits"] = json!({"waiting_requests": 4, "wait": "9s"});
-    let stage = stage_of(configuration, 1, AnswerMode::Delay(4_000)).await?;
+    let scene = scene_of(configuration, 1, AnswerMode::Delay(4_000)).await?;
     let tokens: Result<Vec<String>> = (0..12).map(|_| drill::token_of("reader")).collect();
     let tokens = tokens?;
-    let answers = join_all(tokens.iter().map(|token| timed(&stage.envoy, token))).await;
+    let answers = join_all(tokens.iter().map(|token| timed(&scene.envoy, token))).await;
     let mut passed = 0;
     let mut full = 0;
     for answer in answers {
@@ -479,21 +479,21 @@ async fn a_cold_start_keeps_a_bounded_number_waiting_and_lets_them_pass() -> Res
         "{passed} passed, {full} were too many"
     );
     ensure!(
-        stage.log.count() == 4,
+        scene.log.count() == 4,
         "{} reached the upstream",
-        stage.log.count()
+        scene.log.count()
     );
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cold_start_without_an_answer_ends_the_wait_in_time() -> Result<()> {
     let mut configuration = drill::configuration();
     configuration["limits"] = json!({"wait": "1s"});
-    let stage = stage_of(configuration, 2, AnswerMode::Hang).await?;
+    let scene = scene_of(configuration, 2, AnswerMode::Hang).await?;
     let tokens: Result<Vec<String>> = (0..10).map(|_| drill::token_of("reader")).collect();
     let tokens = tokens?;
-    for answered in join_all(tokens.iter().map(|token| timed(&stage.envoy, token))).await {
+    for answered in join_all(tokens.iter().map(|token| timed(&scene.envoy, token))).await {
         let (reply, took) = answered?;
         ensure!(reply.status == 503, "{}", reply.text());
         ensure!(reply.header("retry-after").is_some());
@@ -502,17 +502,17 @@ async fn a_cold_start_without_an_answer_ends_the_wait_in_time() -> Result<()> {
             "{took:?}"
         );
     }
-    ensure!(stage.log.count() == 0, "something passed without keys");
-    stage.corporate.set_answer(AnswerMode::Good);
+    ensure!(scene.log.count() == 0, "something passed without keys");
+    scene.corporate.set_answer(AnswerMode::Good);
     // The fetch that hangs is given up after its 5 s, then the next one brings the keys.
     let deadline = Instant::now() + Duration::from_secs(15);
     let token = drill::token_of("reader")?;
-    while send(&stage.envoy, &read(&token, "acme")).await?.status != 200 {
+    while send(&scene.envoy, &read(&token, "acme")).await?.status != 200 {
         ensure!(Instant::now() < deadline, "the keys never came");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -520,7 +520,7 @@ async fn clients_that_leave_while_waiting_leave_nothing_behind() -> Result<()> {
     let mut configuration = drill::configuration();
     configuration["limits"] = json!({"waiting_requests": 4, "wait": "20s"});
     configuration["providers"][0]["jwks"]["timeout"] = json!("20s");
-    let stage = stage_of(configuration, 1, AnswerMode::Hang).await?;
+    let scene = scene_of(configuration, 1, AnswerMode::Hang).await?;
     let token = drill::token_of("reader")?;
     let head = format!(
         "GET /loki/api/v1/labels HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nx-scope-orgid: acme\r\n\r\n"
@@ -528,14 +528,14 @@ async fn clients_that_leave_while_waiting_leave_nothing_behind() -> Result<()> {
     for round in 0..3 {
         let mut impatient = Vec::new();
         for _ in 0..4 {
-            let mut stream = tokio::net::TcpStream::connect(stage.envoy.address()).await?;
+            let mut stream = tokio::net::TcpStream::connect(scene.envoy.address()).await?;
             stream.write_all(head.as_bytes()).await?;
             impatient.push(stream);
         }
         let gauge = "scopegate_waiting_requests";
         let patience = Duration::from_secs(10);
-        drill::wait_for_metric(&stage.envoy, gauge, &[], patience, |count| count == 4.0).await?;
-        let reply = send(&stage.envoy, &read(&token, "acme")).await?;
+        drill::wait_for_metric(&scene.envoy, gauge, &[], patience, |count| count == 4.0).await?;
+        let reply = send(&scene.envoy, &read(&token, "acme")).await?;
         ensure!(
             reply.text().contains("too many requests wait"),
             "{round}: {}",
@@ -548,10 +548,10 @@ async fn clients_that_leave_while_waiting_leave_nothing_behind() -> Result<()> {
             }
             drop(stream);
         }
-        drill::wait_for_metric(&stage.envoy, gauge, &[], patience, |count| count == 0.0).await?;
+        drill::wait_for_metric(&scene.envoy, gauge, &[], patience, |count| count == 0.0).await?;
     }
-    ensure!(stage.log.count() == 0, "something passed without keys");
-    drill::check_health_without_reads(&stage.envoy).await
+    ensure!(scene.log.count() == 0, "something passed without keys");
+    drill::check_health_without_reads(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -562,18 +562,18 @@ async fn a_reload_while_requests_wait_leaves_no_waiter_in_the_count() -> Result<
     let issuer = Issuer::corporate().await?;
     issuer.set_answer(AnswerMode::Hang);
     let settings = drill::settings(configuration.clone())?.dynamic();
-    let stage = Stage::start_with(settings, issuer).await?;
+    let scene = Scene::start_with(settings, issuer).await?;
     let gauge = "scopegate_waiting_requests";
     let patience = Duration::from_secs(10);
     let request = read(&drill::token_of("reader")?, "acme");
-    let waiters = join_all((0..6).map(|_| send(&stage.envoy, &request)));
+    let waiters = join_all((0..6).map(|_| send(&scene.envoy, &request)));
     let reload = async {
-        drill::wait_for_metric(&stage.envoy, gauge, &[], patience, |count| count == 6.0).await?;
-        stage.corporate.set_answer(AnswerMode::Good);
+        drill::wait_for_metric(&scene.envoy, gauge, &[], patience, |count| count == 6.0).await?;
+        scene.corporate.set_answer(AnswerMode::Good);
         configuration["realm"] = json!("the next one");
-        let update = stage.envoy.replace_configuration(&configuration).await?;
+        let update = scene.envoy.replace_configuration(&configuration).await?;
         ensure!(update == Update::Accepted, "{update:?}");
-        drill::warm(&stage.envoy).await
+        drill::warm(&scene.envoy).await
     };
     // The old listener is drained for two seconds and then closed, with what still waits in it.
     let (waiters, reloaded) = tokio::join!(waiters, reload);
@@ -581,22 +581,22 @@ async fn a_reload_while_requests_wait_leaves_no_waiter_in_the_count() -> Result<
     for waiter in waiters.into_iter().flatten() {
         ensure!(matches!(waiter.status, 200 | 503), "{waiter:?}");
     }
-    drill::wait_for_metric(&stage.envoy, gauge, &[], patience, |count| count == 0.0).await?;
-    drill::check_health(&stage.envoy).await
+    drill::wait_for_metric(&scene.envoy, gauge, &[], patience, |count| count == 0.0).await?;
+    drill::check_health(&scene.envoy).await
 }
 
 /// The waiters of a cold start that leave just as the keys arrive, again and again.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_leave_as_the_keys_arrive_do_no_harm() -> Result<()> {
     for delay in [1_000_u64, 1_300] {
-        let stage = stage_of(drill::configuration(), 1, AnswerMode::Delay(delay)).await?;
+        let scene = scene_of(drill::configuration(), 1, AnswerMode::Delay(delay)).await?;
         let start = Instant::now();
         let leave = |number: u64| {
-            let stage = &stage;
+            let scene = &scene;
             async move {
                 let protocol = [Protocol::H1, Protocol::H2][number as usize % 2];
                 let request = read(&drill::token_of("reader")?, "acme");
-                let target = stage.envoy.target();
+                let target = scene.envoy.target();
                 let moment = Duration::from_millis(delay - 200 + number * 10);
                 let left = moment.saturating_sub(start.elapsed());
                 let _ = tokio::time::timeout(left, request.send(&target, protocol)).await;
@@ -604,10 +604,10 @@ async fn clients_that_leave_as_the_keys_arrive_do_no_harm() -> Result<()> {
             }
         };
         try_join_all((0..40).map(leave)).await?;
-        drill::check_health(&stage.envoy).await?;
+        drill::check_health(&scene.envoy).await?;
         let gauge = "scopegate_waiting_requests";
         let patience = Duration::from_secs(10);
-        drill::wait_for_metric(&stage.envoy, gauge, &[], patience, |count| count == 0.0).await?;
+        drill::wait_for_metric(&scene.envoy, gauge, &[], patience, |count| count == 0.0).await?;
     }
     Ok(())
 }
@@ -670,9 +670,9 @@ async fn both_engines_give_the_verdict_of_the_core() -> Result<()> {
     let mut configuration = drill::configuration();
     let names = ALGORITHMS.map(|(name, ..)| name);
     configuration["providers"][0]["algorithms"] = json!(names);
-    let stage = stage_of(configuration.clone(), 2, AnswerMode::Good).await?;
-    drill::warm(&stage.envoy).await?;
-    let jwks = stage.corporate.jwks()?;
+    let scene = scene_of(configuration.clone(), 2, AnswerMode::Good).await?;
+    drill::warm(&scene.envoy).await?;
+    let jwks = scene.corporate.jwks()?;
     configuration["providers"][0]["jwks"] = json!({"inline": jwks});
     let mut checked = 0;
     for (algorithm, key, kid, engine) in ALGORITHMS {
@@ -711,7 +711,7 @@ async fn both_engines_give_the_verdict_of_the_core() -> Result<()> {
             );
             // Twice on each worker, most likely; the second time of a good one from memory.
             for _ in 0..4 {
-                let reply = send(&stage.envoy, &read(&token, "acme")).await?;
+                let reply = send(&scene.envoy, &read(&token, "acme")).await?;
                 ensure!(
                     reply.status == expected,
                     "{algorithm} {recipe:?}: {}",
@@ -721,7 +721,7 @@ async fn both_engines_give_the_verdict_of_the_core() -> Result<()> {
             checked += 1;
         }
         drill::wait_for_metric(
-            &stage.envoy,
+            &scene.envoy,
             "scopegate_verifier",
             &[("algorithm", algorithm), ("engine", engine)],
             Duration::from_secs(5),
@@ -731,12 +731,12 @@ async fn both_engines_give_the_verdict_of_the_core() -> Result<()> {
         let other = if engine == "host" { "module" } else { "host" };
         let labels = [("algorithm", algorithm), ("engine", other)];
         ensure!(
-            stage.envoy.metric("scopegate_verifier", &labels).await? == 0.0,
+            scene.envoy.metric("scopegate_verifier", &labels).await? == 0.0,
             "{labels:?}"
         );
         for result in ["ok", "bad"] {
             drill::wait_for_metric(
-                &stage.envoy,
+                &scene.envoy,
                 "scopegate_verify_total",
                 &[
                     ("provider", "corporate"),
@@ -750,7 +750,7 @@ async fn both_engines_give_the_verdict_of_the_core() -> Result<()> {
         }
     }
     eprintln!("{checked} tokens, the same verdict everywhere");
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 /// Algorithm, key, its id in the set, and who must check its signatures.

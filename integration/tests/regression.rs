@@ -19,19 +19,19 @@ use integration::drill::{self, ask_every_worker, fresh, read, send, verdict};
 use integration::envoy::{Envoy, EnvoySettings, Update};
 use integration::grpc;
 use integration::issuer::{AnswerMode, Issuer, IssuerSettings, PublishedKey};
-use integration::replay::Stage;
 use integration::scenario;
+use integration::scene::Scene;
 use integration::token::{self, Recipe};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 /// A gate that has its keys.
-async fn warm_stage(settings: EnvoySettings) -> Result<Stage> {
-    let stage = Stage::start_with(settings, Issuer::corporate().await?).await?;
-    drill::warm(&stage.envoy).await?;
+async fn warm_scene(settings: EnvoySettings) -> Result<Scene> {
+    let scene = Scene::start_with(settings, Issuer::corporate().await?).await?;
+    drill::warm(&scene.envoy).await?;
     // The workers that did not fetch take the keys over on their own ticks.
     sleep(SETTLED).await;
-    Ok(stage)
+    Ok(scene)
 }
 
 fn sharing(share: bool) -> Value {
@@ -73,42 +73,42 @@ fn all_are_good<'name>(outcomes: impl IntoIterator<Item = (&'name str, Result<()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_configuration_forgot_the_keys_of_a_provider_that_is_not_shared() -> Result<()> {
     let mut configuration = sharing(false);
-    let stage = warm_stage(drill::settings(configuration.clone())?.dynamic()).await?;
-    let fetches = stage.corporate.fetches().jwks;
-    stage.corporate.set_answer(AnswerMode::Status(500));
+    let scene = warm_scene(drill::settings(configuration.clone())?.dynamic()).await?;
+    let fetches = scene.corporate.fetches().jwks;
+    scene.corporate.set_answer(AnswerMode::Status(500));
     for change in ["the realm", "a tenant"] {
         match change {
             "the realm" => configuration["realm"] = json!("another"),
             _ => configuration["organizations"][1]["tenants"] = json!(["globex", "initech"]),
         }
-        let update = stage.envoy.replace_configuration(&configuration).await?;
+        let update = scene.envoy.replace_configuration(&configuration).await?;
         ensure!(update == Update::Accepted, "{update:?}");
-        all_are_200(change, &ask_every_worker(&stage.envoy, first_seen).await?)?;
+        all_are_200(change, &ask_every_worker(&scene.envoy, first_seen).await?)?;
     }
     // Whoever wanted to fetch would have done so by now.
     sleep(SETTLED).await;
-    let after = stage.corporate.fetches().jwks;
+    let after = scene.corporate.fetches().jwks;
     ensure!(
         after == fetches,
         "the changes have caused {} fetches",
         after - fetches
     );
-    all_are_200("later", &ask_every_worker(&stage.envoy, first_seen).await?)
+    all_are_200("later", &ask_every_worker(&scene.envoy, first_seen).await?)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_refresh_interval_forgot_the_keys_while_the_provider_was_down() -> Result<()> {
     let mut configuration = sharing(true);
     configuration["providers"][0]["jwks"]["refresh_interval"] = json!("1h");
-    let stage = warm_stage(drill::settings(configuration.clone())?.dynamic()).await?;
-    stage.corporate.down().await;
+    let scene = warm_scene(drill::settings(configuration.clone())?.dynamic()).await?;
+    scene.corporate.down().await;
     configuration["providers"][0]["jwks"]["refresh_interval"] = json!("1m");
-    let update = stage.envoy.replace_configuration(&configuration).await?;
+    let update = scene.envoy.replace_configuration(&configuration).await?;
     ensure!(update == Update::Accepted, "{update:?}");
-    let at_once = ask_every_worker(&stage.envoy, first_seen).await?;
+    let at_once = ask_every_worker(&scene.envoy, first_seen).await?;
     all_are_200("at once", &at_once)?;
     sleep(SETTLED).await;
-    all_are_200("later", &ask_every_worker(&stage.envoy, first_seen).await?)
+    all_are_200("later", &ask_every_worker(&scene.envoy, first_seen).await?)
 }
 
 // ---- a withdrawn key
@@ -125,8 +125,8 @@ async fn withdraw_and_fail(workers: u32) -> Result<()> {
     let mut configuration = sharing(true);
     configuration["providers"][0]["jwks"]["refresh_interval"] = json!("1m");
     let settings = clock.of(drill::settings(configuration)?.concurrency(workers));
-    let stage = warm_stage(settings).await?;
-    let corporate = &stage.corporate;
+    let scene = warm_scene(settings).await?;
+    let corporate = &scene.corporate;
     let refresh = async |fetches: usize| {
         sleep(SETTLED).await;
         // It is due after 80 % of the interval, give or take a tenth; for other workers three seconds later.
@@ -140,10 +140,10 @@ async fn withdraw_and_fail(workers: u32) -> Result<()> {
         }
         Ok(())
     };
-    drill::withdraw_before_a_failure(&stage, refresh).await?;
+    drill::withdraw_before_a_failure(&scene, refresh).await?;
     all_are_200(
         "the key that stays",
-        &ask_every_worker(&stage.envoy, first_seen).await?,
+        &ask_every_worker(&scene.envoy, first_seen).await?,
     )
 }
 
@@ -158,7 +158,7 @@ async fn a_clock_that_the_host_does_not_have_stood_at_zero() -> Result<()> {
 
 async fn without_a_clock(function: &str) -> Result<()> {
     let settings = drill::settings(drill::configuration())?.without(function);
-    let stage = Stage::start_with(settings, Issuer::corporate().await?).await?;
+    let scene = Scene::start_with(settings, Issuer::corporate().await?).await?;
     let timeless = Recipe::of("reader").without("iat");
     for round in 0..12 {
         // What passes at zero, and what passes by a clock.
@@ -168,15 +168,15 @@ async fn without_a_clock(function: &str) -> Result<()> {
         ] {
             let id = format!("{kind}-{round}");
             let request = read(&fresh(recipe)?, "acme");
-            let (status, details) = verdict(&stage.envoy, request, &id).await?;
+            let (status, details) = verdict(&scene.envoy, request, &id).await?;
             ensure!(
                 (status, details.as_str()) == (503, UNAVAILABLE),
                 "{id}: {status} {details}"
             );
         }
     }
-    ensure!(stage.log.count() == 0, "{:?}", stage.log.all());
-    check_loud_lines(&stage.envoy)
+    ensure!(scene.log.count() == 0, "{:?}", scene.log.all());
+    check_loud_lines(&scene.envoy)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,7 +191,7 @@ async fn without_ticks(function: &str) -> Result<()> {
     let mut configuration = drill::configuration();
     configuration["providers"][0]["clock_skew"] = json!("0s");
     let settings = drill::settings(configuration)?.without(function);
-    let stage = Stage::start_with(settings, Issuer::corporate().await?).await?;
+    let scene = Scene::start_with(settings, Issuer::corporate().await?).await?;
     let loaded = Instant::now();
     let expires = token::now() + 2;
     let short = fresh(Recipe::of("reader").claim("exp", expires))?;
@@ -204,7 +204,7 @@ async fn without_ticks(function: &str) -> Result<()> {
         }
         for token in &tokens {
             let sent = wall()?;
-            let reply = send(&stage.envoy, &read(token, "acme")).await?;
+            let reply = send(&scene.envoy, &read(token, "acme")).await?;
             let over = *token == expired || (*token == short && sent > expires as f64 + 1.0);
             ensure!(
                 !(over && reply.status == 200),
@@ -218,14 +218,14 @@ async fn without_ticks(function: &str) -> Result<()> {
     }
     for number in 0..12 {
         let id = format!("later-{number}");
-        let (status, details) = verdict(&stage.envoy, first_seen()?, &id).await?;
+        let (status, details) = verdict(&scene.envoy, first_seen()?, &id).await?;
         ensure!(
             (status, details.as_str()) == (503, UNAVAILABLE),
             "{:?} after the load: {status} {details}",
             loaded.elapsed()
         );
     }
-    check_loud_lines(&stage.envoy)
+    check_loud_lines(&scene.envoy)
 }
 
 fn wall() -> Result<f64> {
@@ -265,47 +265,47 @@ fn check_quiet(envoy: &Envoy) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_was_stopped_is_no_host_without_ticks() -> Result<()> {
-    let stage = warm_stage(drill::settings(drill::configuration())?).await?;
+    let scene = warm_scene(drill::settings(drill::configuration())?).await?;
     let tokens: Result<Vec<String>> = (0..16).map(|_| drill::token_of("reader")).collect();
     let requests: Vec<RawRequest> = tokens?.iter().map(|token| read(token, "acme")).collect();
-    stage.envoy.pause()?;
+    scene.envoy.pause()?;
     // These are there when it goes on, before any tick.
-    let target = stage.envoy.target();
+    let target = scene.envoy.target();
     let waiting = requests.iter().enumerate().map(|(number, request)| {
         let protocol = [Protocol::H1, Protocol::H2][number % 2];
         request.send(&target, protocol)
     });
     let stopped = async {
         sleep(Duration::from_secs(8)).await;
-        stage.envoy.go_on()
+        scene.envoy.go_on()
     };
     let (answers, stopped) = tokio::join!(try_join_all(waiting), stopped);
     stopped?;
     all_are_200("waiting", &answers?)?;
     for _ in 0..10 {
-        let reply = send(&stage.envoy, &first_seen()?).await?;
+        let reply = send(&scene.envoy, &first_seen()?).await?;
         all_are_200("after", &[reply])?;
         sleep(Duration::from_millis(100)).await;
     }
-    check_quiet(&stage.envoy)
+    check_quiet(&scene.envoy)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wall_clock_that_steps_is_a_clock() -> Result<()> {
     let clock = Clock::new()?;
-    let stage = warm_stage(clock.of(drill::settings(drill::configuration())?)).await?;
+    let scene = warm_scene(clock.of(drill::settings(drill::configuration())?)).await?;
     let recipe = Recipe::of("reader")
         .claim("iat", token::now() - 7200)
         .exp_in(7200.0);
     for seconds in [600, 0, -600, 0] {
         clock.set_wall(seconds)?;
         for _ in 0..8 {
-            let reply = send(&stage.envoy, &read(&fresh(recipe.clone())?, "acme")).await?;
+            let reply = send(&scene.envoy, &read(&fresh(recipe.clone())?, "acme")).await?;
             all_are_200(&format!("{seconds} s off"), &[reply])?;
             sleep(Duration::from_millis(80)).await;
         }
     }
-    check_quiet(&stage.envoy)
+    check_quiet(&scene.envoy)
 }
 
 // ---- trailers
@@ -377,7 +377,7 @@ impl Trailing {
     }
 
     /// It came whole and without trailers.
-    async fn check(&self, stage: &Stage, reply: &Reply) -> Result<()> {
+    async fn check(&self, scene: &Scene, reply: &Reply) -> Result<()> {
         let id = &self.id;
         ensure!(
             reply.status == 200,
@@ -387,7 +387,7 @@ impl Trailing {
         );
         let grpc = self.cluster.ends_with("_grpc");
         ensure!(!grpc || reply.grpc_status() == Some(0), "{id}: {reply:?}");
-        let seen = stage.log.wait_for(id, Duration::from_secs(5)).await?;
+        let seen = scene.log.wait_for(id, Duration::from_secs(5)).await?;
         ensure!(seen.backend == self.cluster, "{id}: {}", seen.backend);
         ensure!(seen.body == self.body, "{id}: {:?}", seen.body);
         ensure!(
@@ -408,7 +408,7 @@ async fn trailers_of_a_request_reached_the_backend() -> Result<()> {
     configuration["providers"][0]["jwks"]["timeout"] = json!("20s");
     configuration["limits"] = json!({"wait": "20s"});
     let settings = drill::settings(configuration)?.with_trailers();
-    let stage = Stage::start_with(settings, issuer).await?;
+    let scene = Scene::start_with(settings, issuer).await?;
     // The first ones wait for keys, with their trailers behind them; the others find them.
     for round in ["waited", "again"] {
         let mut requests = Vec::new();
@@ -419,32 +419,32 @@ async fn trailers_of_a_request_reached_the_backend() -> Result<()> {
         }
         let sent = requests
             .iter()
-            .map(|(trailing, protocol)| trailing.send(&stage.envoy, *protocol));
+            .map(|(trailing, protocol)| trailing.send(&scene.envoy, *protocol));
         let keys = async {
             if round == "waited" {
                 let all = requests.len() as f64;
                 let gauge = "scopegate_waiting_requests";
                 let within = Duration::from_secs(10);
-                drill::wait_for_metric(&stage.envoy, gauge, &[], within, |count| count == all)
+                drill::wait_for_metric(&scene.envoy, gauge, &[], within, |count| count == all)
                     .await?;
-                stage.corporate.release();
+                scene.corporate.release();
             }
             anyhow::Ok(())
         };
         let (replies, keys) = tokio::join!(try_join_all(sent), keys);
         keys?;
         for ((trailing, _), reply) in requests.iter().zip(replies?) {
-            trailing.check(&stage, &reply).await?;
+            trailing.check(&scene, &reply).await?;
         }
     }
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn trailers_reached_the_backend_where_refusals_are_only_recorded() -> Result<()> {
     let mut configuration = drill::configuration();
     configuration["mode"] = json!("report");
-    let stage = warm_stage(drill::settings(configuration)?.with_trailers()).await?;
+    let scene = warm_scene(drill::settings(configuration)?.with_trailers()).await?;
     for protocol in [Protocol::H1, Protocol::H2] {
         let round = format!("{protocol:?}");
         let good = Trailing::of_each_kind(&format!("good-{round}"))?;
@@ -455,18 +455,18 @@ async fn trailers_reached_the_backend_where_refusals_are_only_recorded() -> Resu
             headers.retain(|(name, _)| name != b"authorization");
         }
         for trailing in good.iter().chain(&bad) {
-            let reply = trailing.send(&stage.envoy, protocol).await?;
-            trailing.check(&stage, &reply).await?;
+            let reply = trailing.send(&scene.envoy, protocol).await?;
+            trailing.check(&scene, &reply).await?;
         }
     }
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 /// A form that is read to its end is refused for what stands behind it, or goes on without.
 #[tokio::test(flavor = "multi_thread")]
 async fn trailers_behind_a_scoped_form_reach_no_backend() -> Result<()> {
     let settings = drill::settings(scenario::config("scopes")?)?.with_trailers();
-    let stage = warm_stage(settings).await?;
+    let scene = warm_scene(settings).await?;
     for protocol in [Protocol::H1, Protocol::H2] {
         for path in ["/loki/api/v1/query", "/prometheus/api/v1/query"] {
             let id = format!("{protocol:?}{path}");
@@ -486,9 +486,9 @@ async fn trailers_behind_a_scoped_form_reach_no_backend() -> Result<()> {
                 cluster: "",
                 id,
             };
-            let reply = trailing.send(&stage.envoy, protocol).await?;
+            let reply = trailing.send(&scene.envoy, protocol).await?;
             ensure!(matches!(reply.status, 200 | 400), "{reply:?}");
-            for seen in stage.log.seen(&trailing.id) {
+            for seen in scene.log.seen(&trailing.id) {
                 ensure!(seen.trailers.is_empty(), "{seen:?}");
                 let body = String::from_utf8_lossy(&seen.body);
                 let scoped = seen.complete && body.contains("namespace");
@@ -504,7 +504,7 @@ async fn trailers_behind_a_scoped_form_reach_no_backend() -> Result<()> {
             }
         }
     }
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 // ---- a key that is too new for what is held
@@ -513,10 +513,10 @@ async fn trailers_behind_a_scoped_form_reach_no_backend() -> Result<()> {
 async fn a_key_published_in_the_cool_down_was_refused_for_good() -> Result<()> {
     let clock = Clock::new()?;
     let settings = clock.of(drill::settings(drill::configuration())?.concurrency(1));
-    let stage = warm_stage(settings).await?;
-    let corporate = &stage.corporate;
+    let scene = warm_scene(settings).await?;
+    let corporate = &scene.corporate;
     let stranger = read(&fresh(Recipe::of("reader").kid("stranger"))?, "acme");
-    let (status, details) = verdict(&stage.envoy, stranger, "stranger").await?;
+    let (status, details) = verdict(&scene.envoy, stranger, "stranger").await?;
     ensure!(
         (status, details.as_str()) == (401, UNKNOWN),
         "{status} {details}"
@@ -538,7 +538,7 @@ async fn a_key_published_in_the_cool_down_was_refused_for_good() -> Result<()> {
     for attempt in 0..3 {
         for (kind, token) in [("new", &new), ("nowhere", &nowhere)] {
             let id = format!("{kind}-{attempt}");
-            let (status, details) = verdict(&stage.envoy, read(token, "acme"), &id).await?;
+            let (status, details) = verdict(&scene.envoy, read(token, "acme"), &id).await?;
             ensure!(
                 (status, details.as_str()) == (503, PENDING),
                 "{id}: {status} {details}"
@@ -554,9 +554,9 @@ async fn a_key_published_in_the_cool_down_was_refused_for_good() -> Result<()> {
     let booked = corporate.wait_for_fetches(fetches + 1, within).await;
     booked.context("nobody asked for the key once that was allowed again")?;
     sleep(SETTLED).await;
-    let (status, details) = verdict(&stage.envoy, read(&new, "acme"), "new-late").await?;
+    let (status, details) = verdict(&scene.envoy, read(&new, "acme"), "new-late").await?;
     ensure!(status == 200, "{status} {details}");
-    let (status, details) = verdict(&stage.envoy, read(&nowhere, "acme"), "nowhere-late").await?;
+    let (status, details) = verdict(&scene.envoy, read(&nowhere, "acme"), "nowhere-late").await?;
     ensure!(
         (status, details.as_str()) == (401, UNKNOWN),
         "{status} {details}"
@@ -567,7 +567,7 @@ async fn a_key_published_in_the_cool_down_was_refused_for_good() -> Result<()> {
         "{} fetches too many",
         late - fetches - 1
     );
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 // ---- the first fetch fails
@@ -579,15 +579,15 @@ async fn a_first_fetch_that_failed_sent_away_those_who_could_have_waited() -> Re
     issuer.answer_first([bad]);
     let mut configuration = sharing(true);
     configuration["providers"][0]["jwks"]["timeout"] = json!("20s");
-    let stage = Stage::start_with(drill::settings(configuration)?, issuer).await?;
+    let scene = Scene::start_with(drill::settings(configuration)?, issuer).await?;
     let tokens: Result<Vec<String>> = (0..16).map(|_| drill::token_of("reader")).collect();
     let requests: Vec<RawRequest> = tokens?.iter().map(|token| read(token, "acme")).collect();
-    let waiting = requests.iter().map(|request| send(&stage.envoy, request));
+    let waiting = requests.iter().map(|request| send(&scene.envoy, request));
     let fail = async {
         let gauge = "scopegate_waiting_requests";
         let within = Duration::from_secs(2);
-        drill::wait_for_metric(&stage.envoy, gauge, &[], within, |count| count == 16.0).await?;
-        stage.corporate.release();
+        drill::wait_for_metric(&scene.envoy, gauge, &[], within, |count| count == 16.0).await?;
+        scene.corporate.release();
         anyhow::Ok(())
     };
     let (replies, failed) = tokio::join!(try_join_all(waiting), fail);
@@ -600,9 +600,9 @@ async fn a_first_fetch_that_failed_sent_away_those_who_could_have_waited() -> Re
         statuses.keys().eq([&200]),
         "the answers of 16 requests that wait for the retry: {statuses:?}"
     );
-    let fetches = stage.corporate.fetches().jwks;
+    let fetches = scene.corporate.fetches().jwks;
     ensure!(fetches == 2, "{fetches} fetches");
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 // ---- what a provider says

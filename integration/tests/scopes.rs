@@ -16,8 +16,9 @@ use integration::client::{Protocol, RawRequest, Reply};
 use integration::drill::{self, fresh};
 use integration::envoy::{AccessLine, EnvoySettings, bootstrap};
 use integration::issuer::{AnswerMode, Issuer};
-use integration::replay::{Stage, denial_code};
+use integration::replay::denial_code;
 use integration::scenario;
+use integration::scene::Scene;
 use integration::token::Recipe;
 use integration::upstream::{Behaviour, Seen};
 use scopegate::authz::endpoint::{Endpoints, Scoping, Surface};
@@ -31,22 +32,22 @@ const SCOPED: &str = "query=%7Bnamespace%3D%22web%22%2Capp%3D%22a%22%7D&time=1";
 const BAD: &str = "query=%7Bapp%3D%22secret%22%7D&query=%7Bapp%3D%22secret%22%7D";
 
 /// Issuer, upstreams and Envoy with the configuration of the scoped scenarios, changed by `change`, and their keys.
-async fn stage(
+async fn scene(
     change: impl FnOnce(&mut Value),
     edit: impl FnOnce(EnvoySettings) -> EnvoySettings,
-) -> Result<Stage> {
+) -> Result<Scene> {
     let mut configuration = scenario::config("scopes")?;
     change(&mut configuration);
     let reports = configuration["mode"] == "report";
     let settings = edit(drill::settings(configuration)?);
-    let stage = Stage::start_with(settings, Issuer::corporate().await?).await?;
-    drill::warm(&stage.envoy).await?;
+    let scene = Scene::start_with(settings, Issuer::corporate().await?).await?;
+    drill::warm(&scene.envoy).await?;
     if reports {
         // Everything passes there, with keys or without: each worker takes them over on its own tick.
-        stage.corporate.wait_for_fetches(1, PATIENCE).await?;
+        scene.corporate.wait_for_fetches(1, PATIENCE).await?;
         tokio::time::sleep(Duration::from_millis(1_500)).await;
     }
-    Ok(stage)
+    Ok(scene)
 }
 
 fn buffer_limit(bytes: usize) -> impl FnOnce(EnvoySettings) -> EnvoySettings {
@@ -75,9 +76,9 @@ fn request(method: &str, path: &str, id: &str) -> Result<RawRequest> {
 }
 
 /// The request of that id came whole, once, with that path and body, and with no length but the right one.
-async fn check_passed(stage: &Stage, id: &str, path: &str, body: &str) -> Result<Seen> {
-    let seen = stage.log.wait_for(id, PATIENCE).await?;
-    ensure!(stage.log.seen(id).len() == 1, "{id} came more than once");
+async fn check_passed(scene: &Scene, id: &str, path: &str, body: &str) -> Result<Seen> {
+    let seen = scene.log.wait_for(id, PATIENCE).await?;
+    ensure!(scene.log.seen(id).len() == 1, "{id} came more than once");
     ensure!(seen.path == path, "{id}: path {}", seen.path);
     let came = String::from_utf8_lossy(&seen.body);
     ensure!(came == body, "{id}: body {came}");
@@ -91,8 +92,8 @@ async fn check_passed(stage: &Stage, id: &str, path: &str, body: &str) -> Result
 }
 
 /// No backend saw more of the request than a head without a query.
-fn check_nothing(stage: &Stage, id: &str) -> Result<()> {
-    for seen in stage.log.seen(id) {
+fn check_nothing(scene: &Scene, id: &str) -> Result<()> {
+    for seen in scene.log.seen(id) {
         ensure!(
             !seen.complete && seen.body.is_empty() && !seen.path.contains('?'),
             "{id}: {seen:?}"
@@ -111,7 +112,7 @@ fn record(line: AccessLine) -> Result<Value> {
 }
 
 async fn check_refused(
-    stage: &Stage,
+    scene: &Scene,
     id: &str,
     reply: &Reply,
     status: u16,
@@ -123,7 +124,7 @@ async fn check_refused(
         reply.status,
         reply.text()
     );
-    let line = stage.envoy.access_line(id, PATIENCE).await?;
+    let line = scene.envoy.access_line(id, PATIENCE).await?;
     let given = line.details.as_deref().and_then(denial_code);
     ensure!(given == Some(code), "{id}: {line:?}");
     let record = record(line)?;
@@ -132,7 +133,7 @@ async fn check_refused(
         "{id}: {record}"
     );
     settled().await;
-    check_nothing(stage, id)
+    check_nothing(scene, id)
 }
 
 /// What would wrongly follow an answer has a moment to do so.
@@ -142,8 +143,8 @@ async fn settled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_come_in_any_pieces() -> Result<()> {
-    let stage = stage(|_| (), |settings| settings).await?;
-    let target = stage.envoy.target();
+    let scene = scene(|_| (), |settings| settings).await?;
+    let target = scene.envoy.target();
     let pause = Duration::from_millis(3);
 
     let small = GOOD.as_bytes().chunks(3);
@@ -152,13 +153,13 @@ async fn bodies_come_in_any_pieces() -> Result<()> {
     let chunks = chunked(request("POST", QUERY, "chunks")?);
     let reply = h1::exchange_pieces(&target, &chunks, &pieces).await?;
     ensure!(reply.status == 200, "{}", reply.text());
-    check_passed(&stage, "chunks", QUERY, SCOPED).await?;
+    check_passed(&scene, "chunks", QUERY, SCOPED).await?;
 
     let length = request("POST", QUERY, "length")?.header("content-length", GOOD.len().to_string());
     let pieces: Vec<_> = small.clone().map(|piece| (pause, piece.to_vec())).collect();
     let reply = h1::exchange_pieces(&target, &length, &pieces).await?;
     ensure!(reply.status == 200, "{}", reply.text());
-    let seen = check_passed(&stage, "length", QUERY, SCOPED).await?;
+    let seen = check_passed(&scene, "length", QUERY, SCOPED).await?;
     ensure!(seen.header("content-length").is_empty());
 
     // In the last frame, and in an empty one after it.
@@ -174,7 +175,7 @@ async fn bodies_come_in_any_pieces() -> Result<()> {
         }
         let reply = h2::exchange_pieces(&target, &request("POST", QUERY, id)?, &pieces).await?;
         ensure!(reply.status == 200, "{id}: {}", reply.text());
-        check_passed(&stage, id, QUERY, SCOPED).await?;
+        check_passed(&scene, id, QUERY, SCOPED).await?;
     }
 
     // A body of nothing: the parameters of the URL go into it.
@@ -183,39 +184,39 @@ async fn bodies_come_in_any_pieces() -> Result<()> {
     let pieces = [(Duration::from_millis(50), b"0\r\n\r\n".to_vec())];
     let reply = h1::exchange_pieces(&target, &empty, &pieces).await?;
     ensure!(reply.status == 200, "{}", reply.text());
-    check_passed(&stage, "no-chunk", QUERY, SCOPED).await?;
+    check_passed(&scene, "no-chunk", QUERY, SCOPED).await?;
     let empty = request("POST", &path, "no-frame")?;
     let pieces = [Piece::Data(Vec::new(), true)];
     let reply = h2::exchange_pieces(&target, &empty, &pieces).await?;
     ensure!(reply.status == 200, "{}", reply.text());
-    check_passed(&stage, "no-frame", QUERY, SCOPED).await?;
+    check_passed(&scene, "no-frame", QUERY, SCOPED).await?;
 
     // A GET that does not end with its head has a body, be it empty.
     let get = chunked(request("GET", &path, "get-chunks")?);
     let reply = h1::exchange_pieces(&target, &get, &[at_once("0\r\n\r\n")]).await?;
-    check_refused(&stage, "get-chunks", &reply, 400, "body_not_expected").await?;
+    check_refused(&scene, "get-chunks", &reply, 400, "body_not_expected").await?;
     let get = request("GET", &path, "get-frame")?;
     let pieces = [Piece::Data(Vec::new(), true)];
     let reply = h2::exchange_pieces(&target, &get, &pieces).await?;
-    check_refused(&stage, "get-frame", &reply, 400, "body_not_expected").await?;
+    check_refused(&scene, "get-frame", &reply, 400, "body_not_expected").await?;
 
     // A bad form in pieces is refused at its end, after its head has gone.
     let pieces = BAD.as_bytes().chunks(7).map(|piece| (pause, chunk(piece)));
     let pieces: Vec<_> = pieces.chain([at_once("0\r\n\r\n")]).collect();
     let bad = chunked(request("POST", QUERY, "bad")?);
     let reply = h1::exchange_pieces(&target, &bad, &pieces).await?;
-    check_refused(&stage, "bad", &reply, 400, "parameter_repeated").await?;
+    check_refused(&scene, "bad", &reply, 400, "parameter_repeated").await?;
 
     let labels = [("code", "parameter_repeated")];
     let name = "scopegate_decisions_total";
-    drill::wait_for_metric(&stage.envoy, name, &labels, PATIENCE, |count| count == 1.0).await?;
-    drill::check_health(&stage.envoy).await
+    drill::wait_for_metric(&scene.envoy, name, &labels, PATIENCE, |count| count == 1.0).await?;
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn trailers_end_no_body() -> Result<()> {
-    let stage = stage(|_| (), EnvoySettings::with_trailers).await?;
-    let target = stage.envoy.target();
+    let scene = scene(|_| (), EnvoySettings::with_trailers).await?;
+    let target = scene.envoy.target();
     let fields = vec![(b"x-late".to_vec(), b"1".to_vec())];
     let sent = |bytes: &str| Piece::Data(bytes.as_bytes().to_vec(), false);
     for (id, pieces) in [
@@ -232,7 +233,7 @@ async fn trailers_end_no_body() -> Result<()> {
         pieces.push(Piece::Trailers(fields.clone()));
         let request = request("POST", QUERY, id)?;
         let reply = h2::exchange_pieces(&target, &request, &pieces).await?;
-        check_refused(&stage, id, &reply, 400, "trailers_not_expected").await?;
+        check_refused(&scene, id, &reply, 400, "trailers_not_expected").await?;
     }
     for (id, body) in [
         ("h1-body", chunk(GOOD.as_bytes())),
@@ -241,7 +242,7 @@ async fn trailers_end_no_body() -> Result<()> {
         let request = chunked(request("POST", QUERY, id)?);
         let pieces = [at_once(body), at_once("0\r\nx-late: 1\r\n\r\n")];
         let reply = h1::exchange_pieces(&target, &request, &pieces).await?;
-        check_refused(&stage, id, &reply, 400, "trailers_not_expected").await?;
+        check_refused(&scene, id, &reply, 400, "trailers_not_expected").await?;
     }
     // Where nothing is scoped they are nobody's business.
     let free = RawRequest::new("POST", QUERY)
@@ -252,14 +253,14 @@ async fn trailers_end_no_body() -> Result<()> {
     let pieces = [sent(BAD), Piece::Trailers(fields)];
     let reply = h2::exchange_pieces(&target, &free, &pieces).await?;
     ensure!(reply.status == 200, "{}", reply.text());
-    check_passed(&stage, "free", QUERY, BAD).await?;
-    drill::check_health(&stage.envoy).await
+    check_passed(&scene, "free", QUERY, BAD).await?;
+    drill::check_health(&scene.envoy).await
 }
 
 /// As shipped Envoy drops the trailers of HTTP/1.1, and the body is one like any other.
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_have_limits() -> Result<()> {
-    let shipped = stage(|_| (), |settings| settings).await?;
+    let shipped = scene(|_| (), |settings| settings).await?;
     let trailing = chunked(request("POST", QUERY, "dropped")?);
     let pieces = [
         at_once(chunk(GOOD.as_bytes())),
@@ -272,42 +273,42 @@ async fn bodies_have_limits() -> Result<()> {
     // Just at the limit, which is the shipped Envoy's own as well; what is unknown is left out.
     let start = format!("{GOOD}&x=");
     let full = format!("{start}{}", "a".repeat(262_144 - start.len()));
-    let wide = stage(|_| (), buffer_limit(1024 * 1024)).await?;
-    for (name, stage) in [("shipped", &shipped), ("wide", &wide)] {
+    let wide = scene(|_| (), buffer_limit(1024 * 1024)).await?;
+    for (name, scene) in [("shipped", &shipped), ("wide", &wide)] {
         let id = format!("{name}-declared");
         let mut whole = request("POST", QUERY, &id)?;
         whole.body = full.clone().into_bytes();
-        let reply = whole.send(&stage.envoy.target(), Protocol::H1).await?;
+        let reply = whole.send(&scene.envoy.target(), Protocol::H1).await?;
         ensure!(
             reply.status == 200,
             "{id}: {} {}",
             reply.status,
             reply.text()
         );
-        check_passed(stage, &id, QUERY, SCOPED).await?;
+        check_passed(scene, &id, QUERY, SCOPED).await?;
         let id = format!("{name}-h2");
         let mut whole = request("POST", QUERY, &id)?;
         whole.body = full.clone().into_bytes();
-        let reply = whole.send(&stage.envoy.target(), Protocol::H2).await?;
+        let reply = whole.send(&scene.envoy.target(), Protocol::H2).await?;
         ensure!(
             reply.status == 200,
             "{id}: {} {}",
             reply.status,
             reply.text()
         );
-        check_passed(stage, &id, QUERY, SCOPED).await?;
+        check_passed(scene, &id, QUERY, SCOPED).await?;
         let id = format!("{name}-h2-over");
         let mut over = request("POST", QUERY, &id)?;
         over.body = format!("{full}b").into_bytes();
-        let reply = over.send(&stage.envoy.target(), Protocol::H2).await?;
-        check_refused(stage, &id, &reply, 413, "body_too_large").await?;
+        let reply = over.send(&scene.envoy.target(), Protocol::H2).await?;
+        check_refused(scene, &id, &reply, 413, "body_too_large").await?;
         let id = format!("{name}-undeclared");
         let over = chunked(request("POST", QUERY, &id)?);
         let body = [chunk(full.as_bytes()), chunk(b"b"), b"0\r\n\r\n".to_vec()].concat();
-        let reply = h1::exchange_pieces(&stage.envoy.target(), &over, &[at_once(body)]).await?;
+        let reply = h1::exchange_pieces(&scene.envoy.target(), &over, &[at_once(body)]).await?;
         ensure!(reply.status == 413, "{id}: {}", reply.status);
         settled().await;
-        check_nothing(stage, &id)?;
+        check_nothing(scene, &id)?;
     }
     let line = wide.envoy.access_line("wide-undeclared", PATIENCE).await?;
     let code = line.details.as_deref().and_then(denial_code);
@@ -321,7 +322,7 @@ async fn bodies_have_limits() -> Result<()> {
 async fn a_small_buffer_refuses_scoped_bodies_only() -> Result<()> {
     let start = format!("{GOOD}&x=");
     let body = format!("{start}{}", "a".repeat(60_000));
-    let small = stage(|_| (), buffer_limit(8 * 1024)).await?;
+    let small = scene(|_| (), buffer_limit(8 * 1024)).await?;
     let mut over = request("POST", QUERY, "small")?;
     over.body = body.clone().into_bytes();
     let reply = over.send(&small.envoy.target(), Protocol::H1).await?;
@@ -330,7 +331,7 @@ async fn a_small_buffer_refuses_scoped_bodies_only() -> Result<()> {
     check_nothing(&small, "small")?;
     drill::check_health(&small.envoy).await?;
 
-    let report = stage(|it| it["mode"] = json!("report"), buffer_limit(8 * 1024)).await?;
+    let report = scene(|it| it["mode"] = json!("report"), buffer_limit(8 * 1024)).await?;
     let mut over = request("POST", QUERY, "report")?;
     over.body = body.clone().into_bytes();
     let reply = over.send(&report.envoy.target(), Protocol::H1).await?;
@@ -348,30 +349,30 @@ async fn a_small_buffer_refuses_scoped_bodies_only() -> Result<()> {
 /// Half a form, and then nothing: Envoy would wait for minutes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_that_does_not_end_is_answered() -> Result<()> {
-    let stage = stage(|_| (), |settings| settings).await?;
+    let scene = scene(|_| (), |settings| settings).await?;
     let slow = chunked(request("POST", QUERY, "slow")?);
     let begun = tokio::time::Instant::now();
     let pieces = [
         at_once(chunk(&GOOD.as_bytes()[..9])),
         (Duration::from_secs(50), chunk(&GOOD.as_bytes()[9..])),
     ];
-    let reply = h1::exchange_pieces(&stage.envoy.target(), &slow, &pieces).await?;
+    let reply = h1::exchange_pieces(&scene.envoy.target(), &slow, &pieces).await?;
     let took = begun.elapsed();
     ensure!(reply.status == 408, "{} {}", reply.status, reply.text());
     ensure!(reply.text().contains("30 seconds"), "{}", reply.text());
     let bounds = Duration::from_secs(29)..Duration::from_secs(45);
     ensure!(bounds.contains(&took), "{took:?}");
-    let line = stage.envoy.access_line("slow", PATIENCE).await?;
+    let line = scene.envoy.access_line("slow", PATIENCE).await?;
     let code = line.details.as_deref().and_then(denial_code);
     ensure!(code == Some("body_timeout"), "{line:?}");
-    check_nothing(&stage, "slow")?;
-    drill::check_health(&stage.envoy).await
+    check_nothing(&scene, "slow")?;
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_never_ends_is_never_let_through() -> Result<()> {
-    let stage = stage(|_| (), |settings| settings).await?;
-    let target = stage.envoy.target();
+    let scene = scene(|_| (), |settings| settings).await?;
+    let target = scene.envoy.target();
 
     // The caller goes away in the middle.
     for (id, half) in [("gone", &GOOD[..10]), ("gone-whole", GOOD)] {
@@ -392,7 +393,7 @@ async fn what_never_ends_is_never_let_through() -> Result<()> {
 
     // The backend answers before there is a body, and then the rest comes.
     for status in [200, 500] {
-        stage.upstream("loki")?.behave(Behaviour::Early(status));
+        scene.upstream("loki")?.behave(Behaviour::Early(status));
         for (kind, body) in [("good", GOOD), ("bad", BAD)] {
             let id = format!("early-{status}-{kind}");
             let early = chunked(request("POST", QUERY, &id)?);
@@ -419,14 +420,14 @@ async fn what_never_ends_is_never_let_through() -> Result<()> {
             let _ = h2::exchange_pieces(&target, &request("POST", QUERY, &id2)?, &pieces).await;
         }
     }
-    stage.upstream("loki")?.behave(Behaviour::Echo);
+    scene.upstream("loki")?.behave(Behaviour::Echo);
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let seen = stage.log.seen("free");
+    let seen = scene.log.seen("free");
     ensure!(
         seen.len() == 1 && !seen[0].complete && seen[0].body == GOOD.as_bytes()[..10],
         "{seen:?}"
     );
-    for seen in stage.log.all() {
+    for seen in scene.log.all() {
         let body = String::from_utf8_lossy(&seen.body).into_owned();
         let id = String::from_utf8_lossy(&seen.header("x-test-id").concat()).into_owned();
         if id.starts_with("gone") {
@@ -438,7 +439,7 @@ async fn what_never_ends_is_never_let_through() -> Result<()> {
         }
         ensure!(!body.contains("secret"), "{id}: {body}");
     }
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -447,8 +448,8 @@ async fn a_body_waits_for_keys_with_its_head() -> Result<()> {
     configuration["limits"] = json!({"wait": "20s"});
     let issuer = Issuer::corporate().await?;
     issuer.set_answer(AnswerMode::Delay(4_000));
-    let stage = Stage::start_with(drill::settings(configuration)?, issuer).await?;
-    let target = stage.envoy.target();
+    let scene = Scene::start_with(drill::settings(configuration)?, issuer).await?;
+    let target = scene.envoy.target();
     let since = Instant::now();
     let large = format!("{GOOD}&x={}", "a".repeat(200_000));
     let mut sending = Vec::new();
@@ -473,12 +474,12 @@ async fn a_body_waits_for_keys_with_its_head() -> Result<()> {
         h1::exchange_pieces(&target, &late, &pieces)
     );
     ensure!(late?.status == 200);
-    check_passed(&stage, "late", QUERY, SCOPED).await?;
+    check_passed(&scene, "late", QUERY, SCOPED).await?;
     ensure!(since.elapsed() > Duration::from_secs(5));
     for (id, reply) in replies {
         let reply = reply?;
         if id.starts_with("bad") {
-            check_refused(&stage, &id, &reply, 400, "parameter_repeated").await?;
+            check_refused(&scene, &id, &reply, 400, "parameter_repeated").await?;
         } else {
             ensure!(
                 reply.status == 200,
@@ -486,10 +487,10 @@ async fn a_body_waits_for_keys_with_its_head() -> Result<()> {
                 reply.status,
                 reply.text()
             );
-            check_passed(&stage, &id, QUERY, SCOPED).await?;
+            check_passed(&scene, &id, QUERY, SCOPED).await?;
         }
     }
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 /// Envoy can be told to hand on bodies of requests whose head is held back. One that still waits for its verdict
@@ -504,14 +505,14 @@ async fn no_body_pulls_a_waiting_head_along() -> Result<()> {
         plugin["allow_on_headers_stop_iteration"] = json!(true);
         Ok(())
     });
-    let stage = Stage::start_with(settings, issuer).await?;
+    let scene = Scene::start_with(settings, issuer).await?;
     let mut sending = Vec::new();
     for (id, path) in [("scoped", QUERY), ("push", "/loki/api/v1/push")] {
         for protocol in [Protocol::H1, Protocol::H2] {
             let id = format!("{id}-{protocol:?}");
             let mut waiting = request("POST", path, &id)?;
             waiting.body = GOOD.into();
-            let target = stage.envoy.target();
+            let target = scene.envoy.target();
             sending.push(async move { (id, waiting.send(&target, protocol).await) });
         }
     }
@@ -523,21 +524,21 @@ async fn no_body_pulls_a_waiting_head_along() -> Result<()> {
             reply.status,
             reply.text()
         );
-        check_nothing(&stage, &id)?;
+        check_nothing(&scene, &id)?;
     }
-    drill::warm(&stage.envoy).await?;
+    drill::warm(&scene.envoy).await?;
     // With the keys there nothing waits, and everything is as ever.
     let mut good = request("POST", QUERY, "good")?;
     good.body = GOOD.into();
-    let reply = good.send(&stage.envoy.target(), Protocol::H1).await?;
+    let reply = good.send(&scene.envoy.target(), Protocol::H1).await?;
     ensure!(reply.status == 200, "{} {}", reply.status, reply.text());
-    check_passed(&stage, "good", QUERY, SCOPED).await?;
-    drill::check_health(&stage.envoy).await
+    check_passed(&scene, "good", QUERY, SCOPED).await?;
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tails_are_scoped_by_their_handshake() -> Result<()> {
-    let stage = stage(|_| (), |settings| settings).await?;
+    let scene = scene(|_| (), |settings| settings).await?;
     let bearer = format!("Bearer {}", token(&["web"])?);
     let tail = |query: &'static str, id: &'static str| {
         let headers = [
@@ -545,7 +546,7 @@ async fn tails_are_scoped_by_their_handshake() -> Result<()> {
             ("x-scope-orgid", "acme".to_owned()),
             ("x-test-id", id.to_owned()),
         ];
-        let address = stage.envoy.address();
+        let address = scene.envoy.address();
         async move {
             let headers: Vec<(&str, &str)> =
                 headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
@@ -559,7 +560,7 @@ async fn tails_are_scoped_by_their_handshake() -> Result<()> {
         bail!("a tail was refused");
     };
     socket.next().await.context("a greeting")??;
-    let seen = stage.log.seen("open");
+    let seen = scene.log.seen("open");
     ensure!(
         seen.len() == 1
             && seen[0].path
@@ -576,8 +577,8 @@ async fn tails_are_scoped_by_their_handshake() -> Result<()> {
         };
         ensure!(reply.status() == status, "{query}: {}", reply.status());
     }
-    ensure!(stage.log.seen("refused").is_empty());
-    drill::check_health(&stage.envoy).await
+    ensure!(scene.log.seen("refused").is_empty());
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -595,7 +596,7 @@ async fn headers_say_the_scope_where_that_is_wanted() -> Result<()> {
             Ok(())
         })
     };
-    let stage = stage(change, underscores).await?;
+    let scene = scene(change, underscores).await?;
     let web = "%7Bnamespace%3D%22web%22%7D";
     let both = "%7Bnamespace%3D~%22shop%7Cweb%22%7D";
     let acme = format!("acme:{web}");
@@ -652,10 +653,10 @@ async fn headers_say_the_scope_where_that_is_wanted() -> Result<()> {
                 .header("x-prom_label-policy", "acme:%7B%7D")
                 .header("X-Who", "root")
                 .header("x_who", "root")
-                .send(&stage.envoy.target(), protocol)
+                .send(&scene.envoy.target(), protocol)
                 .await?;
             ensure!(reply.status == 200, "{id}: {}", reply.text());
-            let seen = check_passed(&stage, &id, forwarded, "").await?;
+            let seen = check_passed(&scene, &id, forwarded, "").await?;
             let given: Vec<_> = seen
                 .headers
                 .iter()
@@ -671,21 +672,21 @@ async fn headers_say_the_scope_where_that_is_wanted() -> Result<()> {
     // A form keeps its path and gets the same header.
     let mut form = request("POST", "/prometheus/api/v1/query", "form")?;
     form.body = b"query=up".to_vec();
-    let reply = form.send(&stage.envoy.target(), Protocol::H1).await?;
+    let reply = form.send(&scene.envoy.target(), Protocol::H1).await?;
     ensure!(reply.status == 200, "{}", reply.text());
     let body = format!("query=up{web}");
-    let seen = check_passed(&stage, "form", "/prometheus/api/v1/query", &body).await?;
+    let seen = check_passed(&scene, "form", "/prometheus/api/v1/query", &body).await?;
     ensure!(
         seen.header("x-prom-label-policy") == [acme.as_bytes()],
         "{seen:?}"
     );
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_name_the_scope() -> Result<()> {
-    let enforced = stage(|_| (), |settings| settings).await?;
-    let reported = stage(|it| it["mode"] = json!("report"), |settings| settings).await?;
+    let enforced = scene(|_| (), |settings| settings).await?;
+    let reported = scene(|it| it["mode"] = json!("report"), |settings| settings).await?;
     for (id, method, path, body, code) in [
         (
             "get",
@@ -723,11 +724,11 @@ async fn records_name_the_scope() -> Result<()> {
             "scope_unsupported",
         ),
     ] {
-        for (stage, refused) in [(&enforced, "deny"), (&reported, "report")] {
+        for (scene, refused) in [(&enforced, "deny"), (&reported, "report")] {
             let mut request = request(method, path, id)?;
             request.body = body.into();
-            let reply = request.send(&stage.envoy.target(), Protocol::H2).await?;
-            let line = stage.envoy.access_line(id, PATIENCE).await?;
+            let reply = request.send(&scene.envoy.target(), Protocol::H2).await?;
+            let line = scene.envoy.access_line(id, PATIENCE).await?;
             let record = record(line)?;
             let decision = if code == "allowed" { "allow" } else { refused };
             ensure!(
@@ -742,7 +743,7 @@ async fn records_name_the_scope() -> Result<()> {
             let passes = decision != "deny";
             ensure!((reply.status == 200) == passes, "{id}: {}", reply.status);
             if refused == "report" {
-                check_passed(stage, id, path, body).await?;
+                check_passed(scene, id, path, body).await?;
             }
         }
     }
@@ -753,7 +754,7 @@ async fn records_name_the_scope() -> Result<()> {
 /// Whoever may see a part of a tenant reaches, with every permission there is, no endpoint that cannot be scoped.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_endpoint_scopes_or_refuses() -> Result<()> {
-    let stage = stage(|_| (), |settings| settings).await?;
+    let scene = scene(|_| (), |settings| settings).await?;
     let index = Endpoints::new(&[Surface::Platform, Surface::LokiLegacy]);
     let token = token(&["web-admins"])?;
     let mut counts = [0, 0, 0];
@@ -782,10 +783,10 @@ async fn every_endpoint_scopes_or_refuses() -> Result<()> {
                 request.body = vec![0; 5];
                 protocol = Protocol::H2;
             }
-            let reply = request.send(&stage.envoy.target(), protocol).await?;
-            let line = stage.envoy.access_line(&id, PATIENCE).await?;
+            let reply = request.send(&scene.envoy.target(), protocol).await?;
+            let line = scene.envoy.access_line(&id, PATIENCE).await?;
             let code = line.details.as_deref().and_then(denial_code);
-            let seen = stage.log.seen(&id);
+            let seen = scene.log.seen(&id);
             let fits = match endpoint.scoping {
                 Scoping::Harmless => {
                     counts[0] += 1;
@@ -805,7 +806,7 @@ async fn every_endpoint_scopes_or_refuses() -> Result<()> {
         }
     }
     ensure!(counts.iter().all(|count| *count > 3), "{counts:?}");
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used)]
 
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -12,25 +13,38 @@ use integration::client::{Protocol, RawRequest, Reply};
 use integration::directory::{Answer, Directory};
 use integration::drill::{self, token_of};
 use integration::issuer::{AnswerMode, Issuer};
-use integration::replay::{Stage, denial_code};
+use integration::replay::denial_code;
 use integration::scenario;
+use integration::scene::Scene;
 use serde_json::{Value, json};
 
 /// The gate with a directory beside it.
-struct Scene {
-    stage: Stage,
+struct ProjectsScene {
+    scene: Scene,
     directory: Directory,
 }
 
-impl Scene {
+impl Deref for ProjectsScene {
+    type Target = Scene;
+
+    fn deref(&self) -> &Scene {
+        &self.scene
+    }
+}
+
+impl ProjectsScene {
     /// With the keys held by every worker, unless the issuer is told to be slow.
-    async fn start(workers: u32, change: impl FnOnce(&mut Value)) -> Result<Scene> {
-        let scene = Scene::with(Issuer::corporate().await?, workers, change).await?;
-        drill::warm(&scene.stage.envoy).await?;
+    async fn start(workers: u32, change: impl FnOnce(&mut Value)) -> Result<ProjectsScene> {
+        let scene = ProjectsScene::with(Issuer::corporate().await?, workers, change).await?;
+        drill::warm(&scene.envoy).await?;
         Ok(scene)
     }
 
-    async fn with(issuer: Issuer, workers: u32, change: impl FnOnce(&mut Value)) -> Result<Scene> {
+    async fn with(
+        issuer: Issuer,
+        workers: u32,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<ProjectsScene> {
         let directory = Directory::start().await?;
         let mut configuration = scenario::config("projects-unreachable")?;
         configuration["projects"]["directory"]["http"]["cluster"] = json!("control_plane");
@@ -38,14 +52,14 @@ impl Scene {
         let settings = drill::settings(configuration)?
             .concurrency(workers)
             .cluster("control_plane", directory.address());
-        Ok(Scene {
-            stage: Stage::start_with(settings, issuer).await?,
+        Ok(ProjectsScene {
+            scene: Scene::start_with(settings, issuer).await?,
             directory,
         })
     }
 
     async fn send(&self, request: &RawRequest) -> Result<Reply> {
-        request.send(&self.stage.envoy.target(), Protocol::H1).await
+        request.send(&self.envoy.target(), Protocol::H1).await
     }
 
     async fn logs(&self, token: &str, resource: &str, id: &str) -> Result<Reply> {
@@ -55,7 +69,7 @@ impl Scene {
     async fn check_refused(&self, id: &str, reply: &Reply, status: u16, code: &str) -> Result<()> {
         let what = format!("{id}: {} {}", reply.status, reply.text());
         ensure!(reply.status == status, "{what}");
-        let line = self.stage.envoy.access_line(id, PATIENCE).await?;
+        let line = self.envoy.access_line(id, PATIENCE).await?;
         let given = line.details.as_deref().and_then(denial_code);
         ensure!(given == Some(code), "{what} {line:?}");
         let body = reply.json()?;
@@ -64,12 +78,12 @@ impl Scene {
             reply.header("retry-after").is_some() == (status >= 500),
             "{what}"
         );
-        ensure!(self.stage.log.seen(id).is_empty(), "{id} reached a backend");
+        ensure!(self.log.seen(id).is_empty(), "{id} reached a backend");
         Ok(())
     }
 
     async fn check_health(&self) -> Result<()> {
-        drill::check_health(&self.stage.envoy).await
+        drill::check_health(&self.envoy).await
     }
 }
 
@@ -85,7 +99,7 @@ fn service(configuration: &mut Value) -> &mut Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_directory_decides() -> Result<()> {
-    let scene = Scene::start(1, |it| service(it)["timeout"] = json!("500ms")).await?;
+    let scene = ProjectsScene::start(1, |it| service(it)["timeout"] = json!("500ms")).await?;
     let token = token_of("stranger")?;
     let request = logs(&token, "web-1", "allowed")
         .tenant("globex")
@@ -93,7 +107,7 @@ async fn the_directory_decides() -> Result<()> {
         .header("x-request-id", "an-id-of-a-caller");
     let reply = scene.send(&request).await?;
     ensure!(reply.status == 200, "{} {}", reply.status, reply.text());
-    let seen = scene.stage.log.wait_for("allowed", PATIENCE).await?;
+    let seen = scene.log.wait_for("allowed", PATIENCE).await?;
     let query = "%7Bresource_id%3D%22web-1%22%7D";
     ensure!(seen.path == format!("/loki/api/v1/query_range?query={query}&limit=1000"));
     ensure!(seen.header("x-scope-orgid") == [b"acme_shop"], "{seen:?}");
@@ -171,25 +185,22 @@ async fn the_directory_decides() -> Result<()> {
             "{id}: {}",
             reply.status
         );
-        ensure!(
-            scene.stage.log.seen(id).is_empty(),
-            "{id} reached a backend"
-        );
+        ensure!(scene.log.seen(id).is_empty(), "{id} reached a backend");
     }
     ensure!(scene.directory.take_asked().is_empty());
 
-    scene.stage.upstream("loki")?.down().await;
+    scene.upstream("loki")?.down().await;
     let reply = scene.logs(&token, "web-1", "no-backend").await?;
     scene
         .check_refused("no-backend", &reply, 502, "backend_unavailable")
         .await?;
-    scene.stage.upstream("loki")?.up().await?;
+    scene.upstream("loki")?.up().await?;
     scene.check_health().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_remembered_for_their_time() -> Result<()> {
-    let scene = Scene::start(1, |it| {
+    let scene = ProjectsScene::start(1, |it| {
         service(it)["cache_ttl"] = json!("3s");
         it["limits"] = json!({"cached_tokens": 0});
     })
@@ -230,7 +241,7 @@ async fn answers_are_remembered_for_their_time() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_remembered_for_no_time() -> Result<()> {
-    let scene = Scene::start(1, |it| service(it)["cache_ttl"] = json!("0s")).await?;
+    let scene = ProjectsScene::start(1, |it| service(it)["cache_ttl"] = json!("0s")).await?;
     let token = token_of("reader")?;
     for (number, status) in [200, 403, 404, 200].into_iter().enumerate() {
         // Between two ticks of the gate's clock an answer may still be of now.
@@ -257,7 +268,7 @@ async fn nothing_is_remembered_for_no_time() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_question_is_asked_once_by_a_worker() -> Result<()> {
     for workers in [1, 2] {
-        let scene = Scene::start(workers, |_| ()).await?;
+        let scene = ProjectsScene::start(workers, |_| ()).await?;
         let token = token_of("reader")?;
         scene
             .directory
@@ -274,7 +285,7 @@ async fn one_question_is_asked_once_by_a_worker() -> Result<()> {
             "asked {asked} times"
         );
         for id in &ids {
-            let seen = scene.stage.log.seen(id);
+            let seen = scene.log.seen(id);
             ensure!(
                 seen.len() == 1 && seen[0].path.contains("web-1"),
                 "{seen:?}"
@@ -287,7 +298,7 @@ async fn one_question_is_asked_once_by_a_worker() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_waiting_room_has_an_end() -> Result<()> {
-    let scene = Scene::start(1, |it| it["limits"] = json!({"waiting_requests": 5})).await?;
+    let scene = ProjectsScene::start(1, |it| it["limits"] = json!({"waiting_requests": 5})).await?;
     let token = token_of("reader")?;
     scene
         .directory
@@ -299,7 +310,7 @@ async fn the_waiting_room_has_an_end() -> Result<()> {
         let reply = reply?;
         if reply.status == 200 {
             passed += 1;
-            let seen = scene.stage.log.seen(id);
+            let seen = scene.log.seen(id);
             ensure!(
                 seen.len() == 1 && seen[0].path.contains(id.as_str()),
                 "{seen:?}"
@@ -319,12 +330,12 @@ async fn the_waiting_room_has_an_end() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_is_forgotten() -> Result<()> {
-    let scene = Scene::start(1, |it| it["limits"] = json!({"waiting_requests": 3})).await?;
+    let scene = ProjectsScene::start(1, |it| it["limits"] = json!({"waiting_requests": 3})).await?;
     let token = token_of("reader")?;
     scene
         .directory
         .set_answer(Answer::Late(Duration::from_millis(900)));
-    let target = scene.stage.envoy.target();
+    let target = scene.envoy.target();
     let pause = Duration::from_millis(200);
     let gone = (0..3).map(|number| {
         let request = logs(&token, "gone", &format!("gone{number}"));
@@ -344,14 +355,14 @@ async fn who_leaves_is_forgotten() -> Result<()> {
         ensure!(reply.status == 200, "{} {}", reply.status, reply.text());
     }
     for number in 0..3 {
-        ensure!(scene.stage.log.seen(&format!("gone{number}")).is_empty());
+        ensure!(scene.log.seen(&format!("gone{number}")).is_empty());
     }
     scene.check_health().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_ends_before_its_answer() -> Result<()> {
-    let scene = Scene::start(1, |it| {
+    let scene = ProjectsScene::start(1, |it| {
         it["limits"] = json!({"wait": "500ms"});
         service(it)["timeout"] = json!("8s");
     })
@@ -374,7 +385,7 @@ async fn a_wait_ends_before_its_answer() -> Result<()> {
 async fn keys_are_waited_for_first_and_then_the_directory() -> Result<()> {
     let issuer = Issuer::corporate().await?;
     issuer.set_answer(AnswerMode::Delay(4_000));
-    let scene = Scene::with(issuer, 1, |it| it["limits"] = json!({"wait": "20s"})).await?;
+    let scene = ProjectsScene::with(issuer, 1, |it| it["limits"] = json!({"wait": "20s"})).await?;
     scene
         .directory
         .set_answer(Answer::Late(Duration::from_millis(500)));

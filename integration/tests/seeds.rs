@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used)]
 
+use std::ops::Deref;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +13,7 @@ use integration::client::{self, Protocol, RawRequest, Reply};
 use integration::drill;
 use integration::issuer::{Issuer, IssuerSettings};
 use integration::remote_write;
-use integration::replay::Stage;
+use integration::scene::Scene;
 use integration::upstream::Seen;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -21,14 +22,22 @@ use tempfile::TempDir;
 const DOMAIN: &str = "example.com";
 
 /// The gate at https://observability.example.com, as far as curl can tell.
-struct Platform {
-    stage: Stage,
+struct SeedScene {
+    scene: Scene,
     /// Holds a `.curlrc`: the example's host leads here, its certificate is trusted, the status is printed last.
     home: TempDir,
 }
 
-impl Platform {
-    async fn start() -> Result<Platform> {
+impl Deref for SeedScene {
+    type Target = Scene;
+
+    fn deref(&self) -> &Scene {
+        &self.scene
+    }
+}
+
+impl SeedScene {
+    async fn start() -> Result<SeedScene> {
         let mut configuration = drill::configuration();
         configuration["organizations"] = json!([
             {
@@ -46,10 +55,10 @@ impl Platform {
             .client("<client_id>", "<client_secret>", "agent")
             .user("user", "password", "reader");
         let issuer = Issuer::start(settings).await?;
-        let stage = Stage::start_with(drill::settings(configuration)?.tls()?, issuer).await?;
+        let scene = Scene::start_with(drill::settings(configuration)?.tls()?, issuer).await?;
         let home = tempfile::tempdir()?;
         let certificate = home.path().join("ca.pem");
-        let target = stage.envoy.target();
+        let target = scene.envoy.target();
         let (der, _) = target.tls.as_ref().context("TLS")?;
         let pem = STANDARD.encode(der);
         let lines: Vec<&str> = pem
@@ -66,10 +75,10 @@ impl Platform {
             "silent\nshow-error\nmax-time = 20\ncacert = \"{}\"\nconnect-to = \"observability.{DOMAIN}:443:{}\"\n\
              write-out = \"\\n%{{http_code}}\"\n",
             certificate.display(),
-            stage.envoy.address()
+            scene.envoy.address()
         );
         std::fs::write(home.path().join(".curlrc"), curlrc)?;
-        Ok(Platform { stage, home })
+        Ok(SeedScene { scene, home })
     }
 
     /// Run an example as a user would who pastes it: only the domain and the variable for the token are filled in.
@@ -96,7 +105,7 @@ impl Platform {
 
     /// A token from the provider's token endpoint, by the form that these clients send.
     async fn token(&self, form: &[(&str, &str)]) -> Result<String> {
-        let answer = client::post_form(self.stage.corporate.address(), "/token", form)
+        let answer = client::post_form(self.corporate.address(), "/token", form)
             .await?
             .json()?;
         Ok(answer["access_token"]
@@ -126,14 +135,14 @@ impl Platform {
 
     /// The one request that reached an upstream since the last call.
     fn reached(&self) -> Result<Seen> {
-        let mut all = self.stage.log.all();
-        self.stage.log.clear();
+        let mut all = self.log.all();
+        self.log.clear();
         ensure!(all.len() == 1, "{all:?}");
         all.pop().context("a request")
     }
 
     async fn send(&self, request: &RawRequest, protocol: Protocol) -> Result<Reply> {
-        request.send(&self.stage.envoy.target(), protocol).await
+        request.send(&self.envoy.target(), protocol).await
     }
 }
 
@@ -242,8 +251,8 @@ fn has_curl() -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_curl_examples_work_as_printed() -> Result<()> {
     ensure!(has_curl(), "this test needs curl");
-    let platform = Platform::start().await?;
-    let token = platform.person().await?;
+    let scene = SeedScene::start().await?;
+    let token = scene.person().await?;
     for (example, path, bare, selector, tenant, cluster) in [
         (
             LOGS,
@@ -267,9 +276,9 @@ async fn the_curl_examples_work_as_printed() -> Result<()> {
         for (flag, arrives) in [("curl", bare), ("curl -g", selector)] {
             for version in ["", " --http1.1"] {
                 let example = example.replacen("curl", &format!("{flag}{version}"), 1);
-                let (status, body) = platform.shell(&example, &token)?;
+                let (status, body) = scene.shell(&example, &token)?;
                 ensure!(status == 200, "{example}: {status} {body}");
-                let seen = platform.reached()?;
+                let seen = scene.reached()?;
                 ensure!(
                     seen.path == format!("{path}{arrives}"),
                     "{example}: {seen:?}"
@@ -288,37 +297,37 @@ async fn the_curl_examples_work_as_printed() -> Result<()> {
             .replacen("curl", "curl -G", 1)
             .replace("?query=", "\" --data-urlencode \"query=")
             .replace("?q=", "\" --data-urlencode \"q=");
-        let (status, body) = platform.shell(&encoded, &token)?;
+        let (status, body) = scene.shell(&encoded, &token)?;
         ensure!(status == 200, "{encoded}: {status} {body}");
-        let seen = platform.reached()?;
+        let seen = scene.reached()?;
         let decoded = integration::form::decode(seen.path.strip_prefix(path).context("the path")?);
         ensure!(decoded == selector, "{seen:?}");
 
         // The three ways it goes wrong, with the words that help.
-        let (status, body) = platform.shell(&example.replace(tenant, "other"), &token)?;
+        let (status, body) = scene.shell(&example.replace(tenant, "other"), &token)?;
         ensure!(
             status == 403 && body.contains("no such tenant, or no access to it"),
             "{status} {body}"
         );
-        let (status, body) = platform.shell(&example.replace(tenant, "nowhere"), &token)?;
+        let (status, body) = scene.shell(&example.replace(tenant, "nowhere"), &token)?;
         ensure!(
             status == 403 && body.contains("no such tenant, or no access to it"),
             "{status} {body}"
         );
-        let (status, body) = platform.shell(example, "")?;
+        let (status, body) = scene.shell(example, "")?;
         ensure!(
             matches!(status, 400 | 401) && body.contains("Bearer <token>"),
             "{status} {body}"
         );
-        ensure!(platform.stage.log.count() == 0, "a refused example passed");
+        ensure!(scene.log.count() == 0, "a refused example passed");
     }
-    drill::check_health_without_reads(&platform.stage.envoy).await
+    drill::check_health_without_reads(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn alloys_addresses_take_metrics_logs_and_traces() -> Result<()> {
-    let platform = Platform::start().await?;
-    let token = platform.machine().await?;
+    let scene = SeedScene::start().await?;
+    let token = scene.machine().await?;
     // prometheus.remote_write, loki.write, and otelcol.exporter.otlphttp with its endpoint https://…/tempo, to which it
     // adds /v1/traces.
     let metrics = remote_write::request(&[("up", &[("job", "alloy")], 1.0)]);
@@ -378,14 +387,14 @@ async fn alloys_addresses_take_metrics_logs_and_traces() -> Result<()> {
             for (name, value) in &headers {
                 request = request.header(name, *value);
             }
-            let reply = platform.send(&request, protocol).await?;
+            let reply = scene.send(&request, protocol).await?;
             ensure!(
                 reply.status == 200,
                 "{path} {protocol:?}: {} {}",
                 reply.status,
                 reply.text()
             );
-            let seen = platform.reached()?;
+            let seen = scene.reached()?;
             ensure!(seen.path == arrives && seen.backend == cluster, "{seen:?}");
             ensure!(seen.body == body, "{path}: another body");
             ensure!(seen.header("x-scope-orgid") == [b"your-tenant"], "{seen:?}");
@@ -396,21 +405,21 @@ async fn alloys_addresses_take_metrics_logs_and_traces() -> Result<()> {
             let read = RawRequest::get("/loki/api/v1/labels")
                 .bearer(&token)
                 .tenant("your-tenant");
-            ensure!(platform.send(&read, protocol).await?.status == 403);
+            ensure!(scene.send(&read, protocol).await?.status == 403);
             let elsewhere = RawRequest::post(path, body.clone())
                 .bearer(&token)
                 .tenant("other");
-            ensure!(platform.send(&elsewhere, protocol).await?.status == 403);
-            ensure!(platform.stage.log.count() == 0);
+            ensure!(scene.send(&elsewhere, protocol).await?.status == 403);
+            ensure!(scene.log.count() == 0);
         }
     }
-    drill::check_health_without_reads(&platform.stage.envoy).await
+    drill::check_health_without_reads(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn grafanas_data_sources_work_with_forwarded_identity() -> Result<()> {
-    let platform = Platform::start().await?;
-    let token = platform.person().await?;
+    let scene = SeedScene::start().await?;
+    let token = scene.person().await?;
     for (base, cluster, prefix, probes) in [
         ("", "loki", "", LOKI),
         ("/prometheus", "mimir", "/prometheus", MIMIR),
@@ -438,14 +447,14 @@ async fn grafanas_data_sources_work_with_forwarded_identity() -> Result<()> {
             let mut sorted: Vec<&str> = tenants.split('|').collect();
             sorted.sort_unstable();
             for protocol in [Protocol::H1, Protocol::H2] {
-                let reply = platform.send(&request, protocol).await?;
+                let reply = scene.send(&request, protocol).await?;
                 let told = format!(
                     "{base}{path} {protocol:?}: {} {}",
                     reply.status,
                     reply.text()
                 );
                 ensure!(reply.status == 200, "{told}");
-                let seen = platform.reached()?;
+                let seen = scene.reached()?;
                 ensure!(
                     seen.path == format!("{prefix}{path}") && seen.backend == cluster,
                     "{seen:?}"
@@ -467,7 +476,7 @@ async fn grafanas_data_sources_work_with_forwarded_identity() -> Result<()> {
             .header("content-type", FORM)
             .bearer(&token)
             .tenant(tenants);
-        let reply = platform.send(&request, Protocol::H2).await?;
+        let reply = scene.send(&request, Protocol::H2).await?;
         ensure!(reply.status == 403, "{tenants}: {}", reply.text());
         let answer: Value = reply.json()?;
         ensure!(
@@ -475,6 +484,6 @@ async fn grafanas_data_sources_work_with_forwarded_identity() -> Result<()> {
             "{answer}"
         );
     }
-    ensure!(platform.stage.log.count() == 0, "a refused query passed");
-    drill::check_health_without_reads(&platform.stage.envoy).await
+    ensure!(scene.log.count() == 0, "a refused query passed");
+    drill::check_health_without_reads(&scene.envoy).await
 }

@@ -16,7 +16,7 @@ use integration::grpc::{
     self, Anything, ExportRequest, ExportResponse, GrpcClient, SearchRequest, SearchResponse,
 };
 use integration::issuer::{Issuer, PublishedKey};
-use integration::replay::Stage;
+use integration::scene::Scene;
 use integration::token::{Recipe, Tamper};
 use integration::upstream::Behaviour;
 use scopegate::authz::endpoint::TABLE;
@@ -26,14 +26,14 @@ use tonic::Code;
 
 const BOTH: [Protocol; 2] = [Protocol::H1, Protocol::H2];
 
-async fn start(settings: EnvoySettings) -> Result<Stage> {
-    Stage::start_with(settings, Issuer::corporate().await?).await
+async fn start(settings: EnvoySettings) -> Result<Scene> {
+    Scene::start_with(settings, Issuer::corporate().await?).await
 }
 
 /// Envoy's own words for why it did not start.
 async fn refusal(settings: EnvoySettings) -> Result<String> {
     match start(settings).await {
-        Ok(stage) => bail!("it started, at {}", stage.envoy.address()),
+        Ok(scene) => bail!("it started, at {}", scene.envoy.address()),
         Err(error) => Ok(format!("{error:#}")),
     }
 }
@@ -43,9 +43,9 @@ async fn refusal(settings: EnvoySettings) -> Result<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_no_text_reach_the_upstream_or_are_refused_and_the_worker_lives()
 -> Result<()> {
-    let stage = drill::stage(drill::configuration()).await?;
-    let target = stage.envoy.target();
-    drill::warm(&stage.envoy).await?;
+    let scene = drill::scene(drill::configuration()).await?;
+    let target = scene.envoy.target();
+    drill::warm(&scene.envoy).await?;
     let bytes = b"a\xff\xfe\x80\xc3(\xf0\x9f";
     // In headers that the gate does not decide by, they pass as they are.
     for name in [
@@ -67,7 +67,7 @@ async fn bytes_that_are_no_text_reach_the_upstream_or_are_refused_and_the_worker
                 reply.status,
                 reply.text()
             );
-            let seen = stage.log.take(&id);
+            let seen = scene.log.take(&id);
             ensure!(
                 seen.len() == 1 && seen[0].header(name) == [bytes],
                 "{id}: {seen:?}"
@@ -75,7 +75,7 @@ async fn bytes_that_are_no_text_reach_the_upstream_or_are_refused_and_the_worker
         }
     }
     // In those it decides by, they are refused.
-    stage.log.clear();
+    scene.log.clear();
     let token = drill::token_of("reader")?;
     let good = |name: &str| match name {
         "authorization" => format!("Bearer {token}").into_bytes(),
@@ -101,8 +101,8 @@ async fn bytes_that_are_no_text_reach_the_upstream_or_are_refused_and_the_worker
             }
         }
     }
-    ensure!(stage.log.count() == 0, "{} passed", stage.log.count());
-    drill::check_health(&stage.envoy).await
+    ensure!(scene.log.count() == 0, "{} passed", scene.log.count());
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,10 +131,10 @@ async fn random_hostile_heads_get_an_answer_and_the_worker_lives() -> Result<()>
         "x-forwarded-proto",
         "x-\u{7e}odd",
     ];
-    let stage = drill::stage(drill::configuration()).await?;
-    let target = stage.envoy.target();
-    drill::warm(&stage.envoy).await?;
-    stage.log.clear();
+    let scene = drill::scene(drill::configuration()).await?;
+    let target = scene.envoy.target();
+    drill::warm(&scene.envoy).await?;
+    scene.log.clear();
     let token = drill::token_of("reader")?;
     let mut random = Random(SEED);
     let mut answered = 0;
@@ -193,7 +193,7 @@ async fn random_hostile_heads_get_an_answer_and_the_worker_lives() -> Result<()>
         answered >= 120 && passed >= 10,
         "{answered} answered, {passed} passed"
     );
-    for seen in stage.log.all() {
+    for seen in scene.log.all() {
         ensure!(seen.header("x-scope-orgid") == [b"acme"], "{seen:?}");
         ensure!(seen.header("authorization").is_empty(), "{seen:?}");
         ensure!(seen.header("x-scopegate-backend").is_empty(), "{seen:?}");
@@ -203,7 +203,7 @@ async fn random_hostile_heads_get_an_answer_and_the_worker_lives() -> Result<()>
         );
         ensure!(seen.header("x-prom-label-policy").is_empty(), "{seen:?}");
     }
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 /// Anything but what no HTTP stack passes: NUL and line ends.
@@ -352,10 +352,10 @@ async fn no_request_reaches_a_cluster_by_its_path_alone() -> Result<()> {
     for mode in ["enforce", "report"] {
         let mut configuration = drill::configuration();
         configuration["mode"] = json!(mode);
-        let stage = drill::stage(configuration).await?;
-        let target = stage.envoy.target();
-        drill::warm(&stage.envoy).await?;
-        stage.log.clear();
+        let scene = drill::scene(configuration).await?;
+        let target = scene.envoy.target();
+        drill::warm(&scene.envoy).await?;
+        scene.log.clear();
         let admin = drill::token_of("admin")?;
         for (number, path) in NEVER.iter().enumerate() {
             for backend in ["loki", "mimir", "tempo"] {
@@ -383,7 +383,7 @@ async fn no_request_reaches_a_cluster_by_its_path_alone() -> Result<()> {
                 }
             }
         }
-        ensure!(stage.log.count() == 0, "{mode}: {:?}", stage.log.all());
+        ensure!(scene.log.count() == 0, "{mode}: {:?}", scene.log.all());
         if mode == "report" {
             continue;
         }
@@ -404,7 +404,7 @@ async fn no_request_reaches_a_cluster_by_its_path_alone() -> Result<()> {
                 );
             }
         }
-        ensure!(stage.log.count() == 0, "{:?}", stage.log.all());
+        ensure!(scene.log.count() == 0, "{:?}", scene.log.all());
         // With a good token the table decides where it goes, whatever the client says.
         for (path, cluster) in [
             ("/loki/api/v1/labels", "loki"),
@@ -420,7 +420,7 @@ async fn no_request_reaches_a_cluster_by_its_path_alone() -> Result<()> {
                     .header("x-test-id", "lie");
                 let reply = request.send(&target, Protocol::H2).await?;
                 ensure!(reply.status == 200, "{path} {lie}: {}", reply.status);
-                let seen = stage.log.take("lie");
+                let seen = scene.log.take("lie");
                 ensure!(
                     seen.len() == 1 && seen[0].backend == cluster,
                     "{path} {lie}: {seen:?}"
@@ -428,7 +428,7 @@ async fn no_request_reaches_a_cluster_by_its_path_alone() -> Result<()> {
                 ensure!(seen[0].header("x-scopegate-backend").is_empty(), "{seen:?}");
             }
         }
-        drill::check_health(&stage.envoy).await?;
+        drill::check_health(&scene.envoy).await?;
     }
     Ok(())
 }
@@ -442,7 +442,7 @@ async fn without_the_gate_no_header_leads_to_a_backend() -> Result<()> {
         filters.retain(|filter| filter["name"] != json!("scopegate"));
         Ok(())
     });
-    let stage = start(settings).await?;
+    let scene = start(settings).await?;
     for backend in ["loki", "mimir", "tempo"] {
         for protocol in BOTH {
             for name in ["x-scopegate-backend", "X-Scopegate-Backend"] {
@@ -454,12 +454,12 @@ async fn without_the_gate_no_header_leads_to_a_backend() -> Result<()> {
                 if protocol == Protocol::H2 && name.starts_with('X') {
                     continue;
                 }
-                let reply = request.send(&stage.envoy.target(), protocol).await?;
+                let reply = request.send(&scene.envoy.target(), protocol).await?;
                 ensure!(reply.status == 404, "{backend}: {}", reply.status);
             }
         }
     }
-    ensure!(stage.log.count() == 0, "{:?}", stage.log.all());
+    ensure!(scene.log.count() == 0, "{:?}", scene.log.all());
     Ok(())
 }
 
@@ -467,9 +467,9 @@ async fn without_the_gate_no_header_leads_to_a_backend() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_is_down_is_a_502_in_the_words_of_its_clients() -> Result<()> {
-    let stage = drill::stage(drill::configuration()).await?;
-    let target = stage.envoy.target();
-    drill::warm(&stage.envoy).await?;
+    let scene = drill::scene(drill::configuration()).await?;
+    let target = scene.envoy.target();
+    drill::warm(&scene.envoy).await?;
     let reader = drill::token_of("reader")?;
     let agent = drill::token_of("agent")?;
     let otlp = |content_type: &str| {
@@ -483,7 +483,7 @@ async fn a_backend_that_is_down_is_a_502_in_the_words_of_its_clients() -> Result
         .tenant("acme");
     let get = |path: &str| RawRequest::get(path).bearer(&reader).tenant("acme");
     for way in ["down", "close"] {
-        for upstream in &stage.upstreams {
+        for upstream in &scene.upstreams {
             match way {
                 "down" => upstream.down().await,
                 _ => {
@@ -539,7 +539,7 @@ async fn a_backend_that_is_down_is_a_502_in_the_words_of_its_clients() -> Result
                 ensure!(reply.header("retry-after").is_some(), "{told}");
             }
         }
-        let client = GrpcClient::connect(stage.envoy.address()).await?;
+        let client = GrpcClient::connect(scene.envoy.address()).await?;
         let authorization = format!("Bearer {reader}");
         let metadata = [
             ("authorization", authorization.as_str()),
@@ -555,7 +555,7 @@ async fn a_backend_that_is_down_is_a_502_in_the_words_of_its_clients() -> Result
             "{way}: {status:?}"
         );
     }
-    let line = stage
+    let line = scene
         .envoy
         .access_line("down", Duration::from_secs(3))
         .await?;
@@ -563,19 +563,19 @@ async fn a_backend_that_is_down_is_a_502_in_the_words_of_its_clients() -> Result
         line.details.as_deref() == Some("scopegate{backend_unavailable}"),
         "{line:?}"
     );
-    for upstream in &stage.upstreams {
+    for upstream in &scene.upstreams {
         upstream.behave(Behaviour::Echo);
     }
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_backend_answers_itself_passes_unchanged() -> Result<()> {
-    let stage = drill::stage(drill::configuration()).await?;
-    drill::warm(&stage.envoy).await?;
+    let scene = drill::scene(drill::configuration()).await?;
+    drill::warm(&scene.envoy).await?;
     let reader = drill::token_of("reader")?;
     for status in [503, 500, 429, 502, 504, 400, 401, 404, 302] {
-        stage.upstream("loki")?.behave(Behaviour::Answer {
+        scene.upstream("loki")?.behave(Behaviour::Answer {
             status,
             headers: vec![
                 ("retry-after".into(), "77".into()),
@@ -587,7 +587,7 @@ async fn what_a_backend_answers_itself_passes_unchanged() -> Result<()> {
         for protocol in BOTH {
             let id = format!("own-{status}-{protocol:?}");
             let request = read(&reader, "acme").header("x-test-id", id.as_str());
-            let reply = request.send(&stage.envoy.target(), protocol).await?;
+            let reply = request.send(&scene.envoy.target(), protocol).await?;
             ensure!(
                 (reply.status, reply.text().as_str()) == (status, "ingester is busy\n"),
                 "{reply:?}"
@@ -600,12 +600,12 @@ async fn what_a_backend_answers_itself_passes_unchanged() -> Result<()> {
                 ensure!(reply.all(name) == [value], "{reply:?}");
             }
             ensure!(reply.header("www-authenticate").is_none(), "{reply:?}");
-            let line = stage.envoy.access_line(&id, Duration::from_secs(3)).await?;
+            let line = scene.envoy.access_line(&id, Duration::from_secs(3)).await?;
             ensure!(line.details.as_deref() == Some("via_upstream"), "{line:?}");
         }
     }
-    stage.upstream("loki")?.behave(Behaviour::Echo);
-    drill::check_health(&stage.envoy).await
+    scene.upstream("loki")?.behave(Behaviour::Echo);
+    drill::check_health(&scene.envoy).await
 }
 
 // ---- modes and switches
@@ -614,8 +614,8 @@ async fn what_a_backend_answers_itself_passes_unchanged() -> Result<()> {
 async fn report_mode_passes_everything_on_and_says_so() -> Result<()> {
     let mut configuration = drill::configuration();
     configuration["mode"] = json!("report");
-    let stage = drill::stage(configuration).await?;
-    drill::warm(&stage.envoy).await?;
+    let scene = drill::scene(configuration).await?;
+    drill::warm(&scene.envoy).await?;
     let token = drill::token_of("reader")?;
     let forged = fresh(Recipe::of("admin").tamper(Tamper::FlipSignature))?;
     let path = "/loki/api/v1/labels";
@@ -642,14 +642,14 @@ async fn report_mode_passes_everything_on_and_says_so() -> Result<()> {
         for protocol in BOTH {
             let id = format!("{id}-{protocol:?}");
             let request = trusted(request.clone()).header("x-test-id", id.as_str());
-            let reply = request.send(&stage.envoy.target(), protocol).await?;
+            let reply = request.send(&scene.envoy.target(), protocol).await?;
             ensure!(
                 reply.status == 200,
                 "{id}: {} {}",
                 reply.status,
                 reply.text()
             );
-            let seen = stage.log.take(&id);
+            let seen = scene.log.take(&id);
             ensure!(
                 seen.len() == 1 && seen[0].backend == "loki",
                 "{id}: {seen:?}"
@@ -662,14 +662,14 @@ async fn report_mode_passes_everything_on_and_says_so() -> Result<()> {
             ] {
                 ensure!(seen[0].header(name).is_empty(), "{id} {name}: {seen:?}");
             }
-            let record = record_of(&stage.envoy, &id).await?;
+            let record = record_of(&scene.envoy, &id).await?;
             ensure!(
                 record["code"] == code && record["decision"] != "allow",
                 "{record}"
             );
         }
         drill::wait_for_metric(
-            &stage.envoy,
+            &scene.envoy,
             "scopegate_decisions_total",
             &[("code", code), ("backend", "loki"), ("permission", "read")],
             Duration::from_secs(5),
@@ -679,23 +679,23 @@ async fn report_mode_passes_everything_on_and_says_so() -> Result<()> {
     }
     // What is allowed is forwarded as ever.
     let reply = send(
-        &stage.envoy,
+        &scene.envoy,
         &trusted(read(&token, "acme")).header("x-test-id", "good"),
     )
     .await?;
     ensure!(reply.status == 200);
-    let seen = stage.log.take("good");
+    let seen = scene.log.take("good");
     ensure!(
         seen[0].header("x-scopegate-subject") == [b"reader-1"],
         "{seen:?}"
     );
     let gauge = "scopegate_report_mode";
-    drill::wait_for_metric(&stage.envoy, gauge, &[], Duration::from_secs(5), |value| {
+    drill::wait_for_metric(&scene.envoy, gauge, &[], Duration::from_secs(5), |value| {
         value == 1.0
     })
     .await?;
-    ensure!(stage.envoy.log_contains("mode is report"), "no warning");
-    drill::check_health(&stage.envoy).await
+    ensure!(scene.envoy.log_contains("mode is report"), "no warning");
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -703,7 +703,7 @@ async fn backends_are_switched_off_by_the_environment() -> Result<()> {
     let settings = drill::settings(drill::configuration())?
         .environment("SCOPEGATE_LOKI_ENABLED", "false")
         .environment("SCOPEGATE_MIMIR_ENABLED", "true");
-    let stage = start(settings).await?;
+    let scene = start(settings).await?;
     let admin = drill::token_of("admin")?;
     let agent = format!("Bearer {}", drill::token_of("agent")?);
     for (path, status) in [
@@ -715,7 +715,7 @@ async fn backends_are_switched_off_by_the_environment() -> Result<()> {
             .bearer(&admin)
             .tenant("acme")
             .header("x-test-id", path);
-        let reply = send(&stage.envoy, &request).await?;
+        let reply = send(&scene.envoy, &request).await?;
         ensure!(
             reply.status == status,
             "{path}: {} {}",
@@ -723,7 +723,7 @@ async fn backends_are_switched_off_by_the_environment() -> Result<()> {
             reply.text()
         );
         if status == 503 {
-            let line = stage
+            let line = scene
                 .envoy
                 .access_line(path, Duration::from_secs(3))
                 .await?;
@@ -734,20 +734,20 @@ async fn backends_are_switched_off_by_the_environment() -> Result<()> {
             ensure!(reply.header("retry-after").is_some());
         }
     }
-    let client = GrpcClient::connect(stage.envoy.address()).await?;
+    let client = GrpcClient::connect(scene.envoy.address()).await?;
     let metadata = [("authorization", agent.as_str()), ("x-scope-orgid", "acme")];
     let export: Result<ExportResponse, _> = client
         .unary(grpc::EXPORT_LOGS, &metadata, ExportRequest::default())
         .await;
     ensure!(export.err().map(|status| status.code()) == Some(Code::Unavailable));
     ensure!(
-        stage
+        scene
             .log
             .all()
             .iter()
             .all(|seen| !seen.backend.starts_with("loki"))
     );
-    drill::check_health_without_reads(&stage.envoy).await?;
+    drill::check_health_without_reads(&scene.envoy).await?;
 
     let settings =
         drill::settings(drill::configuration())?.environment("SCOPEGATE_TEMPO_ENABLED", "maybe");
@@ -801,11 +801,11 @@ async fn a_broken_configuration_refuses_to_load_with_every_problem_told() -> Res
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_configuration_is_rejected_at_run_time_and_a_good_one_takes_over() -> Result<()> {
-    let stage = start(drill::settings(drill::configuration())?.dynamic()).await?;
-    drill::warm(&stage.envoy).await?;
+    let scene = start(drill::settings(drill::configuration())?.dynamic()).await?;
+    drill::warm(&scene.envoy).await?;
     let stop = tokio::sync::watch::channel(false);
     let load = |lane: usize| {
-        let stage = &stage;
+        let scene = &scene;
         let stop = stop.1.clone();
         async move {
             let protocol = BOTH[lane % 2];
@@ -817,7 +817,7 @@ async fn a_bad_configuration_is_rejected_at_run_time_and_a_good_one_takes_over()
                     fresh(Recipe::of("reader").key("p256-a"))?
                 };
                 let reply = read(&token, "acme")
-                    .send(&stage.envoy.target(), protocol)
+                    .send(&scene.envoy.target(), protocol)
                     .await?;
                 ensure!(
                     reply.status == 200,
@@ -832,7 +832,7 @@ async fn a_bad_configuration_is_rejected_at_run_time_and_a_good_one_takes_over()
         }
     };
     let changes = async {
-        let changed = change_configurations(&stage).await;
+        let changed = change_configurations(&scene).await;
         stop.0.send_replace(true);
         changed
     };
@@ -841,16 +841,16 @@ async fn a_bad_configuration_is_rejected_at_run_time_and_a_good_one_takes_over()
     let served: usize = served?.into_iter().sum();
     eprintln!("{served} requests over the changes");
     ensure!(served > 100, "{served}");
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
-async fn change_configurations(stage: &Stage) -> Result<()> {
+async fn change_configurations(scene: &Scene) -> Result<()> {
     let globex = drill::token_of("globex-reader")?;
     let first = |status: u16| {
         let globex = globex.clone();
         async move {
             for _ in 0..4 {
-                let reply = send(&stage.envoy, &read(&globex, "initech")).await?;
+                let reply = send(&scene.envoy, &read(&globex, "initech")).await?;
                 ensure!(reply.status == status, "{}", reply.status);
             }
             anyhow::Ok(())
@@ -859,10 +859,10 @@ async fn change_configurations(stage: &Stage) -> Result<()> {
     first(403).await?;
     let mut bad = drill::configuration();
     bad["organizations"][1]["tenants"] = json!(["globex", "initech", ""]);
-    let update = stage.envoy.replace_configuration(&bad).await?;
+    let update = scene.envoy.replace_configuration(&bad).await?;
     ensure!(matches!(update, Update::Rejected(_)), "{update:?}");
     ensure!(
-        stage
+        scene
             .envoy
             .log_contains("configuration: organizations[1].tenants[2]")
     );
@@ -870,14 +870,14 @@ async fn change_configurations(stage: &Stage) -> Result<()> {
     let mut good = drill::configuration();
     good["organizations"][1]["tenants"] = json!(["globex", "initech"]);
     for round in 0..2 {
-        let update = stage.envoy.replace_configuration(&good).await?;
+        let update = scene.envoy.replace_configuration(&good).await?;
         ensure!(update == Update::Accepted, "{update:?}");
         // Connections that were open before may still go by the old one for a moment.
         tokio::time::sleep(Duration::from_millis(500)).await;
         first(200).await?;
         good["realm"] = json!(format!("round-{round}"));
     }
-    stage.envoy.check_alive()
+    scene.envoy.check_alive()
 }
 
 // ---- records
@@ -934,37 +934,37 @@ async fn records_say_the_same_for_allow_and_deny_and_never_hold_a_token() -> Res
     for log in ["denied", "all", "none"] {
         let mut configuration = drill::configuration();
         configuration["audit"] = json!({"log": log, "access_log": log != "none"});
-        let stage = drill::stage(configuration).await?;
+        let scene = drill::scene(configuration).await?;
         let token = drill::token_of("reader")?;
         let mut secrets = vec![token.clone()];
         let allowed = read(&token, "acme")
             .header("x-test-id", "allowed")
             .header("x-request-id", "11111111-2222-4333-8444-555555555555");
-        ensure!(send(&stage.envoy, &allowed).await?.status == 200);
+        ensure!(send(&scene.envoy, &allowed).await?.status == 200);
         let denied = read(&token, "globex").header("x-test-id", "denied");
-        ensure!(send(&stage.envoy, &denied).await?.status == 403);
+        ensure!(send(&scene.envoy, &denied).await?.status == 403);
         for tamper in [
             Tamper::FlipSignature,
             Tamper::ExtraPart,
             Tamper::Append("\"\\ {}".into()),
         ] {
             let token = fresh(Recipe::of("reader").tamper(tamper))?;
-            let refused = send(&stage.envoy, &read(&token, "acme")).await?.status;
+            let refused = send(&scene.envoy, &read(&token, "acme")).await?.status;
             ensure!(matches!(refused, 400 | 401), "{refused}");
             secrets.push(token);
         }
         let in_query =
             RawRequest::get(&format!("/loki/api/v1/labels?access_token={token}")).tenant("acme");
-        ensure!(send(&stage.envoy, &in_query).await?.status == 401);
+        ensure!(send(&scene.envoy, &in_query).await?.status == 401);
         let as_tenant = read(&drill::token_of("reader")?, "evil\"\\}{");
-        ensure!(send(&stage.envoy, &as_tenant).await?.status == 400);
+        ensure!(send(&scene.envoy, &as_tenant).await?.status == 400);
 
-        stage
+        scene
             .envoy
             .access_line("denied", Duration::from_secs(3))
             .await?;
         tokio::time::sleep(Duration::from_millis(300)).await;
-        let records = logged_records(&stage.envoy);
+        let records = logged_records(&scene.envoy);
         let (allows, denies): (Vec<&Value>, Vec<&Value>) = records
             .iter()
             .partition(|record| record["decision"] == "allow");
@@ -987,8 +987,8 @@ async fn records_say_the_same_for_allow_and_deny_and_never_hold_a_token() -> Res
         }
         if log != "none" {
             let (allow, deny) = (
-                record_of(&stage.envoy, "allowed").await?,
-                record_of(&stage.envoy, "denied").await?,
+                record_of(&scene.envoy, "allowed").await?,
+                record_of(&scene.envoy, "denied").await?,
             );
             ensure!(names(&allow) == names(&deny), "{allow} {deny}");
             for (name, value) in [
@@ -1021,7 +1021,7 @@ async fn records_say_the_same_for_allow_and_deny_and_never_hold_a_token() -> Res
                 "{deny}"
             );
         } else {
-            let line = stage
+            let line = scene
                 .envoy
                 .access_line("denied", Duration::from_secs(3))
                 .await?;
@@ -1030,13 +1030,13 @@ async fn records_say_the_same_for_allow_and_deny_and_never_hold_a_token() -> Res
                     .is_none_or(|state| state.is_null() || state == "-")
             );
         }
-        let everything = format!("{}{:?}", stage.envoy.log(), stage.envoy.access_log());
+        let everything = format!("{}{:?}", scene.envoy.log(), scene.envoy.access_log());
         for secret in secrets {
             for part in secret.split('.').filter(|part| part.len() > 30).skip(1) {
                 ensure!(!everything.contains(&part[..30]), "{log}: a token in a log");
             }
         }
-        drill::check_health(&stage.envoy).await?;
+        drill::check_health(&scene.envoy).await?;
     }
     Ok(())
 }
@@ -1045,23 +1045,23 @@ type Labels = &'static [(&'static str, &'static str)];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_carry_the_names_and_labels_of_the_design() -> Result<()> {
-    let stage = drill::stage(drill::configuration()).await?;
-    stage.corporate.add_key(PublishedKey::named("rsa-1024"));
+    let scene = drill::scene(drill::configuration()).await?;
+    scene.corporate.add_key(PublishedKey::named("rsa-1024"));
     let token = drill::token_of("reader")?;
     for _ in 0..12 {
-        ensure!(send(&stage.envoy, &read(&token, "acme")).await?.status == 200);
+        ensure!(send(&scene.envoy, &read(&token, "acme")).await?.status == 200);
     }
     for tenant in ["globex", "nowhere"] {
-        ensure!(send(&stage.envoy, &read(&token, tenant)).await?.status == 403);
+        ensure!(send(&scene.envoy, &read(&token, tenant)).await?.status == 403);
     }
     ensure!(
-        send(&stage.envoy, &RawRequest::get("/nothing"))
+        send(&scene.envoy, &RawRequest::get("/nothing"))
             .await?
             .status
             == 404
     );
     let forged = fresh(Recipe::of("reader").tamper(Tamper::FlipSignature))?;
-    ensure!(send(&stage.envoy, &read(&forged, "acme")).await?.status == 401);
+    ensure!(send(&scene.envoy, &read(&forged, "acme")).await?.status == 401);
     let exact: [(&str, Labels, f64); 7] = [
         (
             "scopegate_decisions_total",
@@ -1108,14 +1108,14 @@ async fn metrics_carry_the_names_and_labels_of_the_design() -> Result<()> {
     ];
     let patience = Duration::from_secs(5);
     for (name, labels, value) in exact {
-        drill::wait_for_metric(&stage.envoy, name, labels, patience, |found| found == value)
+        drill::wait_for_metric(&scene.envoy, name, labels, patience, |found| found == value)
             .await?;
     }
-    let hits = stage
+    let hits = scene
         .envoy
         .metric("scopegate_token_cache_total", &[("result", "hit")])
         .await?;
-    let misses = stage
+    let misses = scene
         .envoy
         .metric("scopegate_token_cache_total", &[("result", "miss")])
         .await?;
@@ -1125,13 +1125,13 @@ async fn metrics_carry_the_names_and_labels_of_the_design() -> Result<()> {
     );
     let fetched = [("provider", "corporate"), ("result", "ok")];
     ensure!(
-        stage
+        scene
             .envoy
             .metric("scopegate_jwks_fetch_total", &fetched)
             .await?
             == 1.0
     );
-    let text = stage.envoy.prometheus_metrics().await?;
+    let text = scene.envoy.prometheus_metrics().await?;
     let ours: Vec<&str> = text
         .lines()
         .filter(|line| line.starts_with("scopegate_"))
@@ -1164,7 +1164,7 @@ async fn metrics_carry_the_names_and_labels_of_the_design() -> Result<()> {
             ensure!(word == "=" || !labels.contains(word), "{line}");
         }
     }
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 // ---- a module that is not there, or fails
@@ -1194,11 +1194,11 @@ async fn without_a_working_module_nothing_passes() -> Result<()> {
                 ensure!(name != "traps", "{told}");
                 ensure!(told.contains("ended with"), "{name}: {told}");
             }
-            Ok(stage) => {
+            Ok(scene) => {
                 for number in 0..20 {
                     let token = drill::token_of("admin")?;
                     let request = read(&token, "acme").header("x-scopegate-backend", "loki");
-                    let reply = request.send(&stage.envoy.target(), BOTH[number % 2]).await;
+                    let reply = request.send(&scene.envoy.target(), BOTH[number % 2]).await;
                     if let Ok(reply) = reply {
                         ensure!(
                             reply.status == 503,
@@ -1208,8 +1208,8 @@ async fn without_a_working_module_nothing_passes() -> Result<()> {
                         );
                     }
                 }
-                ensure!(stage.log.count() == 0, "{name}: {:?}", stage.log.all());
-                stage.envoy.check_alive()?;
+                ensure!(scene.log.count() == 0, "{name}: {:?}", scene.log.all());
+                scene.envoy.check_alive()?;
             }
         }
     }
@@ -1257,8 +1257,8 @@ fn trapping_module() -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tail_is_a_websocket_through_the_gate() -> Result<()> {
-    let stage = drill::stage(drill::configuration()).await?;
-    drill::warm(&stage.envoy).await?;
+    let scene = drill::scene(drill::configuration()).await?;
+    drill::warm(&scene.envoy).await?;
     let bearer = format!("Bearer {}", drill::token_of("reader")?);
     let path = "/loki/api/v1/tail?query=%7Bapp%3D%22a%22%7D&limit=5";
     let good = [
@@ -1266,7 +1266,7 @@ async fn tail_is_a_websocket_through_the_gate() -> Result<()> {
         ("x-scope-orgid", "acme"),
         ("x-test-id", "tail"),
     ];
-    let Handshake::Open(mut socket) = websocket::open(stage.envoy.address(), path, &good).await?
+    let Handshake::Open(mut socket) = websocket::open(scene.envoy.address(), path, &good).await?
     else {
         bail!("refused");
     };
@@ -1282,7 +1282,7 @@ async fn tail_is_a_websocket_through_the_gate() -> Result<()> {
         ensure!(socket.next().await.context("an echo")?? == message);
     }
     socket.close().await?;
-    let seen = stage.log.take("tail");
+    let seen = scene.log.take("tail");
     ensure!(
         seen.len() == 1 && seen[0].header("x-scope-orgid") == [b"acme"],
         "{seen:?}"
@@ -1301,7 +1301,7 @@ async fn tail_is_a_websocket_through_the_gate() -> Result<()> {
         ("/prometheus/api/v1/query", &good[..2], 400),
         ("/nothing", &good[..2], 404),
     ] {
-        match websocket::open(stage.envoy.address(), path, headers).await? {
+        match websocket::open(scene.envoy.address(), path, headers).await? {
             Handshake::Open(_) => bail!("{path} {headers:?} was let through"),
             Handshake::Refused(answer) => {
                 ensure!(
@@ -1312,22 +1312,22 @@ async fn tail_is_a_websocket_through_the_gate() -> Result<()> {
         }
     }
     ensure!(
-        stage
+        scene
             .log
             .all()
             .iter()
             .all(|seen| !seen.path.contains("tail"))
     );
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_grpc_client_is_served_and_refused_in_its_own_terms() -> Result<()> {
     let mut configuration = drill::configuration();
     configuration["backends"]["mimir"] = json!({"enabled": false});
-    let stage = drill::stage(configuration).await?;
-    drill::warm(&stage.envoy).await?;
-    let client = GrpcClient::connect(stage.envoy.address()).await?;
+    let scene = drill::scene(configuration).await?;
+    drill::warm(&scene.envoy).await?;
+    let client = GrpcClient::connect(scene.envoy.address()).await?;
     let reader = format!("Bearer {}", drill::token_of("reader")?);
     let writer = format!("Bearer {}", drill::token_of("agent")?);
     let expired = format!("Bearer {}", fresh(Recipe::of("agent").exp_in(-600.0))?);
@@ -1343,7 +1343,7 @@ async fn a_real_grpc_client_is_served_and_refused_in_its_own_terms() -> Result<(
             resources: vec![vec![7; 70_000]],
         };
         let _: ExportResponse = client.unary(path, &metadata, message).await?;
-        let seen = stage.log.take(cluster);
+        let seen = scene.log.take(cluster);
         ensure!(seen.len() == 1 && seen[0].backend == cluster, "{seen:?}");
         ensure!(
             seen[0].body_length > 70_000 && seen[0].header("x-scope-orgid") == [b"acme"],
@@ -1362,7 +1362,7 @@ async fn a_real_grpc_client_is_served_and_refused_in_its_own_terms() -> Result<(
         replies.len() == 2 && replies[1].traces[0].root_service_name == "acme",
         "{replies:?}"
     );
-    let before = stage.log.count();
+    let before = scene.log.count();
     for (path, authorization, tenant, code) in [
         (grpc::EXPORT_TRACES, "", "acme", Code::Unauthenticated),
         (
@@ -1433,14 +1433,14 @@ async fn a_real_grpc_client_is_served_and_refused_in_its_own_terms() -> Result<(
         ensure!(status.code() == code, "{path} {tenant}: {status:?}");
         ensure!(!status.message().is_empty(), "{path} {tenant}: no message");
     }
-    ensure!(stage.log.count() == before, "a refused call passed");
-    drill::check_health(&stage.envoy).await
+    ensure!(scene.log.count() == before, "a refused call passed");
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_bodies_stream_through_and_refused_ones_do_not_stall() -> Result<()> {
-    let stage = drill::stage(drill::configuration()).await?;
-    drill::warm(&stage.envoy).await?;
+    let scene = drill::scene(drill::configuration()).await?;
+    drill::warm(&scene.envoy).await?;
     let agent = drill::token_of("agent")?;
     let reader = drill::token_of("reader")?;
     for protocol in BOTH {
@@ -1452,18 +1452,18 @@ async fn large_bodies_stream_through_and_refused_ones_do_not_stall() -> Result<(
         };
         let start = Instant::now();
         let reply = push(&agent, "large")
-            .send(&stage.envoy.target(), protocol)
+            .send(&scene.envoy.target(), protocol)
             .await?;
         ensure!(reply.status == 200, "{}", reply.text());
-        ensure!(stage.log.take("large")[0].body_length == 3_000_000);
+        ensure!(scene.log.take("large")[0].body_length == 3_000_000);
         let reply = push(&reader, "refused")
-            .send(&stage.envoy.target(), protocol)
+            .send(&scene.envoy.target(), protocol)
             .await?;
         ensure!(reply.status == 403, "{}", reply.text());
-        ensure!(stage.log.take("refused").is_empty());
+        ensure!(scene.log.take("refused").is_empty());
         ensure!(start.elapsed() < Duration::from_secs(10));
     }
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 const SEED: u64 = 0x5c09_e6a7;

@@ -14,7 +14,7 @@ use integration::grpc::{
     EXPORT_TRACES, ExportRequest, ExportResponse, GrpcClient, SEARCH, SearchRequest, SearchResponse,
 };
 use integration::issuer::{AnswerMode, Issuer};
-use integration::replay::Stage;
+use integration::scene::Scene;
 use integration::token::Recipe;
 use integration::upstream::Behaviour;
 use serde_json::{Value, json};
@@ -34,11 +34,11 @@ fn configuration(stream_duration: &str) -> Value {
 }
 
 /// Everything runs and each worker has its keys; gRPC reads stay open.
-async fn stage(configuration: Value) -> Result<Stage> {
-    let stage = drill::stage(configuration).await?;
-    stage.upstream("tempo_grpc")?.behave(Behaviour::Open);
-    drill::warm(&stage.envoy).await?;
-    Ok(stage)
+async fn scene(configuration: Value) -> Result<Scene> {
+    let scene = drill::scene(configuration).await?;
+    scene.upstream("tempo_grpc")?.behave(Behaviour::Open);
+    drill::warm(&scene.envoy).await?;
+    Ok(scene)
 }
 
 fn wall() -> Result<f64> {
@@ -56,14 +56,14 @@ fn bearer() -> Result<String> {
 }
 
 /// A tail on which the backend has said its first word.
-async fn tail(stage: &Stage, bearer: &str, id: &str) -> Result<WebSocketStream<TcpStream>> {
+async fn tail(scene: &Scene, bearer: &str, id: &str) -> Result<WebSocketStream<TcpStream>> {
     let headers = [
         ("authorization", bearer),
         ("x-scope-orgid", "acme"),
         ("x-test-id", id),
     ];
     let Handshake::Open(mut socket) =
-        websocket::open(stage.envoy.address(), TAIL, &headers).await?
+        websocket::open(scene.envoy.address(), TAIL, &headers).await?
     else {
         bail!("{id} was refused");
     };
@@ -122,8 +122,8 @@ async fn search_ended(mut stream: Streaming<SearchResponse>) -> Result<Status> {
     }
 }
 
-async fn check_details(stage: &Stage, id: &str, status: u16, details: &str) -> Result<()> {
-    let line = stage.envoy.access_line(id, PATIENCE).await?;
+async fn check_details(scene: &Scene, id: &str, status: u16, details: &str) -> Result<()> {
+    let line = scene.envoy.access_line(id, PATIENCE).await?;
     ensure!(
         line.status == Some(status) && line.details.as_deref() == Some(details),
         "{line:?}"
@@ -131,18 +131,18 @@ async fn check_details(stage: &Stage, id: &str, status: u16, details: &str) -> R
     Ok(())
 }
 
-async fn streams_become(stage: &Stage, count: f64) -> Result<()> {
-    wait_for_metric(&stage.envoy, "scopegate_streams", &[], PATIENCE, |value| {
+async fn streams_become(scene: &Scene, count: f64) -> Result<()> {
+    wait_for_metric(&scene.envoy, "scopegate_streams", &[], PATIENCE, |value| {
         value == count
     })
     .await?;
     Ok(())
 }
 
-async fn ended_become(stage: &Stage, reason: &str, count: f64) -> Result<()> {
+async fn ended_become(scene: &Scene, reason: &str, count: f64) -> Result<()> {
     let labels = [("reason", reason)];
     let name = "scopegate_streams_ended_total";
-    wait_for_metric(&stage.envoy, name, &labels, PATIENCE, |value| {
+    wait_for_metric(&scene.envoy, name, &labels, PATIENCE, |value| {
         value == count
     })
     .await?;
@@ -151,20 +151,20 @@ async fn ended_become(stage: &Stage, reason: &str, count: f64) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_with_its_token_and_only_with_its_own() -> Result<()> {
-    let stage = stage(configuration("1h")).await?;
-    let client = GrpcClient::connect(stage.envoy.address()).await?;
+    let scene = scene(configuration("1h")).await?;
+    let client = GrpcClient::connect(scene.envoy.address()).await?;
     let expires = wall()? as i64 + 6;
     let short = bearer_until(expires)?;
     let long = bearer_until(expires + 600)?;
 
-    let short_tail = tail(&stage, &short, "short-tail").await?;
-    let mut long_tail = tail(&stage, &long, "long-tail").await?;
+    let short_tail = tail(&scene, &short, "short-tail").await?;
+    let mut long_tail = tail(&scene, &long, "long-tail").await?;
     let mut short_search = search(&client, &short, "short-search").await?;
     let mut long_search = search(&client, &long, "long-search").await?;
     begun(&mut short_search).await?;
     begun(&mut long_search).await?;
     ensure!(wall()? < expires as f64, "too slow to begin in time");
-    streams_become(&stage, 4.0).await?;
+    streams_become(&scene, 4.0).await?;
 
     let ends = async { tail_ended(short_tail).await.map(|()| wall()) };
     let searches = async { (search_ended(short_search).await, wall()) };
@@ -179,18 +179,18 @@ async fn a_stream_ends_with_its_token_and_only_with_its_own() -> Result<()> {
     ensure!(status.code() == Code::Internal, "{status:?}");
 
     for id in ["short-tail", "short-search"] {
-        stage.log.wait_for_end(id, PATIENCE).await?;
+        scene.log.wait_for_end(id, PATIENCE).await?;
     }
-    check_details(&stage, "short-tail", 101, "scopegate{token_expired}").await?;
-    check_details(&stage, "short-search", 200, "scopegate{token_expired}").await?;
-    ended_become(&stage, "token_expired", 2.0).await?;
-    ended_become(&stage, "max_duration", 0.0).await?;
-    streams_become(&stage, 2.0).await?;
+    check_details(&scene, "short-tail", 101, "scopegate{token_expired}").await?;
+    check_details(&scene, "short-search", 200, "scopegate{token_expired}").await?;
+    ended_become(&scene, "token_expired", 2.0).await?;
+    ended_become(&scene, "max_duration", 0.0).await?;
+    streams_become(&scene, 2.0).await?;
 
     // Those of the other token go on, beside and on the same connection.
     still_echoes(&mut long_tail).await?;
     for id in ["long-tail", "long-search"] {
-        ensure!(stage.log.seen(id).iter().all(|seen| !seen.ended), "{id}");
+        ensure!(scene.log.seen(id).iter().all(|seen| !seen.ended), "{id}");
     }
     // The token of the ended ones opens no new one.
     let refused = search(&client, &short, "again")
@@ -202,23 +202,23 @@ async fn a_stream_ends_with_its_token_and_only_with_its_own() -> Result<()> {
     // Whoever leaves is forgotten.
     drop(long_tail);
     drop(long_search);
-    streams_become(&stage, 0.0).await?;
-    ended_become(&stage, "token_expired", 2.0).await?;
-    drill::check_health(&stage.envoy).await
+    streams_become(&scene, 0.0).await?;
+    ended_become(&scene, "token_expired", 2.0).await?;
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_after_the_configured_span_and_nothing_else_does() -> Result<()> {
-    let stage = stage(configuration("2s")).await?;
-    let client = GrpcClient::connect(stage.envoy.address()).await?;
+    let scene = scene(configuration("2s")).await?;
+    let client = GrpcClient::connect(scene.envoy.address()).await?;
     let bearer = bearer()?;
     // Ordinary requests that take longer than any stream may.
-    stage.upstream("tempo")?.behave(Behaviour::SlowStream {
+    scene.upstream("tempo")?.behave(Behaviour::SlowStream {
         chunks: 10,
         interval: Duration::from_millis(500),
     });
     for name in ["loki", "mimir", "tempo_otlp_grpc"] {
-        stage.upstream(name)?.behave(Behaviour::Delay(SLOW));
+        scene.upstream(name)?.behave(Behaviour::Delay(SLOW));
     }
     let token = drill::token_of("reader")?;
     let agent = drill::token_of("agent")?;
@@ -235,9 +235,9 @@ async fn a_stream_ends_after_the_configured_span_and_nothing_else_does() -> Resu
             .tenant("acme");
         let began = Instant::now();
         let (trickle, query, push) = tokio::try_join!(
-            send(&stage.envoy, &trickle),
-            send(&stage.envoy, &query),
-            send(&stage.envoy, &push)
+            send(&scene.envoy, &trickle),
+            send(&scene.envoy, &query),
+            send(&scene.envoy, &push)
         )?;
         ensure!(
             trickle.status == 200 && trickle.text().ends_with("chunk 9\n"),
@@ -271,7 +271,7 @@ async fn a_stream_ends_after_the_configured_span_and_nothing_else_does() -> Resu
             ("x-scope-orgid", "acme"),
             ("x-test-id", "slow-tail"),
         ];
-        let answer = websocket::open(stage.envoy.address(), TAIL, &headers).await?;
+        let answer = websocket::open(scene.envoy.address(), TAIL, &headers).await?;
         let Handshake::Refused(answer) = answer else {
             bail!("the backend has not answered, and yet it is open");
         };
@@ -294,34 +294,34 @@ async fn a_stream_ends_after_the_configured_span_and_nothing_else_does() -> Resu
     };
     let ((), (), tail_span, search_span) = tokio::try_join!(ordinary, export, tails, searches)?;
     eprintln!("a tail lasted {tail_span:?}, a search {search_span:?}");
-    check_details(&stage, "slow-tail", 503, "scopegate{max_duration}").await?;
-    check_details(&stage, "search", 200, "scopegate{max_duration}").await?;
+    check_details(&scene, "slow-tail", 503, "scopegate{max_duration}").await?;
+    check_details(&scene, "search", 200, "scopegate{max_duration}").await?;
 
-    stage.upstream("loki")?.behave(Behaviour::Echo);
+    scene.upstream("loki")?.behave(Behaviour::Echo);
     let began = Instant::now();
-    tail_ended(tail(&stage, &bearer, "tail").await?).await?;
+    tail_ended(tail(&scene, &bearer, "tail").await?).await?;
     let open_span = began.elapsed();
     eprintln!("an open tail lasted {open_span:?}");
     for span in [tail_span, search_span, open_span] {
         ensure!((SPAN..SPAN * 2).contains(&span), "{span:?}");
     }
-    check_details(&stage, "tail", 101, "scopegate{max_duration}").await?;
+    check_details(&scene, "tail", 101, "scopegate{max_duration}").await?;
     for id in ["tail", "search"] {
-        stage.log.wait_for_end(id, PATIENCE).await?;
+        scene.log.wait_for_end(id, PATIENCE).await?;
     }
-    ended_become(&stage, "max_duration", 3.0).await?;
-    ended_become(&stage, "token_expired", 0.0).await?;
-    streams_become(&stage, 0.0).await?;
-    drill::check_health(&stage.envoy).await
+    ended_become(&scene, "max_duration", 3.0).await?;
+    ended_become(&scene, "token_expired", 0.0).await?;
+    streams_become(&scene, 0.0).await?;
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_whose_backend_is_silent_is_refused_in_its_own_terms() -> Result<()> {
-    let stage = stage(configuration("1h")).await?;
+    let scene = scene(configuration("1h")).await?;
     for name in ["loki", "tempo_grpc"] {
-        stage.upstream(name)?.behave(Behaviour::Hang);
+        scene.upstream(name)?.behave(Behaviour::Hang);
     }
-    let client = GrpcClient::connect(stage.envoy.address()).await?;
+    let client = GrpcClient::connect(scene.envoy.address()).await?;
     let bearer = bearer_until(wall()? as i64 + 3)?;
     let headers = [
         ("authorization", bearer.as_str()),
@@ -329,7 +329,7 @@ async fn a_client_whose_backend_is_silent_is_refused_in_its_own_terms() -> Resul
         ("x-test-id", "tail"),
     ];
     let (tail, search) = tokio::join!(
-        websocket::open(stage.envoy.address(), TAIL, &headers),
+        websocket::open(scene.envoy.address(), TAIL, &headers),
         search(&client, &bearer, "search"),
     );
     let Handshake::Refused(answer) = tail? else {
@@ -346,14 +346,14 @@ async fn a_client_whose_backend_is_silent_is_refused_in_its_own_terms() -> Resul
     );
     let status = search.err().context("open")?;
     ensure!(status.code() == Code::Unauthenticated, "{status:?}");
-    check_details(&stage, "tail", 401, "scopegate{token_expired}").await?;
-    check_details(&stage, "search", 200, "scopegate{token_expired}").await?;
-    stage.log.wait_for_end("search", PATIENCE).await?;
-    streams_become(&stage, 0.0).await?;
+    check_details(&scene, "tail", 401, "scopegate{token_expired}").await?;
+    check_details(&scene, "search", 200, "scopegate{token_expired}").await?;
+    scene.log.wait_for_end("search", PATIENCE).await?;
+    streams_become(&scene, 0.0).await?;
     for name in ["loki", "tempo_grpc"] {
-        stage.upstream(name)?.behave(Behaviour::Echo);
+        scene.upstream(name)?.behave(Behaviour::Echo);
     }
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -365,13 +365,13 @@ async fn a_stream_that_waited_for_keys_is_ended_too() -> Result<()> {
     configuration["limits"]["wait"] = json!("20s");
     // One worker: its first fetch is on the way when the streams come.
     let settings = drill::settings(configuration)?.concurrency(1);
-    let stage = Stage::start_with(settings, issuer).await?;
-    stage.upstream("tempo_grpc")?.behave(Behaviour::Open);
-    let client = GrpcClient::connect(stage.envoy.address()).await?;
+    let scene = Scene::start_with(settings, issuer).await?;
+    scene.upstream("tempo_grpc")?.behave(Behaviour::Open);
+    let client = GrpcClient::connect(scene.envoy.address()).await?;
     let bearer = bearer()?;
     let began = Instant::now();
     let (tail, search) = tokio::join!(
-        tail(&stage, &bearer, "tail"),
+        tail(&scene, &bearer, "tail"),
         search(&client, &bearer, "search")
     );
     let mut search = search?;
@@ -387,40 +387,40 @@ async fn a_stream_that_waited_for_keys_is_ended_too() -> Result<()> {
     ensure!(search?.code() == Code::Internal);
     let span = passed.elapsed();
     ensure!(span < SPAN * 2, "{span:?}");
-    ended_become(&stage, "max_duration", 2.0).await?;
-    streams_become(&stage, 0.0).await?;
-    drill::check_health(&stage.envoy).await
+    ended_become(&scene, "max_duration", 2.0).await?;
+    streams_become(&scene, 0.0).await?;
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_report_mode_no_stream_is_ended() -> Result<()> {
     let mut configuration = configuration("1s");
     configuration["mode"] = json!("report");
-    let stage = stage(configuration).await?;
-    let client = GrpcClient::connect(stage.envoy.address()).await?;
+    let scene = scene(configuration).await?;
+    let client = GrpcClient::connect(scene.envoy.address()).await?;
     let short = bearer_until(wall()? as i64 + 3)?;
-    let mut tail = tail(&stage, &short, "tail").await?;
+    let mut tail = tail(&scene, &short, "tail").await?;
     let mut search = search(&client, &short, "search").await?;
     begun(&mut search).await?;
     tokio::time::sleep(Duration::from_secs(6)).await;
     still_echoes(&mut tail).await?;
     for id in ["tail", "search"] {
-        let seen = stage.log.seen(id);
+        let seen = scene.log.seen(id);
         ensure!(seen.len() == 1 && !seen[0].ended, "{seen:?}");
     }
     for name in ["scopegate_streams", "scopegate_streams_ended_total"] {
-        let value = stage.envoy.metric(name, &[]).await?;
+        let value = scene.envoy.metric(name, &[]).await?;
         ensure!(value == 0.0, "{name} is {value}");
     }
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_streams_that_end_at_once_leave_the_workers_and_the_connections_in_good_health()
 -> Result<()> {
-    let stage = stage(configuration("1h")).await?;
+    let scene = scene(configuration("1h")).await?;
     let expires = wall()? as i64 + 10;
-    let clients = try_join_all((0..4).map(|_| GrpcClient::connect(stage.envoy.address()))).await?;
+    let clients = try_join_all((0..4).map(|_| GrpcClient::connect(scene.envoy.address()))).await?;
     let mut searches = Vec::new();
     let mut tails = Vec::new();
     for number in 0..MANY {
@@ -428,10 +428,10 @@ async fn many_streams_that_end_at_once_leave_the_workers_and_the_connections_in_
         let mut stream = search(&clients[number % 4], &bearer, &format!("search-{number}")).await?;
         begun(&mut stream).await?;
         searches.push(stream);
-        tails.push(tail(&stage, &bearer, &format!("tail-{number}")).await?);
+        tails.push(tail(&scene, &bearer, &format!("tail-{number}")).await?);
     }
     ensure!(wall()? < expires as f64 - 1.0, "too slow to begin in time");
-    streams_become(&stage, 2.0 * MANY as f64).await?;
+    streams_become(&scene, 2.0 * MANY as f64).await?;
     let (tails, searches) = tokio::join!(
         try_join_all(tails.into_iter().map(tail_ended)),
         try_join_all(searches.into_iter().map(search_ended)),
@@ -442,17 +442,17 @@ async fn many_streams_that_end_at_once_leave_the_workers_and_the_connections_in_
     ensure!(late < 3.0, "{late}");
     for number in 0..MANY {
         for id in [format!("search-{number}"), format!("tail-{number}")] {
-            stage.log.wait_for_end(&id, PATIENCE).await?;
+            scene.log.wait_for_end(&id, PATIENCE).await?;
         }
     }
-    ended_become(&stage, "token_expired", 2.0 * MANY as f64).await?;
-    streams_become(&stage, 0.0).await?;
+    ended_become(&scene, "token_expired", 2.0 * MANY as f64).await?;
+    streams_become(&scene, 0.0).await?;
     // The connections that carried them carry on.
     let bearer = bearer()?;
     for client in &clients {
         begun(&mut search(client, &bearer, "after").await?).await?;
     }
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);

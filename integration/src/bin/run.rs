@@ -14,7 +14,7 @@ use integration::envoy::{self, Envoy, EnvoySettings};
 use integration::issuer::{Issuer, IssuerSettings, PublishedKey};
 use integration::prometheus::{Prometheus, PrometheusSettings};
 use integration::remote_write;
-use integration::replay::BACKEND_CLUSTERS;
+use integration::scene::BACKEND_CLUSTERS;
 use integration::token::Recipe;
 use integration::upstream::{Upstream, UpstreamLog};
 use serde_json::{Value, json};

@@ -51,15 +51,15 @@ async fn run(self_test: bool) -> Result<bool> {
         if let Some(reason) = missing {
             return Ok(Err(reason));
         }
-        Platform::start().await.map(Ok)
+        Scene::start().await.map(Ok)
     };
-    let platform = tokio::select! {
-        platform = start => platform?,
+    let scene = tokio::select! {
+        scene = start => scene?,
         _ = terminate.recv() => return Ok(true),
         _ = interrupt.recv() => return Ok(true),
     };
-    let platform = match platform {
-        Ok(platform) => platform,
+    let scene = match scene {
+        Ok(scene) => scene,
         Err(reason) if self_test => {
             let trials = [LOGS, METRICS, TRACES, REFUSAL].map(|name| trial::skipped(name, &reason));
             let conclusion = libtest_mimic::run(&Arguments::default(), trials.into());
@@ -68,9 +68,9 @@ async fn run(self_test: bool) -> Result<bool> {
         Err(reason) => bail!(reason),
     };
     if self_test {
-        return Ok(tokio::task::block_in_place(|| platform.self_test()));
+        return Ok(tokio::task::block_in_place(|| scene.self_test()));
     }
-    platform.print()?;
+    scene.print()?;
     let mut failed = 0;
     loop {
         tokio::select! {
@@ -78,9 +78,9 @@ async fn run(self_test: bool) -> Result<bool> {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = tokio::time::sleep(Duration::from_secs(2)) => {
-                platform.stack.envoy()?.check_alive()?;
+                scene.stack.envoy()?.check_alive()?;
                 // A backend that somebody stops to see what happens is no reason to end.
-                match platform.traffic().await {
+                match scene.traffic().await {
                     Ok(()) => failed = 0,
                     Err(error) if failed == 0 => {
                         eprintln!("traffic: {error:#}");
@@ -96,7 +96,7 @@ async fn run(self_test: bool) -> Result<bool> {
 }
 
 /// The stack and what writes into it. Fields are dropped, and so stopped, from top to bottom.
-struct Platform {
+struct Scene {
     _agents: Vec<Prometheus>,
     stack: Stack,
     logcli: PathBuf,
@@ -110,8 +110,8 @@ struct Example {
     answer: &'static str,
 }
 
-impl Platform {
-    async fn start() -> Result<Platform> {
+impl Scene {
+    async fn start() -> Result<Scene> {
         let stack = Stack::start(|what| eprintln!("{what}")).await?;
         let mut agents = Vec::new();
         for tenant in [ACME, GLOBEX] {
@@ -122,14 +122,14 @@ impl Platform {
                     .await?,
             );
         }
-        let platform = Platform {
+        let scene = Scene {
             _agents: agents,
             stack,
             logcli: part::LOGCLI.find()?,
             promtool: part::PROMTOOL.find()?,
         };
-        platform.traffic().await?;
-        Ok(platform)
+        scene.traffic().await?;
+        Ok(scene)
     }
 
     /// A line and a span for each tenant, as its agent.

@@ -80,41 +80,41 @@ pub struct Native;
 
 impl Replay for Native {
     fn replay(&mut self, scenario: &Prepared) -> Result<Outcome> {
-        World::start(scenario)?.answer()
+        NativeScene::start(scenario)?.answer()
     }
 }
 
 /// A worker and the host around it.
-struct World<'scenario> {
+struct NativeScene<'scenario> {
     scenario: &'scenario Prepared,
     host: Host,
     /// How often the corporate provider has been asked.
     asked: usize,
 }
 
-impl World<'_> {
-    fn start(scenario: &Prepared) -> Result<World<'_>> {
+impl NativeScene<'_> {
+    fn start(scenario: &Prepared) -> Result<NativeScene<'_>> {
         let document = scenario.config.to_string();
         let environment: Vec<_> = scenario.scenario.environment.clone().into_iter().collect();
         let store = Rc::new(RefCell::new(Store::default()));
         let wall = u64::try_from(token::now())?;
-        let mut world = World {
+        let mut scene = NativeScene {
             scenario,
             host: Host::new(Box::new(InModule), &store, wall, UPTIME, SEED),
             asked: 0,
         };
-        let good = world.host.configure(ROOT, &document, &environment);
+        let good = scene.host.configure(ROOT, &document, &environment);
         ensure!(
             good,
             "the configuration is refused: {:?}",
-            world.host.take_done()
+            scene.host.take_done()
         );
         // As a replay through Envoy does, the gate has a moment to fetch its keys.
         for _ in 0..=2 {
-            world.tick(1_000);
+            scene.tick(1_000);
         }
-        world.host.take_done();
-        Ok(world)
+        scene.host.take_done();
+        Ok(scene)
     }
 
     /// The monotonic clock moves; what the worker asks for is answered a moment later. The wall clock stands still, so

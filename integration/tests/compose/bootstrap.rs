@@ -10,7 +10,7 @@ use integration::authority::Authority;
 use integration::client::RawRequest;
 use integration::envoy::EnvoySettings;
 use integration::issuer::Issuer;
-use integration::replay::Stage;
+use integration::scene::Scene;
 use integration::token::Recipe;
 use integration::{drill, envoy, paths, yaml};
 use scopegate::config::{Config, Environment};
@@ -293,7 +293,7 @@ fn envoy_takes_it() -> Result<()> {
 #[tokio::main]
 async fn the_gate_lets_the_right_people_in() -> Result<()> {
     let settings = EnvoySettings::from_file(&path())?.wasm(drill::module()?);
-    let stage = Stage::start_with(settings, Issuer::corporate().await?).await?;
+    let scene = Scene::start_with(settings, Issuer::corporate().await?).await?;
     let token = |issuer: &str, groups: Value, client: &str| {
         let recipe = Recipe::of("reader")
             .claim("iss", issuer)
@@ -333,7 +333,7 @@ async fn the_gate_lets_the_right_people_in() -> Result<()> {
         ("the agent reads globex", drill::read(&agent, "globex"), 403),
         ("another issuer", drill::read(&other, "acme"), 401),
     ] {
-        let reply = drill::send(&stage.envoy, &request).await?;
+        let reply = drill::send(&scene.envoy, &request).await?;
         ensure!(
             reply.status == status,
             "{what}: {} {}, not {status}",

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use report::Row;
-use scene::{Scene, Tokens};
+use scene::{LoadedScene, Tokens};
 
 /// The rows of all drills, in the order of their ends.
 static ROWS: Mutex<Vec<Row>> = Mutex::new(Vec::new());
@@ -118,7 +118,7 @@ fn bad_answers() -> [(&'static str, AnswerMode); 10] {
 
 /// However many workers there are, they ask once.
 async fn workers(count: u32) -> Result<Row> {
-    let scene = Scene::start(drill::configuration(), count, |settings| settings).await?;
+    let scene = LoadedScene::start(drill::configuration(), count, |settings| settings).await?;
     sleep(Duration::from_secs(3)).await;
     let row = scene.end().await?;
     Ok(Row {
@@ -130,13 +130,13 @@ async fn workers(count: u32) -> Result<Row> {
 /// After 80 % of the interval one worker asks again, for all. Only then is another key under an old ID noticed: forged
 /// signatures start no fetch, so neither do these.
 async fn refresh() -> Result<Row> {
-    let scene = Scene::start(every_minute(), 8, |settings| settings).await?;
-    let (stage, began) = (&scene.stage, Instant::now());
+    let scene = LoadedScene::start(every_minute(), 8, |settings| settings).await?;
+    let began = Instant::now();
     let old = fresh(Recipe::of("reader").key("p256-a"))?;
-    let reply = send(&stage.envoy, &read(&old, "acme")).await?;
+    let reply = send(&scene.envoy, &read(&old, "acme")).await?;
     ensure!(reply.status == 200, "{}", reply.text());
-    stage.corporate.replace_key("p256-a", "p256-b");
-    stage
+    scene.corporate.replace_key("p256-a", "p256-b");
+    scene
         .corporate
         .wait_for_fetches(2, Duration::from_secs(60))
         .await?;
@@ -144,13 +144,13 @@ async fn refresh() -> Result<Row> {
     sleep(Duration::from_secs(1)).await;
     let new = fresh(Recipe::of("reader").key("p256-b").kid("p256-a"))?;
     for _ in 0..32 {
-        let reply = send(&stage.envoy, &read(&new, "acme")).await?;
+        let reply = send(&scene.envoy, &read(&new, "acme")).await?;
         ensure!(
             reply.status == 200,
             "the new key a second later: {}",
             reply.text()
         );
-        let reply = send(&stage.envoy, &read(&old, "acme")).await?;
+        let reply = send(&scene.envoy, &read(&old, "acme")).await?;
         ensure!(
             reply.status == 401,
             "the old key a second later: {}",
@@ -173,7 +173,7 @@ async fn refresh() -> Result<Row> {
 async fn unshared() -> Result<Row> {
     let mut configuration = drill::configuration();
     configuration["providers"][0]["jwks"]["share"] = json!(false);
-    let scene = Scene::start(configuration, 2, |settings| settings).await?;
+    let scene = LoadedScene::start(configuration, 2, |settings| settings).await?;
     sleep(Duration::from_secs(3)).await;
     let row = scene.end().await?;
     ensure!(row.fetches == 3, "{} fetches", row.fetches);
@@ -182,10 +182,9 @@ async fn unshared() -> Result<Row> {
 
 /// As Dex and Keycloak do: the key signs from the moment on in which it is published.
 async fn new_key() -> Result<Row> {
-    let scene = Scene::start(drill::configuration(), 2, |settings| settings).await?;
+    let scene = LoadedScene::start(drill::configuration(), 2, |settings| settings).await?;
     sleep(Duration::from_secs(1)).await;
     scene
-        .stage
         .corporate
         .add_key(PublishedKey::named("rsa-b").with_kid("fresh"));
     scene.tokens.replace(Tokens::signed_by("rsa-b", "fresh")?);
@@ -199,25 +198,24 @@ async fn new_key() -> Result<Row> {
 
 /// The tokens of a key that left the set end on every worker within a second of the new set.
 async fn withdrawn_key() -> Result<Row> {
-    let scene = Scene::start(drill::configuration(), 2, |settings| settings).await?;
-    let stage = &scene.stage;
+    let scene = LoadedScene::start(drill::configuration(), 2, |settings| settings).await?;
     let leaving = fresh(
         Recipe::of("reader")
             .key("p256-a")
             .claim("iat", json!(integration::token::now() - 600)),
     )?;
     for _ in 0..16 {
-        let reply = send(&stage.envoy, &read(&leaving, "acme")).await?;
+        let reply = send(&scene.envoy, &read(&leaving, "acme")).await?;
         ensure!(reply.status == 200, "{}", reply.text());
     }
-    stage.corporate.remove_key("p256-a");
-    let fetches = stage.corporate.fetches().jwks;
+    scene.corporate.remove_key("p256-a");
+    let fetches = scene.corporate.fetches().jwks;
     send(
-        &stage.envoy,
+        &scene.envoy,
         &read(&fresh(Recipe::of("reader").kid("unknown"))?, "acme"),
     )
     .await?;
-    stage
+    scene
         .corporate
         .wait_for_fetches(fetches + 1, Duration::from_secs(2))
         .await?;
@@ -229,7 +227,7 @@ async fn withdrawn_key() -> Result<Row> {
             Protocol::H2
         };
         let reply = read(&leaving, "acme")
-            .send(&stage.envoy.target(), protocol)
+            .send(&scene.envoy.target(), protocol)
             .await?;
         ensure!(
             reply.status == 401,
@@ -246,24 +244,24 @@ async fn withdrawn_key() -> Result<Row> {
 
 /// Of a refresh that withdraws a key and a fetch right after it that fails, no worker sees the second only.
 async fn withdrawn_before_failures() -> Result<Row> {
-    let scene = Scene::start(every_minute(), 8, |settings| settings).await?;
-    let corporate = &scene.stage.corporate;
+    let scene = LoadedScene::start(every_minute(), 8, |settings| settings).await?;
+    let corporate = &scene.corporate;
     let refresh = async |fetches| {
         corporate
             .wait_for_fetches(fetches, Duration::from_secs(60))
             .await
     };
-    drill::withdraw_before_a_failure(&scene.stage, refresh).await?;
+    drill::withdraw_before_a_failure(&scene, refresh).await?;
     scene.end().await
 }
 
 /// A stranger's key ID has just had the gate fetch, when a key is published and used at once, by tokens that are a
 /// few minutes old: nobody is refused for good, and all are let in after the half minute.
 async fn key_in_the_cool_down() -> Result<Row> {
-    let scene = Scene::start(drill::configuration(), 2, |settings| settings).await?;
-    let corporate = &scene.stage.corporate;
+    let scene = LoadedScene::start(drill::configuration(), 2, |settings| settings).await?;
+    let corporate = &scene.corporate;
     let stranger = fresh(Recipe::of("reader").kid("stranger"))?;
-    send(&scene.stage.envoy, &read(&stranger, "acme")).await?;
+    send(&scene.envoy, &read(&stranger, "acme")).await?;
     corporate
         .wait_for_fetches(2, Duration::from_secs(5))
         .await?;
@@ -287,16 +285,16 @@ async fn key_in_the_cool_down() -> Result<Row> {
 
 /// The provider's servers do not agree about a new key; the old one is in every answer.
 async fn flapping() -> Result<Row> {
-    let scene = Scene::start(drill::configuration(), 2, |settings| settings).await?;
+    let scene = LoadedScene::start(drill::configuration(), 2, |settings| settings).await?;
     for turn in 0..12 {
-        let corporate = &scene.stage.corporate;
+        let corporate = &scene.corporate;
         if turn % 2 == 0 {
             corporate.add_key(PublishedKey::named("rsa-b").with_kid("sometimes"));
         } else {
             corporate.remove_key("sometimes");
         }
         let token = fresh(Recipe::of("reader").key("rsa-b").kid("sometimes"))?;
-        send(&scene.stage.envoy, &read(&token, "acme")).await?;
+        send(&scene.envoy, &read(&token, "acme")).await?;
         sleep(Duration::from_millis(300)).await;
     }
     let row = scene.end().await?;
@@ -308,9 +306,9 @@ async fn flapping() -> Result<Row> {
 
 /// Nobody is refused for good, and all are let in soon after it is there.
 async fn down_from_the_start() -> Result<Row> {
-    let scene = Scene::start_without_keys(drill::configuration()).await?;
+    let scene = LoadedScene::start_without_keys(drill::configuration()).await?;
     sleep(Duration::from_secs(4)).await;
-    scene.stage.corporate.up().await?;
+    scene.corporate.up().await?;
     let back = Instant::now();
     let recovered = scene.recovered(Duration::from_secs(15)).await?;
     sleep(Duration::from_secs(2)).await;
@@ -330,9 +328,9 @@ async fn down_from_the_start() -> Result<Row> {
 async fn first_fetch_fails() -> Result<Row> {
     let issuer = Issuer::corporate().await?;
     issuer.answer_first([AnswerMode::Held(Box::new(AnswerMode::Status(500)))]);
-    let scene = Scene::start_cold(drill::configuration(), issuer).await?;
+    let scene = LoadedScene::start_cold(drill::configuration(), issuer).await?;
     sleep(Duration::from_millis(500)).await;
-    scene.stage.corporate.release();
+    scene.corporate.release();
     // The load makes up for what was due while it waited.
     sleep(Duration::from_secs(8)).await;
     let row = scene.end().await?;
@@ -346,8 +344,8 @@ async fn first_fetch_fails() -> Result<Row> {
 async fn too_stale() -> Result<Row> {
     let mut configuration = every_minute();
     configuration["providers"][0]["jwks"]["max_stale"] = json!("1m");
-    let scene = Scene::start(configuration, 2, |settings| settings).await?;
-    scene.stage.corporate.down().await;
+    let scene = LoadedScene::start(configuration, 2, |settings| settings).await?;
+    scene.corporate.down().await;
     sleep(Duration::from_secs(50)).await;
     let before = scene.load.outcome();
     ensure!(
@@ -362,7 +360,7 @@ async fn too_stale() -> Result<Row> {
         "{:?} when they were too old",
         after.statuses
     );
-    scene.stage.corporate.up().await?;
+    scene.corporate.up().await?;
     let recovered = scene.recovered(Duration::from_secs(75)).await?;
     let row = scene.end().await?;
     Ok(Row {
@@ -374,13 +372,13 @@ async fn too_stale() -> Result<Row> {
 
 /// Strangers cannot make the gate ask more than once in 30 s, nor hold up those who are known.
 async fn invented_kids() -> Result<Row> {
-    let scene = Scene::start(drill::configuration(), 2, |settings| settings).await?;
+    let scene = LoadedScene::start(drill::configuration(), 2, |settings| settings).await?;
     let deadline = Instant::now() + Duration::from_secs(6);
     let mut number = 0;
     while Instant::now() < deadline {
         number += 1;
         let token = fresh(Recipe::of("reader").kid(&format!("invented-{number}")))?;
-        let reply = send(&scene.stage.envoy, &read(&token, "acme")).await?;
+        let reply = send(&scene.envoy, &read(&token, "acme")).await?;
         ensure!(matches!(reply.status, 401 | 503), "{}", reply.status);
     }
     let row = scene.end().await?;
@@ -393,26 +391,18 @@ async fn invented_kids() -> Result<Row> {
 
 /// A new configuration each second: keys and what is known of tokens stay.
 async fn reloads() -> Result<Row> {
-    let scene = Scene::start(drill::configuration(), 2, EnvoySettings::dynamic).await?;
+    let scene = LoadedScene::start(drill::configuration(), 2, EnvoySettings::dynamic).await?;
     // Each worker gets to know each token first.
     sleep(Duration::from_secs(1)).await;
     for number in 0..8 {
         let mut configuration = drill::configuration();
         configuration["organizations"][1]["display_name"] = json!(format!("Globex {number}"));
-        let update = scene
-            .stage
-            .envoy
-            .replace_configuration(&configuration)
-            .await?;
+        let update = scene.envoy.replace_configuration(&configuration).await?;
         ensure!(update == Update::Accepted, "{update:?}");
         sleep(Duration::from_secs(1)).await;
     }
     // Each worker has verified each token of the load once, and one or two to get warm.
-    let verified = scene
-        .stage
-        .envoy
-        .metric("scopegate_verify_total", &[])
-        .await?;
+    let verified = scene.envoy.metric("scopegate_verify_total", &[]).await?;
     let once = (2 * (scene::KINDS + 8)) as f64;
     ensure!(
         verified <= once,
@@ -432,11 +422,11 @@ async fn reloads_without_provider(share: bool) -> Result<Row> {
     let jwks = &mut configuration["providers"][0]["jwks"];
     jwks["share"] = json!(share);
     jwks["refresh_interval"] = json!("1h");
-    let scene = Scene::start(configuration.clone(), 2, EnvoySettings::dynamic).await?;
+    let scene = LoadedScene::start(configuration.clone(), 2, EnvoySettings::dynamic).await?;
     // Each worker gets its keys first.
     sleep(Duration::from_secs(1)).await;
-    let fetches = scene.stage.corporate.fetches().jwks;
-    scene.stage.corporate.set_answer(AnswerMode::Status(500));
+    let fetches = scene.corporate.fetches().jwks;
+    scene.corporate.set_answer(AnswerMode::Status(500));
     for change in ["realm", "tenant", "refresh_interval", "max_stale"] {
         let jwks = &mut configuration["providers"][0]["jwks"];
         match change {
@@ -445,11 +435,7 @@ async fn reloads_without_provider(share: bool) -> Result<Row> {
             "refresh_interval" => jwks["refresh_interval"] = json!("1m"),
             _ => jwks["max_stale"] = json!("12h"),
         }
-        let update = scene
-            .stage
-            .envoy
-            .replace_configuration(&configuration)
-            .await?;
+        let update = scene.envoy.replace_configuration(&configuration).await?;
         ensure!(update == Update::Accepted, "{change}: {update:?}");
         sleep(Duration::from_secs(1)).await;
         let failed = scene.load.outcome().failed();
@@ -465,7 +451,8 @@ async fn reloads_without_provider(share: bool) -> Result<Row> {
 /// The VM of the only worker dies. It comes back with the keys that the process has, and lets nobody in before.
 async fn dead_vm() -> Result<Row> {
     let module = part::CRASH.find()?;
-    let scene = Scene::start(drill::configuration(), 1, |settings| settings.wasm(module)).await?;
+    let scene =
+        LoadedScene::start(drill::configuration(), 1, |settings| settings.wasm(module)).await?;
     sleep(Duration::from_secs(1)).await;
     let before = scene.load.outcome();
     ensure!(before.failed() == 0, "{:?} before", before.statuses);
@@ -476,12 +463,12 @@ async fn dead_vm() -> Result<Row> {
         .tenant("acme")
         .header("x-crash", "1");
     // It dies of the answer's body: whether the head of the answer comes is chance.
-    let _ = send(&scene.stage.envoy, &push).await;
+    let _ = send(&scene.envoy, &push).await;
     // The host makes a new VM at the next request, at once or after a back-off.
     let until = Instant::now() + Duration::from_secs(4);
     let mut seen = std::collections::BTreeSet::new();
     while Instant::now() < until {
-        if let Ok(reply) = send(&scene.stage.envoy, &read(&expired, "acme")).await {
+        if let Ok(reply) = send(&scene.envoy, &read(&expired, "acme")).await {
             seen.insert(reply.status);
         }
     }
@@ -489,7 +476,7 @@ async fn dead_vm() -> Result<Row> {
         seen.is_subset(&[401, 503].into()),
         "an expired token was answered {seen:?}"
     );
-    let stats = scene.stage.envoy.stats().await?;
+    let stats = scene.envoy.stats().await?;
     let reloads: i64 = stats
         .iter()
         .filter(|(name, _)| name.contains("vm_reload_success"))
@@ -509,13 +496,14 @@ async fn dead_vm() -> Result<Row> {
 /// The wall clock jumps ahead by ten minutes, and back: schedules go by the other clock.
 async fn clock_steps() -> Result<Row> {
     let clock = Clock::new()?;
-    let scene = Scene::start(drill::configuration(), 2, |settings| clock.of(settings)).await?;
+    let scene =
+        LoadedScene::start(drill::configuration(), 2, |settings| clock.of(settings)).await?;
     let short = fresh(Recipe::of("reader").exp_in(300.0))?;
     for (seconds, status) in [(600, 401), (0, 200), (600, 401), (0, 200)] {
         clock.set_wall(seconds)?;
         sleep(Duration::from_secs(2)).await;
         // A token of five minutes tells whether the clock did step.
-        let reply = send(&scene.stage.envoy, &read(&short, "acme")).await?;
+        let reply = send(&scene.envoy, &read(&short, "acme")).await?;
         ensure!(
             reply.status == status,
             "{seconds} s off: {} {}",
@@ -531,9 +519,9 @@ async fn clock_steps() -> Result<Row> {
 }
 
 async fn discovery() -> Result<Row> {
-    let scene = Scene::start(by_discovery(), 2, |settings| settings).await?;
+    let scene = LoadedScene::start(by_discovery(), 2, |settings| settings).await?;
     sleep(Duration::from_secs(3)).await;
-    let found = scene.stage.corporate.fetches().discovery;
+    let found = scene.corporate.fetches().discovery;
     ensure!(found == 1, "{found} fetches of the discovery document");
     let row = scene.end().await?;
     Ok(Row {
@@ -544,18 +532,19 @@ async fn discovery() -> Result<Row> {
 
 /// Its keys are not used, whatever it says, until its issuer is ours.
 async fn wrong_discovery() -> Result<Row> {
-    let scene =
-        Scene::start_with_discovery_of("https://login.example.com/realms/other", by_discovery())
-            .await?;
+    let scene = LoadedScene::start_with_discovery_of(
+        "https://login.example.com/realms/other",
+        by_discovery(),
+    )
+    .await?;
     sleep(Duration::from_secs(3)).await;
     let outcome = scene.load.outcome();
     ensure!(outcome.count(200) == 0, "{:?}", outcome.statuses);
     ensure!(
-        scene.stage.corporate.fetches().jwks == 0,
+        scene.corporate.fetches().jwks == 0,
         "its keys were asked for"
     );
     scene
-        .stage
         .corporate
         .set_discovery_members(serde_json::Map::new());
     let recovered = scene.recovered(Duration::from_secs(15)).await?;
@@ -572,11 +561,11 @@ async fn wrong_discovery() -> Result<Row> {
 
 /// The last good set goes on serving.
 async fn bad_answer(name: &'static str, answer: AnswerMode) -> Result<Row> {
-    let scene = Scene::start(drill::configuration(), 2, |settings| settings).await?;
-    scene.stage.corporate.set_answer(answer);
+    let scene = LoadedScene::start(drill::configuration(), 2, |settings| settings).await?;
+    scene.corporate.set_answer(answer);
     let unknown = fresh(Recipe::of("reader").kid("unknown"))?;
     let request: RawRequest = read(&unknown, "acme");
-    let reply = send(&scene.stage.envoy, &request).await?;
+    let reply = send(&scene.envoy, &request).await?;
     ensure!(
         reply.status == 503,
         "{name}: an unknown key is in doubt, not refused: {}",

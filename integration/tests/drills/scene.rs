@@ -1,5 +1,6 @@
 //! A gate under load, with its provider at hand.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use integration::drill::{self, fresh};
 use integration::envoy::EnvoySettings;
 use integration::issuer::Issuer;
 use integration::load::Load;
-use integration::replay::Stage;
+use integration::scene::Scene;
 use integration::token::Recipe;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
@@ -48,69 +49,77 @@ impl Tokens {
     }
 }
 
-/// The handle.
-pub struct Scene {
+/// A scene and the load on its gate.
+pub struct LoadedScene {
     pub load: Load,
     pub tokens: Tokens,
-    pub stage: Stage,
+    pub scene: Scene,
     waiting: Arc<AtomicU64>,
     watch: JoinHandle<()>,
     began: Instant,
 }
 
-impl Scene {
+impl Deref for LoadedScene {
+    type Target = Scene;
+
+    fn deref(&self) -> &Scene {
+        &self.scene
+    }
+}
+
+impl LoadedScene {
     /// A gate that has its keys, with that many workers.
     pub async fn start(
         configuration: Value,
         workers: u32,
         change: impl FnOnce(EnvoySettings) -> EnvoySettings,
-    ) -> Result<Scene> {
+    ) -> Result<LoadedScene> {
         let issuer = Issuer::corporate().await?;
         let settings = change(drill::settings(configuration)?).concurrency(workers);
-        let stage = Stage::start_with(settings, issuer).await?;
-        drill::warm(&stage.envoy).await?;
-        Scene::of(stage).await
+        let scene = Scene::start_with(settings, issuer).await?;
+        drill::warm(&scene.envoy).await?;
+        LoadedScene::of(scene).await
     }
 
     /// A gate whose provider is down.
-    pub async fn start_without_keys(configuration: Value) -> Result<Scene> {
+    pub async fn start_without_keys(configuration: Value) -> Result<LoadedScene> {
         let issuer = Issuer::corporate().await?;
         issuer.down().await;
-        Scene::start_cold(configuration, issuer).await
+        LoadedScene::start_cold(configuration, issuer).await
     }
 
     /// A gate whose provider's discovery document names another issuer.
-    pub async fn start_with_discovery_of(other: &str, configuration: Value) -> Result<Scene> {
+    pub async fn start_with_discovery_of(other: &str, configuration: Value) -> Result<LoadedScene> {
         let issuer = Issuer::corporate().await?;
         let mut members = Map::new();
         members.insert("issuer".to_owned(), json!(other));
         issuer.set_discovery_members(members);
-        Scene::start_cold(configuration, issuer).await
+        LoadedScene::start_cold(configuration, issuer).await
     }
 
     /// A gate of that provider, which is under load before it has keys.
-    pub async fn start_cold(configuration: Value, issuer: Issuer) -> Result<Scene> {
-        Scene::of(Stage::start_with(drill::settings(configuration)?, issuer).await?).await
+    pub async fn start_cold(configuration: Value, issuer: Issuer) -> Result<LoadedScene> {
+        LoadedScene::of(Scene::start_with(drill::settings(configuration)?, issuer).await?).await
     }
 
-    async fn of(stage: Stage) -> Result<Scene> {
+    async fn of(scene: Scene) -> Result<LoadedScene> {
         let tokens = Tokens {
             list: Arc::new(Mutex::new(Tokens::signed_by("rsa-a", "rsa-a")?)),
             next: Arc::default(),
         };
         let source = tokens.clone();
         let load = Load::start(
-            stage.envoy.address(),
+            scene.envoy.address(),
             RATE,
             CONNECTIONS,
             Arc::new(move || source.take()),
         );
         let waiting = Arc::new(AtomicU64::new(0));
-        let watch = tokio::spawn(watch(stage.envoy.admin_address(), Arc::clone(&waiting)));
-        Ok(Scene {
+        let watch = tokio::spawn(watch(scene.envoy.admin_address(), Arc::clone(&waiting)));
+        Ok(LoadedScene {
             load,
             tokens,
-            stage,
+            scene,
             waiting,
             watch,
             began: Instant::now(),
@@ -155,13 +164,13 @@ impl Scene {
         let lasted = self.began.elapsed();
         let outcome = self.load.stop().await;
         self.watch.abort();
-        self.stage.envoy.check_alive()?;
+        self.scene.envoy.check_alive()?;
         let rate = outcome.requests as f64 / lasted.as_secs_f64();
         Ok(Row {
             requests: outcome.requests,
             failed: outcome.failed(),
             refused: outcome.count(401) + outcome.count(403),
-            fetches: self.stage.corporate.fetches().jwks,
+            fetches: self.scene.corporate.fetches().jwks,
             longest: outcome.longest,
             waiting: self.waiting.load(Ordering::Relaxed),
             rate,

@@ -14,7 +14,7 @@ use crate::judge::{Judge, Question};
 /// More say nothing new about the same fault.
 const MOST_FINDINGS: usize = 20;
 
-/// A language.
+/// What the judges of one language work with: its corpus, and the row of the table that they fill.
 pub struct Bench {
     pub language: Language,
     pub name: &'static str,

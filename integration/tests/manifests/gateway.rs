@@ -10,7 +10,7 @@ use integration::drill;
 use integration::envoy::EnvoySettings;
 use integration::envoy::bootstrap::Bootstrap;
 use integration::issuer::Issuer;
-use integration::replay::Stage;
+use integration::scene::Scene;
 
 use integration::scenario::{self, ExpectUpstream, UpstreamText, endpoints};
 use integration::token;
@@ -43,7 +43,7 @@ enum Gate {
     MissingWithoutHygiene,
 }
 
-async fn start(set: Set, gate: Gate) -> Result<Stage> {
+async fn start(set: Set, gate: Gate) -> Result<Scene> {
     let mut settings = EnvoySettings::shipped()?;
     if gate == Gate::InPlace {
         settings = settings
@@ -51,7 +51,7 @@ async fn start(set: Set, gate: Gate) -> Result<Stage> {
             .configuration(scenario::config("legacy")?);
     }
     let settings = settings.edit(move |bootstrap| write(set, gate, bootstrap));
-    Stage::start_with(settings, Issuer::corporate().await?).await
+    Scene::start_with(settings, Issuer::corporate().await?).await
 }
 
 /// Put the set's routes and settings where those of the shipped bootstrap are.
@@ -225,8 +225,8 @@ fn list_of(value: &mut Value) -> Result<&mut Vec<Value>> {
 }
 
 async fn every_endpoint_reaches_its_backend(set: Set) -> Result<()> {
-    let stage = start(set, Gate::InPlace).await?;
-    drill::warm(&stage.envoy).await?;
+    let scene = start(set, Gate::InPlace).await?;
+    drill::warm(&scene.envoy).await?;
     let mut reached = 0;
     let mut problems = Vec::new();
     for (number, scenario) in endpoints()?.scenarios().into_iter().enumerate() {
@@ -234,8 +234,8 @@ async fn every_endpoint_reaches_its_backend(set: Set) -> Result<()> {
         for protocol in &scenario.protocols {
             let id = format!("{number}-{protocol:?}");
             let request = prepared.request.clone().header(TEST_ID, id.as_str());
-            let reply = request.send(&stage.envoy.target(), *protocol).await?;
-            let seen = stage.log.take(&id);
+            let reply = request.send(&scene.envoy.target(), *protocol).await?;
+            let seen = scene.log.take(&id);
             let wanted = match &scenario.expect.upstream {
                 Some(UpstreamText::Request(wanted)) => Some(wanted.as_ref()),
                 _ => None,
@@ -272,7 +272,7 @@ async fn every_endpoint_reaches_its_backend(set: Set) -> Result<()> {
         reached > 150,
         "{set:?}: only {reached} requests reached a backend"
     );
-    drill::check_health(&stage.envoy).await
+    drill::check_health(&scene.envoy).await
 }
 
 fn cluster_of(wanted: &ExpectUpstream) -> Result<&str> {
@@ -293,8 +293,8 @@ async fn through_envoy_gateways_routes_every_endpoint_reaches_its_backend() -> R
 #[tokio::main]
 async fn a_tail_is_a_websocket_and_nothing_else_is() -> Result<()> {
     for set in Set::ALL {
-        let stage = start(set, Gate::InPlace).await?;
-        drill::warm(&stage.envoy).await?;
+        let scene = start(set, Gate::InPlace).await?;
+        drill::warm(&scene.envoy).await?;
         let bearer = format!("Bearer {}", drill::token_of("reader")?);
         for (path, open) in [
             ("/loki/api/v1/tail?query=%7Ba%3D%22b%22%7D", true),
@@ -306,8 +306,8 @@ async fn a_tail_is_a_websocket_and_nothing_else_is() -> Result<()> {
                 ("x-scope-orgid", "acme"),
                 (TEST_ID, path),
             ];
-            let handshake = websocket::open(stage.envoy.address(), path, &headers).await?;
-            let seen = stage.log.take(path);
+            let handshake = websocket::open(scene.envoy.address(), path, &headers).await?;
+            let seen = scene.log.take(path);
             match handshake {
                 Handshake::Open(_) => {
                     ensure!(open, "{set:?}: {path} was opened");
@@ -324,7 +324,7 @@ async fn a_tail_is_a_websocket_and_nothing_else_is() -> Result<()> {
 }
 
 /// Requests that name a backend themselves, by every path there is; how many came through.
-async fn forged(stage: &Stage) -> Result<BTreeMap<String, usize>> {
+async fn forged(scene: &Scene) -> Result<BTreeMap<String, usize>> {
     let mut through = BTreeMap::new();
     let mut number = 0;
     for row in endpoints()?.endpoints {
@@ -352,8 +352,8 @@ async fn forged(stage: &Stage) -> Result<BTreeMap<String, usize>> {
                         .header("content-type", "application/grpc")
                         .header("te", "trailers");
                 }
-                let reply = request.send(&stage.envoy.target(), protocol).await?;
-                if !stage.log.take(&id).is_empty() {
+                let reply = request.send(&scene.envoy.target(), protocol).await?;
+                if !scene.log.take(&id).is_empty() {
                     *through.entry(path.to_owned()).or_default() += 1;
                 } else {
                     // 200 is gRPC's way of saying 404.
@@ -370,8 +370,8 @@ async fn forged(stage: &Stage) -> Result<BTreeMap<String, usize>> {
 #[tokio::main]
 async fn without_the_plugin_nothing_reaches_a_backend() -> Result<()> {
     for set in Set::ALL {
-        let stage = start(set, Gate::Missing).await?;
-        let through = forged(&stage).await?;
+        let scene = start(set, Gate::Missing).await?;
+        let through = forged(&scene).await?;
         ensure!(through.is_empty(), "{set:?}: {through:?}");
     }
     Ok(())
@@ -381,8 +381,8 @@ async fn without_the_plugin_nothing_reaches_a_backend() -> Result<()> {
 #[tokio::main]
 async fn without_the_early_removal_a_forged_header_would_pass() -> Result<()> {
     for set in Set::ALL {
-        let stage = start(set, Gate::MissingWithoutHygiene).await?;
-        ensure!(forged(&stage).await?.len() > 50, "{set:?}");
+        let scene = start(set, Gate::MissingWithoutHygiene).await?;
+        ensure!(forged(&scene).await?.len() > 50, "{set:?}");
     }
     Ok(())
 }

@@ -10,10 +10,10 @@ use integration::stack::{ACME, APOLLO_TENANT, GLOBEX};
 use scopegate::authz::endpoint::Backend;
 
 use crate::reads::{READS, federates, server, settled};
+use crate::scene::Scene;
 use crate::scopes::asks::request;
+use crate::scopes::data::TeamData;
 use crate::scopes::resources::{LOGS, METRICS, path};
-use crate::scopes::scene::Scene;
-use crate::world::World;
 
 crate::tests![random_requests_are_answered_as_the_model_says];
 
@@ -144,27 +144,27 @@ struct Allowed {
     direct: RawRequest,
 }
 
-async fn random_requests_are_answered_as_the_model_says(world: &World) -> Result<()> {
+async fn random_requests_are_answered_as_the_model_says(scene: &Scene) -> Result<()> {
     let seed = match std::env::var("SCOPEGATE_SEED") {
         Ok(seed) => seed.parse()?,
         Err(_) => u64::try_from(integration::token::now())?,
     };
     println!("SCOPEGATE_SEED={seed} repeats it");
-    let scene = Scene::of(world).await?;
+    let data = TeamData::of(scene).await?;
     let mut random = Random(seed | 1);
-    let before = passed(world).await?;
+    let before = passed(scene).await?;
     let mut expected = before.clone();
     let mut wrong = Vec::new();
     let mut allowed = 0;
     let mut closed = 0;
     for number in 0..REQUESTS {
         let drawn = match random.below(4) {
-            0 => draw_of_project(scene, &mut random),
-            _ => draw(world, &mut random),
+            0 => draw_of_project(data, &mut random),
+            _ => draw(scene, &mut random),
         };
-        let token = world.token(drawn.who).await?;
+        let token = scene.token(drawn.who).await?;
         let request = drawn.request.clone().bearer(&token).tenant(drawn.tenants);
-        let target = world.stack.target();
+        let target = scene.stack.target();
         let reply = match request.send(&target, drawn.protocol).await {
             // Envoy closes a connection whose path is none, and a refusal that does not read the body may end one too.
             Err(_) if drawn.allowed.is_none() => {
@@ -185,9 +185,9 @@ async fn random_requests_are_answered_as_the_model_says(world: &World) -> Result
         }
         if let Some(asked) = &drawn.allowed {
             allowed += 1;
-            let direct = world
+            let direct = scene
                 .direct(
-                    server(world, asked.backend),
+                    server(scene, asked.backend),
                     &asked.tenants,
                     asked.direct.clone(),
                 )
@@ -206,7 +206,7 @@ async fn random_requests_are_answered_as_the_model_says(world: &World) -> Result
             wrong.push(format!("{what}: {} {}", reply.status, reply.text()));
         }
     }
-    let after = passed(world).await?;
+    let after = passed(scene).await?;
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     ensure!(
         after == expected,
@@ -225,8 +225,8 @@ async fn random_requests_are_answered_as_the_model_says(world: &World) -> Result
 }
 
 /// Requests that Envoy has passed on, by backend.
-async fn passed(world: &World) -> Result<BTreeMap<&'static str, i64>> {
-    let stats = world.stack.envoy()?.stats().await?;
+async fn passed(scene: &Scene) -> Result<BTreeMap<&'static str, i64>> {
+    let stats = scene.stack.envoy()?.stats().await?;
     let count = |backend: Backend| {
         let name = format!("cluster.{}.upstream_rq_total", backend.name());
         (
@@ -242,7 +242,7 @@ fn tells(reply: &Reply) -> bool {
     reply.text().contains(ACME) || reply.text().contains(GLOBEX)
 }
 
-fn draw(world: &World, random: &mut Random) -> Drawn {
+fn draw(scene: &Scene, random: &mut Random) -> Drawn {
     let read = &READS[random.below(READS.len())];
     let rows = read.endpoints(ACME);
     let (method, endpoint) = rows[random.below(rows.len())];
@@ -257,7 +257,7 @@ fn draw(world: &World, random: &mut Random) -> Drawn {
     elements.dedup();
     let first = elements[0];
     let first = if first == GLOBEX { GLOBEX } else { ACME };
-    let mut request = read.request(world, method, first);
+    let mut request = read.request(scene, method, first);
     let mut good = reads
         && elements.iter().all(|tenant| granted.contains(tenant))
         && (tenants.split('|').count() == 1 || federates(endpoint));
@@ -290,7 +290,7 @@ fn draw(world: &World, random: &mut Random) -> Drawn {
     let allowed = good.then(|| Allowed {
         backend: endpoint.backend,
         tenants: elements.join("|"),
-        direct: read.direct(world, method, first, endpoint),
+        direct: read.direct(scene, method, first, endpoint),
     });
     Drawn {
         method,
@@ -304,7 +304,7 @@ fn draw(world: &World, random: &mut Random) -> Drawn {
 }
 
 /// A request of the projects API. The tenant in its header, and what stands beside it, are not looked at.
-fn draw_of_project(scene: Scene, random: &mut Random) -> Drawn {
+fn draw_of_project(data: TeamData, random: &mut Random) -> Drawn {
     let mut who = CALLERS[random.below(CALLERS.len())].0;
     if random.below(3) > 0 {
         who = "pia";
@@ -318,7 +318,7 @@ fn draw_of_project(scene: Scene, random: &mut Random) -> Drawn {
         (Backend::Mimir, METRICS, METRIC_QUERIES, direct)
     };
     let (query, scoped) = queries[random.below(queries.len())];
-    let mut pairs: Vec<(String, String)> = [("start", scene.from), ("end", scene.to), ("step", 10)]
+    let mut pairs: Vec<(String, String)> = [("start", data.from), ("end", data.to), ("step", 10)]
         .map(|(name, value)| (name.to_owned(), value.to_string()))
         .to_vec();
     let mut sent = pairs.clone();

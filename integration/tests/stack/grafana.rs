@@ -26,7 +26,7 @@ use integration::stack::{ACME, GLOBEX};
 
 use crate::Test;
 use crate::clients::{BOTH, GRANTED, NOT_GRANTED, Whose, check_status};
-use crate::world::World;
+use crate::scene::Scene;
 
 pub fn tests() -> Vec<Test> {
     [
@@ -48,11 +48,11 @@ enum Source {
 }
 
 impl Source {
-    fn server(self, world: &World) -> SocketAddr {
+    fn server(self, scene: &Scene) -> SocketAddr {
         match self {
-            Source::Loki => world.stack.loki.http(),
-            Source::Mimir => world.stack.mimir.http(),
-            Source::Tempo => world.stack.tempo.http(),
+            Source::Loki => scene.stack.loki.http(),
+            Source::Mimir => scene.stack.mimir.http(),
+            Source::Tempo => scene.stack.tempo.http(),
         }
     }
 
@@ -66,13 +66,13 @@ impl Source {
 
     /// The server itself answers about both tenants. Through the gate each caller gets what is theirs, and nothing
     /// when a tenant among those they ask for is not.
-    async fn check(self, world: &World, request: &RawRequest) -> Result<()> {
+    async fn check(self, scene: &Scene, request: &RawRequest) -> Result<()> {
         let what = String::from_utf8_lossy(&request.path).into_owned();
         let own = self.own(request.clone());
-        let control = world.direct(self.server(world), BOTH, own).await?;
+        let control = scene.direct(self.server(scene), BOTH, own).await?;
         check_answer(Whose::Both, &control).with_context(|| format!("{self:?} itself, {what}"))?;
         for (who, tenants) in GRANTED {
-            let reply = send(world, who, tenants, request).await?;
+            let reply = send(scene, who, tenants, request).await?;
             check_answer(Whose::of(tenants), &reply)
                 .with_context(|| format!("{who}, {tenants}, {what}"))?;
         }
@@ -82,7 +82,7 @@ impl Source {
             ("bob", ACME),
             ("nobody", ACME),
         ] {
-            let reply = send(world, who, tenants, request).await?;
+            let reply = send(scene, who, tenants, request).await?;
             let checked = self.check_refused(&reply, 403, "forbidden", NOT_GRANTED);
             checked.with_context(|| format!("{who}, {tenants}, {what}"))?;
         }
@@ -114,8 +114,8 @@ fn check_answer(whose: Whose, reply: &Reply) -> Result<()> {
 }
 
 /// As Grafana's back end sends it for a person who is logged in.
-async fn send(world: &World, who: &str, tenants: &str, request: &RawRequest) -> Result<Reply> {
-    world
+async fn send(scene: &Scene, who: &str, tenants: &str, request: &RawRequest) -> Result<Reply> {
+    scene
         .send(who, tenants, headers::added(request.clone()))
         .await
 }

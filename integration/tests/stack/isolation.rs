@@ -7,8 +7,8 @@ use integration::stack::{ACME, GLOBEX};
 use scopegate::authz::endpoint::Endpoint;
 
 use crate::reads::{READS, Read, federates, remote_read, remote_read_text, server, settled};
+use crate::scene::Scene;
 use crate::servers::Servers;
-use crate::world::World;
 
 /// Side by side with others that read.
 pub mod quiet {
@@ -45,7 +45,7 @@ fn all_reads() -> impl Iterator<Item = (&'static Read, &'static str, &'static En
     })
 }
 
-async fn a_reader_of_one_never_sees_the_other(world: &World) -> Result<()> {
+async fn a_reader_of_one_never_sees_the_other(scene: &Scene) -> Result<()> {
     let mut wrong = Vec::new();
     for (read, method, endpoint) in all_reads() {
         for (who, own, other) in [
@@ -55,26 +55,26 @@ async fn a_reader_of_one_never_sees_the_other(world: &World) -> Result<()> {
         ] {
             // rolf holds a role of the realm, bound to viewers: the same permissions.
             let what = format!("{method} {} by {who}", read.path);
-            let control = world
+            let control = scene
                 .direct(
-                    server(world, endpoint.backend),
+                    server(scene, endpoint.backend),
                     other,
-                    read.direct(world, method, other, endpoint),
+                    read.direct(scene, method, other, endpoint),
                 )
                 .await?;
             if read.tells && !control.text().contains(other) {
                 wrong.push(format!("{what}: control shows nothing of {other}"));
             }
-            let reply = world
-                .send(who, own, read.request(world, method, own))
+            let reply = scene
+                .send(who, own, read.request(scene, method, own))
                 .await?;
             let text = reply.text();
             if text.contains(other) || (read.tells && !text.contains(own)) {
                 wrong.push(format!("{what}: {} {text}", reply.status));
             }
             // The paths and parameters of the other tenant, under one's own: their names alone give nothing.
-            let reply = world
-                .send(who, own, read.request(world, method, other))
+            let reply = scene
+                .send(who, own, read.request(scene, method, other))
                 .await?;
             if reply.status == 200 && leaks(&reply, other, read) {
                 wrong.push(format!(
@@ -87,8 +87,8 @@ async fn a_reader_of_one_never_sees_the_other(world: &World) -> Result<()> {
                 format!("{own}|{other}"),
                 format!("{other}|{own}"),
             ] {
-                let reply = world
-                    .send(who, &tenants, read.request(world, method, other))
+                let reply = scene
+                    .send(who, &tenants, read.request(scene, method, other))
                     .await?;
                 let status = if tenants.contains('|') && !federates(endpoint) {
                     400
@@ -119,7 +119,7 @@ fn leaks(reply: &Reply, other: &str, read: &Read) -> bool {
     !asked && reply.text().contains(other)
 }
 
-async fn a_reader_of_both_sees_both(world: &World) -> Result<()> {
+async fn a_reader_of_both_sees_both(scene: &Scene) -> Result<()> {
     let both = format!("{ACME}|{GLOBEX}");
     let mut wrong = Vec::new();
     for (read, method, endpoint) in all_reads() {
@@ -130,8 +130,8 @@ async fn a_reader_of_both_sees_both(world: &World) -> Result<()> {
             format!("{GLOBEX}|{ACME}"),
             format!("{ACME}|{GLOBEX}|{ACME}"),
         ] {
-            let reply = world
-                .send("carol", &tenants, read.request(world, method, &both))
+            let reply = scene
+                .send("carol", &tenants, read.request(scene, method, &both))
                 .await?;
             if !federates(endpoint) {
                 if reply.status != 400 {
@@ -143,11 +143,11 @@ async fn a_reader_of_both_sees_both(world: &World) -> Result<()> {
                 }
                 continue;
             }
-            let direct = world
+            let direct = scene
                 .direct(
-                    server(world, endpoint.backend),
+                    server(scene, endpoint.backend),
                     &both,
-                    read.direct(world, method, &both, endpoint),
+                    read.direct(scene, method, &both, endpoint),
                 )
                 .await?;
             if (reply.status, settled(&reply)) != (direct.status, settled(&direct)) {
@@ -169,16 +169,16 @@ async fn a_reader_of_both_sees_both(world: &World) -> Result<()> {
     Ok(())
 }
 
-async fn remote_read_and_streams_keep_tenants_apart(world: &World) -> Result<()> {
-    let gate = GrpcClient::connect(world.stack.plain()).await?;
+async fn remote_read_and_streams_keep_tenants_apart(scene: &Scene) -> Result<()> {
+    let gate = GrpcClient::connect(scene.stack.plain()).await?;
     let both = format!("{ACME}|{GLOBEX}");
     for (who, tenants, shown, hidden) in [
         ("alice", ACME, vec![ACME], vec![GLOBEX]),
         ("bob", GLOBEX, vec![GLOBEX], vec![ACME]),
         ("carol", both.as_str(), vec![ACME, GLOBEX], vec![]),
     ] {
-        let read = remote_read_text(&world.send(who, tenants, remote_read(world)).await?)?;
-        let found = search(&gate, world, who, tenants).await?;
+        let read = remote_read_text(&scene.send(who, tenants, remote_read(scene)).await?)?;
+        let found = search(&gate, scene, who, tenants).await?;
         for text in [read, found] {
             ensure!(
                 shown.iter().all(|tenant| text.contains(tenant)),
@@ -191,14 +191,14 @@ async fn remote_read_and_streams_keep_tenants_apart(world: &World) -> Result<()>
         }
     }
     for (who, tenants) in [("alice", GLOBEX), ("alice", both.as_str()), ("bob", ACME)] {
-        let reply = world.send(who, tenants, remote_read(world)).await?;
+        let reply = scene.send(who, tenants, remote_read(scene)).await?;
         ensure!(
             reply.status == 403,
             "{who} for {tenants}: {} {}",
             reply.status,
             reply.text()
         );
-        let refused = search(&gate, world, who, tenants).await;
+        let refused = search(&gate, scene, who, tenants).await;
         let Err(error) = refused else {
             bail!("{who} for {tenants} got an answer");
         };
@@ -210,8 +210,8 @@ async fn remote_read_and_streams_keep_tenants_apart(world: &World) -> Result<()>
     Ok(())
 }
 
-async fn search(gate: &GrpcClient, world: &World, who: &str, tenants: &str) -> Result<String> {
-    let token = format!("Bearer {}", world.token(who).await?);
+async fn search(gate: &GrpcClient, scene: &Scene, who: &str, tenants: &str) -> Result<String> {
+    let token = format!("Bearer {}", scene.token(who).await?);
     let query = grpc::SearchRequest {
         query: "{}".to_owned(),
         limit: 50,
@@ -231,15 +231,15 @@ async fn search(gate: &GrpcClient, world: &World, who: &str, tenants: &str) -> R
 }
 
 /// The control of the test below: the counters do count.
-async fn an_allowed_request_is_counted_by_the_server(world: &World) -> Result<()> {
-    let before = Servers::seen(world).await?;
+async fn an_allowed_request_is_counted_by_the_server(scene: &Scene) -> Result<()> {
+    let before = Servers::seen(scene).await?;
     let paths = [
         "/loki/api/v1/labels",
         "/prometheus/api/v1/labels",
         "/tempo/api/search/tags",
     ];
     for path in paths {
-        let reply = world.send("alice", ACME, RawRequest::get(path)).await?;
+        let reply = scene.send("alice", ACME, RawRequest::get(path)).await?;
         ensure!(
             reply.status == 200,
             "{path}: {} {}",
@@ -247,7 +247,7 @@ async fn an_allowed_request_is_counted_by_the_server(world: &World) -> Result<()
             reply.text()
         );
     }
-    let after = Servers::seen(world).await?;
+    let after = Servers::seen(scene).await?;
     // Loki's front end asks its querier by a request that is counted as well.
     ensure!(
         after.loki > before.loki
@@ -257,8 +257,8 @@ async fn an_allowed_request_is_counted_by_the_server(world: &World) -> Result<()
     Ok(())
 }
 
-async fn a_request_that_is_refused_reaches_no_server(world: &World) -> Result<()> {
-    let token = world.token("alice").await?;
+async fn a_request_that_is_refused_reaches_no_server(scene: &Scene) -> Result<()> {
+    let token = scene.token("alice").await?;
     let both = format!("{ACME}|{GLOBEX}");
     let long = "a".repeat(151);
     let values: Vec<Vec<&str>> = vec![
@@ -295,12 +295,12 @@ async fn a_request_that_is_refused_reaches_no_server(world: &World) -> Result<()
         vec!["unknown"],
         vec!["acme|unknown"],
     ];
-    let before = Servers::seen(world).await?;
+    let before = Servers::seen(scene).await?;
     let mut wrong = Vec::new();
     let mut sent = 0;
     for (read, method, _) in all_reads() {
         for (number, tenants) in values.iter().enumerate() {
-            let mut request = read.request(world, method, ACME).bearer(&token);
+            let mut request = read.request(scene, method, ACME).bearer(&token);
             for tenant in tenants {
                 request = request.tenant(tenant);
             }
@@ -309,7 +309,7 @@ async fn a_request_that_is_refused_reaches_no_server(world: &World) -> Result<()
             } else {
                 Protocol::H2
             };
-            let reply = request.send(&world.stack.target(), protocol).await?;
+            let reply = request.send(&scene.stack.target(), protocol).await?;
             sent += 1;
             if reply.status != 400 && reply.status != 403 {
                 wrong.push(format!(
@@ -321,7 +321,7 @@ async fn a_request_that_is_refused_reaches_no_server(world: &World) -> Result<()
             }
         }
     }
-    let after = Servers::seen(world).await?;
+    let after = Servers::seen(scene).await?;
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     ensure!(
         before == after,

@@ -18,8 +18,8 @@ use integration::stack::{ACME, GLOBEX};
 use integration::token;
 use serde_json::{Value, json};
 
-use crate::beside::Beside;
-use crate::world::World;
+use crate::scene::Scene;
+use crate::side_gate::SideGate;
 
 /// Those that change nothing.
 pub mod together {
@@ -42,8 +42,8 @@ pub mod alone {
     crate::tests![keys_rotate_under_load];
 }
 
-async fn people_and_machines_are_let_in_by_their_claims(world: &World) -> Result<()> {
-    let alice = world.token("alice").await?;
+async fn people_and_machines_are_let_in_by_their_claims(scene: &Scene) -> Result<()> {
+    let alice = scene.token("alice").await?;
     let claims = claims_of(&alice)?;
     let audiences = claims["aud"].as_array().context("aud is no list")?;
     ensure!(
@@ -51,18 +51,18 @@ async fn people_and_machines_are_let_in_by_their_claims(world: &World) -> Result
         "{claims}"
     );
     ensure!(claims["groups"] == json!(["acme-viewers"]), "{claims}");
-    let gate = Gate::of_world(world)?;
+    let gate = Gate::of_scene(scene)?;
     gate.takes(&alice, ACME).await?;
     gate.refuses(&alice, GLOBEX, 403, "tenant_not_granted")
         .await?;
 
-    let carol = world.token("carol").await?;
+    let carol = scene.token("carol").await?;
     gate.takes(&carol, "acme|globex").await?;
     gate.refuses(&alice, "acme|globex", 403, "tenant_not_granted")
         .await?;
 
     // In no group: his role is all that he has.
-    let rolf = world.token("rolf").await?;
+    let rolf = scene.token("rolf").await?;
     let claims = claims_of(&rolf)?;
     ensure!(claims["groups"].is_null(), "{claims}");
     let roles = claims["realm_access"]["roles"]
@@ -73,7 +73,7 @@ async fn people_and_machines_are_let_in_by_their_claims(world: &World) -> Result
     gate.refuses(&rolf, ACME, 403, "tenant_not_granted").await?;
 
     // A service account has neither; it is known by its client.
-    let agent = world.token("agent-acme").await?;
+    let agent = scene.token("agent-acme").await?;
     let claims = claims_of(&agent)?;
     ensure!(
         claims["groups"].is_null() && claims["azp"] == json!("agent-acme"),
@@ -91,8 +91,8 @@ async fn people_and_machines_are_let_in_by_their_claims(world: &World) -> Result
     Ok(())
 }
 
-async fn an_audience_that_is_one_string_counts(world: &World) -> Result<()> {
-    let keycloak = &world.stack.keycloak;
+async fn an_audience_that_is_one_string_counts(scene: &Scene) -> Result<()> {
+    let keycloak = &scene.stack.keycloak;
     let mapper = |name: &str, kind: &str, config: Value| json!({"name": name, "protocol": "openid-connect", "protocolMapper": kind, "config": config});
     // Without the scope of all roles the token is not for the client `account` as well.
     let reply = keycloak
@@ -126,7 +126,7 @@ async fn an_audience_that_is_one_string_counts(world: &World) -> Result<()> {
         let token = keycloak.login_to(PLATFORM, SOLO, "alice").await?.access;
         let claims = claims_of(&token)?;
         ensure!(claims["aud"] == json!("observability"), "{claims}");
-        Gate::of_world(world)?.takes(&token, ACME).await
+        Gate::of_scene(scene)?.takes(&token, ACME).await
     }
     .await;
     keycloak
@@ -135,8 +135,8 @@ async fn an_audience_that_is_one_string_counts(world: &World) -> Result<()> {
     checked
 }
 
-async fn the_encryption_key_is_skipped_and_counted(world: &World) -> Result<()> {
-    let keys = published(world).await?;
+async fn the_encryption_key_is_skipped_and_counted(scene: &Scene) -> Result<()> {
+    let keys = published(scene).await?;
     let (signing, others): (Vec<_>, Vec<_>) =
         keys.iter().partition(|key| key["use"] == json!("sig"));
     ensure!(!signing.is_empty(), "{keys:?}");
@@ -144,7 +144,7 @@ async fn the_encryption_key_is_skipped_and_counted(world: &World) -> Result<()> 
         others.iter().any(|key| key["alg"] == json!("RSA-OAEP")),
         "{keys:?}"
     );
-    let envoy = world.stack.envoy()?;
+    let envoy = scene.stack.envoy()?;
     let provider = [("provider", "keycloak")];
     for (metric, count) in [
         ("scopegate_jwks_keys", signing.len()),
@@ -159,9 +159,9 @@ async fn the_encryption_key_is_skipped_and_counted(world: &World) -> Result<()> 
     Ok(())
 }
 
-async fn what_is_no_access_token_for_us_is_refused(world: &World) -> Result<()> {
-    let keycloak = &world.stack.keycloak;
-    let gate = Gate::of_world(world)?;
+async fn what_is_no_access_token_for_us_is_refused(scene: &Scene) -> Result<()> {
+    let keycloak = &scene.stack.keycloak;
+    let gate = Gate::of_scene(scene)?;
     let alice = keycloak.login("alice").await?;
     let refresh = alice.refresh.context("no refresh token")?;
     ensure!(header_of(&refresh)?["alg"] == json!("HS512"), "{refresh}");
@@ -203,30 +203,30 @@ async fn what_is_no_access_token_for_us_is_refused(world: &World) -> Result<()> 
     );
 
     // Where a login client is listed as an audience, the provider's own word about the kind is what is left.
-    let mut configuration = world.stack.configuration();
+    let mut configuration = scene.stack.configuration();
     configuration["providers"][0]["audiences"] = json!(["observability", GRAFANA]);
-    let beside = Beside::start(world, configuration, |settings| settings).await?;
-    let gate = Gate::of(&beside);
+    let side_gate = SideGate::start(scene, configuration, |settings| settings).await?;
+    let gate = Gate::of(&side_gate);
     gate.takes(&access, ACME).await?;
     gate.refuses(&identity, ACME, 401, "token_kind_refused")
         .await?;
 
-    let nobody = world.token("nobody").await?;
-    Gate::of_world(world)?
+    let nobody = scene.token("nobody").await?;
+    Gate::of_scene(scene)?
         .refuses(&nobody, ACME, 403, "tenant_not_granted")
         .await?;
     Ok(())
 }
 
 async fn a_token_ends_with_its_lifetime_and_no_kid_reaches_the_encryption_key(
-    world: &World,
+    scene: &Scene,
 ) -> Result<()> {
-    let mut configuration = world.stack.configuration();
+    let mut configuration = scene.stack.configuration();
     configuration["providers"][0]["clock_skew"] = json!("0s");
-    let beside = Beside::start(world, configuration, |settings| settings).await?;
-    beside.wait_for_keys().await?;
-    let gate = Gate::of(&beside);
-    let token = world
+    let side_gate = SideGate::start(scene, configuration, |settings| settings).await?;
+    side_gate.wait_for_keys().await?;
+    let gate = Gate::of(&side_gate);
+    let token = scene
         .stack
         .keycloak
         .login_to(PLATFORM, "hasty", "alice")
@@ -241,28 +241,28 @@ async fn a_token_ends_with_its_lifetime_and_no_kid_reaches_the_encryption_key(
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     gate.refuses(&token, ACME, 401, "token_expired").await?;
-    // The world's gate allows for clocks that differ by a minute.
-    Gate::of_world(world)?.takes(&token, ACME).await?;
+    // The scene's gate allows for clocks that differ by a minute.
+    Gate::of_scene(scene)?.takes(&token, ACME).await?;
 
     // Were the encryption key among the keys, this would be `signature_invalid`.
-    let keys = published(world).await?;
+    let keys = published(scene).await?;
     let encryption = keys
         .iter()
         .find(|key| key["use"] == json!("enc"))
         .context("no such key")?;
     let mut header = header_of(&token)?;
     header["kid"] = encryption["kid"].clone();
-    let fresh = world.stack.keycloak.user("alice").await?;
+    let fresh = scene.stack.keycloak.user("alice").await?;
     gate.refuses(&with_header(&fresh, &header)?, ACME, 401, "unknown_key")
         .await?;
     Ok(())
 }
 
 async fn a_session_that_ends_and_a_group_that_is_left_count_from_the_next_token(
-    world: &World,
+    scene: &Scene,
 ) -> Result<()> {
-    let keycloak = &world.stack.keycloak;
-    let gate = Gate::of_world(world)?;
+    let keycloak = &scene.stack.keycloak;
+    let gate = Gate::of_scene(scene)?;
     let before = keycloak.login(LEAVER).await?;
     let refresh = before.refresh.context("no refresh token")?;
     gate.takes(&before.access, ACME).await?;
@@ -299,8 +299,8 @@ async fn a_session_that_ends_and_a_group_that_is_left_count_from_the_next_token(
 
 /// Three keys: the realm's own, which stays; an older one that is taken away; a new one that comes under load. The
 /// realm's own stays so that the tests that follow keep their tokens.
-async fn keys_rotate_under_load(world: &World) -> Result<()> {
-    let keycloak = &world.stack.keycloak;
+async fn keys_rotate_under_load(scene: &Scene) -> Result<()> {
+    let keycloak = &scene.stack.keycloak;
     let older = keycloak.add_signing_key(200).await?;
     let old = tokens(keycloak, "alice", 2).await?;
     demote(keycloak, &older).await?;
@@ -312,20 +312,20 @@ async fn keys_rotate_under_load(world: &World) -> Result<()> {
 
     let relay = Relay::start(keycloak.address()).await?;
     let idp = relay.server.address();
-    let mut configuration = world.stack.configuration();
+    let mut configuration = scene.stack.configuration();
     configuration["providers"][0]["jwks"]["refresh_interval"] = json!("1m");
-    let beside = Beside::start(world, configuration, |settings| {
+    let side_gate = SideGate::start(scene, configuration, |settings| {
         settings.cluster("idp", idp)
     })
     .await?;
-    beside.wait_for_keys().await?;
+    side_gate.wait_for_keys().await?;
     ensure!(
         relay.fetches() == 1,
         "{} fetches at the start",
         relay.fetches()
     );
 
-    let load = Load::start(&beside);
+    let load = Load::start(&side_gate);
     load.send(Signer::Own, own);
     load.send(Signer::Old, old);
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -423,8 +423,8 @@ struct Gate<'gate> {
 }
 
 enum Envoys<'gate> {
-    World(Arc<Envoy>),
-    Beside(&'gate Envoy),
+    Scene(Arc<Envoy>),
+    SideGate(&'gate Envoy),
 }
 
 /// Under which key a token was signed.
@@ -468,17 +468,17 @@ struct Relay {
 }
 
 impl Gate<'_> {
-    fn of_world(world: &World) -> Result<Gate<'static>> {
+    fn of_scene(scene: &Scene) -> Result<Gate<'static>> {
         Ok(Gate {
-            envoy: Envoys::World(world.stack.envoy()?),
-            target: world.stack.target(),
+            envoy: Envoys::Scene(scene.stack.envoy()?),
+            target: scene.stack.target(),
         })
     }
 
-    fn of(beside: &Beside) -> Gate<'_> {
+    fn of(side_gate: &SideGate) -> Gate<'_> {
         Gate {
-            envoy: Envoys::Beside(&beside.envoy),
-            target: beside.target.clone(),
+            envoy: Envoys::SideGate(&side_gate.envoy),
+            target: side_gate.target.clone(),
         }
     }
 
@@ -492,8 +492,8 @@ impl Gate<'_> {
             .header("x-test-id", id.as_str());
         let reply = request.send(&self.target, Protocol::H1).await?;
         let envoy = match &self.envoy {
-            Envoys::World(envoy) => envoy.as_ref(),
-            Envoys::Beside(envoy) => envoy,
+            Envoys::Scene(envoy) => envoy.as_ref(),
+            Envoys::SideGate(envoy) => envoy,
         };
         let line = envoy.access_line(&id, Duration::from_secs(5)).await?;
         Ok((reply, line.details.unwrap_or_default()))
@@ -524,9 +524,9 @@ impl Gate<'_> {
 }
 
 impl Load {
-    fn start(beside: &Beside) -> Load {
+    fn start(side_gate: &SideGate) -> Load {
         let shared = Arc::<Shared>::default();
-        let target = beside.target.clone();
+        let target = side_gate.target.clone();
         Load {
             task: tokio::spawn(run(Arc::clone(&shared), target)),
             shared,
@@ -654,8 +654,8 @@ async fn renew(keycloak: &Keycloak, refresh: &str) -> Result<String> {
 }
 
 /// The keys that the realm publishes.
-async fn published(world: &World) -> Result<Vec<Value>> {
-    let keycloak = &world.stack.keycloak;
+async fn published(scene: &Scene) -> Result<Vec<Value>> {
+    let keycloak = &scene.stack.keycloak;
     let url = keycloak.jwks_url();
     let path = url
         .strip_prefix(&format!("http://{}", keycloak.address()))

@@ -5,7 +5,6 @@
 //!
 //! `cargo test -p integration --features stack --test stack -- NAME` runs those whose names contain NAME.
 
-mod beside;
 mod clients;
 mod differential;
 mod grafana;
@@ -14,12 +13,13 @@ mod keycloak;
 mod nothing_lost;
 mod reads;
 mod rows;
+mod scene;
 mod scopes;
 mod servers;
+mod side_gate;
 mod sizes;
 mod tls;
 mod trailers;
-mod world;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -31,17 +31,17 @@ use integration::{stack, trial};
 use libtest_mimic::{Arguments, Conclusion, Trial};
 use tokio::runtime::{Handle, Runtime};
 
-use world::World;
+use scene::Scene;
 
-/// A test: its name, what it needs beside the world's parts, and what it does.
+/// A test: its name, what it needs beside the scene's parts, and what it does.
 #[derive(Clone, Copy)]
 pub struct Test {
     name: &'static str,
     needs: &'static [Part],
-    run: for<'world> fn(&'world World) -> LocalBoxFuture<'world, Result<()>>,
+    run: for<'scene> fn(&'scene Scene) -> LocalBoxFuture<'scene, Result<()>>,
 }
 
-/// A list of tests from the names of functions `async fn(&World) -> Result<()>`. `PART => NAME, …` need that part.
+/// A list of tests from the names of functions `async fn(&Scene) -> Result<()>`. `PART => NAME, …` need that part.
 #[macro_export]
 macro_rules! tests {
     ($($name:ident),* $(,)?) => {
@@ -55,7 +55,7 @@ macro_rules! tests {
             vec![$($crate::Test {
                 name: concat!(module_path!(), "::", stringify!($name)),
                 needs: &$needs,
-                run: |world| Box::pin($name(world)),
+                run: |scene| Box::pin($name(scene)),
             }),*]
         }
     };
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<bool> {
-    // They read, and count on the data of the world to stand still.
+    // They read, and count on the data of the scene to stand still.
     let quiet: Vec<Test> = [
         rows::tests(),
         isolation::quiet::tests(),
@@ -112,26 +112,26 @@ fn run(arguments: &Arguments) -> Result<bool> {
         );
         return Ok(true);
     }
-    // Without one of these there is no world, and without a world no test.
+    // Without one of these there is no scene, and without a scene no test.
     if let Some(reason) = part::lacking(&stack::PARTS)? {
         let all = parts.into_iter().flat_map(|(tests, _)| tests);
         let trials = all.map(|test| trial::skipped(test.name, &reason)).collect();
         return Ok(!libtest_mimic::run(arguments, trials).has_failed());
     }
     let runtime = Runtime::new()?;
-    let world = Arc::new(runtime.block_on(World::start())?);
-    let tempo = world.stack.tempo.kind();
+    let scene = Arc::new(runtime.block_on(Scene::start())?);
+    let tempo = scene.stack.tempo.kind();
     let mut good = true;
     for (tests, threads) in parts {
         let arguments = Arguments {
             test_threads: Some(threads),
             ..arguments.clone()
         };
-        let conclusion = conclude(&arguments, &tests, &world, runtime.handle());
+        let conclusion = conclude(&arguments, &tests, &scene, runtime.handle());
         good &= !conclusion.has_failed();
     }
     // The servers end here; what is left behind would be found by the next run.
-    drop(world);
+    drop(scene);
     runtime.shutdown_background();
     println!("\n==== Tempo: {tempo} ====\n");
     Ok(good)
@@ -140,14 +140,14 @@ fn run(arguments: &Arguments) -> Result<bool> {
 fn conclude(
     arguments: &Arguments,
     tests: &[Test],
-    world: &Arc<World>,
+    scene: &Arc<Scene>,
     runtime: &Handle,
 ) -> Conclusion {
     let trials = tests
         .iter()
         .map(|&Test { name, needs, run }| {
-            let (world, runtime) = (Arc::clone(world), runtime.clone());
-            trial::needing(name, needs, move || runtime.block_on(run(&world)))
+            let (scene, runtime) = (Arc::clone(scene), runtime.clone());
+            trial::needing(name, needs, move || runtime.block_on(run(&scene)))
         })
         .collect();
     libtest_mimic::run(arguments, trials)

@@ -34,7 +34,7 @@ use integration::stack::keycloak::Keycloak;
 use integration::stack::{ACME, Stack};
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::scene::Scene;
 use load::{Load, Sent};
 
 crate::tests![
@@ -43,8 +43,8 @@ crate::tests![
     backends_and_the_provider_go_away_and_come_back,
 ];
 
-async fn backends_and_the_provider_go_away_and_come_back(world: &World) -> Result<()> {
-    let stack = &world.stack;
+async fn backends_and_the_provider_go_away_and_come_back(scene: &Scene) -> Result<()> {
+    let stack = &scene.stack;
     set_token_lifespan(&stack.keycloak, Some(900)).await?;
     let outcome = outages(stack).await;
     let restored = restore(stack).await;
@@ -122,8 +122,8 @@ async fn outages(stack: &Stack) -> Result<()> {
     check_refusals(stack, &["backend_unavailable"]).await
 }
 
-async fn envoy_is_killed_and_started_again(world: &World) -> Result<()> {
-    let stack = &world.stack;
+async fn envoy_is_killed_and_started_again(scene: &Scene) -> Result<()> {
+    let stack = &scene.stack;
     let outcome = restarts(stack).await;
     let restored = restore(stack).await;
     outcome.and(restored)
@@ -196,8 +196,8 @@ fn freeze(stack: &Stack, still: bool) -> Result<()> {
     Ok(())
 }
 
-async fn a_grant_is_withdrawn_and_given_back(world: &World) -> Result<()> {
-    let stack = &world.stack;
+async fn a_grant_is_withdrawn_and_given_back(scene: &Scene) -> Result<()> {
+    let stack = &scene.stack;
     let outcome = withdrawal::drill(stack).await;
     let restored = restore(stack).await;
     outcome.and(restored)

@@ -10,7 +10,7 @@ use prost::Message;
 use scopegate::authz::endpoint::{Backend, Endpoint, Endpoints, Rewrite, Surface, Tenants};
 use serde_json::Value;
 
-use crate::world::{World, trace_id};
+use crate::scene::{Scene, trace_id};
 
 /// A read with its parameters. In path and parameters `T` stands for the tenant, `FROM` and `TO` for the time of the
 /// data in seconds, `TRACE` for a trace of the tenant.
@@ -203,37 +203,37 @@ impl Read {
     }
 
     /// As a client sends it to the gate; a POST carries its parameters as a form.
-    pub fn request(&self, world: &World, method: &str, tenant: &str) -> RawRequest {
-        self.request_to(&self.gate_path(world, tenant), world, method, tenant)
+    pub fn request(&self, scene: &Scene, method: &str, tenant: &str) -> RawRequest {
+        self.request_to(&self.gate_path(scene, tenant), scene, method, tenant)
     }
 
     /// As the server expects it.
     pub fn direct(
         &self,
-        world: &World,
+        scene: &Scene,
         method: &str,
         tenant: &str,
         endpoint: &Endpoint,
     ) -> RawRequest {
-        let path = self.gate_path(world, tenant);
+        let path = self.gate_path(scene, tenant);
         let path = match endpoint.rewrite {
             Rewrite::Keep => path,
             Rewrite::To(path) => path.to_owned(),
             Rewrite::WithoutPrefix(prefix) => path.strip_prefix(prefix).unwrap_or(&path).to_owned(),
         };
-        self.request_to(&path, world, method, tenant)
+        self.request_to(&path, scene, method, tenant)
     }
 
-    pub fn gate_path(&self, world: &World, tenant: &str) -> String {
-        self.concrete(self.path, tenant, world.from, world.to)
+    pub fn gate_path(&self, scene: &Scene, tenant: &str) -> String {
+        self.concrete(self.path, tenant, scene.from, scene.to)
     }
 
-    fn request_to(&self, path: &str, world: &World, method: &str, tenant: &str) -> RawRequest {
+    fn request_to(&self, path: &str, scene: &Scene, method: &str, tenant: &str) -> RawRequest {
         let pairs: Vec<String> = self
             .parameters
             .iter()
             .map(|(name, value)| {
-                let value = self.concrete(value, tenant, world.from, world.to);
+                let value = self.concrete(value, tenant, scene.from, scene.to);
                 format!("{}={}", form::encode(name), form::encode(&value))
             })
             .collect();
@@ -265,11 +265,11 @@ impl Read {
 }
 
 /// The server behind a row.
-pub fn server(world: &World, backend: Backend) -> SocketAddr {
+pub fn server(scene: &Scene, backend: Backend) -> SocketAddr {
     match backend {
-        Backend::Loki => world.stack.loki.http(),
-        Backend::Mimir => world.stack.mimir.http(),
-        Backend::Tempo => world.stack.tempo.http(),
+        Backend::Loki => scene.stack.loki.http(),
+        Backend::Mimir => scene.stack.mimir.http(),
+        Backend::Tempo => scene.stack.tempo.http(),
     }
 }
 
@@ -313,11 +313,11 @@ const UNSETTLED: [&str; 6] = [
 ];
 
 /// A remote read of everybody's series (`prometheus.ReadRequest`, snappy).
-pub fn remote_read(world: &World) -> RawRequest {
+pub fn remote_read(scene: &Scene) -> RawRequest {
     let message = ReadRequest {
         queries: vec![Query {
-            start_timestamp_ms: world.from * 1000,
-            end_timestamp_ms: world.to * 1000,
+            start_timestamp_ms: scene.from * 1000,
+            end_timestamp_ms: scene.to * 1000,
             matchers: vec![LabelMatcher {
                 r#type: 2,
                 name: "owner".to_owned(),

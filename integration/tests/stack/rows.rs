@@ -15,7 +15,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::reads::{READS, remote_read, remote_read_text, server, settled};
-use crate::world::World;
+use crate::scene::Scene;
 
 crate::tests![
     every_row_of_the_table_is_tried,
@@ -58,7 +58,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ),
 ];
 
-async fn every_row_of_the_table_is_tried(_: &World) -> Result<()> {
+async fn every_row_of_the_table_is_tried(_: &Scene) -> Result<()> {
     let mut tried: BTreeSet<String> = READS
         .iter()
         .flat_map(|read| read.endpoints(ACME))
@@ -97,22 +97,22 @@ async fn every_row_of_the_table_is_tried(_: &World) -> Result<()> {
     Ok(())
 }
 
-async fn every_read_is_answered_as_by_the_server(world: &World) -> Result<()> {
+async fn every_read_is_answered_as_by_the_server(scene: &Scene) -> Result<()> {
     let mut wrong = Vec::new();
     for read in READS {
         for (method, endpoint) in read.endpoints(ACME) {
             for (who, tenant, other) in [("ada", ACME, GLOBEX), ("bob", GLOBEX, ACME)] {
-                let there = world
+                let there = scene
                     .direct(
-                        server(world, endpoint.backend),
+                        server(scene, endpoint.backend),
                         tenant,
-                        read.direct(world, method, tenant, endpoint),
+                        read.direct(scene, method, tenant, endpoint),
                     )
                     .await?;
-                let here = world
-                    .send(who, tenant, read.request(world, method, tenant))
+                let here = scene
+                    .send(who, tenant, read.request(scene, method, tenant))
                     .await?;
-                let what = format!("{method} {} for {tenant}", read.gate_path(world, tenant));
+                let what = format!("{method} {} for {tenant}", read.gate_path(scene, tenant));
                 if !here_or_listed(endpoint, &there) {
                     wrong.push(format!(
                         "{what}: the server says {} {}",
@@ -133,12 +133,12 @@ async fn every_read_is_answered_as_by_the_server(world: &World) -> Result<()> {
     Ok(())
 }
 
-async fn remote_read_is_answered_as_by_the_server(world: &World) -> Result<()> {
+async fn remote_read_is_answered_as_by_the_server(scene: &Scene) -> Result<()> {
     for (who, tenant, other) in [("alice", ACME, GLOBEX), ("bob", GLOBEX, ACME)] {
-        let there = world
-            .direct(world.stack.mimir.http(), tenant, remote_read(world))
+        let there = scene
+            .direct(scene.stack.mimir.http(), tenant, remote_read(scene))
             .await?;
-        let here = world.send(who, tenant, remote_read(world)).await?;
+        let here = scene.send(who, tenant, remote_read(scene)).await?;
         ensure!(
             here.status == 200 && there.status == 200,
             "{} {}",
@@ -164,7 +164,7 @@ const WRITES: &[(&str, &str)] = &[
     ("POST", "/tempo/v1/traces"),
 ];
 
-async fn every_write_is_answered_as_by_the_server(world: &World) -> Result<()> {
+async fn every_write_is_answered_as_by_the_server(scene: &Scene) -> Result<()> {
     for (method, path) in WRITES {
         let endpoint = row(method, path)?;
         for variant in 0..2 {
@@ -173,11 +173,11 @@ async fn every_write_is_answered_as_by_the_server(world: &World) -> Result<()> {
                 write(rewritten(endpoint, path), variant),
             );
             let address = match endpoint.backend {
-                Backend::Tempo => world.stack.tempo.otlp_http(),
-                other => server(world, other),
+                Backend::Tempo => scene.stack.tempo.otlp_http(),
+                other => server(scene, other),
             };
-            let there = world.direct(address, SCRATCH_DIRECT, there).await?;
-            let here = world.send("agent-acme", SCRATCH, gate).await?;
+            let there = scene.direct(address, SCRATCH_DIRECT, there).await?;
+            let here = scene.send("agent-acme", SCRATCH, gate).await?;
             ensure!(
                 (200..300).contains(&there.status),
                 "{path}: the server says {} {}",
@@ -239,11 +239,11 @@ const CHANGES: &[(&str, &str)] = &[
     ("DELETE", "/loki/api/v1/delete"),
 ];
 
-async fn rules_and_deletes_are_answered_as_by_the_server(world: &World) -> Result<()> {
+async fn rules_and_deletes_are_answered_as_by_the_server(scene: &Scene) -> Result<()> {
     for (method, path) in CHANGES {
         let endpoint = row(method, path)?;
         let query = if path.ends_with("/delete") {
-            delete_query(world, method).await?
+            delete_query(scene, method).await?
         } else {
             [String::new(), String::new()]
         };
@@ -262,14 +262,14 @@ async fn rules_and_deletes_are_answered_as_by_the_server(world: &World) -> Resul
             }
             request
         };
-        let there = world
+        let there = scene
             .direct(
-                server(world, endpoint.backend),
+                server(scene, endpoint.backend),
                 SCRATCH_DIRECT,
                 request(&query[0]),
             )
             .await?;
-        let here = world.send("ada", SCRATCH, request(&query[1])).await?;
+        let here = scene.send("ada", SCRATCH, request(&query[1])).await?;
         ensure!(
             (200..300).contains(&there.status),
             "{method} {path}: the server says {} {}",
@@ -284,7 +284,7 @@ async fn rules_and_deletes_are_answered_as_by_the_server(world: &World) -> Resul
 }
 
 /// For a delete request: what it deletes, or, to withdraw one, the id of one; for the direct tenant and for ours.
-async fn delete_query(world: &World, method: &str) -> Result<[String; 2]> {
+async fn delete_query(scene: &Scene, method: &str) -> Result<[String; 2]> {
     let now = token::now();
     let selector = form::encode("{rows=\"never\"}");
     if method != "DELETE" {
@@ -293,9 +293,9 @@ async fn delete_query(world: &World, method: &str) -> Result<[String; 2]> {
     }
     let mut ids = Vec::new();
     for tenant in [SCRATCH_DIRECT, SCRATCH] {
-        let list = world
+        let list = scene
             .direct(
-                world.stack.loki.http(),
+                scene.stack.loki.http(),
                 tenant,
                 RawRequest::get("/loki/api/v1/delete"),
             )
@@ -316,12 +316,12 @@ async fn delete_query(world: &World, method: &str) -> Result<[String; 2]> {
     Ok([ids[0].clone(), ids[1].clone()])
 }
 
-async fn every_grpc_method_is_answered_as_by_the_server(world: &World) -> Result<()> {
-    let token = format!("Bearer {}", world.token("alice").await?);
-    let gate = GrpcClient::connect(world.stack.plain()).await?;
-    let tempo = GrpcClient::connect(world.stack.tempo.http()).await?;
+async fn every_grpc_method_is_answered_as_by_the_server(scene: &Scene) -> Result<()> {
+    let token = format!("Bearer {}", scene.token("alice").await?);
+    let gate = GrpcClient::connect(scene.stack.plain()).await?;
+    let tempo = GrpcClient::connect(scene.stack.tempo.http()).await?;
     let metadata = [("authorization", token.as_str()), ("x-scope-orgid", ACME)];
-    for (method, body) in reads_by_grpc(world) {
+    for (method, body) in reads_by_grpc(scene) {
         let message = Opaque::from(body);
         let there: Vec<Opaque> = tempo
             .server_streaming(method, &metadata[1..], message.clone())
@@ -332,7 +332,7 @@ async fn every_grpc_method_is_answered_as_by_the_server(world: &World) -> Result
         ensure!(here == there, "{method}: {here} is not {there}");
         ensure!(!here.contains(GLOBEX), "{method}: {here}");
     }
-    let writer = format!("Bearer {}", world.token("agent-acme").await?);
+    let writer = format!("Bearer {}", scene.token("agent-acme").await?);
     let metadata = [
         ("authorization", writer.as_str()),
         ("x-scope-orgid", SCRATCH),
@@ -341,8 +341,8 @@ async fn every_grpc_method_is_answered_as_by_the_server(world: &World) -> Result
     let _: grpc::ExportResponse = gate.unary(grpc::EXPORT_TRACES, &metadata, trace).await?;
     // What the servers themselves say to a method that they lack.
     for (method, address) in [
-        (grpc::EXPORT_LOGS, world.stack.loki.grpc()),
-        (grpc::EXPORT_METRICS, world.stack.mimir.grpc()),
+        (grpc::EXPORT_LOGS, scene.stack.loki.grpc()),
+        (grpc::EXPORT_METRICS, scene.stack.mimir.grpc()),
     ] {
         let server = GrpcClient::connect(address).await?;
         let there = server
@@ -363,10 +363,10 @@ async fn every_grpc_method_is_answered_as_by_the_server(world: &World) -> Result
     Ok(())
 }
 
-fn reads_by_grpc(world: &World) -> Vec<(&'static str, Vec<u8>)> {
+fn reads_by_grpc(scene: &Scene) -> Vec<(&'static str, Vec<u8>)> {
     let (start, end) = (
-        u32::try_from(world.from).unwrap_or(0),
-        u32::try_from(world.to).unwrap_or(0),
+        u32::try_from(scene.from).unwrap_or(0),
+        u32::try_from(scene.to).unwrap_or(0),
     );
     let search = grpc::SearchRequest {
         query: "{}".to_owned(),
@@ -431,15 +431,15 @@ const READS_BY_GRPC: [&str; 7] = [
 ];
 
 /// The servers answer what the gate must hide: the control shows that hiding it is not for nothing.
-async fn what_is_not_in_the_table_is_there_and_hidden(world: &World) -> Result<()> {
+async fn what_is_not_in_the_table_is_there_and_hidden(scene: &Scene) -> Result<()> {
     let mut wrong = Vec::new();
     for (backend, method, path) in HIDDEN {
         let (address, prefix) = match *backend {
-            "loki" => (world.stack.loki.http(), ""),
-            "mimir" => (world.stack.mimir.http(), ""),
-            _ => (world.stack.tempo.http(), "/tempo"),
+            "loki" => (scene.stack.loki.http(), ""),
+            "mimir" => (scene.stack.mimir.http(), ""),
+            _ => (scene.stack.tempo.http(), "/tempo"),
         };
-        let there = world
+        let there = scene
             .direct(address, SCRATCH_DIRECT, RawRequest::new(method, path))
             .await?;
         if there.status == 404 {
@@ -452,7 +452,7 @@ async fn what_is_not_in_the_table_is_there_and_hidden(world: &World) -> Result<(
             (*path).to_owned(),
             format!("/{backend}{path}"),
         ] {
-            let here = world
+            let here = scene
                 .send("ada", ACME, RawRequest::new(method, &path))
                 .await?;
             if here.status != 404 {
@@ -468,7 +468,7 @@ async fn what_is_not_in_the_table_is_there_and_hidden(world: &World) -> Result<(
         .filter(|line| !line.contains(" /api/prom/"))
     {
         let (method, path) = line.split_once(' ').context("METHOD /path")?;
-        let here = world
+        let here = scene
             .send("ada", ACME, RawRequest::new(method, path))
             .await?;
         if here.status != 404 && here.status != 405 {
@@ -476,8 +476,8 @@ async fn what_is_not_in_the_table_is_there_and_hidden(world: &World) -> Result<(
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let gate = GrpcClient::connect(world.stack.plain()).await?;
-    let token = format!("Bearer {}", world.token("ada").await?);
+    let gate = GrpcClient::connect(scene.stack.plain()).await?;
+    let token = format!("Bearer {}", scene.token("ada").await?);
     let metadata = [("authorization", token.as_str()), ("x-scope-orgid", ACME)];
     for line in &listed.never_grpc {
         let (_, method) = line.split_once(' ').context("POST /path")?;
@@ -488,9 +488,9 @@ async fn what_is_not_in_the_table_is_there_and_hidden(world: &World) -> Result<(
         ensure!(code == Some(Code::Unimplemented), "{method}: {code:?}");
     }
     for (address, method) in [
-        (world.stack.loki.grpc(), "/grpc.health.v1.Health/Check"),
-        (world.stack.mimir.grpc(), "/grpc.health.v1.Health/Check"),
-        (world.stack.tempo.http(), "/grpc.health.v1.Health/Check"),
+        (scene.stack.loki.grpc(), "/grpc.health.v1.Health/Check"),
+        (scene.stack.mimir.grpc(), "/grpc.health.v1.Health/Check"),
+        (scene.stack.tempo.http(), "/grpc.health.v1.Health/Check"),
     ] {
         let server = GrpcClient::connect(address).await?;
         let answer = server

@@ -8,19 +8,19 @@
 //! | [`refusals`] | what cannot be scoped, or not without doubt, reaches no server |
 //! | [`bodies`], [`answers`] | which bodies reach a server, and what of its answer comes back |
 //! | [`directory`] | a directory of projects that is asked by HTTP |
-//! | [`scene`], [`asks`], [`queries`], [`gates`] | the data, the questions, and gates beside the world's |
+//! | [`data`], [`asks`], [`queries`], [`gates`] | the data, the questions, and gates beside the scene's |
 
 pub mod answers;
 pub mod apart;
 pub mod asks;
 pub mod bodies;
+pub mod data;
 pub mod directory;
 pub mod gates;
 pub mod queries;
 pub mod random;
 pub mod refusals;
 pub mod resources;
-pub mod scene;
 
 /// Side by side with others that read.
 pub fn quiet() -> Vec<crate::Test> {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use integration::client;
 use integration::stack::tempo::Tempo;
 
-use crate::world::World;
+use crate::scene::Scene;
 
 /// Requests over HTTP, but for those that ask for metrics or readiness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub struct Servers {
 }
 
 impl Servers {
-    pub async fn seen(world: &World) -> Result<Servers> {
-        let stack = &world.stack;
+    pub async fn seen(scene: &Scene) -> Result<Servers> {
+        let stack = &scene.stack;
         let tempo = match &stack.tempo {
             Tempo::StandIn(stand_in) => u64::try_from(stand_in.requests())?,
             Tempo::Real(backend, _) => {

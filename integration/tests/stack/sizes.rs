@@ -28,8 +28,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::beside::Beside;
-use crate::world::World;
+use crate::scene::Scene;
+use crate::side_gate::SideGate;
 
 crate::tests![
     the_module_asks_for_no_body_of_an_answer,
@@ -40,7 +40,7 @@ crate::tests![
 
 /// What a host does not find among the exports it does not call. Bodies of requests it
 /// is told of, and holds back those of scoped forms only.
-async fn the_module_asks_for_no_body_of_an_answer(_: &World) -> Result<()> {
+async fn the_module_asks_for_no_body_of_an_answer(_: &Scene) -> Result<()> {
     let module = std::fs::read(drill::module()?)?;
     let names = |name: &str| {
         module
@@ -56,16 +56,16 @@ async fn the_module_asks_for_no_body_of_an_answer(_: &World) -> Result<()> {
     Ok(())
 }
 
-async fn a_push_of_10_mib_to_loki_and_an_answer_of_50_mib(world: &World) -> Result<()> {
+async fn a_push_of_10_mib_to_loki_and_an_answer_of_50_mib(scene: &Scene) -> Result<()> {
     let began = otlp::unix_nanos();
-    let memory = Memory::watch(world.stack.envoy()?.id())?;
+    let memory = Memory::watch(scene.stack.envoy()?.id())?;
     let took = Instant::now();
     for push in 0..PUSHES {
         let body = lines_body(began + push * LINES, push);
         ensure!(body.len() > TEN_MIB, "a body of {} bytes", body.len());
         let request = RawRequest::post("/loki/api/v1/push", body)
             .header("content-type", "application/x-protobuf");
-        let reply = world.send("agent-acme", ACME, request).await?;
+        let reply = scene.send("agent-acme", ACME, request).await?;
         ensure!(
             reply.status == 204,
             "push {push}: {} {}",
@@ -85,7 +85,7 @@ async fn a_push_of_10_mib_to_loki_and_an_answer_of_50_mib(world: &World) -> Resu
         "/loki/api/v1/query_range?query={query}&start={began}&end={}&limit=100000&direction=forward",
         began + PUSHES * LINES
     );
-    let direct = Download::start(world, world.stack.loki.http(), &path).await?;
+    let direct = Download::start(scene, scene.stack.loki.http(), &path).await?;
     let direct = direct.rest().await?;
     ensure!(
         direct.bytes > 50 << 20,
@@ -93,9 +93,9 @@ async fn a_push_of_10_mib_to_loki_and_an_answer_of_50_mib(world: &World) -> Resu
         direct.bytes
     );
 
-    let memory = Memory::watch(world.stack.envoy()?.id())?;
+    let memory = Memory::watch(scene.stack.envoy()?.id())?;
     let took = Instant::now();
-    let through = Download::start(world, world.stack.plain(), &path)
+    let through = Download::start(scene, scene.stack.plain(), &path)
         .await?
         .rest()
         .await?;
@@ -113,8 +113,8 @@ async fn a_push_of_10_mib_to_loki_and_an_answer_of_50_mib(world: &World) -> Resu
     memory.below(BOUND).context("a reader")?;
 
     // Slow ones: Envoy has to hold the backend back, or hold the answers.
-    let memory = Memory::watch(world.stack.envoy()?.id())?;
-    let slow = read_slowly(world, world.stack.plain(), &path).await?;
+    let memory = Memory::watch(scene.stack.envoy()?.id())?;
+    let slow = read_slowly(scene, scene.stack.plain(), &path).await?;
     println!(
         "{READERS} slow readers of {:.0} MiB each at 64 KiB/s for {} s: Envoy {}",
         mebibytes(direct.bytes as u64),
@@ -127,7 +127,7 @@ async fn a_push_of_10_mib_to_loki_and_an_answer_of_50_mib(world: &World) -> Resu
     ensure!(late == direct, "{late:?} slowly, {direct:?} directly");
 
     // An Envoy that is told to hold the answers is seen to: the measure measures.
-    let beside = Beside::start(world, world.stack.configuration(), |settings| {
+    let side_gate = SideGate::start(scene, scene.stack.configuration(), |settings| {
         settings.edit(|bootstrap| {
             let limit = json!(128 << 20);
             let listeners = bootstrap.value()["static_resources"]["listeners"].as_array_mut();
@@ -139,9 +139,9 @@ async fn a_push_of_10_mib_to_loki_and_an_answer_of_50_mib(world: &World) -> Resu
         })
     })
     .await?;
-    beside.wait_for_keys().await?;
-    let memory = Memory::watch(beside.envoy.id())?;
-    let slow = read_slowly(world, beside.target.address, &path).await?;
+    side_gate.wait_for_keys().await?;
+    let memory = Memory::watch(side_gate.envoy.id())?;
+    let slow = read_slowly(scene, side_gate.target.address, &path).await?;
     println!(
         "the same with buffers of 128 MiB: Envoy {}",
         memory.grown()?
@@ -154,7 +154,7 @@ async fn a_push_of_10_mib_to_loki_and_an_answer_of_50_mib(world: &World) -> Resu
     Ok(())
 }
 
-async fn a_remote_write_of_10_mib_to_mimir(world: &World) -> Result<()> {
+async fn a_remote_write_of_10_mib_to_mimir(scene: &Scene) -> Result<()> {
     let mut random = Random(10);
     let names: Vec<String> = (0..LINES)
         .map(|number| format!("{number}-{}", noise(&mut random)))
@@ -169,13 +169,13 @@ async fn a_remote_write_of_10_mib_to_mimir(world: &World) -> Result<()> {
         .collect();
     let body = remote_write::request(&samples);
     ensure!(body.len() > TEN_MIB, "a body of {} bytes", body.len());
-    let memory = Memory::watch(world.stack.envoy()?.id())?;
+    let memory = Memory::watch(scene.stack.envoy()?.id())?;
     let took = Instant::now();
     let request = RawRequest::post("/prometheus/api/v1/push", body)
         .header("content-type", "application/x-protobuf")
         .header("content-encoding", "snappy")
         .header("x-prometheus-remote-write-version", "0.1.0");
-    let reply = world.send("agent-acme", ACME, request).await?;
+    let reply = scene.send("agent-acme", ACME, request).await?;
     ensure!(reply.status == 200, "{} {}", reply.status, reply.text());
     println!(
         "a remote write of 10 MiB in {:.1} s: Envoy {}",
@@ -185,7 +185,7 @@ async fn a_remote_write_of_10_mib_to_mimir(world: &World) -> Result<()> {
     memory.below(TEN_MIB)?;
 
     let path = "/prometheus/api/v1/query?query=count(acme_sizes)";
-    let reply = world.send("alice", ACME, RawRequest::get(path)).await?;
+    let reply = scene.send("alice", ACME, RawRequest::get(path)).await?;
     let count = reply.json()?["data"]["result"][0]["value"][1].clone();
     ensure!(
         count == json!(LINES.to_string()),
@@ -195,11 +195,11 @@ async fn a_remote_write_of_10_mib_to_mimir(world: &World) -> Result<()> {
     Ok(())
 }
 
-async fn a_hundred_tails_see_a_line_each(world: &World) -> Result<()> {
-    let token = format!("Bearer {}", world.token("alice").await?);
-    let envoy = world.stack.envoy()?;
+async fn a_hundred_tails_see_a_line_each(scene: &Scene) -> Result<()> {
+    let token = format!("Bearer {}", scene.token("alice").await?);
+    let envoy = scene.stack.envoy()?;
     let memory = Memory::watch(envoy.id())?;
-    let tails = try_join_all((0..TAILS).map(|_| open_tail(world, &token))).await?;
+    let tails = try_join_all((0..TAILS).map(|_| open_tail(scene, &token))).await?;
     let all = |streams| streams >= TAILS as f64;
     drill::wait_for_metric(
         &envoy,
@@ -222,7 +222,7 @@ async fn a_hundred_tails_see_a_line_each(world: &World) -> Result<()> {
                     // On a busy machine Loki closes the connection to its own ingester now and then, and with it
                     // every tail (1011). Grafana and logcli open it again.
                     reopened.fetch_add(1, Ordering::SeqCst);
-                    socket = open_tail(world, token).await?;
+                    socket = open_tail(scene, token).await?;
                 }
                 seen.lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -247,7 +247,7 @@ async fn a_hundred_tails_see_a_line_each(world: &World) -> Result<()> {
             let body = loki_push::request(&[(&format!("{{service_name=\"{TAILED}\"}}"), &entries)]);
             let request = RawRequest::post("/loki/api/v1/push", body)
                 .header("content-type", "application/x-protobuf");
-            let reply = world.send("agent-acme", ACME, request).await?;
+            let reply = scene.send("agent-acme", ACME, request).await?;
             ensure!(reply.status == 204, "{} {}", reply.status, reply.text());
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
@@ -272,11 +272,11 @@ async fn a_hundred_tails_see_a_line_each(world: &World) -> Result<()> {
     memory.below(BOUND)
 }
 
-async fn open_tail(world: &World, token: &str) -> Result<Tail> {
+async fn open_tail(scene: &Scene, token: &str) -> Result<Tail> {
     let query = form::encode(&format!("{{service_name=\"{TAILED}\"}}"));
     let path = format!("/loki/api/v1/tail?query={query}");
     let headers = [("authorization", token), ("x-scope-orgid", ACME)];
-    match websocket::open(world.stack.plain(), &path, &headers).await? {
+    match websocket::open(scene.stack.plain(), &path, &headers).await? {
         Handshake::Open(socket) => Ok(socket),
         Handshake::Refused(response) => bail!("a tail is refused: {response:?}"),
     }
@@ -298,9 +298,9 @@ async fn sees_a_line(tail: &mut Tail) -> Result<bool> {
 }
 
 /// Several slow readers at once, each with most of its answer still to come.
-async fn read_slowly(world: &World, server: SocketAddr, path: &str) -> Result<Vec<Download>> {
+async fn read_slowly(scene: &Scene, server: SocketAddr, path: &str) -> Result<Vec<Download>> {
     let readers = (0..READERS).map(|_| async {
-        let mut download = Download::start(world, server, path).await?;
+        let mut download = Download::start(scene, server, path).await?;
         download.slowly(SLOW).await?;
         let bytes = download.taken.len();
         ensure!(
@@ -396,7 +396,7 @@ struct Whole {
 
 impl Download {
     /// Ask for it as alice, at a gate or a server.
-    async fn start(world: &World, server: SocketAddr, path: &str) -> Result<Download> {
+    async fn start(scene: &Scene, server: SocketAddr, path: &str) -> Result<Download> {
         // The kernel must not be the one that takes the answer in.
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(RECEIVE)?;
@@ -410,7 +410,7 @@ impl Download {
             .header("host", "observability.example.com")
             .header(
                 "authorization",
-                format!("Bearer {}", world.token("alice").await?),
+                format!("Bearer {}", scene.token("alice").await?),
             )
             .header("x-scope-orgid", ACME)
             .body(Empty::new())?;

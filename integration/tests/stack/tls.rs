@@ -26,8 +26,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, ProtocolVersion, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::beside::Beside;
-use crate::world::World;
+use crate::scene::Scene;
+use crate::side_gate::SideGate;
 
 crate::tests![
     both_protocols_have_the_same_answer,
@@ -39,9 +39,9 @@ crate::tests![
     a_certificate_of_another_authority_or_name_is_no_upstream,
 ];
 
-async fn both_protocols_have_the_same_answer(world: &World) -> Result<()> {
-    let token = world.token("alice").await?;
-    let target = world.stack.tls_target();
+async fn both_protocols_have_the_same_answer(scene: &Scene) -> Result<()> {
+    let token = scene.token("alice").await?;
+    let target = scene.stack.tls_target();
     for (tenant, status) in [(ACME, 200), ("globex", 403)] {
         let request = RawRequest::get(READ).bearer(&token).tenant(tenant);
         let one = request.send(&target, Protocol::H1).await?;
@@ -60,21 +60,21 @@ async fn both_protocols_have_the_same_answer(world: &World) -> Result<()> {
     Ok(())
 }
 
-async fn alpn_prefers_http2_and_nobody_needs_it(world: &World) -> Result<()> {
-    let authority = authority_of(world)?;
+async fn alpn_prefers_http2_and_nobody_needs_it(scene: &Scene) -> Result<()> {
+    let authority = authority_of(scene)?;
     for (offered, wanted) in [
         (&["http/1.1", "h2"][..], Some("h2")),
         (&["http/1.1"], Some("http/1.1")),
         (&[], None),
     ] {
-        let stream = connect(world.stack.tls(), &authority, SERVER_NAME, offered).await?;
+        let stream = connect(scene.stack.tls(), &authority, SERVER_NAME, offered).await?;
         let (_, session) = stream.get_ref();
         let chosen = session.alpn_protocol().map(String::from_utf8_lossy);
         ensure!(chosen.as_deref() == wanted, "{offered:?}: {chosen:?}");
         ensure!(session.protocol_version() == Some(ProtocolVersion::TLSv1_3));
     }
     // Without ALPN it is HTTP/1.1.
-    let mut stream = connect(world.stack.tls(), &authority, SERVER_NAME, &[]).await?;
+    let mut stream = connect(scene.stack.tls(), &authority, SERVER_NAME, &[]).await?;
     let request =
         format!("GET {READ} HTTP/1.1\r\nhost: {SERVER_NAME}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
@@ -88,13 +88,13 @@ async fn alpn_prefers_http2_and_nobody_needs_it(world: &World) -> Result<()> {
     Ok(())
 }
 
-async fn curl_takes_the_certificate_and_either_protocol(world: &World) -> Result<()> {
-    let token = world.token("alice").await?;
-    let by_name = format!("https://{SERVER_NAME}:{}{READ}", world.stack.tls().port());
-    let by_address = format!("{}{READ}", world.stack.url());
+async fn curl_takes_the_certificate_and_either_protocol(scene: &Scene) -> Result<()> {
+    let token = scene.token("alice").await?;
+    let by_name = format!("https://{SERVER_NAME}:{}{READ}", scene.stack.tls().port());
+    let by_address = format!("{}{READ}", scene.stack.url());
     for url in [&by_name, &by_address] {
         for (option, version) in [("--http1.1", "1.1"), ("--http2", "2")] {
-            let (code, said) = curl(world, &token, url, &[option]).await?;
+            let (code, said) = curl(scene, &token, url, &[option]).await?;
             ensure!(
                 code == 0 && said == format!("{version} 200"),
                 "{url} {option}: exit {code}, {said}"
@@ -103,27 +103,27 @@ async fn curl_takes_the_certificate_and_either_protocol(world: &World) -> Result
     }
     let other = format!(
         "https://elsewhere.example.com:{}{READ}",
-        world.stack.tls().port()
+        scene.stack.tls().port()
     );
-    let (code, said) = curl(world, &token, &other, &[]).await?;
+    let (code, said) = curl(scene, &token, &other, &[]).await?;
     ensure!(code == CURL_PEER_FAILED, "exit {code}, {said}");
     Ok(())
 }
 
 async fn a_client_that_checks_takes_no_other_name_and_no_other_authority(
-    world: &World,
+    scene: &Scene,
 ) -> Result<()> {
     let stranger = Authority::new()?;
     for (authority, name, reason) in [
         (
-            authority_of(world)?,
+            authority_of(scene)?,
             "elsewhere.example.com",
             "not valid for name",
         ),
         // It has the same name as the right one, and another key.
         (stranger.der(), SERVER_NAME, "BadSignature"),
     ] {
-        let Err(error) = connect(world.stack.tls(), &authority, name, &[]).await else {
+        let Err(error) = connect(scene.stack.tls(), &authority, name, &[]).await else {
             anyhow::bail!("{name} was taken");
         };
         ensure!(
@@ -135,34 +135,34 @@ async fn a_client_that_checks_takes_no_other_name_and_no_other_authority(
 }
 
 /// No library that is in use still says such a greeting, so it is spelt out.
-async fn tls_1_1_is_refused(world: &World) -> Result<()> {
-    let answer = greet(world.stack.tls(), [3, 2]).await?;
+async fn tls_1_1_is_refused(scene: &Scene) -> Result<()> {
+    let answer = greet(scene.stack.tls(), [3, 2]).await?;
     // RFC 5246 §7.2: an alert, fatal, `protocol_version`.
     ensure!(answer[0] == 21 && answer[5..7] == [2, 70], "{answer:?}");
     // The same greeting with another version is good: an answer of kind `handshake`, `server_hello`.
-    let answer = greet(world.stack.tls(), [3, 3]).await?;
+    let answer = greet(scene.stack.tls(), [3, 3]).await?;
     ensure!(answer[0] == 22 && answer[5] == 2, "{answer:?}");
     Ok(())
 }
 
-async fn upstreams_are_reached_over_tls(world: &World) -> Result<()> {
+async fn upstreams_are_reached_over_tls(scene: &Scene) -> Result<()> {
     let authority = Authority::new()?;
-    let upstreams = Upstreams::start(world, &authority, [MIMIR, PROVIDER]).await?;
-    let beside = upstreams.gate(world, &authority).await?;
-    beside.wait_for_keys().await?;
-    let token = world.token("alice").await?;
+    let upstreams = Upstreams::start(scene, &authority, [MIMIR, PROVIDER]).await?;
+    let side_gate = upstreams.gate(scene, &authority).await?;
+    side_gate.wait_for_keys().await?;
+    let token = scene.token("alice").await?;
     for protocol in [Protocol::H1, Protocol::H2] {
         let request = RawRequest::get(READ).bearer(&token).tenant(ACME);
-        let reply = request.send(&beside.target, protocol).await?;
-        let direct = world
-            .direct(world.stack.mimir.http(), ACME, RawRequest::get(READ))
+        let reply = request.send(&side_gate.target, protocol).await?;
+        let direct = scene
+            .direct(scene.stack.mimir.http(), ACME, RawRequest::get(READ))
             .await?;
         ensure!(
             reply.status == 200 && reply.body == direct.body,
             "{reply:?}"
         );
     }
-    let stats = beside.envoy.stats().await?;
+    let stats = side_gate.envoy.stats().await?;
     for cluster in ["mimir", "idp"] {
         let handshakes = stats
             .get(&format!("cluster.{cluster}.ssl.handshake"))
@@ -175,20 +175,20 @@ async fn upstreams_are_reached_over_tls(world: &World) -> Result<()> {
     Ok(())
 }
 
-async fn a_certificate_of_another_authority_or_name_is_no_upstream(world: &World) -> Result<()> {
+async fn a_certificate_of_another_authority_or_name_is_no_upstream(scene: &Scene) -> Result<()> {
     let trusted = Authority::new()?;
     let stranger = Authority::new()?;
-    let token = world.token("alice").await?;
+    let token = scene.token("alice").await?;
     let request = RawRequest::get(READ).bearer(&token).tenant(ACME);
-    let good = Upstreams::start(world, &trusted, [MIMIR, PROVIDER]).await?;
+    let good = Upstreams::start(scene, &trusted, [MIMIR, PROVIDER]).await?;
     let impostors = [
         (
             "another authority",
-            Upstreams::start(world, &stranger, [MIMIR, PROVIDER]).await?,
+            Upstreams::start(scene, &stranger, [MIMIR, PROVIDER]).await?,
         ),
         (
             "another name",
-            Upstreams::start(world, &trusted, ["elsewhere.example.com"; 2]).await?,
+            Upstreams::start(scene, &trusted, ["elsewhere.example.com"; 2]).await?,
         ),
     ];
     for (what, bad) in &impostors {
@@ -197,14 +197,14 @@ async fn a_certificate_of_another_authority_or_name_is_no_upstream(world: &World
             mimir: bad.mimir.address(),
             idp: good.idp.address(),
         };
-        let beside = gate(world, &trusted, mixed).await?;
-        beside.wait_for_keys().await?;
+        let side_gate = gate(scene, &trusted, mixed).await?;
+        side_gate.wait_for_keys().await?;
         let reply = request
             .clone()
             .header("x-test-id", "tls")
-            .send(&beside.target, Protocol::H1)
+            .send(&side_gate.target, Protocol::H1)
             .await?;
-        let line = beside
+        let line = side_gate
             .envoy
             .access_line("tls", Duration::from_secs(5))
             .await?;
@@ -215,20 +215,20 @@ async fn a_certificate_of_another_authority_or_name_is_no_upstream(world: &World
             reply.status,
             reply.text()
         );
-        refused(&beside, "mimir").await.context(*what)?;
+        refused(&side_gate, "mimir").await.context(*what)?;
 
         // The provider: whose keys these are nobody knows, so there are none.
         let mixed = Clusters {
             mimir: good.mimir.address(),
             idp: bad.idp.address(),
         };
-        let beside = gate(world, &trusted, mixed).await?;
+        let side_gate = gate(scene, &trusted, mixed).await?;
         let reply = request
             .clone()
             .header("x-test-id", "tls")
-            .send(&beside.target, Protocol::H1)
+            .send(&side_gate.target, Protocol::H1)
             .await?;
-        let line = beside
+        let line = side_gate
             .envoy
             .access_line("tls", Duration::from_secs(5))
             .await?;
@@ -240,11 +240,18 @@ async fn a_certificate_of_another_authority_or_name_is_no_upstream(world: &World
             reply.text()
         );
         ensure!(reply.header("retry-after").is_some(), "{reply:?}");
-        refused(&beside, "idp").await.context(*what)?;
+        refused(&side_gate, "idp").await.context(*what)?;
         // Tried, and never well: metrics are a second late.
         let tried = |fetches| fetches > 0.0;
-        drill::wait_for_metric(&beside.envoy, FETCHES, &[], Duration::from_secs(5), tried).await?;
-        let good = beside.envoy.metric(FETCHES, &[("result", "ok")]).await?;
+        drill::wait_for_metric(
+            &side_gate.envoy,
+            FETCHES,
+            &[],
+            Duration::from_secs(5),
+            tried,
+        )
+        .await?;
+        let good = side_gate.envoy.metric(FETCHES, &[("result", "ok")]).await?;
         ensure!(good == 0.0, "{what}: {good} fetches went well");
     }
     Ok(())
@@ -265,29 +272,29 @@ struct Clusters {
 
 impl Upstreams {
     /// With certificates for these names, Mimir's and the provider's.
-    async fn start(world: &World, authority: &Authority, names: [&str; 2]) -> Result<Upstreams> {
+    async fn start(scene: &Scene, authority: &Authority, names: [&str; 2]) -> Result<Upstreams> {
         let [mimir, idp] = names;
         Ok(Upstreams {
-            mimir: terminate(authority, mimir, world.stack.mimir.http()).await?,
-            idp: terminate(authority, idp, world.stack.keycloak.address()).await?,
+            mimir: terminate(authority, mimir, scene.stack.mimir.http()).await?,
+            idp: terminate(authority, idp, scene.stack.keycloak.address()).await?,
         })
     }
 
-    async fn gate(&self, world: &World, trusted: &Authority) -> Result<Beside> {
+    async fn gate(&self, scene: &Scene, trusted: &Authority) -> Result<SideGate> {
         let clusters = Clusters {
             mimir: self.mimir.address(),
             idp: self.idp.address(),
         };
-        gate(world, trusted, clusters).await
+        gate(scene, trusted, clusters).await
     }
 }
 
 /// A gate whose two clusters speak TLS and trust that authority. Envoy reads the certificate when it starts.
-async fn gate(world: &World, trusted: &Authority, clusters: Clusters) -> Result<Beside> {
+async fn gate(scene: &Scene, trusted: &Authority, clusters: Clusters) -> Result<SideGate> {
     let folder = TempDir::with_prefix("scopegate-tls-")?;
     let file = folder.path().join("ca.crt");
     std::fs::write(&file, trusted.pem())?;
-    Beside::start(world, world.stack.configuration(), |settings| {
+    SideGate::start(scene, scene.stack.configuration(), |settings| {
         let settings = settings
             .cluster("mimir", clusters.mimir)
             .cluster("idp", clusters.idp);
@@ -339,8 +346,8 @@ fn shipped_socket() -> Result<Value> {
 }
 
 /// Envoy has refused that cluster's certificate, and nothing went over it.
-async fn refused(beside: &Beside, cluster: &str) -> Result<()> {
-    let stats = beside.envoy.stats().await?;
+async fn refused(side_gate: &SideGate, cluster: &str) -> Result<()> {
+    let stats = side_gate.envoy.stats().await?;
     let of = |name: &str| {
         stats
             .get(&format!("cluster.{cluster}.{name}"))
@@ -442,7 +449,7 @@ async fn greet(address: SocketAddr, version: [u8; 2]) -> Result<[u8; 7]> {
 }
 
 /// The exit code, and version and status of the answer.
-async fn curl(world: &World, token: &str, url: &str, options: &[&str]) -> Result<(i32, String)> {
+async fn curl(scene: &Scene, token: &str, url: &str, options: &[&str]) -> Result<(i32, String)> {
     let output = Command::new("curl")
         .args([
             "--silent",
@@ -454,9 +461,9 @@ async fn curl(world: &World, token: &str, url: &str, options: &[&str]) -> Result
         ])
         .args(["--write-out", "%{http_version} %{http_code}"])
         .arg("--cacert")
-        .arg(world.stack.authority())
+        .arg(scene.stack.authority())
         // Any host is this one.
-        .args(["--connect-to", &format!("::{}", world.stack.tls())])
+        .args(["--connect-to", &format!("::{}", scene.stack.tls())])
         .args(["--header", &format!("authorization: Bearer {token}")])
         .args(["--header", &format!("x-scope-orgid: {ACME}")])
         .args(options)
@@ -471,8 +478,8 @@ async fn curl(world: &World, token: &str, url: &str, options: &[&str]) -> Result
     Ok((output.status.code().context("killed")?, said))
 }
 
-fn authority_of(world: &World) -> Result<Vec<u8>> {
-    let Target { tls, .. } = world.stack.tls_target();
+fn authority_of(scene: &Scene) -> Result<Vec<u8>> {
+    let Target { tls, .. } = scene.stack.tls_target();
     Ok(tls.context("no TLS")?.0)
 }
 

@@ -11,34 +11,34 @@ use integration::grpc::{self, EXPORT_TRACES};
 use integration::stack::collector::Exporter;
 use integration::stack::{ACME, GLOBEX};
 
-use crate::beside::Beside;
-use crate::world::World;
+use crate::scene::Scene;
+use crate::side_gate::SideGate;
 
 crate::tests![trailers_of_one_tenant_end_no_call_of_another];
 
 /// A gRPC server in Go, as the backends are, takes trailers of a client for a fault of the whole connection, and Envoy
 /// sends the calls of all tenants over one.
-async fn trailers_of_one_tenant_end_no_call_of_another(world: &World) -> Result<()> {
-    let backend = world.stack.collector(GLOBEX, Exporter::Http).await?;
+async fn trailers_of_one_tenant_end_no_call_of_another(scene: &Scene) -> Result<()> {
+    let backend = scene.stack.collector(GLOBEX, Exporter::Http).await?;
     // With one worker there is one connection.
-    let beside = Beside::start(world, world.stack.configuration(), |settings| {
+    let side_gate = SideGate::start(scene, scene.stack.configuration(), |settings| {
         let settings = settings.concurrency(1);
         settings.cluster("tempo_otlp_grpc", backend.grpc())
     })
     .await?;
-    beside.wait_for_keys().await?;
-    let attacker = world.token("agent-acme").await?;
-    let victim = world.token("agent-globex").await?;
+    side_gate.wait_for_keys().await?;
+    let attacker = scene.token("agent-acme").await?;
+    let victim = scene.token("agent-globex").await?;
 
     let over = AtomicBool::new(false);
-    let victims = try_join_all((0..VICTIMS).map(|_| calls(&beside, &victim, &over)));
+    let victims = try_join_all((0..VICTIMS).map(|_| calls(&side_gate, &victim, &over)));
     let attack = async {
         let trailers = Piece::Trailers(vec![(b"x".to_vec(), b"y".to_vec())]);
         let pieces = [Piece::Data(empty_message(), false), trailers];
         let mut answers = Vec::new();
         for _ in 0..ATTACKS {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            answers.push(call(&beside, &attacker, ACME, &pieces).await);
+            answers.push(call(&side_gate, &attacker, ACME, &pieces).await);
         }
         over.store(true, Ordering::Relaxed);
         answers
@@ -67,7 +67,7 @@ async fn trailers_of_one_tenant_end_no_call_of_another(world: &World) -> Result<
 }
 
 /// One call after the other until the attack is over, each slow enough to be under way when it comes.
-async fn calls(beside: &Beside, token: &str, over: &AtomicBool) -> Result<Vec<Reply>> {
+async fn calls(side_gate: &SideGate, token: &str, over: &AtomicBool) -> Result<Vec<Reply>> {
     let message = empty_message();
     let (first, rest) = message.split_at(2);
     let pieces = [
@@ -77,18 +77,18 @@ async fn calls(beside: &Beside, token: &str, over: &AtomicBool) -> Result<Vec<Re
     ];
     let mut answers = Vec::new();
     while !over.load(Ordering::Relaxed) {
-        answers.push(call(beside, token, GLOBEX, &pieces).await?);
+        answers.push(call(side_gate, token, GLOBEX, &pieces).await?);
     }
     Ok(answers)
 }
 
-async fn call(beside: &Beside, token: &str, tenant: &str, pieces: &[Piece]) -> Result<Reply> {
+async fn call(side_gate: &SideGate, token: &str, tenant: &str, pieces: &[Piece]) -> Result<Reply> {
     let request = RawRequest::post(EXPORT_TRACES, "")
         .bearer(token)
         .tenant(tenant)
         .header("content-type", "application/grpc")
         .header("te", "trailers");
-    h2::exchange_pieces(&beside.target, &request, pieces).await
+    h2::exchange_pieces(&side_gate.target, &request, pieces).await
 }
 
 fn empty_message() -> Vec<u8> {

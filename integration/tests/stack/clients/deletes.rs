@@ -7,12 +7,12 @@ use integration::{form, token};
 use serde_json::{Value, json};
 
 use super::{NOT_GRANTED, NOT_SINGLE, check_status};
+use crate::scene::Scene;
 use crate::tests;
-use crate::world::World;
 
 tests![an_administrator_deletes_and_takes_it_back];
 
-async fn an_administrator_deletes_and_takes_it_back(world: &World) -> Result<()> {
+async fn an_administrator_deletes_and_takes_it_back(scene: &Scene) -> Result<()> {
     // Matches nothing: a request counts at once, the lines of others are to stay.
     let query = r#"{service_name="acme-by-ada"}"#;
     let (start, end) = (token::now() - 7200, token::now() - 3600);
@@ -21,8 +21,8 @@ async fn an_administrator_deletes_and_takes_it_back(world: &World) -> Result<()>
     let create = || RawRequest::post(&path, "");
     let list = || RawRequest::get(DELETE);
 
-    let control = world
-        .direct(world.stack.loki.http(), GLOBEX, list())
+    let control = scene
+        .direct(scene.stack.loki.http(), GLOBEX, list())
         .await?;
     check_status(&control, 200)?;
     ensure!(control.text().contains(GLOBEX), "{}", control.text());
@@ -39,35 +39,35 @@ async fn an_administrator_deletes_and_takes_it_back(world: &World) -> Result<()>
     ];
     for (who, tenant, status, reason) in refused {
         for request in [create(), RawRequest::new("PUT", &path), cancel("0")] {
-            let reply = world.send(who, tenant, request).await?;
+            let reply = scene.send(who, tenant, request).await?;
             check_status(&reply, status)?;
             ensure!(reply.text() == reason, "{who}, {tenant}: {}", reply.text());
         }
     }
     ensure!(
-        find(world, query).await?.is_none(),
+        find(scene, query).await?.is_none(),
         "one of these got through"
     );
 
-    check_status(&world.send("ada", ACME, create()).await?, 204)?;
-    let found = find(world, query).await?.context("it is not listed")?;
+    check_status(&scene.send("ada", ACME, create()).await?, 204)?;
+    let found = find(scene, query).await?.context("it is not listed")?;
     let id = found["request_id"].as_str().context("no id")?.to_owned();
     // Nobody else cancels it.
     for (who, tenant) in [("edith", ACME), ("alice", ACME), ("ada", GLOBEX)] {
-        check_status(&world.send(who, tenant, cancel(&id)).await?, 403)?;
+        check_status(&scene.send(who, tenant, cancel(&id)).await?, 403)?;
     }
     ensure!(
-        find(world, query).await?.is_some(),
+        find(scene, query).await?.is_some(),
         "one of these got through"
     );
-    check_status(&world.send("ada", ACME, cancel(&id)).await?, 204)?;
-    ensure!(find(world, query).await?.is_none(), "it is still listed");
+    check_status(&scene.send("ada", ACME, cancel(&id)).await?, 204)?;
+    ensure!(find(scene, query).await?.is_none(), "it is still listed");
     Ok(())
 }
 
 /// The request for that query, as a viewer sees it in the list.
-async fn find(world: &World, query: &str) -> Result<Option<Value>> {
-    let reply = world.send("alice", ACME, RawRequest::get(DELETE)).await?;
+async fn find(scene: &Scene, query: &str) -> Result<Option<Value>> {
+    let reply = scene.send("alice", ACME, RawRequest::get(DELETE)).await?;
     check_status(&reply, 200)?;
     ensure!(!reply.text().contains(GLOBEX), "{}", reply.text());
     let requests = reply.json()?;

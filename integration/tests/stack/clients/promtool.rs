@@ -10,8 +10,8 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 
 use super::{BOTH, GRANTED, INVALID_TOKEN, NOT_GRANTED, Said, Whose, run};
+use crate::scene::Scene;
 use crate::tests;
-use crate::world::World;
 
 tests![PROMTOOL =>
     an_instant_query_prints_series,
@@ -21,31 +21,31 @@ tests![PROMTOOL =>
     refusals_are_printed,
 ];
 
-async fn an_instant_query_prints_series(world: &World) -> Result<()> {
+async fn an_instant_query_prints_series(scene: &Scene) -> Result<()> {
     let query = format!("last_over_time({{{SELECTOR}}}[1h])");
-    check(world, &["instant"], &[&query]).await
+    check(scene, &["instant"], &[&query]).await
 }
 
-async fn a_range_query_prints_samples(world: &World) -> Result<()> {
+async fn a_range_query_prints_samples(scene: &Scene) -> Result<()> {
     let (from, to) = (
-        format!("--start={}", world.from),
-        format!("--end={}", world.to),
+        format!("--start={}", scene.from),
+        format!("--end={}", scene.to),
     );
     let query = format!("{{{SELECTOR}}}");
-    check(world, &["range", &from, &to, "--step=1s"], &[&query]).await
+    check(scene, &["range", &from, &to, "--step=1s"], &[&query]).await
 }
 
-async fn label_values_are_listed(world: &World) -> Result<()> {
-    check(world, &["labels"], &["owner"]).await?;
-    check(world, &["labels"], &["__name__"]).await
+async fn label_values_are_listed(scene: &Scene) -> Result<()> {
+    check(scene, &["labels"], &["owner"]).await?;
+    check(scene, &["labels"], &["__name__"]).await
 }
 
-async fn series_are_listed(world: &World) -> Result<()> {
+async fn series_are_listed(scene: &Scene) -> Result<()> {
     let matching = format!("--match={{{SELECTOR}}}");
-    check(world, &["series", &matching], &[]).await
+    check(scene, &["series", &matching], &[]).await
 }
 
-async fn refusals_are_printed(world: &World) -> Result<()> {
+async fn refusals_are_printed(scene: &Scene) -> Result<()> {
     let query = ["vector(1)"];
     for (who, tenant) in [
         ("alice", GLOBEX),
@@ -53,31 +53,31 @@ async fn refusals_are_printed(world: &World) -> Result<()> {
         ("bob", ACME),
         ("nobody", ACME),
     ] {
-        let token = world.token(who).await?;
-        let said = ask(world, &token, tenant, &["instant"], &query).await?;
+        let token = scene.token(who).await?;
+        let said = ask(scene, &token, tenant, &["instant"], &query).await?;
         said.check_refused(NOT_GRANTED)?;
         said.check_refused("client error: 403")?;
     }
-    let token = world.token("alice").await?;
-    let said = ask(world, &token, "acme|", &["instant"], &query).await?;
+    let token = scene.token("alice").await?;
+    let said = ask(scene, &token, "acme|", &["instant"], &query).await?;
     // Of a 400 promtool decodes the body: these are `errorType` and `error`.
     said.check_refused("bad_data: malformed X-Scope-OrgID: no element may be empty")?;
-    let said = ask(world, &format!("{token}x"), ACME, &["labels"], &["owner"]).await?;
+    let said = ask(scene, &format!("{token}x"), ACME, &["labels"], &["owner"]).await?;
     said.check_refused(INVALID_TOKEN)?;
     said.check_refused("client error: 401")
 }
 
 /// As Mimir itself answers about both tenants; then through the gate, where each caller gets what is theirs.
-async fn check(world: &World, query: &[&str], arguments: &[&str]) -> Result<()> {
+async fn check(scene: &Scene, query: &[&str], arguments: &[&str]) -> Result<()> {
     let header = json!({"X-Scope-OrgID": {"values": [BOTH]}});
     let file = configuration(&json!({"http_headers": header}))?;
-    let mimir = format!("http://{}/prometheus", world.stack.mimir.http());
+    let mimir = format!("http://{}/prometheus", scene.stack.mimir.http());
     let control = query_command(file.path(), &mimir, query, arguments)?;
     let control = run(control).await?.check(Whose::Both);
     control.with_context(|| format!("Mimir itself, {query:?}"))?;
     for (who, tenants) in GRANTED {
-        let token = world.token(who).await?;
-        let said = ask(world, &token, tenants, query, arguments).await?;
+        let token = scene.token(who).await?;
+        let said = ask(scene, &token, tenants, query, arguments).await?;
         said.check(Whose::of(tenants))
             .with_context(|| format!("{who}, {tenants}, {query:?}"))?;
     }
@@ -85,7 +85,7 @@ async fn check(world: &World, query: &[&str], arguments: &[&str]) -> Result<()> 
 }
 
 async fn ask(
-    world: &World,
+    scene: &Scene,
     token: &str,
     tenants: &str,
     query: &[&str],
@@ -94,9 +94,9 @@ async fn ask(
     let file = configuration(&json!({
         "authorization": {"credentials": token},
         "http_headers": {"X-Scope-OrgID": {"values": [tenants]}},
-        "tls_config": {"ca_file": world.stack.authority()},
+        "tls_config": {"ca_file": scene.stack.authority()},
     }))?;
-    let url = format!("{}/prometheus", world.stack.url());
+    let url = format!("{}/prometheus", scene.stack.url());
     run(query_command(file.path(), &url, query, arguments)?).await
 }
 

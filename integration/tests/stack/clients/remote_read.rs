@@ -9,8 +9,8 @@ use prost::Message;
 use serde_json::{Value, json};
 
 use super::{BOTH, GRANTED, NOT_GRANTED, Whose, check_status};
+use crate::scene::Scene;
 use crate::tests;
-use crate::world::World;
 
 tests![
     a_prometheus_reads_what_its_token_grants,
@@ -18,9 +18,9 @@ tests![
     samples_come_when_they_are_asked_for,
 ];
 
-async fn a_prometheus_reads_what_its_token_grants(world: &World) -> Result<()> {
+async fn a_prometheus_reads_what_its_token_grants(scene: &Scene) -> Result<()> {
     for (who, tenants) in GRANTED {
-        let prometheus = reader(world, who, tenants).await?;
+        let prometheus = reader(scene, who, tenants).await?;
         let result = prometheus.query(&everything()).await?;
         Whose::of(tenants)
             .check(&Value::from(result).to_string())
@@ -38,9 +38,9 @@ async fn a_prometheus_reads_what_its_token_grants(world: &World) -> Result<()> {
     Ok(())
 }
 
-async fn a_prometheus_is_told_why_not(world: &World) -> Result<()> {
+async fn a_prometheus_is_told_why_not(scene: &Scene) -> Result<()> {
     for (who, tenants) in [("alice", GLOBEX), ("alice", BOTH), ("agent-acme", ACME)] {
-        let prometheus = reader(world, who, tenants).await?;
+        let prometheus = reader(scene, who, tenants).await?;
         let path = format!(
             "/api/v1/query?query={}",
             integration::form::encode(&everything())
@@ -66,12 +66,12 @@ async fn a_prometheus_is_told_why_not(world: &World) -> Result<()> {
     Ok(())
 }
 
-async fn samples_come_when_they_are_asked_for(world: &World) -> Result<()> {
+async fn samples_come_when_they_are_asked_for(scene: &Scene) -> Result<()> {
     let request = || -> Result<RawRequest> {
         let message = ReadRequest {
             queries: vec![Query {
-                start_timestamp_ms: world.from * 1000,
-                end_timestamp_ms: world.to * 1000,
+                start_timestamp_ms: scene.from * 1000,
+                end_timestamp_ms: scene.to * 1000,
                 matchers: vec![LabelMatcher {
                     r#type: REGEX,
                     name: "owner".to_owned(),
@@ -97,13 +97,13 @@ async fn samples_come_when_they_are_asked_for(world: &World) -> Result<()> {
         );
         Ok(format!("{series:?}"))
     };
-    let control = world
-        .direct(world.stack.mimir.http(), BOTH, request()?)
+    let control = scene
+        .direct(scene.stack.mimir.http(), BOTH, request()?)
         .await?;
     check_status(&control, 200)?;
     Whose::Both.check(&labels(&control.body)?)?;
     for (who, tenants) in GRANTED {
-        let reply = world.send(who, tenants, request()?).await?;
+        let reply = scene.send(who, tenants, request()?).await?;
         check_status(&reply, 200)?;
         let kind = reply.header("content-type");
         ensure!(
@@ -112,7 +112,7 @@ async fn samples_come_when_they_are_asked_for(world: &World) -> Result<()> {
         );
         Whose::of(tenants).check(&labels(&reply.body)?)?;
     }
-    let reply = world.send("alice", GLOBEX, request()?).await?;
+    let reply = scene.send("alice", GLOBEX, request()?).await?;
     check_status(&reply, 403)?;
     ensure!(
         reply.json()?["error"] == json!(NOT_GRANTED),
@@ -128,12 +128,12 @@ fn everything() -> String {
 }
 
 /// An empty Prometheus with `remote_read`.
-async fn reader(world: &World, who: &str, tenants: &str) -> Result<Prometheus> {
+async fn reader(scene: &Scene, who: &str, tenants: &str) -> Result<Prometheus> {
     let configuration = json!({"remote_read": [{
-        "url": format!("{}/prometheus/api/v1/read", world.stack.url()),
+        "url": format!("{}/prometheus/api/v1/read", scene.stack.url()),
         "headers": {"X-Scope-OrgID": tenants},
-        "authorization": {"credentials": world.token(who).await?},
-        "tls_config": {"ca_file": world.stack.authority()},
+        "authorization": {"credentials": scene.token(who).await?},
+        "tls_config": {"ca_file": scene.stack.authority()},
         "read_recent": true,
     }]});
     let program = part::PROMETHEUS_AGENT.find()?;

@@ -6,22 +6,22 @@ use integration::stack::{ACME, GLOBEX};
 use serde_json::json;
 
 use super::{NOT_GRANTED, NOT_SINGLE, check_status, eventually};
+use crate::scene::Scene;
 use crate::tests;
-use crate::world::World;
 
 tests![mimir_rules_live_and_end, loki_rules_live_and_end];
 
-async fn mimir_rules_live_and_end(world: &World) -> Result<()> {
+async fn mimir_rules_live_and_end(scene: &Scene) -> Result<()> {
     let rules = Rules {
         base: "/prometheus/config/v1/rules",
         // A slash, a blank and a letter beyond ASCII in one name.
         namespace: ("acme/our café", "acme%2Four%20caf%C3%A9"),
         expression: "sum(acme_orders_total)",
     };
-    rules.create_and_read(world).await?;
+    rules.create_and_read(scene).await?;
     // What alerting UIs ask for, once the ruler has noticed.
     eventually("the new group is evaluated", || async {
-        let reply = world
+        let reply = scene
             .send("alice", ACME, RawRequest::get("/prometheus/api/v1/rules"))
             .await?;
         check_status(&reply, 200)?;
@@ -29,33 +29,33 @@ async fn mimir_rules_live_and_end(world: &World) -> Result<()> {
         Ok(reply.text().contains(GROUP))
     })
     .await?;
-    let control = world
+    let control = scene
         .direct(
-            world.stack.mimir.http(),
+            scene.stack.mimir.http(),
             GLOBEX,
             RawRequest::get("/prometheus/api/v1/rules"),
         )
         .await?;
     check_status(&control, 200)?;
-    let alerts = world
+    let alerts = scene
         .send("alice", ACME, RawRequest::get("/prometheus/api/v1/alerts"))
         .await?;
     check_status(&alerts, 200)?;
     check_ours(&alerts)?;
-    rules.delete(world).await
+    rules.delete(scene).await
 }
 
-async fn loki_rules_live_and_end(world: &World) -> Result<()> {
+async fn loki_rules_live_and_end(scene: &Scene) -> Result<()> {
     let rules = Rules {
         base: "/loki/api/v1/rules",
         // Loki's router decodes before it looks for slashes: no client can use one.
         namespace: ("acme shop", "acme%20shop"),
         expression: "sum(count_over_time({owner=\\\"acme\\\"}[1m]))",
     };
-    rules.create_and_read(world).await?;
-    rules.delete(world).await?;
+    rules.create_and_read(scene).await?;
+    rules.delete(scene).await?;
     let slash = RawRequest::get("/loki/api/v1/rules/acme%2Fshop");
-    check_status(&world.send("edith", ACME, slash).await?, 404)
+    check_status(&scene.send("edith", ACME, slash).await?, 404)
 }
 
 /// One group of rules of acme at one of the two rule APIs.
@@ -84,12 +84,12 @@ impl Rules {
     }
 
     /// An editor makes it, a viewer reads it, nobody else does either.
-    async fn create_and_read(&self, world: &World) -> Result<()> {
+    async fn create_and_read(&self, scene: &Scene) -> Result<()> {
         let others = match self.base {
-            "/loki/api/v1/rules" => world.stack.loki.http(),
-            _ => world.stack.mimir.http(),
+            "/loki/api/v1/rules" => scene.stack.loki.http(),
+            _ => scene.stack.mimir.http(),
         };
-        let control = world
+        let control = scene
             .direct(others, GLOBEX, RawRequest::get(self.base))
             .await?;
         check_status(&control, 200)?;
@@ -106,59 +106,59 @@ impl Rules {
             ]
         };
         for request in remove().into_iter().chain([self.create()]) {
-            let reply = world.send("alice", ACME, request.clone()).await?;
+            let reply = scene.send("alice", ACME, request.clone()).await?;
             check_json(&reply, 403, "permission 'rules-write'")?;
-            let reply = world.send("edith", GLOBEX, request.clone()).await?;
+            let reply = scene.send("edith", GLOBEX, request.clone()).await?;
             check_json(&reply, 403, NOT_GRANTED)?;
-            let reply = world.send("carol", "acme|globex", request).await?;
+            let reply = scene.send("carol", "acme|globex", request).await?;
             check_json(&reply, 400, NOT_SINGLE)?;
         }
-        self.check_absent(world).await?;
+        self.check_absent(scene).await?;
 
-        let reply = world.send("edith", ACME, self.create()).await?;
+        let reply = scene.send("edith", ACME, self.create()).await?;
         check_status(&reply, 202)?;
         // A viewer's attempts change nothing.
         for request in remove() {
             check_json(
-                &world.send("alice", ACME, request).await?,
+                &scene.send("alice", ACME, request).await?,
                 403,
                 "permission 'rules-write'",
             )?;
         }
         for path in [self.base.to_owned(), self.namespace(), self.group()] {
-            let reply = world.send("alice", ACME, RawRequest::get(&path)).await?;
+            let reply = scene.send("alice", ACME, RawRequest::get(&path)).await?;
             check_status(&reply, 200).context(path.clone())?;
             check_ours(&reply)?;
             let text = reply.text();
             ensure!(text.contains(GROUP), "{path}: {text}");
             let named = text.contains(self.namespace.0);
             ensure!(named || path == self.group(), "{path}: {text}");
-            let reply = world.send("alice", GLOBEX, RawRequest::get(&path)).await?;
+            let reply = scene.send("alice", GLOBEX, RawRequest::get(&path)).await?;
             check_json(&reply, 403, NOT_GRANTED)?;
         }
         Ok(())
     }
 
-    async fn delete(&self, world: &World) -> Result<()> {
-        let reply = world
+    async fn delete(&self, scene: &Scene) -> Result<()> {
+        let reply = scene
             .send("edith", ACME, RawRequest::new("DELETE", &self.group()))
             .await?;
         check_status(&reply, 202)?;
-        self.check_absent(world).await?;
-        check_status(&world.send("edith", ACME, self.create()).await?, 202)?;
-        let reply = world
+        self.check_absent(scene).await?;
+        check_status(&scene.send("edith", ACME, self.create()).await?, 202)?;
+        let reply = scene
             .send("ada", ACME, RawRequest::new("DELETE", &self.namespace()))
             .await?;
         check_status(&reply, 202)?;
-        self.check_absent(world).await
+        self.check_absent(scene).await
     }
 
-    async fn check_absent(&self, world: &World) -> Result<()> {
-        let reply = world
+    async fn check_absent(&self, scene: &Scene) -> Result<()> {
+        let reply = scene
             .send("alice", ACME, RawRequest::get(&self.group()))
             .await?;
         check_status(&reply, 404)?;
-        let reply = world
+        let reply = scene
             .send("alice", ACME, RawRequest::get(self.base))
             .await?;
         check_status(&reply, 200)?;
@@ -168,7 +168,7 @@ impl Rules {
     }
 }
 
-/// A list with the rules that the world has from the beginning, and none of globex.
+/// A list with the rules that the scene has from the beginning, and none of globex.
 fn check_ours(reply: &Reply) -> Result<()> {
     ensure!(!reply.text().contains(GLOBEX), "{}", reply.text());
     Ok(())

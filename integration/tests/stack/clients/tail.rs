@@ -16,9 +16,9 @@ use serde_json::json;
 use super::{
     BOTH, INVALID_TOKEN, NO_TENANT, NOT_GRANTED, NOT_SINGLE, Said, check_status, eventually, run,
 };
-use crate::beside::Beside;
+use crate::scene::Scene;
+use crate::side_gate::SideGate;
 use crate::tests;
-use crate::world::World;
 
 tests![LOGCLI =>
     a_tail_gets_the_lines_of_its_tenant_as_they_come,
@@ -26,14 +26,14 @@ tests![LOGCLI =>
     a_tail_ends_with_its_token_and_at_the_longest_duration,
 ];
 
-async fn a_tail_gets_the_lines_of_its_tenant_as_they_come(world: &World) -> Result<()> {
-    let token = world.token("alice").await?;
-    let tail = Tail::start(&world.stack.url(), world, Some(&token), ACME)?;
+async fn a_tail_gets_the_lines_of_its_tenant_as_they_come(scene: &Scene) -> Result<()> {
+    let token = scene.token("alice").await?;
+    let tail = Tail::start(&scene.stack.url(), scene, Some(&token), ACME)?;
     // Loki itself shows that the other tenant's lines are there to be seen.
-    let control = format!("http://{}", world.stack.loki.http());
-    let control = Tail::start(&control, world, None, GLOBEX)?;
-    push_until_seen(world, &[&tail, &control]).await?;
-    let line = push(world).await?;
+    let control = format!("http://{}", scene.stack.loki.http());
+    let control = Tail::start(&control, scene, None, GLOBEX)?;
+    push_until_seen(scene, &[&tail, &control]).await?;
+    let line = push(scene).await?;
     for (tail, tenant, other) in [(&tail, ACME, GLOBEX), (&control, GLOBEX, ACME)] {
         eventually("the last line arrives", || async {
             Ok(tail.log().contains(&line))
@@ -46,7 +46,7 @@ async fn a_tail_gets_the_lines_of_its_tenant_as_they_come(world: &World) -> Resu
     Ok(())
 }
 
-async fn a_refused_tail_is_told_why(world: &World) -> Result<()> {
+async fn a_refused_tail_is_told_why(scene: &Scene) -> Result<()> {
     let refused = [
         ("alice", Some(GLOBEX), NOT_GRANTED),
         ("alice", None, NO_TENANT),
@@ -55,36 +55,36 @@ async fn a_refused_tail_is_told_why(world: &World) -> Result<()> {
         ("carol", Some(BOTH), NOT_SINGLE),
     ];
     for (who, tenant, reason) in refused {
-        let token = world.token(who).await?;
-        let said = refuse(world, &token, tenant).await?;
+        let token = scene.token(who).await?;
+        let said = refuse(scene, &token, tenant).await?;
         said.check_refused(reason)
             .with_context(|| format!("{who}, {tenant:?}"))?;
     }
-    let token = world.token("alice").await?;
-    refuse(world, &format!("{token}x"), Some(ACME))
+    let token = scene.token("alice").await?;
+    refuse(scene, &format!("{token}x"), Some(ACME))
         .await?
         .check_refused(INVALID_TOKEN)
 }
 
 /// A gate of its own beside the stack's: without leeway, and with a span that a test can wait for.
-async fn a_tail_ends_with_its_token_and_at_the_longest_duration(world: &World) -> Result<()> {
-    let mut configuration = world.stack.configuration();
+async fn a_tail_ends_with_its_token_and_at_the_longest_duration(scene: &Scene) -> Result<()> {
+    let mut configuration = scene.stack.configuration();
     configuration["providers"][0]["clock_skew"] = json!("0s");
     configuration["limits"] = json!({"stream_duration": "20s"});
-    let gate = Beside::start(world, configuration, |settings| settings).await?;
+    let gate = SideGate::start(scene, configuration, |settings| settings).await?;
     gate.wait_for_keys().await?;
     let url = format!("https://{}", gate.envoy.address());
 
-    let long = world.stack.keycloak.user("alice").await?;
-    let long = Tail::start(&url, world, Some(&long), ACME)?;
-    let short = world
+    let long = scene.stack.keycloak.user("alice").await?;
+    let long = Tail::start(&url, scene, Some(&long), ACME)?;
+    let short = scene
         .stack
         .keycloak
         .login_to(PLATFORM, "hasty", "alice")
         .await?;
     let expires = token::now() + HASTY;
-    let short = Tail::start(&url, world, Some(&short.access), ACME)?;
-    push_until_seen(world, &[&long, &short]).await?;
+    let short = Tail::start(&url, scene, Some(&short.access), ACME)?;
+    push_until_seen(scene, &[&long, &short]).await?;
     ensure!(token::now() < expires, "too slow to begin in time");
     ensure!(!short.log().contains(CLOSED), "{}", short.log());
 
@@ -107,7 +107,7 @@ async fn a_tail_ends_with_its_token_and_at_the_longest_duration(world: &World) -
     })
     .await?;
     eventually("it goes on by itself", || async {
-        let line = push(world).await?;
+        let line = push(scene).await?;
         tokio::time::sleep(Duration::from_secs(1)).await;
         Ok(long.log().contains(&line))
     })
@@ -132,8 +132,8 @@ async fn a_tail_ends_with_its_token_and_at_the_longest_duration(world: &World) -
 struct Tail(Process);
 
 impl Tail {
-    fn start(url: &str, world: &World, token: Option<&str>, tenant: &str) -> Result<Tail> {
-        let authority = token.map(|_| world.stack.authority());
+    fn start(url: &str, scene: &Scene, token: Option<&str>, tenant: &str) -> Result<Tail> {
+        let authority = token.map(|_| scene.stack.authority());
         let mut command = loki::logcli(url, authority.as_deref())?;
         command.args(token.map(|token| format!("--bearer-token={token}")));
         command.arg(format!("--org-id={tenant}")).args(TAIL);
@@ -150,8 +150,8 @@ impl Tail {
 }
 
 /// A tail that is not let in, and ends by itself.
-async fn refuse(world: &World, token: &str, tenant: Option<&str>) -> Result<Said> {
-    let mut command = loki::logcli(&world.stack.url(), Some(&world.stack.authority()))?;
+async fn refuse(scene: &Scene, token: &str, tenant: Option<&str>) -> Result<Said> {
+    let mut command = loki::logcli(&scene.stack.url(), Some(&scene.stack.authority()))?;
     command.arg(format!("--bearer-token={token}"));
     command.args(tenant.map(|tenant| format!("--org-id={tenant}")));
     command.args(TAIL);
@@ -159,9 +159,9 @@ async fn refuse(world: &World, token: &str, tenant: Option<&str>) -> Result<Said
 }
 
 /// Push lines for both tenants until each of the tails has shown one, and so is open.
-async fn push_until_seen(world: &World, tails: &[&Tail]) -> Result<()> {
+async fn push_until_seen(scene: &Scene, tails: &[&Tail]) -> Result<()> {
     eventually("every tail shows a line", || async {
-        push(world).await?;
+        push(scene).await?;
         tokio::time::sleep(Duration::from_millis(250)).await;
         Ok(tails.iter().all(|tail| tail.log().contains("tailed ")))
     })
@@ -169,7 +169,7 @@ async fn push_until_seen(world: &World, tails: &[&Tail]) -> Result<()> {
 }
 
 /// One more line for each tenant; returns how they begin.
-async fn push(world: &World) -> Result<String> {
+async fn push(scene: &Scene) -> Result<String> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let line = format!("tailed no. {:04}", NEXT.fetch_add(1, Ordering::Relaxed));
     for tenant in [GLOBEX, ACME] {
@@ -182,7 +182,7 @@ async fn push(world: &World) -> Result<String> {
             json!({"streams": [stream]}).to_string(),
         )
         .header("content-type", "application/json");
-        let reply = world
+        let reply = scene
             .send(&format!("agent-{tenant}"), tenant, request)
             .await?;
         check_status(&reply, 204)?;

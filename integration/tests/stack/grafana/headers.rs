@@ -9,9 +9,9 @@ use integration::upstream::{Upstream, UpstreamLog};
 use serde_json::Value;
 
 use super::{Source, check_status, get, text};
-use crate::beside::Beside;
+use crate::scene::Scene;
+use crate::side_gate::SideGate;
 use crate::tests;
-use crate::world::World;
 
 tests![
     nobodys_identity_reaches_a_server,
@@ -30,19 +30,19 @@ pub fn added(request: RawRequest) -> RawRequest {
 }
 
 /// A gate of its own, whose Loki shows what reaches it.
-async fn nobodys_identity_reaches_a_server(world: &World) -> Result<()> {
+async fn nobodys_identity_reaches_a_server(scene: &Scene) -> Result<()> {
     let log = UpstreamLog::new();
     let loki = Upstream::start("loki", &log).await?;
     let address = loki.address();
-    let configuration = world.stack.configuration();
-    let gate = Beside::start(world, configuration, |settings| {
+    let configuration = scene.stack.configuration();
+    let gate = SideGate::start(scene, configuration, |settings| {
         settings.cluster("loki", address)
     })
     .await?;
     gate.wait_for_keys().await?;
 
     let query = get("/loki/api/v1/query", &[("query", "vector(1)")]);
-    let token = world.token("alice").await?;
+    let token = scene.token("alice").await?;
     let request = added(query)
         .bearer(&token)
         .tenant(ACME)
@@ -82,16 +82,16 @@ async fn nobodys_identity_reaches_a_server(world: &World) -> Result<()> {
     Ok(())
 }
 
-async fn compressed_answers_arrive_intact(world: &World) -> Result<()> {
+async fn compressed_answers_arrive_intact(scene: &Scene) -> Result<()> {
     let everything = get(
         "/prometheus/api/v1/series",
         &[("match[]", r#"{__name__=~".+"}"#)],
     );
     let request = everything.header("accept-encoding", "gzip");
-    let control = world
-        .direct(Source::Mimir.server(world), ACME, request.clone())
+    let control = scene
+        .direct(Source::Mimir.server(scene), ACME, request.clone())
         .await?;
-    let reply = world.send("alice", ACME, request).await?;
+    let reply = scene.send("alice", ACME, request).await?;
     for reply in [&control, &reply] {
         check_status(reply, 200)?;
         let encoding = reply.header("content-encoding");

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::{BOTH, NOT_GRANTED, Source, check_status, get, post, send, text};
 use crate::clients::{NO_TENANT, NOT_SINGLE};
+use crate::scene::Scene;
 use crate::tests;
-use crate::world::World;
 
 tests![
     save_and_test_is_content,
@@ -20,7 +20,7 @@ tests![
     errors_are_shown,
 ];
 
-async fn save_and_test_is_content(world: &World) -> Result<()> {
+async fn save_and_test_is_content(scene: &Scene) -> Result<()> {
     let request = get(
         "/loki/api/v1/query",
         &[
@@ -30,7 +30,7 @@ async fn save_and_test_is_content(world: &World) -> Result<()> {
         ],
     );
     for (who, tenants) in [("alice", ACME), ("carol", BOTH)] {
-        let reply = send(world, who, tenants, &request).await?;
+        let reply = send(scene, who, tenants, &request).await?;
         check_status(&reply, 200)?;
         let answer: serde_json::Value = serde_json::from_str(&text(&reply)?)?;
         ensure!(
@@ -39,17 +39,17 @@ async fn save_and_test_is_content(world: &World) -> Result<()> {
         );
         // The older test, and the probe for features.
         for path in ["/loki/api/v1/labels", "/loki/api/v1/status/buildinfo"] {
-            check_status(&send(world, who, tenants, &get(path, &[])).await?, 200)?;
+            check_status(&send(scene, who, tenants, &get(path, &[])).await?, 200)?;
         }
-        let reply = send(world, who, GLOBEX, &request).await?;
+        let reply = send(scene, who, GLOBEX, &request).await?;
         let granted = who == "carol";
         check_status(&reply, if granted { 200 } else { 403 })?;
     }
     Ok(())
 }
 
-async fn queries_by_get_and_by_form(world: &World) -> Result<()> {
-    let (start, end) = nanos(world);
+async fn queries_by_get_and_by_form(scene: &Scene) -> Result<()> {
+    let (start, end) = nanos(scene);
     let lines = [
         ("query", SELECTOR),
         ("direction", "backward"),
@@ -80,14 +80,14 @@ async fn queries_by_get_and_by_form(world: &World) -> Result<()> {
     ] {
         for request in [get(path, parameters), post(path, parameters)] {
             let request = request.header("x-query-tags", "Source=logvolhist");
-            Source::Loki.check(world, &request).await?;
+            Source::Loki.check(scene, &request).await?;
         }
     }
     Ok(())
 }
 
-async fn explore_finds_labels_and_values(world: &World) -> Result<()> {
-    let (start, end) = nanos(world);
+async fn explore_finds_labels_and_values(scene: &Scene) -> Result<()> {
+    let (start, end) = nanos(scene);
     let range = [("start", start.as_str()), ("end", end.as_str())];
     let narrowed = [("query", r#"{owner=~".+"}"#), range[0], range[1]];
     let series = [("match[]", SELECTOR), range[0], range[1]];
@@ -99,16 +99,16 @@ async fn explore_finds_labels_and_values(world: &World) -> Result<()> {
         ("/loki/api/v1/series", &series),
     ] {
         for request in [get(path, parameters), post(path, parameters)] {
-            Source::Loki.check(world, &request).await?;
+            Source::Loki.check(scene, &request).await?;
         }
     }
     Ok(())
 }
 
-async fn explore_draws_volumes(world: &World) -> Result<()> {
+async fn explore_draws_volumes(scene: &Scene) -> Result<()> {
     // Volumes are cut into steps; one of less than a chunk's span has none.
-    let start = format!("{}000000000", world.from - 3600);
-    let (_, end) = nanos(world);
+    let start = format!("{}000000000", scene.from - 3600);
+    let (_, end) = nanos(scene);
     let parameters = [
         ("query", SELECTOR),
         ("start", &start),
@@ -120,47 +120,47 @@ async fn explore_draws_volumes(world: &World) -> Result<()> {
         "/loki/api/v1/index/volume",
         "/loki/api/v1/index/volume_range",
     ] {
-        Source::Loki.check(world, &get(path, &parameters)).await?;
+        Source::Loki.check(scene, &get(path, &parameters)).await?;
     }
     Ok(())
 }
 
-async fn drilldown_finds_fields_and_patterns(world: &World) -> Result<()> {
-    let (start, end) = nanos(world);
+async fn drilldown_finds_fields_and_patterns(scene: &Scene) -> Result<()> {
+    let (start, end) = nanos(scene);
     let range = [
         ("query", SELECTOR),
         ("start", start.as_str()),
         ("end", end.as_str()),
     ];
     Source::Loki
-        .check(world, &get("/loki/api/v1/detected_labels", &range))
+        .check(scene, &get("/loki/api/v1/detected_labels", &range))
         .await?;
     let values = "/loki/api/v1/detected_field/msg/values";
-    Source::Loki.check(world, &get(values, &range)).await?;
+    Source::Loki.check(scene, &get(values, &range)).await?;
     // These two name no tenant: the same as the server itself says to that tenant.
     for path in ["/loki/api/v1/detected_fields", "/loki/api/v1/patterns"] {
         let request = get(path, &range);
-        let control = world
-            .direct(world.stack.loki.http(), ACME, request.clone())
+        let control = scene
+            .direct(scene.stack.loki.http(), ACME, request.clone())
             .await?;
         check_status(&control, 200)?;
-        let reply = send(world, "alice", ACME, &request).await?;
+        let reply = send(scene, "alice", ACME, &request).await?;
         check_status(&reply, 200).context(path)?;
         let text = text(&reply)?;
         ensure!(!text.contains(GLOBEX), "{text}");
         let fields = path.ends_with("fields");
         ensure!(!fields || text.contains("\"msg\""), "{text}");
-        let refused = send(world, "alice", GLOBEX, &request).await?;
+        let refused = send(scene, "alice", GLOBEX, &request).await?;
         Source::Loki.check_refused(&refused, 403, "", NOT_GRANTED)?;
     }
     let limits = get("/loki/api/v1/drilldown-limits", &[]);
-    check_status(&send(world, "alice", ACME, &limits).await?, 200)?;
-    let refused = send(world, "carol", BOTH, &limits).await?;
+    check_status(&send(scene, "alice", ACME, &limits).await?, 200)?;
+    let refused = send(scene, "carol", BOTH, &limits).await?;
     Source::Loki.check_refused(&refused, 400, "", NOT_SINGLE)
 }
 
-async fn several_tenants_are_told_apart(world: &World) -> Result<()> {
-    let (start, end) = nanos(world);
+async fn several_tenants_are_told_apart(scene: &Scene) -> Result<()> {
+    let (start, end) = nanos(scene);
     let ask = async |query: &str| -> Result<String> {
         let parameters = [
             ("query", query),
@@ -169,7 +169,7 @@ async fn several_tenants_are_told_apart(world: &World) -> Result<()> {
             ("limit", "1000"),
         ];
         let request = post("/loki/api/v1/query_range", &parameters);
-        let reply = send(world, "carol", BOTH, &request).await?;
+        let reply = send(scene, "carol", BOTH, &request).await?;
         check_status(&reply, 200)?;
         text(&reply)
     };
@@ -186,15 +186,15 @@ async fn several_tenants_are_told_apart(world: &World) -> Result<()> {
 }
 
 /// An answer of 400 would be taken for a Loki of 2019.
-async fn live_tailing_finds_no_older_api(world: &World) -> Result<()> {
+async fn live_tailing_finds_no_older_api(scene: &Scene) -> Result<()> {
     let request = get("/loki/api/v2alpha/tail", &[]);
-    check_status(&send(world, "alice", ACME, &request).await?, 404)
+    check_status(&send(scene, "alice", ACME, &request).await?, 404)
 }
 
-async fn errors_are_shown(world: &World) -> Result<()> {
+async fn errors_are_shown(scene: &Scene) -> Result<()> {
     let request = get("/loki/api/v1/labels", &[]);
-    let token = world.token("alice").await?;
-    let target = world.stack.target();
+    let token = scene.token("alice").await?;
+    let target = scene.stack.target();
     let protocol = integration::client::Protocol::H1;
     let without = request
         .clone()
@@ -204,8 +204,8 @@ async fn errors_are_shown(world: &World) -> Result<()> {
     Source::Loki.check_refused(&without, 400, "", NO_TENANT)?;
     // What is wrong with a query says Loki, in its own words.
     let wrong = get("/loki/api/v1/query_range", &[("query", "{nonsense")]);
-    let reply = send(world, "alice", ACME, &wrong).await?;
-    let control = world.direct(world.stack.loki.http(), ACME, wrong).await?;
+    let reply = send(scene, "alice", ACME, &wrong).await?;
+    let control = scene.direct(scene.stack.loki.http(), ACME, wrong).await?;
     check_status(&reply, 400)?;
     ensure!(
         text(&reply)? == control.text(),
@@ -216,10 +216,10 @@ async fn errors_are_shown(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// When the world was written, in nanoseconds.
-fn nanos(world: &World) -> (String, String) {
+/// When the scene was written, in nanoseconds.
+fn nanos(scene: &Scene) -> (String, String) {
     let nanos = |seconds: i64| format!("{seconds}000000000");
-    (nanos(world.from), nanos(world.to))
+    (nanos(scene.from), nanos(scene.to))
 }
 
 const SELECTOR: &str = r#"{service_name=~".+"}"#;

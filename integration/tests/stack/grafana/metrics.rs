@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{BOTH, NOT_GRANTED, Source, check_status, get, post, send, text};
 use crate::clients::{NO_TENANT, NOT_SINGLE};
+use crate::scene::Scene;
 use crate::tests;
-use crate::world::World;
 
 tests![
     save_and_test_is_content,
@@ -21,19 +21,19 @@ tests![
     errors_are_shown,
 ];
 
-async fn save_and_test_is_content(world: &World) -> Result<()> {
+async fn save_and_test_is_content(scene: &Scene) -> Result<()> {
     let request = post(
         "/prometheus/api/v1/query",
         &[("query", "1+1"), ("time", "4")],
     );
     for (who, tenants) in [("alice", ACME), ("carol", BOTH)] {
-        let reply = send(world, who, tenants, &request).await?;
+        let reply = send(scene, who, tenants, &request).await?;
         check_status(&reply, 200)?;
         let answer: Value = serde_json::from_str(&text(&reply)?)?;
         ensure!(answer["data"]["result"] == json!([4, "2"]), "{answer}");
         // Which software it is, and whether it has rules: asked in the same test.
         let reply = send(
-            world,
+            scene,
             who,
             tenants,
             &get("/prometheus/api/v1/status/buildinfo", &[]),
@@ -46,12 +46,12 @@ async fn save_and_test_is_content(world: &World) -> Result<()> {
             "{answer}"
         );
     }
-    let reply = send(world, "alice", GLOBEX, &request).await?;
+    let reply = send(scene, "alice", GLOBEX, &request).await?;
     Source::Mimir.check_refused(&reply, 403, "forbidden", NOT_GRANTED)
 }
 
-async fn queries_by_form_and_by_get(world: &World) -> Result<()> {
-    let (start, end) = (world.from.to_string(), world.to.to_string());
+async fn queries_by_form_and_by_get(scene: &Scene) -> Result<()> {
+    let (start, end) = (scene.from.to_string(), scene.to.to_string());
     let range = [
         ("query", SELECTOR),
         ("start", &start),
@@ -65,14 +65,14 @@ async fn queries_by_form_and_by_get(world: &World) -> Result<()> {
         ("/prometheus/api/v1/query", &instant),
     ] {
         for request in [post(path, parameters), get(path, parameters)] {
-            Source::Mimir.check(world, &request).await?;
+            Source::Mimir.check(scene, &request).await?;
         }
     }
     Ok(())
 }
 
-async fn explore_finds_labels_and_values(world: &World) -> Result<()> {
-    let (start, end) = (world.from.to_string(), world.to.to_string());
+async fn explore_finds_labels_and_values(scene: &Scene) -> Result<()> {
+    let (start, end) = (scene.from.to_string(), scene.to.to_string());
     let range = [("start", start.as_str()), ("end", end.as_str())];
     let narrowed = [
         range[0],
@@ -82,28 +82,28 @@ async fn explore_finds_labels_and_values(world: &World) -> Result<()> {
     ];
     for path in ["/prometheus/api/v1/labels", "/prometheus/api/v1/series"] {
         for request in [post(path, &narrowed), get(path, &narrowed)] {
-            Source::Mimir.check(world, &request).await?;
+            Source::Mimir.check(scene, &request).await?;
         }
     }
     Source::Mimir
-        .check(world, &post("/prometheus/api/v1/labels", &range))
+        .check(scene, &post("/prometheus/api/v1/labels", &range))
         .await?;
     for name in ["owner", "__name__"] {
         let path = format!("/prometheus/api/v1/label/{name}/values");
-        Source::Mimir.check(world, &get(&path, &range)).await?;
-        Source::Mimir.check(world, &get(&path, &narrowed)).await?;
+        Source::Mimir.check(scene, &get(&path, &range)).await?;
+        Source::Mimir.check(scene, &get(&path, &narrowed)).await?;
     }
     Ok(())
 }
 
-async fn metadata_and_exemplars_are_found(world: &World) -> Result<()> {
+async fn metadata_and_exemplars_are_found(scene: &Scene) -> Result<()> {
     Source::Mimir
         .check(
-            world,
+            scene,
             &get("/prometheus/api/v1/metadata", &[("limit", "40000")]),
         )
         .await?;
-    let (start, end) = (world.from.to_string(), world.to.to_string());
+    let (start, end) = (scene.from.to_string(), scene.to.to_string());
     let parameters = [
         ("query", r#"{__name__=~".+_orders_total"}"#),
         ("start", &start),
@@ -113,19 +113,19 @@ async fn metadata_and_exemplars_are_found(world: &World) -> Result<()> {
         post("/prometheus/api/v1/query_exemplars", &parameters),
         get("/prometheus/api/v1/query_exemplars", &parameters),
     ] {
-        Source::Mimir.check(world, &request).await?;
+        Source::Mimir.check(scene, &request).await?;
     }
     Ok(())
 }
 
-async fn several_tenants_are_told_apart(world: &World) -> Result<()> {
-    let end = world.to.to_string();
+async fn several_tenants_are_told_apart(scene: &Scene) -> Result<()> {
+    let end = scene.to.to_string();
     let ask = async |query: &str| -> Result<Value> {
         let request = post(
             "/prometheus/api/v1/query",
             &[("query", query), ("time", &end)],
         );
-        let reply = send(world, "carol", BOTH, &request).await?;
+        let reply = send(scene, "carol", BOTH, &request).await?;
         check_status(&reply, 200)?;
         Ok(serde_json::from_str(&text(&reply)?)?)
     };
@@ -153,8 +153,8 @@ async fn several_tenants_are_told_apart(world: &World) -> Result<()> {
     Ok(())
 }
 
-async fn rules_and_alerts_are_listed(world: &World) -> Result<()> {
-    // The rules of the world, once the ruler has noticed them.
+async fn rules_and_alerts_are_listed(scene: &Scene) -> Result<()> {
+    // The rules of the scene, once the ruler has noticed them.
     for (who, tenant, other) in [
         ("alice", ACME, GLOBEX),
         ("bob", GLOBEX, ACME),
@@ -162,7 +162,7 @@ async fn rules_and_alerts_are_listed(world: &World) -> Result<()> {
     ] {
         let ours = format!("{tenant}-group");
         crate::clients::eventually("the ruler lists the group", || async {
-            let reply = send(world, who, tenant, &get("/prometheus/api/v1/rules", &[])).await?;
+            let reply = send(scene, who, tenant, &get("/prometheus/api/v1/rules", &[])).await?;
             check_status(&reply, 200)?;
             let text = text(&reply)?;
             ensure!(!text.contains(other), "{text}");
@@ -170,7 +170,7 @@ async fn rules_and_alerts_are_listed(world: &World) -> Result<()> {
         })
         .await?;
         let path = "/prometheus/config/v1/rules";
-        let reply = send(world, who, tenant, &get(path, &[])).await?;
+        let reply = send(scene, who, tenant, &get(path, &[])).await?;
         check_status(&reply, 200)?;
         let listed = text(&reply)?;
         ensure!(
@@ -183,37 +183,37 @@ async fn rules_and_alerts_are_listed(world: &World) -> Result<()> {
         "/prometheus/api/v1/alerts",
         "/prometheus/config/v1/rules",
     ] {
-        let reply = send(world, "alice", GLOBEX, &get(path, &[])).await?;
+        let reply = send(scene, "alice", GLOBEX, &get(path, &[])).await?;
         Source::Mimir.check_refused(&reply, 403, "forbidden", NOT_GRANTED)?;
-        let reply = send(world, "carol", BOTH, &get(path, &[])).await?;
+        let reply = send(scene, "carol", BOTH, &get(path, &[])).await?;
         Source::Mimir.check_refused(&reply, 400, "bad_data", NOT_SINGLE)?;
     }
     Ok(())
 }
 
 /// Older Grafanas try POST for everything; the plugin takes 405 and 400 as a reason to try GET.
-async fn a_post_that_is_not_served_is_tried_again_as_get(world: &World) -> Result<()> {
+async fn a_post_that_is_not_served_is_tried_again_as_get(scene: &Scene) -> Result<()> {
     for path in [
         "/prometheus/api/v1/label/owner/values",
         "/prometheus/api/v1/metadata",
     ] {
-        let reply = send(world, "alice", ACME, &post(path, &[])).await?;
+        let reply = send(scene, "alice", ACME, &post(path, &[])).await?;
         check_status(&reply, 405)?;
         ensure!(
             reply.header("allow").as_deref() == Some("GET"),
             "{:?}",
             reply.headers
         );
-        check_status(&send(world, "alice", ACME, &get(path, &[])).await?, 200)?;
+        check_status(&send(scene, "alice", ACME, &get(path, &[])).await?, 200)?;
     }
     Ok(())
 }
 
-async fn errors_are_shown(world: &World) -> Result<()> {
+async fn errors_are_shown(scene: &Scene) -> Result<()> {
     let request = post("/prometheus/api/v1/query", &[("query", "1+1")]);
-    let target = world.stack.target();
+    let target = scene.stack.target();
     let protocol = integration::client::Protocol::H1;
-    let token = world.token("alice").await?;
+    let token = scene.token("alice").await?;
     let without = request
         .clone()
         .bearer(&token)
@@ -233,8 +233,8 @@ async fn errors_are_shown(world: &World) -> Result<()> {
     );
     // What is wrong with a query says Mimir, in its own words.
     let wrong = post("/prometheus/api/v1/query", &[("query", "sum(")]);
-    let reply = send(world, "alice", ACME, &wrong).await?;
-    let control = world.direct(world.stack.mimir.http(), ACME, wrong).await?;
+    let reply = send(scene, "alice", ACME, &wrong).await?;
+    let control = scene.direct(scene.stack.mimir.http(), ACME, wrong).await?;
     check_status(&reply, 400)?;
     ensure!(
         text(&reply)? == control.text(),

@@ -11,8 +11,8 @@ use tonic::Code;
 
 use super::{BOTH, NOT_GRANTED};
 use crate::clients::{GRANTED, Whose};
+use crate::scene::Scene;
 use crate::tests;
-use crate::world::World;
 
 tests![
     a_search_streams_traces,
@@ -21,28 +21,28 @@ tests![
     no_other_method_is_served,
 ];
 
-async fn a_search_streams_traces(world: &World) -> Result<()> {
+async fn a_search_streams_traces(scene: &Scene) -> Result<()> {
     let request = SearchRequest {
         query: "{}".to_owned(),
         limit: 20,
-        start: u32::try_from(world.from)?,
-        end: u32::try_from(world.to)?,
+        start: u32::try_from(scene.from)?,
+        end: u32::try_from(scene.to)?,
         ..SearchRequest::default()
     };
-    check::<_, SearchResponse>(world, SEARCH, &request).await
+    check::<_, SearchResponse>(scene, SEARCH, &request).await
 }
 
-async fn tags_and_their_values_stream(world: &World) -> Result<()> {
+async fn tags_and_their_values_stream(scene: &Scene) -> Result<()> {
     for tag in ["resource.service.name", "span.owner"] {
         let request = SearchTagValuesRequest {
             tag_name: tag.to_owned(),
             ..SearchTagValuesRequest::default()
         };
-        check::<_, SearchTagValuesV2Response>(world, TAG_VALUES, &request).await?;
+        check::<_, SearchTagValuesV2Response>(scene, TAG_VALUES, &request).await?;
     }
     // Names of tags are the same for both tenants.
-    let client = GrpcClient::connect(world.stack.plain()).await?;
-    let token = format!("Bearer {}", world.token("alice").await?);
+    let client = GrpcClient::connect(scene.stack.plain()).await?;
+    let token = format!("Bearer {}", scene.token("alice").await?);
     let metadata = [("authorization", token.as_str()), ("x-scope-orgid", ACME)];
     let answers: Vec<SearchTagsV2Response> = client
         .server_streaming(TAGS, &metadata, SearchTagsRequest::default())
@@ -55,8 +55,8 @@ async fn tags_and_their_values_stream(world: &World) -> Result<()> {
     Ok(())
 }
 
-async fn refusals_come_as_grpc_statuses(world: &World) -> Result<()> {
-    let client = GrpcClient::connect(world.stack.plain()).await?;
+async fn refusals_come_as_grpc_statuses(scene: &Scene) -> Result<()> {
+    let client = GrpcClient::connect(scene.stack.plain()).await?;
     let refused = [
         ("alice", Some(GLOBEX), Code::PermissionDenied, NOT_GRANTED),
         ("alice", Some(BOTH), Code::PermissionDenied, NOT_GRANTED),
@@ -75,7 +75,7 @@ async fn refusals_come_as_grpc_statuses(world: &World) -> Result<()> {
         ),
     ];
     for (who, tenants, code, reason) in refused {
-        let token = format!("Bearer {}", world.token(who).await?);
+        let token = format!("Bearer {}", scene.token(who).await?);
         let mut metadata = vec![("authorization", token.as_str())];
         metadata.extend(tenants.map(|tenants| ("x-scope-orgid", tenants)));
         let answer = client
@@ -97,9 +97,9 @@ async fn refusals_come_as_grpc_statuses(world: &World) -> Result<()> {
 }
 
 /// The one that would carry a request with a tenant of its own, and Tempo's way inside.
-async fn no_other_method_is_served(world: &World) -> Result<()> {
-    let client = GrpcClient::connect(world.stack.plain()).await?;
-    let token = format!("Bearer {}", world.token("alice").await?);
+async fn no_other_method_is_served(scene: &Scene) -> Result<()> {
+    let client = GrpcClient::connect(scene.stack.plain()).await?;
+    let token = format!("Bearer {}", scene.token("alice").await?);
     let metadata = [("authorization", token.as_str()), ("x-scope-orgid", ACME)];
     for method in ["/httpgrpc.HTTP/Handle", "/tempopb.Querier/FindTraceByID"] {
         let answer = client
@@ -115,12 +115,12 @@ async fn no_other_method_is_served(world: &World) -> Result<()> {
 }
 
 /// As Tempo itself answers about both tenants; then through the gate, where each caller gets what is theirs.
-async fn check<Q, R>(world: &World, method: &str, request: &Q) -> Result<()>
+async fn check<Q, R>(scene: &Scene, method: &str, request: &Q) -> Result<()>
 where
     Q: Message + Clone + Default + 'static,
     R: std::fmt::Debug + Message + Default + 'static,
 {
-    let tempo = GrpcClient::connect(world.stack.tempo.http()).await?;
+    let tempo = GrpcClient::connect(scene.stack.tempo.http()).await?;
     let metadata = [("x-scope-orgid", BOTH)];
     let control: Vec<R> = tempo
         .server_streaming(method, &metadata, request.clone())
@@ -128,9 +128,9 @@ where
     Whose::Both
         .check(&format!("{control:?}"))
         .context("Tempo itself")?;
-    let client = GrpcClient::connect(world.stack.plain()).await?;
+    let client = GrpcClient::connect(scene.stack.plain()).await?;
     for (who, tenants) in GRANTED {
-        let token = format!("Bearer {}", world.token(who).await?);
+        let token = format!("Bearer {}", scene.token(who).await?);
         let metadata = [
             ("authorization", token.as_str()),
             ("x-scope-orgid", tenants),

@@ -9,8 +9,8 @@ use prost::Message;
 
 use super::{BOTH, NOT_GRANTED, Source, check_status, get, send, text};
 use crate::clients::{GRANTED, NO_TENANT, Whose};
+use crate::scene::{Scene, trace_id};
 use crate::tests;
-use crate::world::{World, trace_id};
 
 tests![
     save_and_test_is_content,
@@ -21,10 +21,10 @@ tests![
     errors_are_shown,
 ];
 
-async fn save_and_test_is_content(world: &World) -> Result<()> {
+async fn save_and_test_is_content(scene: &Scene) -> Result<()> {
     for (who, tenants) in [("alice", ACME), ("carol", BOTH)] {
         for path in ["/tempo/api/echo", "/tempo/api/status/buildinfo"] {
-            let reply = send(world, who, tenants, &get(path, &[])).await?;
+            let reply = send(scene, who, tenants, &get(path, &[])).await?;
             check_status(&reply, 200)?;
             let wanted = if path.ends_with("echo") {
                 "echo"
@@ -34,12 +34,12 @@ async fn save_and_test_is_content(world: &World) -> Result<()> {
             ensure!(text(&reply)?.contains(wanted), "{}", text(&reply)?);
         }
     }
-    let reply = send(world, "alice", GLOBEX, &get("/tempo/api/echo", &[])).await?;
+    let reply = send(scene, "alice", GLOBEX, &get("/tempo/api/echo", &[])).await?;
     Source::Tempo.check_refused(&reply, 403, "", NOT_GRANTED)
 }
 
-async fn searches_find_traces(world: &World) -> Result<()> {
-    let (start, end) = (world.from.to_string(), world.to.to_string());
+async fn searches_find_traces(scene: &Scene) -> Result<()> {
+    let (start, end) = (scene.from.to_string(), scene.to.to_string());
     let range = [
         ("limit", "20"),
         ("spss", "3"),
@@ -48,7 +48,7 @@ async fn searches_find_traces(world: &World) -> Result<()> {
     ];
     let everything = [&[("q", "{}")][..], &range].concat();
     Source::Tempo
-        .check(world, &get("/tempo/api/search", &everything))
+        .check(scene, &get("/tempo/api/search", &everything))
         .await?;
     // Asking for the other tenant's by name finds nothing of theirs.
     for query in [
@@ -56,24 +56,24 @@ async fn searches_find_traces(world: &World) -> Result<()> {
         r#"{ span.owner = "globex" }"#,
     ] {
         let request = get("/tempo/api/search", &[&[("q", query)][..], &range].concat());
-        let control = world
+        let control = scene
             .direct(
-                world.stack.tempo.http(),
+                scene.stack.tempo.http(),
                 GLOBEX,
                 Source::Tempo.own(request.clone()),
             )
             .await?;
         check_status(&control, 200)?;
         Whose::Globex.check(&control.text())?;
-        let reply = send(world, "alice", ACME, &request).await?;
+        let reply = send(scene, "alice", ACME, &request).await?;
         check_status(&reply, 200)?;
         Whose::Nobodys.check(&text(&reply)?)?;
     }
     Ok(())
 }
 
-async fn tags_and_their_values_are_listed(world: &World) -> Result<()> {
-    let (start, end) = (world.from.to_string(), world.to.to_string());
+async fn tags_and_their_values_are_listed(scene: &Scene) -> Result<()> {
+    let (start, end) = (scene.from.to_string(), scene.to.to_string());
     let range = [
         ("limit", "5000"),
         ("start", start.as_str()),
@@ -87,11 +87,11 @@ async fn tags_and_their_values_are_listed(world: &World) -> Result<()> {
         "/tempo/api/search/tag/service.name/values",
         "/tempo/api/search/tag/owner/values",
     ] {
-        Source::Tempo.check(world, &get(path, &range)).await?;
+        Source::Tempo.check(scene, &get(path, &range)).await?;
     }
     // Names of tags are the same for both tenants.
     for path in ["/tempo/api/v2/search/tags", "/tempo/api/search/tags"] {
-        let reply = send(world, "alice", ACME, &get(path, &range)).await?;
+        let reply = send(scene, "alice", ACME, &get(path, &range)).await?;
         check_status(&reply, 200)?;
         for tag in ["service.name", "owner"] {
             ensure!(
@@ -100,13 +100,13 @@ async fn tags_and_their_values_are_listed(world: &World) -> Result<()> {
                 text(&reply)?
             );
         }
-        let reply = send(world, "alice", BOTH, &get(path, &range)).await?;
+        let reply = send(scene, "alice", BOTH, &get(path, &range)).await?;
         Source::Tempo.check_refused(&reply, 403, "", NOT_GRANTED)?;
     }
     Ok(())
 }
 
-async fn a_trace_comes_as_protobuf(world: &World) -> Result<()> {
+async fn a_trace_comes_as_protobuf(scene: &Scene) -> Result<()> {
     let id = |tenant| format!("{:032x}", trace_id(tenant, Exporter::Http));
     for (who, tenants) in GRANTED {
         for tenant in [ACME, GLOBEX] {
@@ -116,15 +116,15 @@ async fn a_trace_comes_as_protobuf(world: &World) -> Result<()> {
                 let request = get(
                     &path,
                     &[
-                        ("start", &world.from.to_string()),
-                        ("end", &world.to.to_string()),
+                        ("start", &scene.from.to_string()),
+                        ("end", &scene.to.to_string()),
                     ],
                 )
                 .header("accept", "application/protobuf");
                 let own = Source::Tempo.own(request.clone());
-                let control = world.direct(world.stack.tempo.http(), tenant, own).await?;
+                let control = scene.direct(scene.stack.tempo.http(), tenant, own).await?;
                 check_status(&control, 200)?;
-                let reply = send(world, who, tenants, &request).await?;
+                let reply = send(scene, who, tenants, &request).await?;
                 let what = format!("{who}, {tenants}, {path}");
                 if granted {
                     check_status(&reply, 200).context(what.clone())?;
@@ -147,12 +147,12 @@ async fn a_trace_comes_as_protobuf(world: &World) -> Result<()> {
         }
     }
     let path = format!("/tempo/api/traces/{}", id(GLOBEX));
-    let reply = send(world, "alice", GLOBEX, &get(&path, &[])).await?;
+    let reply = send(scene, "alice", GLOBEX, &get(&path, &[])).await?;
     Source::Tempo.check_refused(&reply, 403, "", NOT_GRANTED)
 }
 
-async fn metrics_are_drawn(world: &World) -> Result<()> {
-    let (start, end) = (world.from.to_string(), world.to.to_string());
+async fn metrics_are_drawn(scene: &Scene) -> Result<()> {
+    let (start, end) = (scene.from.to_string(), scene.to.to_string());
     for tenant in [ACME, GLOBEX] {
         let query = format!("{{ resource.service.name = \"{tenant}-shop\" }} | count_over_time()");
         let parameters = [
@@ -164,22 +164,22 @@ async fn metrics_are_drawn(world: &World) -> Result<()> {
         for path in ["/tempo/api/metrics/query_range", "/tempo/api/metrics/query"] {
             let request = get(path, &parameters);
             let own = Source::Tempo.own(request.clone());
-            let control = world.direct(world.stack.tempo.http(), tenant, own).await?;
+            let control = scene.direct(scene.stack.tempo.http(), tenant, own).await?;
             check_status(&control, 200).context(path)?;
             ensure!(
                 control.text().contains("\"value\""),
                 "{path}: {}",
                 control.text()
             );
-            let reply = send(world, "alice", ACME, &request).await?;
+            let reply = send(scene, "alice", ACME, &request).await?;
             check_status(&reply, 200).context(path)?;
             let drawn =
                 text(&reply)?.contains("\"value\":") && text(&reply)?.contains("\"labels\"");
             ensure!(tenant == GLOBEX || drawn, "{path}: {}", text(&reply)?);
             if tenant == GLOBEX {
-                let acme = world
+                let acme = scene
                     .direct(
-                        world.stack.tempo.http(),
+                        scene.stack.tempo.http(),
                         ACME,
                         Source::Tempo.own(request.clone()),
                     )
@@ -191,25 +191,25 @@ async fn metrics_are_drawn(world: &World) -> Result<()> {
                     acme.text()
                 );
             }
-            let refused = send(world, "alice", GLOBEX, &request).await?;
+            let refused = send(scene, "alice", GLOBEX, &request).await?;
             Source::Tempo.check_refused(&refused, 403, "", NOT_GRANTED)?;
         }
     }
     Ok(())
 }
 
-async fn errors_are_shown(world: &World) -> Result<()> {
+async fn errors_are_shown(scene: &Scene) -> Result<()> {
     let request = get("/tempo/api/search", &[("q", "{}")]);
-    let token = world.token("alice").await?;
+    let token = scene.token("alice").await?;
     let without = request.bearer(&token);
     let without = without
-        .send(&world.stack.target(), integration::client::Protocol::H1)
+        .send(&scene.stack.target(), integration::client::Protocol::H1)
         .await?;
     Source::Tempo.check_refused(&without, 400, "", NO_TENANT)?;
     let wrong = get("/tempo/api/search", &[("q", "{ nonsense")]);
-    let reply = send(world, "alice", ACME, &wrong).await?;
-    let control = world
-        .direct(world.stack.tempo.http(), ACME, Source::Tempo.own(wrong))
+    let reply = send(scene, "alice", ACME, &wrong).await?;
+    let control = scene
+        .direct(scene.stack.tempo.http(), ACME, Source::Tempo.own(wrong))
         .await?;
     check_status(&reply, 400)?;
     ensure!(

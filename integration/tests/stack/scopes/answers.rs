@@ -10,16 +10,16 @@ use super::asks::FORM;
 use super::bodies::{QUERY, QUERY_RANGE};
 use super::gates::{Recorded, check, test_id};
 use super::resources::{LOGS, METRICS, path};
-use crate::world::World;
+use crate::scene::Scene;
 
 crate::tests![
     answers_pass_unchanged_and_headers_about_tenants_do_not,
     a_backend_that_is_down_is_told_from_one_that_is_not_there,
 ];
 
-async fn answers_pass_unchanged_and_headers_about_tenants_do_not(world: &World) -> Result<()> {
-    let recorded = Recorded::start(world, world.stack.configuration()).await?;
-    let (pia, wendy) = (world.token("pia").await?, world.token("wendy").await?);
+async fn answers_pass_unchanged_and_headers_about_tenants_do_not(scene: &Scene) -> Result<()> {
+    let recorded = Recorded::start(scene, scene.stack.configuration()).await?;
+    let (pia, wendy) = (scene.token("pia").await?, scene.token("wendy").await?);
     let logs = format!(
         "{}?query=%7C%3D%22x%22&direction=forward",
         path(APOLLO, "quartz", LOGS)
@@ -96,15 +96,15 @@ async fn answers_pass_unchanged_and_headers_about_tenants_do_not(world: &World) 
     Ok(())
 }
 
-async fn a_backend_that_is_down_is_told_from_one_that_is_not_there(world: &World) -> Result<()> {
-    let mut configuration = world.stack.configuration();
+async fn a_backend_that_is_down_is_told_from_one_that_is_not_there(scene: &Scene) -> Result<()> {
+    let mut configuration = scene.stack.configuration();
     let backends = configuration["backends"]
         .as_object_mut()
         .context("no backends")?;
     backends.remove("mimir");
-    let recorded = Recorded::start(world, configuration).await?;
+    let recorded = Recorded::start(scene, configuration).await?;
     recorded.loki.down().await;
-    let (pia, wendy) = (world.token("pia").await?, world.token("wendy").await?);
+    let (pia, wendy) = (scene.token("pia").await?, scene.token("wendy").await?);
     let query = RawRequest::post(QUERY_RANGE, QUERY).header("content-type", FORM);
     let metrics = format!("{}?query=up", path(APOLLO, "quartz", METRICS));
     let cases = [

@@ -10,9 +10,9 @@ use integration::stack::{HOOLI, INITECH};
 use scopegate::authz::endpoint::Endpoint;
 
 use super::asks::{ASKS, Ask, Tells, request};
-use super::scene::{EYES, Eye, Scene, push_tailed};
+use super::data::{EYES, Eye, TeamData, push_tailed};
 use crate::reads::{federates, server, settled};
-use crate::world::World;
+use crate::scene::Scene;
 
 crate::tests![
     a_scoped_caller_sees_its_namespaces_and_no_other,
@@ -21,8 +21,8 @@ crate::tests![
     a_scoped_tail_gets_the_lines_of_its_namespace,
 ];
 
-async fn a_scoped_caller_sees_its_namespaces_and_no_other(world: &World) -> Result<()> {
-    let scene = Scene::of(world).await?;
+async fn a_scoped_caller_sees_its_namespaces_and_no_other(scene: &Scene) -> Result<()> {
+    let data = TeamData::of(scene).await?;
     let mut wrong = Vec::new();
     let mut asked = 0;
     for ask in ASKS {
@@ -30,7 +30,7 @@ async fn a_scoped_caller_sees_its_namespaces_and_no_other(world: &World) -> Resu
             for eye in &EYES {
                 asked += 1;
                 if let Err(error) =
-                    compare(world, scene, ask, (method, endpoint), eye, INITECH).await
+                    compare(scene, data, ask, (method, endpoint), eye, INITECH).await
                 {
                     wrong.push(format!(
                         "{method} {} {:?} by {}: {error:#}",
@@ -49,8 +49,8 @@ async fn a_scoped_caller_sees_its_namespaces_and_no_other(world: &World) -> Resu
     Ok(())
 }
 
-async fn several_tenants_are_read_within_one_scope(world: &World) -> Result<()> {
-    let scene = Scene::of(world).await?;
+async fn several_tenants_are_read_within_one_scope(scene: &Scene) -> Result<()> {
+    let data = TeamData::of(scene).await?;
     let both = format!("{HOOLI}|{INITECH}");
     let mut wrong = Vec::new();
     for ask in ASKS {
@@ -59,7 +59,7 @@ async fn several_tenants_are_read_within_one_scope(world: &World) -> Result<()> 
             .into_iter()
             .filter(|(_, endpoint)| federates(endpoint));
         for row in federated {
-            if let Err(error) = compare(world, scene, ask, row, &EYES[0], &both).await {
+            if let Err(error) = compare(scene, data, ask, row, &EYES[0], &both).await {
                 wrong.push(format!(
                     "{} {} {:?}: {error:#}",
                     row.0, ask.path, ask.parameters
@@ -74,26 +74,26 @@ async fn several_tenants_are_read_within_one_scope(world: &World) -> Result<()> 
 /// The answer through the gate is what the server says to the question with the scope written by hand, holds one's own
 /// and nothing else, while the server shows the rest to who is not scoped.
 async fn compare(
-    world: &World,
-    scene: Scene,
+    scene: &Scene,
+    data: TeamData,
     ask: &Ask,
     (method, endpoint): (&str, &Endpoint),
     eye: &Eye,
     tenants: &str,
 ) -> Result<()> {
-    let server = server(world, endpoint.backend);
-    let reply = world
-        .send(eye.who, tenants, ask.request(method, scene))
+    let server = server(scene, endpoint.backend);
+    let reply = scene
+        .send(eye.who, tenants, ask.request(method, data))
         .await?;
-    let scoped = world
+    let scoped = scene
         .direct(
             server,
             tenants,
-            ask.direct(method, scene, endpoint, Some(eye)),
+            ask.direct(method, data, endpoint, Some(eye)),
         )
         .await?;
-    let control = world
-        .direct(server, tenants, ask.direct(method, scene, endpoint, None))
+    let control = scene
+        .direct(server, tenants, ask.direct(method, data, endpoint, None))
         .await?;
     let text = reply.text();
     ensure!(reply.status == 200, "{} {text}", reply.status);
@@ -165,8 +165,8 @@ const ABOUT_OTHERS: &[(&str, &str, &str)] = &[
     ("/tempo/api/v2/search/tag/resource.bird/values", "q", "{ resource.bird = \"osprey\" }"),
 ];
 
-async fn asking_for_another_namespace_finds_nothing(world: &World) -> Result<()> {
-    let scene = Scene::of(world).await?;
+async fn asking_for_another_namespace_finds_nothing(scene: &Scene) -> Result<()> {
+    let data = TeamData::of(scene).await?;
     let eye = &EYES[0];
     let mut wrong = Vec::new();
     for (path, name, query) in ABOUT_OTHERS {
@@ -177,13 +177,13 @@ async fn asking_for_another_namespace_finds_nothing(world: &World) -> Result<()>
             tells: Tells::Nothing,
         };
         let mut pairs = vec![((*name).to_owned(), (*query).to_owned())];
-        let times = [("start", scene.from), ("end", scene.to), ("time", scene.to)];
+        let times = [("start", data.from), ("end", data.to), ("time", data.to)];
         let timeless = |which: &str| path.ends_with("/query") == (which == "time");
         let times = times.into_iter().filter(|(which, _)| timeless(which));
         pairs.extend(times.map(|(name, time)| (name.to_owned(), time.to_string())));
         for (method, endpoint) in ask.endpoints() {
             let what = format!("{method} {path} {query}");
-            let reply = world
+            let reply = scene
                 .send(eye.who, INITECH, request(method, path, &pairs))
                 .await?;
             if reply.status != 200 || eye.offence(&reply.text()).is_some() {
@@ -191,8 +191,8 @@ async fn asking_for_another_namespace_finds_nothing(world: &World) -> Result<()>
             }
             let path = path.strip_prefix("/tempo").unwrap_or(path);
             let control = request(method, path, &pairs);
-            let control = world
-                .direct(server(world, endpoint.backend), INITECH, control)
+            let control = scene
+                .direct(server(scene, endpoint.backend), INITECH, control)
                 .await?;
             if eye.offence(&control.text()).is_none() {
                 wrong.push(format!(
@@ -207,26 +207,26 @@ async fn asking_for_another_namespace_finds_nothing(world: &World) -> Result<()>
     Ok(())
 }
 
-async fn a_scoped_tail_gets_the_lines_of_its_namespace(world: &World) -> Result<()> {
-    Scene::of(world).await?;
+async fn a_scoped_tail_gets_the_lines_of_its_namespace(scene: &Scene) -> Result<()> {
+    TeamData::of(scene).await?;
     let eye = &EYES[0];
     let path = format!(
         "/loki/api/v1/tail?query={}",
         form::encode("{tailed=\"yes\"}")
     );
-    let token = format!("Bearer {}", world.token(eye.who).await?);
+    let token = format!("Bearer {}", scene.token(eye.who).await?);
     let credentials = [
         ("authorization", token.as_str()),
         ("x-scope-orgid", INITECH),
     ];
-    let gate = websocket::open(world.stack.plain(), &path, &credentials).await?;
-    let control = websocket::open(world.stack.loki.http(), &path, &credentials[1..]).await?;
+    let gate = websocket::open(scene.stack.plain(), &path, &credentials).await?;
+    let control = websocket::open(scene.stack.loki.http(), &path, &credentials[1..]).await?;
     let (Handshake::Open(mut gate), Handshake::Open(mut control)) = (gate, control) else {
         bail!("a tail was refused");
     };
     let (mut seen, mut all) = (String::new(), String::new());
     for _ in 0..ROUNDS {
-        push_tailed(world, INITECH).await?;
+        push_tailed(scene, INITECH).await?;
         for (socket, text) in [(&mut gate, &mut seen), (&mut control, &mut all)] {
             while let Ok(Some(message)) = tokio::time::timeout(PAUSE, socket.next()).await {
                 text.push_str(&message?.into_text()?);

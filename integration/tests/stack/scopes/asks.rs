@@ -7,7 +7,7 @@ use integration::client::RawRequest;
 use integration::form;
 use scopegate::authz::endpoint::{Backend, Endpoint, Endpoints, Rewrite, Surface};
 
-use super::scene::{Eye, Scene};
+use super::data::{Eye, TeamData};
 
 /// What an answer says of a namespace.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -133,22 +133,22 @@ impl Ask {
     }
 
     /// As a client sends it to the gate; a POST carries its parameters as a form.
-    pub fn request(&self, method: &str, scene: Scene) -> RawRequest {
-        request(method, self.path, &pairs(self.parameters, scene, None))
+    pub fn request(&self, method: &str, data: TeamData) -> RawRequest {
+        request(method, self.path, &pairs(self.parameters, data, None))
     }
 
     /// As the server expects it, with the scope of that eye written by hand, or without one.
     pub fn direct(
         &self,
         method: &str,
-        scene: Scene,
+        data: TeamData,
         endpoint: &Endpoint,
         eye: Option<&Eye>,
     ) -> RawRequest {
         let marks = eye.map(|eye| Marks::of(endpoint.backend, eye));
-        let mut all = pairs(self.parameters, scene, marks.as_ref());
+        let mut all = pairs(self.parameters, data, marks.as_ref());
         if marks.is_some() {
-            all.extend(pairs(self.implied, scene, marks.as_ref()));
+            all.extend(pairs(self.implied, data, marks.as_ref()));
         }
         let path = match endpoint.rewrite {
             Rewrite::Keep => self.path,
@@ -208,10 +208,10 @@ fn with_marks(text: &str, marks: Option<&Marks>) -> String {
 
 const BEHIND: &str = "\u{1}";
 
-fn pairs(list: Pairs, scene: Scene, marks: Option<&Marks>) -> Vec<(String, String)> {
+fn pairs(list: Pairs, data: TeamData, marks: Option<&Marks>) -> Vec<(String, String)> {
     let value = |text: &str| match text {
-        "FROM" => scene.from.to_string(),
-        "TO" => scene.to.to_string(),
+        "FROM" => data.from.to_string(),
+        "TO" => data.to.to_string(),
         _ => with_marks(text, marks),
     };
     list.iter()

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 
 use super::asks::FORM;
 use super::gates::{Recorded, check, code, test_id};
-use crate::world::World;
+use crate::scene::Scene;
 
 crate::tests![
     a_refused_body_reaches_no_backend,
@@ -30,9 +30,9 @@ pub const QUERY_RANGE: &str = "/loki/api/v1/query_range";
 /// The rule for the longest body.
 const MAX_BODY: usize = 262_144;
 
-async fn a_refused_body_reaches_no_backend(world: &World) -> Result<()> {
-    let recorded = Recorded::start(world, world.stack.configuration()).await?;
-    let token = world.token("wendy").await?;
+async fn a_refused_body_reaches_no_backend(scene: &Scene) -> Result<()> {
+    let recorded = Recorded::start(scene, scene.stack.configuration()).await?;
+    let token = scene.token("wendy").await?;
     let long = format!("{QUERY}&pad={}", "x".repeat(MAX_BODY));
     let post = |body: &str| {
         let request = RawRequest::post(QUERY_RANGE, body)
@@ -162,9 +162,9 @@ async fn a_refused_body_reaches_no_backend(world: &World) -> Result<()> {
 }
 
 /// The same request, let through.
-async fn a_scoped_body_takes_the_place_of_the_original(world: &World) -> Result<()> {
-    let recorded = Recorded::start(world, world.stack.configuration()).await?;
-    let token = world.token("wendy").await?;
+async fn a_scoped_body_takes_the_place_of_the_original(scene: &Scene) -> Result<()> {
+    let recorded = Recorded::start(scene, scene.stack.configuration()).await?;
+    let token = scene.token("wendy").await?;
     let body = |times: usize| {
         let pad = "original".repeat(times);
         format!("pad={pad}&{QUERY}&start=1&end=2")

@@ -8,11 +8,11 @@ use integration::stack::APOLLO;
 use integration::upstream::{Behaviour, Upstream, UpstreamLog};
 use serde_json::json;
 
+use super::data::TeamData;
 use super::gates::{ask, check};
 use super::resources::{LOGS, METRICS, path};
-use super::scene::Scene;
-use crate::beside::Beside;
-use crate::world::World;
+use crate::scene::Scene;
+use crate::side_gate::SideGate;
 
 crate::tests![
     a_directory_is_asked_with_the_callers_token,
@@ -28,19 +28,19 @@ const LAG: Duration = Duration::from_millis(1200);
 /// How long the gate waits for one.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A gate with one worker in front of the world's servers, and the directory that it asks.
+/// A gate with one worker in front of the scene's servers, and the directory that it asks.
 struct Asked {
-    gate: Beside,
+    gate: SideGate,
     log: UpstreamLog,
     directory: Upstream,
 }
 
 impl Asked {
-    async fn start(world: &World) -> Result<Asked> {
+    async fn start(scene: &Scene) -> Result<Asked> {
         let log = UpstreamLog::new();
         let directory = Upstream::start("directory", &log).await?;
         let address = directory.address();
-        let mut configuration = world.stack.configuration();
+        let mut configuration = scene.stack.configuration();
         configuration["projects"]["directory"] = json!({"http": {
             "cluster": "directory",
             "authority": "directory.example.com",
@@ -48,7 +48,7 @@ impl Asked {
             "timeout": format!("{}ms", TIMEOUT.as_millis()),
             "cache_ttl": format!("{}s", TTL.as_secs()),
         }});
-        let gate = Beside::start(world, configuration, |settings| {
+        let gate = SideGate::start(scene, configuration, |settings| {
             settings.concurrency(1).cluster("directory", address)
         })
         .await?;
@@ -68,15 +68,15 @@ impl Asked {
         });
     }
 
-    async fn read(&self, world: &World, who: &str, path: &str) -> Result<(Reply, String)> {
-        let request = RawRequest::get(path).bearer(&world.token(who).await?);
+    async fn read(&self, scene: &Scene, who: &str, path: &str) -> Result<(Reply, String)> {
+        let request = RawRequest::get(path).bearer(&scene.token(who).await?);
         ask(&self.gate.envoy, &self.gate.target, request, Protocol::H1).await
     }
 
     /// One of the logs of that resource.
-    async fn logs(&self, world: &World, who: &str, resource: &str) -> Result<(Reply, String)> {
+    async fn logs(&self, scene: &Scene, who: &str, resource: &str) -> Result<(Reply, String)> {
         self.read(
-            world,
+            scene,
             who,
             &format!("{}?limit=1", path(APOLLO, resource, LOGS)),
         )
@@ -91,12 +91,12 @@ impl Asked {
     }
 }
 
-async fn a_directory_is_asked_with_the_callers_token(world: &World) -> Result<()> {
-    Scene::of(world).await?;
-    let asked = Asked::start(world).await?;
+async fn a_directory_is_asked_with_the_callers_token(scene: &Scene) -> Result<()> {
+    TeamData::of(scene).await?;
+    let asked = Asked::start(scene).await?;
     asked.says(200);
     // iris is no reader of the configuration's list, which does not count here.
-    let (reply, _) = asked.logs(world, "iris", "quartz").await?;
+    let (reply, _) = asked.logs(scene, "iris", "quartz").await?;
     let since = Instant::now();
     ensure!(
         reply.status == 200 && reply.text().contains("quartz") && !reply.text().contains("basalt"),
@@ -106,7 +106,7 @@ async fn a_directory_is_asked_with_the_callers_token(world: &World) -> Result<()
     );
     let seen = asked.log.all();
     ensure!(seen.len() == 1, "{seen:?}");
-    let token = format!("Bearer {}", world.token("iris").await?);
+    let token = format!("Bearer {}", scene.token("iris").await?);
     let question = &seen[0];
     ensure!(
         question.method == "GET"
@@ -123,8 +123,8 @@ async fn a_directory_is_asked_with_the_callers_token(world: &World) -> Result<()
         path(APOLLO, "quartz", METRICS)
     );
     let (again, metrics) = (
-        asked.logs(world, "iris", "quartz").await?,
-        asked.read(world, "iris", &metrics).await?,
+        asked.logs(scene, "iris", "quartz").await?,
+        asked.read(scene, "iris", &metrics).await?,
     );
     ensure!(
         again.0.status == 200 && metrics.0.status == 200,
@@ -136,29 +136,29 @@ async fn a_directory_is_asked_with_the_callers_token(world: &World) -> Result<()
     ensure!(asked.questions() == 0, "asked again");
     // Another caller, another resource, another project: each is a question of its own.
     check(
-        &asked.logs(world, "pia", "quartz").await?,
+        &asked.logs(scene, "pia", "quartz").await?,
         403,
         "project_not_granted",
     )?;
     check(
-        &asked.logs(world, "iris", "basalt").await?,
+        &asked.logs(scene, "iris", "basalt").await?,
         403,
         "project_not_granted",
     )?;
     check(
-        &asked.logs(world, "iris", "basalt").await?,
+        &asked.logs(scene, "iris", "basalt").await?,
         403,
         "project_not_granted",
     )?;
     ensure!(asked.questions() == 2, "{:?}", asked.log.all());
     asked.says(404);
     check(
-        &asked.logs(world, "iris", "marble").await?,
+        &asked.logs(scene, "iris", "marble").await?,
         404,
         "resource_not_found",
     )?;
     check(
-        &asked.logs(world, "iris", "marble").await?,
+        &asked.logs(scene, "iris", "marble").await?,
         404,
         "resource_not_found",
     )?;
@@ -166,7 +166,7 @@ async fn a_directory_is_asked_with_the_callers_token(world: &World) -> Result<()
     // And its answers end.
     tokio::time::sleep(TTL + LAG).await;
     check(
-        &asked.logs(world, "iris", "quartz").await?,
+        &asked.logs(scene, "iris", "quartz").await?,
         404,
         "resource_not_found",
     )?;
@@ -174,7 +174,7 @@ async fn a_directory_is_asked_with_the_callers_token(world: &World) -> Result<()
     // A request that is none of the API's asks nobody.
     let bad = path(APOLLO, "-quartz", LOGS);
     check(
-        &asked.read(world, "iris", &bad).await?,
+        &asked.read(scene, "iris", &bad).await?,
         404,
         "resource_not_found",
     )?;
@@ -187,14 +187,14 @@ async fn a_directory_is_asked_with_the_callers_token(world: &World) -> Result<()
     Ok(())
 }
 
-async fn a_directory_that_says_nothing_of_use_lets_nobody_in(world: &World) -> Result<()> {
-    Scene::of(world).await?;
-    let asked = Asked::start(world).await?;
+async fn a_directory_that_says_nothing_of_use_lets_nobody_in(scene: &Scene) -> Result<()> {
+    TeamData::of(scene).await?;
+    let asked = Asked::start(scene).await?;
     // A failure is remembered too: each case has a resource of its own.
     for (number, status) in [201, 204, 302, 401, 500, 503].into_iter().enumerate() {
         asked.says(status);
         let resource = format!("quartz-{number}");
-        refuses(&asked, world, &resource)
+        refuses(&asked, scene, &resource)
             .await
             .with_context(|| format!("{status}"))?;
     }
@@ -203,15 +203,15 @@ async fn a_directory_that_says_nothing_of_use_lets_nobody_in(world: &World) -> R
         ("quartz-close", Behaviour::Close),
     ] {
         asked.directory.behave(behaviour);
-        refuses(&asked, world, resource).await.context(resource)?;
+        refuses(&asked, scene, resource).await.context(resource)?;
     }
     asked.directory.down().await;
-    refuses(&asked, world, "quartz").await.context("down")?;
+    refuses(&asked, scene, "quartz").await.context("down")?;
     // It is asked again a little later, and what it says counts again.
     asked.directory.up().await?;
     asked.says(200);
     tokio::time::sleep(BACK_OFF + LAG).await;
-    let (reply, code) = asked.logs(world, "pia", "quartz").await?;
+    let (reply, code) = asked.logs(scene, "pia", "quartz").await?;
     ensure!(
         reply.status == 200 && reply.text().contains("quartz"),
         "{} {code} {}",
@@ -221,9 +221,9 @@ async fn a_directory_that_says_nothing_of_use_lets_nobody_in(world: &World) -> R
     Ok(())
 }
 
-async fn refuses(asked: &Asked, world: &World, resource: &str) -> Result<()> {
+async fn refuses(asked: &Asked, scene: &Scene, resource: &str) -> Result<()> {
     let began = Instant::now();
-    let answer = asked.logs(world, "pia", resource).await?;
+    let answer = asked.logs(scene, "pia", resource).await?;
     check(&answer, 503, "directory_unavailable")?;
     ensure!(
         answer.0.header("retry-after").is_some(),

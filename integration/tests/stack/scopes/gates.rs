@@ -1,4 +1,4 @@
-//! Gates beside the world's whose backends only write down what reaches them, and what a refusal is called.
+//! Gates beside the scene's whose backends only write down what reaches them, and what a refusal is called.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,12 +9,12 @@ use integration::envoy::Envoy;
 use integration::upstream::{TEST_ID, Upstream, UpstreamLog};
 use serde_json::Value;
 
-use crate::beside::Beside;
-use crate::world::World;
+use crate::scene::Scene;
+use crate::side_gate::SideGate;
 
 /// A gate in front of backends that record and echo.
 pub struct Recorded {
-    pub gate: Beside,
+    pub gate: SideGate,
     pub log: UpstreamLog,
     pub loki: Upstream,
     pub mimir: Upstream,
@@ -22,14 +22,14 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    pub async fn start(world: &World, configuration: Value) -> Result<Recorded> {
+    pub async fn start(scene: &Scene, configuration: Value) -> Result<Recorded> {
         let log = UpstreamLog::new();
         let loki = Upstream::start("loki", &log).await?;
         let mimir = Upstream::start("mimir", &log).await?;
         let tempo = Upstream::start("tempo", &log).await?;
         let backends = [("loki", &loki), ("mimir", &mimir), ("tempo", &tempo)]
             .map(|(name, upstream)| (name, upstream.address()));
-        let gate = Beside::start(world, configuration, |settings| {
+        let gate = SideGate::start(scene, configuration, |settings| {
             let cluster = |settings: integration::envoy::EnvoySettings, (name, address)| {
                 settings.cluster(name, address)
             };
@@ -83,19 +83,19 @@ pub async fn code(envoy: &Envoy, id: &str) -> Result<String> {
     Ok(code.unwrap_or_default().to_owned())
 }
 
-/// The world's own gate, asked in the name of somebody.
-pub async fn ask_world(
-    world: &World,
+/// The scene's own gate, asked in the name of somebody.
+pub async fn ask_scene(
+    scene: &Scene,
     who: &str,
     tenant: Option<&str>,
     request: RawRequest,
 ) -> Result<(Reply, String)> {
-    let mut request = request.bearer(&world.token(who).await?);
+    let mut request = request.bearer(&scene.token(who).await?);
     if let Some(tenant) = tenant {
         request = request.tenant(tenant);
     }
-    let envoy = world.stack.envoy()?;
-    ask(&envoy, &world.stack.target(), request, Protocol::H1).await
+    let envoy = scene.stack.envoy()?;
+    ask(&envoy, &scene.stack.target(), request, Protocol::H1).await
 }
 
 /// That it was refused so.

@@ -10,22 +10,22 @@ use integration::stack::INITECH;
 use scopegate::authz::endpoint::Backend;
 
 use super::asks::{marked, request};
+use super::data::{EYES, Eye, TeamData};
 use super::queries::{
     LOG_SELECTORS, METRIC_SELECTORS, is_log_query, log_query, metric_query, read, with_metrics,
     with_selectors,
 };
-use super::scene::{EYES, Eye, Scene};
 use crate::reads::{server, settled};
-use crate::world::World;
+use crate::scene::Scene;
 
 crate::tests![
     random_logql_never_shows_another_namespace,
     random_promql_never_shows_another_namespace,
 ];
 
-async fn random_logql_never_shows_another_namespace(world: &World) -> Result<()> {
+async fn random_logql_never_shows_another_namespace(scene: &Scene) -> Result<()> {
     run(
-        world,
+        scene,
         Backend::Loki,
         "logql.txt",
         |text, random| with_selectors(text, random, LOG_SELECTORS),
@@ -34,9 +34,9 @@ async fn random_logql_never_shows_another_namespace(world: &World) -> Result<()>
     .await
 }
 
-async fn random_promql_never_shows_another_namespace(world: &World) -> Result<()> {
+async fn random_promql_never_shows_another_namespace(scene: &Scene) -> Result<()> {
     run(
-        world,
+        scene,
         Backend::Mimir,
         "promql.txt",
         |text, random| {
@@ -60,13 +60,13 @@ struct Tally {
 }
 
 async fn run(
-    world: &World,
+    scene: &Scene,
     backend: Backend,
     corpus: &str,
     adapt: fn(&str, &mut Random) -> String,
     build: fn(&mut Random, usize) -> String,
 ) -> Result<()> {
-    let scene = Scene::of(world).await?;
+    let data = TeamData::of(scene).await?;
     let seed = match std::env::var("SCOPEGATE_SEED") {
         Ok(seed) => seed.parse()?,
         Err(_) => u64::try_from(integration::token::now())?,
@@ -86,8 +86,8 @@ async fn run(
         let method = ["GET", "POST"][random.below(2)];
         let range = backend == Backend::Loki && is_log_query(&query) || random.below(2) == 0;
         one(
-            world,
             scene,
+            data,
             eye,
             (backend, method, range),
             &query,
@@ -119,8 +119,8 @@ async fn run(
 }
 
 async fn one(
-    world: &World,
-    scene: Scene,
+    scene: &Scene,
+    data: TeamData,
     eye: &Eye,
     (backend, method, range): (Backend, &str, bool),
     query: &str,
@@ -139,9 +139,9 @@ async fn one(
     let ask = |text: &str| {
         let mut pairs = vec![("query".to_owned(), text.to_owned())];
         let times = if range {
-            vec![("start", scene.from), ("end", scene.to), ("step", 10)]
+            vec![("start", data.from), ("end", data.to), ("step", 10)]
         } else {
-            vec![("time", scene.to)]
+            vec![("time", data.to)]
         };
         pairs.extend(
             times
@@ -158,9 +158,9 @@ async fn one(
     } else {
         query.to_owned()
     };
-    let reply = world.send(eye.who, INITECH, ask(&plain)).await?;
-    let control = world
-        .direct(server(world, backend), INITECH, ask(&plain))
+    let reply = scene.send(eye.who, INITECH, ask(&plain)).await?;
+    let control = scene
+        .direct(server(scene, backend), INITECH, ask(&plain))
         .await?;
     let text = reply.text();
     let offends = |text: &str| {
@@ -192,8 +192,8 @@ async fn one(
     }
     if templated {
         let scoped = ask(&marked(query, backend, Some(eye)));
-        let scoped = world
-            .direct(server(world, backend), INITECH, scoped)
+        let scoped = scene
+            .direct(server(scene, backend), INITECH, scoped)
             .await?;
         let same = reply.status == scoped.status
             && (reply.status != 200 || settled(&reply) == settled(&scoped));

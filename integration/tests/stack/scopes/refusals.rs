@@ -7,10 +7,10 @@ use integration::stack::INITECH;
 use scopegate::authz::endpoint::{Scoping, Surface, TABLE};
 
 use super::asks::ASKS;
-use super::gates::{ask, ask_world, check};
-use super::scene::Scene;
+use super::data::TeamData;
+use super::gates::{ask, ask_scene, check};
+use crate::scene::Scene;
 use crate::servers::Servers;
-use crate::world::World;
 
 crate::tests![
     an_endpoint_that_cannot_be_scoped_is_refused,
@@ -19,10 +19,10 @@ crate::tests![
 ];
 
 /// Each such row of the table, by somebody who may do everything within a scope.
-async fn an_endpoint_that_cannot_be_scoped_is_refused(world: &World) -> Result<()> {
-    let token = world.token("adam").await?;
-    let envoy = world.stack.envoy()?;
-    let before = Servers::seen(world).await?;
+async fn an_endpoint_that_cannot_be_scoped_is_refused(scene: &Scene) -> Result<()> {
+    let token = scene.token("adam").await?;
+    let envoy = scene.stack.envoy()?;
+    let before = Servers::seen(scene).await?;
     let mut wrong = Vec::new();
     let mut rows = 0;
     for row in TABLE {
@@ -49,7 +49,7 @@ async fn an_endpoint_that_cannot_be_scoped_is_refused(world: &World) -> Result<(
             } else {
                 Protocol::H1
             };
-            let answer = ask(&envoy, &world.stack.target(), request, protocol).await?;
+            let answer = ask(&envoy, &scene.stack.target(), request, protocol).await?;
             let refused = if row.is_grpc() {
                 answer.1 == "scope_unsupported" && answer.0.grpc_status() == Some(7)
             } else {
@@ -66,7 +66,7 @@ async fn an_endpoint_that_cannot_be_scoped_is_refused(world: &World) -> Result<(
             }
         }
     }
-    let after = Servers::seen(world).await?;
+    let after = Servers::seen(scene).await?;
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     ensure!(before == after, "{before:?} became {after:?}");
     ensure!(rows > 40, "only {rows} rows");
@@ -84,20 +84,20 @@ fn concrete(template: &str) -> String {
 }
 
 /// Two groups that limit different labels: neither is the whole of what amber may see, and no matcher is.
-async fn labels_that_make_no_scope_are_refused(world: &World) -> Result<()> {
-    let scene = Scene::of(world).await?;
-    let before = Servers::seen(world).await?;
+async fn labels_that_make_no_scope_are_refused(scene: &Scene) -> Result<()> {
+    let data = TeamData::of(scene).await?;
+    let before = Servers::seen(scene).await?;
     let mut wrong = Vec::new();
     for ask in ASKS {
         for (method, _) in ask.endpoints() {
             let answer =
-                ask_world(world, "amber", Some(INITECH), ask.request(method, scene)).await?;
+                ask_scene(scene, "amber", Some(INITECH), ask.request(method, data)).await?;
             if let Err(error) = check(&answer, 403, "scope_ambiguous") {
                 wrong.push(format!("{method} {}: {error}", ask.path));
             }
         }
     }
-    let after = Servers::seen(world).await?;
+    let after = Servers::seen(scene).await?;
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     ensure!(before == after, "{before:?} became {after:?}");
     Ok(())
@@ -149,7 +149,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("/tempo/api/search", "q", "{ } // }"),
 ];
 
-async fn parameters_and_queries_in_doubt_are_refused(world: &World) -> Result<()> {
+async fn parameters_and_queries_in_doubt_are_refused(scene: &Scene) -> Result<()> {
     let mut cases: Vec<(String, &str)> = IN_DOUBT
         .iter()
         .map(|(path, query, code)| (format!("{path}?{query}"), *code))
@@ -168,10 +168,10 @@ async fn parameters_and_queries_in_doubt_are_refused(world: &World) -> Result<()
         format!("/prometheus/api/v1/query?query=birds_total{many}"),
         "parameters_malformed",
     ));
-    let before = Servers::seen(world).await?;
+    let before = Servers::seen(scene).await?;
     let mut wrong = Vec::new();
     for (path, code) in &cases {
-        let answer = ask_world(world, "wendy", Some(INITECH), RawRequest::get(path)).await?;
+        let answer = ask_scene(scene, "wendy", Some(INITECH), RawRequest::get(path)).await?;
         if let Err(error) = check(&answer, 400, code) {
             wrong.push(format!("{path}: {error}"));
         }
@@ -179,7 +179,7 @@ async fn parameters_and_queries_in_doubt_are_refused(world: &World) -> Result<()
             wrong.push(format!("{path}: tells the scope: {}", answer.0.text()));
         }
     }
-    let after = Servers::seen(world).await?;
+    let after = Servers::seen(scene).await?;
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     ensure!(before == after, "{before:?} became {after:?}");
     Ok(())

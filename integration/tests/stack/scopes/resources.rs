@@ -5,10 +5,10 @@ use integration::client::{Protocol, RawRequest, Reply, Target};
 use integration::stack::{APOLLO, APOLLO_TENANT, INITECH};
 
 use super::asks::request;
-use super::gates::{ask_world, check};
-use super::scene::Scene;
+use super::data::TeamData;
+use super::gates::{ask_scene, check};
 use crate::reads::settled;
-use crate::world::World;
+use crate::scene::Scene;
 
 crate::tests![
     a_resources_logs_are_its_own,
@@ -37,16 +37,16 @@ const LOG_QUERIES: &[(Option<&str>, &str, bool)] = &[
     (Some("sum by (bird, resource_id) (count_over_time({bird!=\"\"}[5m]))"), "sum by (bird, resource_id) (count_over_time({bird!=\"\",resource_id=\"quartz\"}[5m]))", true),
 ];
 
-async fn a_resources_logs_are_its_own(world: &World) -> Result<()> {
-    let scene = Scene::of(world).await?;
+async fn a_resources_logs_are_its_own(scene: &Scene) -> Result<()> {
+    let data = TeamData::of(scene).await?;
     for (sent, expected, found) in LOG_QUERIES {
         for more in [&[][..], &[("limit", "5"), ("direction", "forward")]] {
-            let mut pairs = times(scene);
+            let mut pairs = times(data);
             pairs.extend(
                 more.iter()
                     .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
             );
-            let reply = read(world, LOGS, &with(&pairs, "query", *sent)).await?;
+            let reply = read(scene, LOGS, &with(&pairs, "query", *sent)).await?;
             if more.is_empty() {
                 pairs.push(("limit".to_owned(), "1000".to_owned()));
             }
@@ -55,8 +55,8 @@ async fn a_resources_logs_are_its_own(world: &World) -> Result<()> {
                 "/loki/api/v1/query_range",
                 &with(&pairs, "query", Some(expected)),
             );
-            let direct = world
-                .direct(world.stack.loki.http(), APOLLO_TENANT, expected)
+            let direct = scene
+                .direct(scene.stack.loki.http(), APOLLO_TENANT, expected)
                 .await?;
             let text = reply.text();
             ensure!(
@@ -79,18 +79,18 @@ async fn a_resources_logs_are_its_own(world: &World) -> Result<()> {
     let whole = request(
         "GET",
         "/loki/api/v1/query_range",
-        &with(&times(scene), "query", Some("{resource_id=\"basalt\"}")),
+        &with(&times(data), "query", Some("{resource_id=\"basalt\"}")),
     );
-    let whole = world
-        .direct(world.stack.loki.http(), APOLLO_TENANT, whole)
+    let whole = scene
+        .direct(scene.stack.loki.http(), APOLLO_TENANT, whole)
         .await?;
     ensure!(whole.text().contains("basalt"), "{}", whole.text());
-    let many = read(world, LOGS, &times(scene)).await?;
+    let many = read(scene, LOGS, &times(data)).await?;
     ensure!(lines(&many)? == 1000, "{} lines", lines(&many)?);
-    let more = read(world, LOGS, &with(&times(scene), "limit", Some("1100"))).await?;
+    let more = read(scene, LOGS, &with(&times(data), "limit", Some("1100"))).await?;
     ensure!(lines(&more)? == 1100, "{} lines", lines(&more)?);
     // Without any parameter: the last hour.
-    let none = read(world, LOGS, &[]).await?;
+    let none = read(scene, LOGS, &[]).await?;
     ensure!(lines(&none)? == 1000, "{} {}", none.status, none.text());
     Ok(())
 }
@@ -105,19 +105,19 @@ const METRIC_QUERIES: &[(&str, &str)] = &[
 ];
 
 /// Byte for byte what Mimir says.
-async fn a_resources_metrics_are_its_own(world: &World) -> Result<()> {
-    let scene = Scene::of(world).await?;
-    let mut pairs = times(scene);
+async fn a_resources_metrics_are_its_own(scene: &Scene) -> Result<()> {
+    let data = TeamData::of(scene).await?;
+    let mut pairs = times(data);
     pairs.push(("step".to_owned(), "10".to_owned()));
     for (sent, expected) in METRIC_QUERIES {
-        let reply = read(world, METRICS, &with(&pairs, "query", Some(sent))).await?;
+        let reply = read(scene, METRICS, &with(&pairs, "query", Some(sent))).await?;
         let expected = request(
             "GET",
             "/prometheus/api/v1/query_range",
             &with(&pairs, "query", Some(expected)),
         );
-        let direct = world
-            .direct(world.stack.mimir.http(), APOLLO_TENANT, expected)
+        let direct = scene
+            .direct(scene.stack.mimir.http(), APOLLO_TENANT, expected)
             .await?;
         ensure!(
             reply.status == 200
@@ -144,16 +144,16 @@ async fn a_resources_metrics_are_its_own(world: &World) -> Result<()> {
             "/prometheus/api/v1/query_range",
             &with(&pairs, "query", Some(sent)),
         );
-        let whole = world
-            .direct(world.stack.mimir.http(), APOLLO_TENANT, whole)
+        let whole = scene
+            .direct(scene.stack.mimir.http(), APOLLO_TENANT, whole)
             .await?;
         ensure!(whole.text().contains("basalt"), "{sent}: {}", whole.text());
     }
     // Mimir's own refusals pass as well.
     let reply = read(
-        world,
+        scene,
         METRICS,
-        &with(&times(scene), "query", Some("birds_total")),
+        &with(&times(data), "query", Some("birds_total")),
     )
     .await?;
     ensure!(
@@ -165,15 +165,15 @@ async fn a_resources_metrics_are_its_own(world: &World) -> Result<()> {
     Ok(())
 }
 
-async fn a_project_is_there_for_its_readers(world: &World) -> Result<()> {
-    Scene::of(world).await?;
+async fn a_project_is_there_for_its_readers(scene: &Scene) -> Result<()> {
+    TeamData::of(scene).await?;
     let metrics = format!("{}?query=birds_total", path(APOLLO, "quartz", METRICS));
     let logs = path(APOLLO, "quartz", LOGS);
     // Whoever is not of the readers, whatever else they may do: also with the tenant, and a policy, in headers.
     for who in ["iris", "wendy", "adam", "alice", "nobody", "agent-acme"] {
         for tenant in [None, Some(APOLLO_TENANT), Some(INITECH)] {
             for path in [&logs, &metrics] {
-                let answer = ask_world(world, who, tenant, RawRequest::get(path)).await?;
+                let answer = ask_scene(scene, who, tenant, RawRequest::get(path)).await?;
                 check(&answer, 403, "project_not_granted")?;
             }
         }
@@ -226,12 +226,12 @@ async fn a_project_is_there_for_its_readers(world: &World) -> Result<()> {
         ("GET", format!("{logs}/"), 404, "route_not_listed"),
     ];
     for (method, path, status, code) in refused {
-        let answer = ask_world(world, "pia", None, RawRequest::new(method, path)).await?;
+        let answer = ask_scene(scene, "pia", None, RawRequest::new(method, path)).await?;
         check(&answer, *status, code).map_err(|error| error.context(path.clone()))?;
     }
     // A reader of the project is nobody to the platform API, and needs a token here too.
-    let answer = ask_world(
-        world,
+    let answer = ask_scene(
+        scene,
         "pia",
         Some(APOLLO_TENANT),
         RawRequest::get("/loki/api/v1/labels"),
@@ -239,7 +239,7 @@ async fn a_project_is_there_for_its_readers(world: &World) -> Result<()> {
     .await?;
     check(&answer, 403, "tenant_not_granted")?;
     let reply = RawRequest::get(&logs)
-        .send(&world.stack.target(), Protocol::H1)
+        .send(&scene.stack.target(), Protocol::H1)
         .await?;
     ensure!(reply.status == 401, "{} {}", reply.status, reply.text());
     // What a client says of tenants and policies changes nothing.
@@ -248,7 +248,7 @@ async fn a_project_is_there_for_its_readers(world: &World) -> Result<()> {
             "x-prom-label-policy",
             "project-apollo:%7Bresource_id%3D%22basalt%22%7D",
         );
-        let (reply, _) = ask_world(world, "pia", Some(tenant), request).await?;
+        let (reply, _) = ask_scene(scene, "pia", Some(tenant), request).await?;
         ensure!(
             reply.status == 200
                 && reply.text().contains("in project-apollo")
@@ -262,17 +262,17 @@ async fn a_project_is_there_for_its_readers(world: &World) -> Result<()> {
 }
 
 /// As pia, who sends no tenant.
-async fn read(world: &World, what: &str, pairs: &[(String, String)]) -> Result<Reply> {
+async fn read(scene: &Scene, what: &str, pairs: &[(String, String)]) -> Result<Reply> {
     let request = request("GET", &path(APOLLO, "quartz", what), pairs);
-    let token = world.token("pia").await?;
+    let token = scene.token("pia").await?;
     request
         .bearer(&token)
-        .send(&Target::plain(world.stack.plain()), Protocol::H1)
+        .send(&Target::plain(scene.stack.plain()), Protocol::H1)
         .await
 }
 
-fn times(scene: Scene) -> Vec<(String, String)> {
-    [("start", scene.from), ("end", scene.to)]
+fn times(data: TeamData) -> Vec<(String, String)> {
+    [("start", data.from), ("end", data.to)]
         .map(|(name, time)| (name.to_owned(), time.to_string()))
         .to_vec()
 }

@@ -1,4 +1,4 @@
-//! A gate beside the world's: another Envoy on ports of its own, in front of the same servers.
+//! A gate beside the scene's: another Envoy on ports of its own, in front of the same servers.
 
 use std::time::Duration;
 
@@ -10,25 +10,25 @@ use integration::process;
 use integration::stack::backend;
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::scene::Scene;
 
 /// The handle; Envoy is killed when it is dropped.
-pub struct Beside {
+pub struct SideGate {
     pub envoy: Envoy,
     /// Its listener without TLS.
     pub target: Target,
 }
 
-impl Beside {
+impl SideGate {
     /// Start it with that document, and with what `edit` changes of the settings.
     pub async fn start(
-        world: &World,
+        scene: &Scene,
         configuration: Value,
         edit: impl FnOnce(EnvoySettings) -> EnvoySettings,
-    ) -> Result<Beside> {
+    ) -> Result<SideGate> {
         let port = process::free_port()?;
-        // The world's ports would be shared, and so would its requests: Envoy listens with SO_REUSEPORT.
-        let settings = world.stack.settings(configuration)?.edit(move |bootstrap| {
+        // The scene's ports would be shared, and so would its requests: Envoy listens with SO_REUSEPORT.
+        let settings = scene.stack.settings(configuration)?.edit(move |bootstrap| {
             let listeners = bootstrap.value()["static_resources"]["listeners"].as_array_mut();
             let mut moved = 0;
             for listener in listeners.context("no listeners")? {
@@ -43,7 +43,7 @@ impl Beside {
             );
             Ok(())
         });
-        Ok(Beside {
+        Ok(SideGate {
             envoy: Envoy::start(edit(settings)).await?,
             target: Target::plain(backend::loopback(port)),
         })

@@ -17,11 +17,11 @@ use tokio::sync::OnceCell;
 
 use crate::clients::{check_status, eventually};
 use crate::reads::server;
-use crate::world::World;
+use crate::scene::Scene;
 
-/// When it was written, in Unix seconds.
+/// When the data of the teams was written, in Unix seconds.
 #[derive(Clone, Copy, Debug)]
-pub struct Scene {
+pub struct TeamData {
     pub from: i64,
     pub to: i64,
 }
@@ -74,22 +74,22 @@ impl Eye {
     }
 }
 
-impl Scene {
+impl TeamData {
     /// Written by the first who asks.
-    pub async fn of(world: &World) -> Result<Scene> {
-        static SCENE: OnceCell<Scene> = OnceCell::const_new();
-        let scene = SCENE.get_or_try_init(|| async {
+    pub async fn of(scene: &Scene) -> Result<TeamData> {
+        static SCENE: OnceCell<TeamData> = OnceCell::const_new();
+        let data = SCENE.get_or_try_init(|| async {
             let from = token::now() - 60;
             for tenant in [INITECH, HOOLI, APOLLO_TENANT] {
-                push_lines(world, tenant).await?;
-                push_samples(world, tenant).await?;
-                push_spans(world, tenant).await?;
-                wait(world, tenant).await?;
+                push_lines(scene, tenant).await?;
+                push_samples(scene, tenant).await?;
+                push_spans(scene, tenant).await?;
+                wait(scene, tenant).await?;
             }
             let to = token::now() + 1;
-            anyhow::Ok(Scene { from, to })
+            anyhow::Ok(TeamData { from, to })
         });
-        scene.await.copied()
+        data.await.copied()
     }
 }
 
@@ -116,7 +116,7 @@ fn labels(tenant: &str, namespace: &str, bird: &str, stone: &str) -> Vec<(String
     .to_vec()
 }
 
-async fn push_lines(world: &World, tenant: &str) -> Result<()> {
+async fn push_lines(scene: &Scene, tenant: &str) -> Result<()> {
     let now = otlp::unix_nanos();
     let streams: Vec<Value> = parts()
         .map(|(namespace, bird, amount, stone)| {
@@ -136,18 +136,18 @@ async fn push_lines(world: &World, tenant: &str) -> Result<()> {
             json!({"stream": labels, "values": values})
         })
         .collect();
-    push(world, tenant, &streams).await
+    push(scene, tenant, &streams).await
 }
 
-async fn push(world: &World, tenant: &str, streams: &[Value]) -> Result<()> {
+async fn push(scene: &Scene, tenant: &str, streams: &[Value]) -> Result<()> {
     let body = json!({"streams": streams}).to_string();
     let request =
         RawRequest::post("/loki/api/v1/push", body).header("content-type", "application/json");
-    check_status(&world.send(WRITER, tenant, request).await?, 204)
+    check_status(&scene.send(WRITER, tenant, request).await?, 204)
 }
 
 /// One more line for each namespace, for who tails.
-pub async fn push_tailed(world: &World, tenant: &str) -> Result<()> {
+pub async fn push_tailed(scene: &Scene, tenant: &str) -> Result<()> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let streams: Vec<Value> = NAMESPACES
@@ -159,11 +159,11 @@ pub async fn push_tailed(world: &World, tenant: &str) -> Result<()> {
             })
         })
         .collect();
-    push(world, tenant, &streams).await
+    push(scene, tenant, &streams).await
 }
 
 /// Counters that grow, each with an exemplar, and a gauge that has the name of its bird.
-async fn push_samples(world: &World, tenant: &str) -> Result<()> {
+async fn push_samples(scene: &Scene, tenant: &str) -> Result<()> {
     let now = token::now();
     for step in 0..STEPS {
         let owned: Vec<_> = parts()
@@ -205,13 +205,13 @@ async fn push_samples(world: &World, tenant: &str) -> Result<()> {
             .header("content-type", "application/x-protobuf")
             .header("content-encoding", "snappy")
             .header("x-prometheus-remote-write-version", "0.1.0");
-        check_status(&world.send(WRITER, tenant, request).await?, 200)?;
+        check_status(&scene.send(WRITER, tenant, request).await?, 200)?;
     }
     Ok(())
 }
 
 /// One trace for each part.
-async fn push_spans(world: &World, tenant: &str) -> Result<()> {
+async fn push_spans(scene: &Scene, tenant: &str) -> Result<()> {
     for (index, (namespace, bird, _, stone)) in (1_u128..).zip(parts()) {
         let seen_by = format!("only_{bird}");
         let name = format!("{bird} flies");
@@ -235,13 +235,13 @@ async fn push_spans(world: &World, tenant: &str) -> Result<()> {
         }
         let request = RawRequest::post("/v1/traces", request.encode_to_vec())
             .header("content-type", "application/x-protobuf");
-        check_status(&world.send(WRITER, tenant, request).await?, 200)?;
+        check_status(&scene.send(WRITER, tenant, request).await?, 200)?;
     }
     Ok(())
 }
 
 /// Until each server has all of it.
-async fn wait(world: &World, tenant: &str) -> Result<()> {
+async fn wait(scene: &Scene, tenant: &str) -> Result<()> {
     // Loki makes patterns of lines a little later.
     let patterns = form::encode("{bird=~\".+\"}");
     let patterns = format!("/loki/api/v1/patterns?since=10m&query={patterns}");
@@ -253,8 +253,8 @@ async fn wait(world: &World, tenant: &str) -> Result<()> {
     ];
     for (backend, path) in paths {
         eventually(&format!("{tenant} has {path}"), || async {
-            let reply = world
-                .direct(server(world, backend), tenant, RawRequest::get(path))
+            let reply = scene
+                .direct(server(scene, backend), tenant, RawRequest::get(path))
                 .await?;
             let text = reply.text();
             Ok(NAMESPACES.iter().all(|(_, bird, _)| text.contains(bird)))

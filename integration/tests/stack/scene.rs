@@ -1,7 +1,7 @@
 //! The stack of a run and what the agents have written into it.
 //!
 //! Everything that belongs to a tenant carries the tenant's name: in label names and values, metric names, lines,
-//! span names and attributes. So any answer shows by its text alone whose data is in it. After [`World::start`] the
+//! span names and attributes. So any answer shows by its text alone whose data is in it. After [`Scene::start`] the
 //! data stands still, and the same question has the same answer.
 
 use std::collections::BTreeMap;
@@ -19,8 +19,8 @@ use prost::Message;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-/// The handle.
-pub struct World {
+/// The stack, and when it was written to.
+pub struct Scene {
     pub stack: Stack,
     /// When the data was written, in Unix seconds: a little before its first and after its last piece.
     pub from: i64,
@@ -28,27 +28,27 @@ pub struct World {
     tokens: Mutex<BTreeMap<String, (String, Instant)>>,
 }
 
-impl World {
+impl Scene {
     /// Start the stack, and let the agents of both tenants write.
-    pub async fn start() -> Result<World> {
+    pub async fn start() -> Result<Scene> {
         let stack = Stack::start(|what| println!("{what}")).await?;
-        let mut world = World {
+        let mut scene = Scene {
             stack,
             from: token::now() - 60,
             to: 0,
             tokens: Mutex::default(),
         };
         let began = Instant::now();
-        tokio::try_join!(world.write(ACME), world.write(GLOBEX))?;
+        tokio::try_join!(scene.write(ACME), scene.write(GLOBEX))?;
         for tenant in [ACME, GLOBEX] {
-            world.wait_until_found(tenant).await?;
+            scene.wait_until_found(tenant).await?;
         }
-        world.to = token::now() + 1;
+        scene.to = token::now() + 1;
         println!(
             "what the agents wrote is there after {:.0} s",
             began.elapsed().as_secs_f32()
         );
-        Ok(world)
+        Ok(scene)
     }
 
     /// A token of that person, or of `agent-…`, with at least a minute to live.
