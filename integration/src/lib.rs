@@ -15,6 +15,8 @@
 //! | [`part`], [`trial`] | what is built or fetched for all of these, and tests that are skipped without it |
 //!
 //! Everything listens on loopback on a free port and belongs to the handle that started it.
+//!
+//! No two modules use each other, not even by way of others: `tests/layers` of the core fails on a circle.
 
 pub mod adapter;
 pub mod authority;

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +17,6 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result};
 
 use crate::paths;
-use crate::stack::backend;
 
 /// A program, or a folder of what belongs together.
 #[derive(Clone, Copy, Debug)]
@@ -169,7 +169,7 @@ impl Part {
 
     /// A server that runs already stands in for the program.
     fn runs_elsewhere(&self) -> Result<bool> {
-        Ok(matches!(self.variable, "LOKI" | "MIMIR") && backend::running(self.variable)?.is_some())
+        Ok(matches!(self.variable, "LOKI" | "MIMIR") && running(self.variable)?.is_some())
     }
 
     /// What its script prints.
@@ -249,6 +249,20 @@ impl fmt::Display for Lack {
 }
 
 impl std::error::Error for Lack {}
+
+/// The address of a server that runs already, where `SCOPEGATE_<NAME>_ADDRESS` gives one.
+pub fn running(name: &str) -> Result<Option<SocketAddr>> {
+    let variable = format!("SCOPEGATE_{}_ADDRESS", name.to_uppercase());
+    match std::env::var(&variable) {
+        Ok(text) if !text.is_empty() => {
+            let address = text
+                .parse()
+                .with_context(|| format!("{variable}={text}: wanted IP:PORT"))?;
+            Ok(Some(address))
+        }
+        _ => Ok(None),
+    }
+}
 
 /// Why that part is on the list of those that were tried before.
 fn listed(name: &str) -> Option<String> {

@@ -1,4 +1,6 @@
 //! A file uses only what stands above it: the table in `src/lib.rs` says what that is.
+//! In the harness (`integration/src`), which has no such table, no two modules use each
+//! other.
 //!
 //! Every path of every file is read, in imports and inline, and resolved to the file
 //! that it leads to. What only tests compile is free to look anywhere.
@@ -41,11 +43,18 @@ type Module = Vec<String>;
 
 #[test]
 fn the_layers_hold() {
-    let problems = problems(&tree());
+    let problems = problems(&tree("src"));
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 }
 
-fn tree() -> Tree {
+#[test]
+fn no_modules_of_the_harness_use_each_other() {
+    let problems = circles(&tree("integration/src"));
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+}
+
+/// The source files in that folder.
+fn tree(folder: &str) -> Tree {
     fn walk(root: &Path, folder: &str, tree: &mut Tree) {
         for entry in fs::read_dir(root.join(folder)).unwrap() {
             let entry = entry.unwrap();
@@ -58,7 +67,7 @@ fn tree() -> Tree {
         }
     }
     let mut tree = Tree::new();
-    walk(Path::new(env!("CARGO_MANIFEST_DIR")), "src", &mut tree);
+    walk(Path::new(env!("CARGO_MANIFEST_DIR")), folder, &mut tree);
     tree
 }
 
@@ -94,14 +103,43 @@ fn problems(tree: &Tree) -> Vec<String> {
     }
     // The callbacks of an ABI stand beside its imports and lead to what uses these.
     edges.retain(|module, _| module.last().is_none_or(|name| name != "abi"));
-    for cycle in cycles(&edges) {
-        let names: Vec<&str> = cycle
-            .iter()
-            .map(|module| files.0[*module].0.as_str())
-            .collect();
-        problems.push(format!("files use each other: {}", names.join(" -> ")));
-    }
+    problems.extend(files.using_each_other(&edges));
     problems
+}
+
+/// Files that use each other, even by way of others, and folders that do, taken whole.
+fn circles(tree: &Tree) -> Vec<String> {
+    let files = Files::read(tree);
+    let mut edges: BTreeMap<&Module, BTreeSet<&Module>> = BTreeMap::new();
+    let mut folders: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
+    for (module, (_, file)) in &files.0 {
+        for named in &file.inside {
+            let (target, _) = files.resolve(&named.path);
+            let Some((target, _)) = files.0.get_key_value(&target) else {
+                continue;
+            };
+            if target != module {
+                edges.entry(module).or_default().insert(target);
+            }
+            let (from, to) = (
+                &module[..module.len().min(1)],
+                &target[..target.len().min(1)],
+            );
+            if from != to {
+                let uses = folders.entry(from.to_vec()).or_default();
+                uses.insert(to.to_vec());
+            }
+        }
+    }
+    let folders = folders
+        .iter()
+        .map(|(folder, uses)| (folder, uses.iter().collect()))
+        .collect();
+    let folders = cycles(&folders).into_iter().map(|cycle| {
+        let names: Vec<String> = cycle.iter().map(|module| module.join("::")).collect();
+        format!("modules use each other: {}", names.join(" -> "))
+    });
+    files.using_each_other(&edges).chain(folders).collect()
 }
 
 fn describe(name: &str, named: &Named, problem: &str) -> String {
@@ -147,7 +185,7 @@ impl Files {
         let mut files = BTreeMap::new();
         let mut tests: Vec<Module> = Vec::new();
         for (name, source) in tree {
-            if name.starts_with("src/bin/") {
+            if name.contains("src/bin/") {
                 continue;
             }
             let module = module_of(name);
@@ -162,6 +200,18 @@ impl Files {
         }
         files.retain(|module, _| !tests.iter().any(|test| module.starts_with(test)));
         Self(files)
+    }
+
+    /// The circles of files that use each other.
+    fn using_each_other<'a>(
+        &'a self,
+        edges: &BTreeMap<&'a Module, BTreeSet<&'a Module>>,
+    ) -> impl Iterator<Item = String> + use<'a> {
+        cycles(edges).into_iter().map(|cycle| {
+            let name = |module: &&Module| self.0[*module].0.as_str();
+            let names: Vec<&str> = cycle.iter().map(name).collect();
+            format!("files use each other: {}", names.join(" -> "))
+        })
     }
 
     /// The module that a path leads to, through names that are handed on, and the path
@@ -191,7 +241,8 @@ impl Files {
 }
 
 fn module_of(name: &str) -> Module {
-    let name = name.trim_start_matches("src/").trim_end_matches(".rs");
+    let (_, name) = name.split_once("src/").unwrap_or(("", name));
+    let name = name.trim_end_matches(".rs");
     let name = name.strip_suffix("/mod").unwrap_or(name);
     let segments = name.split('/').map(str::to_owned);
     segments.filter(|segment| segment != "lib").collect()

@@ -1,11 +1,11 @@
 //! The rules can fail: the tree with one more line breaks them.
 
-use super::{problems, tree};
+use super::{circles, problems, tree};
 
 /// The problems of the tree once a line is added at the end of a file.
 #[track_caller]
 fn breaks(name: &str, line: &str, expected: &str) {
-    let mut tree = tree();
+    let mut tree = tree("src");
     tree.entry(name.to_owned()).or_default().push_str(line);
     let problems = problems(&tree);
     let found = problems
@@ -16,7 +16,7 @@ fn breaks(name: &str, line: &str, expected: &str) {
 
 #[track_caller]
 fn keeps(name: &str, line: &str) {
-    let mut tree = tree();
+    let mut tree = tree("src");
     tree.entry(name.to_owned()).or_default().push_str(line);
     assert_eq!(problems(&tree), Vec::<String>::new(), "{name} + {line}");
 }
@@ -52,7 +52,7 @@ fn an_import_from_below_is_found() {
 
 #[test]
 fn the_place_of_a_problem_is_named() {
-    let mut tree = tree();
+    let mut tree = tree("src");
     let file = tree.get_mut("src/words/time.rs").unwrap();
     *file = format!("use crate::gate::Gate;\n{file}");
     let expected =
@@ -74,6 +74,33 @@ fn files_that_use_each_other_are_found() {
 }
 
 #[test]
+fn modules_of_the_harness_that_use_each_other_are_found() {
+    let found = |name: &str, line: &str| {
+        let mut tree = tree("integration/src");
+        tree.get_mut(name).unwrap().push_str(line);
+        circles(&tree)
+    };
+    let files = found("integration/src/token.rs", "use crate::issuer::Issuer;");
+    let expected = "files use each other: integration/src/issuer.rs -> \
+        integration/src/token.rs -> integration/src/issuer.rs";
+    assert!(files.contains(&expected.to_owned()), "{files:#?}");
+    let own = found(
+        "integration/src/client/message.rs",
+        "use super::h1::exchange;",
+    );
+    assert!(own[0].contains("src/client/message.rs"), "{own:#?}");
+    // A folder counts as a whole, too.
+    let folders = found(
+        "integration/src/envoy/capabilities.rs",
+        "use crate::stack::ACME;",
+    );
+    assert!(
+        folders.contains(&"modules use each other: envoy -> stack -> envoy".to_owned()),
+        "{folders:#?}"
+    );
+}
+
+#[test]
 fn what_is_not_in_the_table_is_found() {
     breaks("src/words/new.rs", "", "the table of src/lib.rs lacks it");
     breaks("src/new.rs", "", "the table of src/lib.rs lacks it");
@@ -87,7 +114,7 @@ fn what_is_not_in_the_table_is_found() {
         "use crate::words::Nothing;",
         "is no module of the table",
     );
-    let mut tree = tree();
+    let mut tree = tree("src");
     tree.remove("src/words/hash.rs");
     let problems = problems(&tree);
     assert!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{RawRequest, Reply, Target};
+use super::message::{RawRequest, Reply, Target};
 
 /// Send the request on a connection of its own.
 pub async fn exchange(target: &Target, request: &RawRequest) -> Result<Reply> {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use loona_hpack::Decoder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{RawRequest, Reply, Stream, Target};
+use super::message::{RawRequest, Reply, Stream, Target};
 
 /// Send the request on a connection of its own, as stream 1.
 pub async fn exchange(target: &Target, request: &RawRequest) -> Result<Reply> {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{BodyFamily, ExpectUpstream, Prepared, UpstreamText};
+use super::row::{BodyFamily, ExpectUpstream, Prepared, UpstreamText};
 use crate::client::Reply;
 
 /// What came of a scenario.

@@ -7,8 +7,9 @@
 use anyhow::Result;
 use serde::Deserialize;
 
-use super::{
-    BodyFamily, Expect, ExpectUpstream, RequestText, Scenario, TokenText, UpstreamText, base, both,
+use super::row::{
+    BodyFamily, Expect, ExpectUpstream, IssuerState, RequestText, Scenario, TokenText,
+    UpstreamText, base, both,
 };
 use crate::bytes::ByteText;
 use crate::client::Protocol;
@@ -218,7 +219,7 @@ fn scenario(name: &str, method: &str, path: &str) -> Scenario {
     Scenario {
         name: name.to_owned(),
         config: base(),
-        issuer: super::IssuerState::default(),
+        issuer: IssuerState::default(),
         environment: Default::default(),
         down: Vec::new(),
         alone: false,

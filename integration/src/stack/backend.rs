@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::daemon::{Daemon, Recipe};
-use crate::{client, paths, process};
+use crate::{client, part, paths, process};
 
 /// The loopback ports of one backend.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ impl Backend {
     where
         F: FnOnce() -> Result<PathBuf>,
     {
-        if let Some(http) = running(name)? {
+        if let Some(http) = part::running(name)? {
             return Ok(Backend {
                 name,
                 http,
@@ -133,20 +133,6 @@ fn command(program: &Path, name: &str, data: &Path, ports: Ports) -> Command {
         .env("OTLP_HTTP_PORT", ports.otlp_http.to_string())
         .env("OTLP_GRPC_PORT", ports.otlp_grpc.to_string());
     command
-}
-
-/// The address that `SCOPEGATE_<NAME>_ADDRESS` gives.
-pub fn running(name: &str) -> Result<Option<SocketAddr>> {
-    let variable = format!("SCOPEGATE_{}_ADDRESS", name.to_uppercase());
-    match std::env::var(&variable) {
-        Ok(text) if !text.is_empty() => {
-            let address = text
-                .parse()
-                .with_context(|| format!("{variable}={text}: wanted IP:PORT"))?;
-            Ok(Some(address))
-        }
-        _ => Ok(None),
-    }
 }
 
 pub fn loopback(port: u16) -> SocketAddr {

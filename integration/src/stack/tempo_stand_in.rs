@@ -14,24 +14,24 @@ mod ingest;
 mod metrics;
 mod operational;
 mod parameters;
+mod shared;
+mod span;
 mod store;
 mod traceql;
 pub mod wire;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Request, Response, Version};
 
 use crate::server::{Body, Server, serve_http};
-use store::Store;
+use shared::Shared;
 
 /// The handle; the listeners stop when it is dropped.
 pub struct TempoStandIn {
@@ -39,14 +39,6 @@ pub struct TempoStandIn {
     otlp_http: Server,
     otlp_grpc: Server,
     shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
-    store: Store,
-    requests: AtomicUsize,
-    /// Answers of the query port by (method, route, status code), for `/metrics`.
-    answered: Mutex<BTreeMap<(String, String, String), u64>>,
 }
 
 impl TempoStandIn {
@@ -106,14 +98,6 @@ impl TempoStandIn {
     }
 }
 
-impl Shared {
-    fn count(&self, method: &str, route: &str, status: &str) {
-        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (method.to_owned(), route.to_owned(), status.to_owned());
-        *answered.entry(key).or_default() += 1;
-    }
-}
-
 async fn listen<H, F>(shared: &Arc<Shared>, handler: H) -> Result<Server>
 where
     H: Fn(Arc<Shared>, Request<Incoming>) -> F + Copy + Send + Sync + 'static,
@@ -154,64 +138,3 @@ async fn query_port(shared: Arc<Shared>, request: Request<Incoming>) -> Response
 async fn otlp_grpc_port(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
     grpc::answer(&shared, request, ingest::grpc).await.0
 }
-
-/// An answer that says no, in both protocols.
-#[derive(Debug)]
-struct Refusal {
-    http: u16,
-    grpc: i32,
-    message: String,
-}
-
-impl Refusal {
-    fn bad_request(message: impl Into<String>) -> Refusal {
-        Refusal {
-            http: 400,
-            grpc: INVALID_ARGUMENT,
-            message: message.into(),
-        }
-    }
-}
-
-/// The value of the tenant header, where it stands there once and is not empty.
-fn only_tenant(headers: &HeaderMap) -> Option<&[u8]> {
-    let mut values = headers.get_all(TENANT).iter();
-    let only = values.next().filter(|value| !value.is_empty());
-    only.filter(|_| values.next().is_none())
-        .map(HeaderValue::as_bytes)
-}
-
-/// The tenants that a header value names: dskit's rules, by which Tempo lives.
-fn tenants(value: &[u8]) -> Result<Vec<String>, Refusal> {
-    let invalid = |what: &str| Refusal::bad_request(format!("tenant ID {what}"));
-    let text = std::str::from_utf8(value).map_err(|_| invalid("contains unsupported character"))?;
-    let mut names = Vec::new();
-    for element in text.split('|') {
-        // dskit takes what follows a colon for metadata and cuts it off: one of the reasons for a gate.
-        let name = element.split(':').next().unwrap_or_default();
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!-_.*'()".contains(&byte);
-        if !name.bytes().all(allowed) {
-            return Err(invalid("contains unsupported character"));
-        }
-        if name.is_empty() || name == "." || name == ".." {
-            return Err(invalid("is empty, '.' or '..'"));
-        }
-        if name.len() > MAX_TENANT_LENGTH {
-            return Err(invalid("is too long"));
-        }
-        names.push(name.to_owned());
-    }
-    names.sort();
-    names.dedup();
-    Ok(names)
-}
-
-const TENANT: &str = "x-scope-orgid";
-
-/// dskit's limit, in bytes.
-const MAX_TENANT_LENGTH: usize = 150;
-
-const UNKNOWN: i32 = 2;
-const INVALID_ARGUMENT: i32 = 3;
-const UNIMPLEMENTED: i32 = 12;
-const UNAVAILABLE: i32 = 14;

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::{Answer, Plan, Seen, Shared};
+use super::record::{Answer, Plan, Seen, Shared};
 use crate::server::{self, Body};
 
 type Fields = Vec<(String, Vec<u8>)>;

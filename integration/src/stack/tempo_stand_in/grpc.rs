@@ -8,8 +8,10 @@ use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Request, Response};
 use prost::Message;
 
+use super::http;
 use super::ingest::{gunzip, response};
 use super::metrics::{self, Window};
+use super::shared::{Refusal, Shared, UNIMPLEMENTED, UNKNOWN, only_tenant, tenants};
 use super::store::{self, Bounds};
 use super::traceql::Filter;
 use super::wire::{
@@ -17,7 +19,6 @@ use super::wire::{
     SearchTagValuesResponse, SearchTagValuesV2Response, SearchTagsRequest, SearchTagsV2Response,
     SearchTagsV2Scope, TagValue,
 };
-use super::{Refusal, Shared, UNIMPLEMENTED, UNKNOWN, http, only_tenant, tenants};
 use crate::form;
 use crate::grpc::{SearchRequest, SearchResponse, SearchTagsResponse, framed};
 use crate::server::{Body, full};

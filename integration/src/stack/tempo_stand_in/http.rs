@@ -11,11 +11,13 @@ use serde_json::{Value, json};
 
 use super::ingest::response;
 use super::metrics::{self, Window};
+use super::operational;
 use super::parameters::{Parameters, logfmt};
-use super::store::{self, Bounds, Found, StoredSpan};
+use super::shared::{Refusal, Shared, TENANT, UNKNOWN, tenants};
+use super::span::StoredSpan;
+use super::store::{self, Bounds, Found};
 use super::traceql::{Field, Filter};
 use super::wire::{Sample, Trace, TraceByIdResponse};
-use super::{Refusal, Shared, TENANT, UNKNOWN, operational, tenants};
 use crate::form;
 use crate::otlp::json::{Dialect, attributes, resource_spans};
 use crate::otlp::unix_nanos;

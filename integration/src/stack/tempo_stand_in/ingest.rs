@@ -13,8 +13,8 @@ use hyper::{Method, Request, Response};
 use prost::Message;
 use serde_json::json;
 
+use super::shared::{Refusal, Shared, UNAVAILABLE, UNIMPLEMENTED, only_tenant, tenants};
 use super::wire::RpcStatus;
-use super::{Refusal, Shared, UNAVAILABLE, UNIMPLEMENTED, only_tenant, tenants};
 use crate::grpc::EXPORT_TRACES;
 use crate::otlp::{ExportTraceServiceRequest, json};
 use crate::server::{Body, full};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Refusal;
-use super::store::StoredSpan;
+use super::shared::Refusal;
+use super::span::StoredSpan;
 use super::traceql::{Metric, parse_metrics};
 use super::wire::{InstantSeries, Sample, TimeSeries};
 use crate::otlp::{self, KeyValue};

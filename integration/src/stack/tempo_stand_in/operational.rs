@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use super::Shared;
+use super::shared::Shared;
 
 /// Class A: Tempo answers these to anyone who reaches the port. Text that a test can recognise, not Tempo's own.
 pub(super) fn page(shared: &Shared, path: &str) -> Option<String> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use super::Refusal;
+use super::shared::Refusal;
 
 /// Query parameters; of a repeated one the first counts, as in Go's `Query().Get`.
 pub(super) struct Parameters(BTreeMap<String, String>);

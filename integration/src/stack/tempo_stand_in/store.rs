@@ -3,23 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::span::StoredSpan;
 use super::traceql::{Field, Filter};
 use crate::grpc::TraceSearchMetadata;
-use crate::otlp::{
-    AnyValue, ExportTraceServiceRequest, InstrumentationScope, Resource, ResourceSpans, ScopeSpans,
-    Span, Value,
-};
+use crate::otlp::{AnyValue, ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Value};
 
 /// In memory, and kept while the listeners are down: a real Tempo has its write-ahead log for that.
 #[derive(Default)]
 pub(super) struct Store {
     tenants: Mutex<BTreeMap<String, Vec<Arc<StoredSpan>>>>,
-}
-
-pub(super) struct StoredSpan {
-    pub(super) resource: Resource,
-    pub(super) scope: Option<InstrumentationScope>,
-    pub(super) span: Span,
 }
 
 /// A trace that a search has found.

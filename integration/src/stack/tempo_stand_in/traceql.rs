@@ -2,7 +2,7 @@
 //! queries followed by `| rate()` or `| count_over_time()`; of patterns only such lists of plain words. Everything else is an error, never a guess: a result for a query that was not understood
 //! would let a test of the gate pass for the wrong reason.
 
-use super::store::StoredSpan;
+use super::span::StoredSpan;
 use crate::otlp::{self, AnyValue, Value};
 
 /// Conditions that must all hold for one span.

@@ -1,0 +1,176 @@
+//! A request, where it goes to, and what comes back.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+/// Where to send to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub address: SocketAddr,
+    /// The trusted certificate in DER and the name to ask for; `None` is plain text.
+    pub tls: Option<(Vec<u8>, String)>,
+}
+
+/// Which HTTP a request is sent over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    H1,
+    H2,
+}
+
+/// A request as it goes onto the wire. Nothing is added but what the protocol cannot do without: the authority, and
+/// `content-length` where a body is there and no length or transfer-encoding is given.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RawRequest {
+    pub method: Vec<u8>,
+    pub path: Vec<u8>,
+    /// `host` in HTTP/1.1, `:authority` in HTTP/2; `None` leaves it out.
+    pub authority: Option<Vec<u8>>,
+    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
+    pub body: Vec<u8>,
+}
+
+/// An answer, repeats and trailers kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reply {
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub body: Vec<u8>,
+    pub trailers: Vec<(String, Vec<u8>)>,
+}
+
+impl Target {
+    pub fn plain(address: SocketAddr) -> Target {
+        Target { address, tls: None }
+    }
+
+    pub fn tls(address: SocketAddr, certificate: &[u8], name: &str) -> Target {
+        Target {
+            address,
+            tls: Some((certificate.to_vec(), name.to_owned())),
+        }
+    }
+
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    pub(super) async fn connect(&self, alpn: &[u8]) -> Result<Pin<Box<dyn Stream>>> {
+        let stream = TcpStream::connect(self.address)
+            .await
+            .with_context(|| format!("cannot connect to {}", self.address))?;
+        stream.set_nodelay(true)?;
+        let Some((certificate, name)) = &self.tls else {
+            return Ok(Box::pin(stream));
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(certificate.clone()))?;
+        let mut config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        let name = ServerName::try_from(name.clone())?;
+        let stream = TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await?;
+        Ok(Box::pin(stream))
+    }
+}
+
+/// Any two-way stream of bytes.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
+
+impl RawRequest {
+    pub fn new(method: &str, path: &str) -> RawRequest {
+        RawRequest {
+            method: method.into(),
+            path: path.into(),
+            authority: Some(b"observability.example.com".to_vec()),
+            ..RawRequest::default()
+        }
+    }
+
+    pub fn get(path: &str) -> RawRequest {
+        RawRequest::new("GET", path)
+    }
+
+    pub fn post(path: &str, body: impl Into<Vec<u8>>) -> RawRequest {
+        RawRequest {
+            body: body.into(),
+            ..RawRequest::new("POST", path)
+        }
+    }
+
+    pub fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> RawRequest {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    pub fn bearer(self, token: &str) -> RawRequest {
+        self.header("authorization", format!("Bearer {token}"))
+    }
+
+    pub fn tenant(self, tenant: &str) -> RawRequest {
+        self.header("x-scope-orgid", tenant)
+    }
+
+    fn lacks(&self, name: &str) -> bool {
+        !self
+            .headers
+            .iter()
+            .any(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
+    /// Whether its body's length is sent though nobody has named one.
+    pub(crate) fn needs_length(&self) -> bool {
+        let has_body = !self.body.is_empty() || self.method == b"POST" || self.method == b"PUT";
+        has_body && self.lacks("content-length") && self.lacks("transfer-encoding")
+    }
+}
+
+impl Reply {
+    /// The first value of that header, as text.
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.all(name).into_iter().next()
+    }
+
+    /// All values of that header, as text.
+    pub fn all(&self, name: &str) -> Vec<String> {
+        self.headers
+            .iter()
+            .filter(|(known, _)| known == name)
+            .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+            .collect()
+    }
+
+    /// From the trailers, or from the headers of a trailers-only answer.
+    pub fn grpc_status(&self) -> Option<i32> {
+        self.trailers
+            .iter()
+            .chain(&self.headers)
+            .find(|(name, _)| name == "grpc-status")
+            .and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_slice(&self.body)
+            .with_context(|| format!("{} {}: no JSON", self.status, self.text()))
+    }
+}
