@@ -1,6 +1,6 @@
 //! The configuration document: every key's type, bounds and slips, each refused
 //! with its place; overrides from the environment; defaults; determinism.
-#![allow(missing_docs)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 mod common;
 
@@ -838,7 +838,7 @@ fn limits_are_whole_numbers_within_bounds() {
         table(&[
             (&key, json!(most + 1), &key, &bounds),
             (&key, json!(-1), &key, &bounds),
-            (&key, json!(least as f64 - 0.5), &key, &bounds),
+            (&key, json!(f64::from(least) - 0.5), &key, &bounds),
             (&key, json!(f64::from(most) - 0.5), &key, &bounds),
             (&key, json!(f64::from(most) + 1.0), &key, &bounds),
             (&key, json!(1e300), &key, &bounds),

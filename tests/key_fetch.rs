@@ -1,7 +1,7 @@
 //! The fetches of keys: when, by which of the workers, and what comes of them for the
 //! requests that wait. Workers are driven as a proxy drives them, several of them over
 //! one store; time passes where a test says so.
-#![allow(missing_docs)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 mod common;
 #[path = "common/host.rs"]

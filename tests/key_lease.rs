@@ -1,6 +1,6 @@
 //! What the workers of a process share about a source of keys: the two entries and their
 //! bytes, and who may fetch when.
-#![allow(missing_docs)]
+#![allow(clippy::panic)]
 
 mod common;
 

@@ -3,7 +3,7 @@
 //!
 //! The control is always the same: beside the defective key stands a good one, so
 //! that a test also shows that one odd key does not spoil the set.
-#![allow(missing_docs)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 mod common;
 
@@ -20,9 +20,9 @@ fn parse(keys: &[Value]) -> Result<KeySet, JwksError> {
 }
 
 /// How many keys were listed in a set of which none was usable.
-fn unusable(set: Result<KeySet, JwksError>) -> Option<usize> {
+fn unusable(set: &Result<KeySet, JwksError>) -> Option<usize> {
     match set {
-        Err(JwksError::NoUsableKey { listed, .. }) => Some(listed),
+        Err(JwksError::NoUsableKey { listed, .. }) => Some(*listed),
         _ => None,
     }
 }
@@ -30,7 +30,11 @@ fn unusable(set: Result<KeySet, JwksError>) -> Option<usize> {
 /// The key is skipped for this reason, alone and beside a good one.
 #[track_caller]
 fn skipped(key: &Value, reason: SkipReason) {
-    assert_eq!(unusable(parse(std::slice::from_ref(key))), Some(1), "{key}");
+    assert_eq!(
+        unusable(&parse(std::slice::from_ref(key))),
+        Some(1),
+        "{key}"
+    );
     let set = parse(&[key.clone(), jwk("p256-b")]).unwrap();
     assert_eq!(set.keys().len(), 1, "{key}");
     assert_eq!(set.keys()[0].key_id(), Some("p256-b"));
@@ -468,7 +472,7 @@ fn h18_duplicate_kids_are_told_apart_by_algorithm_or_dropped() {
         set.find(Some("p256-a"), Algorithm::ES256),
         Lookup::Unknown
     ));
-    assert_eq!(unusable(parse(&[jwk("p256-a"), twin])), Some(2));
+    assert_eq!(unusable(&parse(&[jwk("p256-a"), twin])), Some(2));
     // The same key twice is one key.
     let set = parse(&[jwk("p256-a"), jwk("p256-a")]).unwrap();
     assert_eq!(set.keys().len(), 1);

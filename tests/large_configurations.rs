@@ -1,5 +1,9 @@
 //! What large configurations take of time and memory, and the bounds that refuse larger ones.
-#![allow(missing_docs, unsafe_code)]
+#![allow(clippy::unwrap_used, unsafe_code)]
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "times and amounts here are far below 2^53"
+)]
 
 mod common;
 #[path = "common/host.rs"]

@@ -7,7 +7,7 @@
 //!
 //! `SCOPEGATE_SEED=n` repeats the sequence of that number, `SCOPEGATE_SEQUENCES=n` runs so
 //! many. A sequence that fails is printed with its seed and in its shortest form.
-#![allow(missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 mod common;
 #[path = "common/host.rs"]
@@ -1128,21 +1128,20 @@ fn no_sequence_of_events_breaks_the_model() {
 fn some(seeds: &[u64]) -> Result<BTreeMap<&'static str, u64>, String> {
     let mut codes: BTreeMap<&str, u64> = BTreeMap::new();
     for seed in seeds {
-        match play(&sequence(*seed)) {
-            Ok(some) => some
-                .into_iter()
-                .for_each(|(code, count)| *codes.entry(code).or_default() += count),
-            Err(_) => {
-                let short = shortest(sequence(*seed));
-                let error = play(&short).err().unwrap_or_default();
-                let mut text = format!("SCOPEGATE_SEED={seed}\n");
-                let _ = writeln!(
-                    text,
-                    "{} workers, share: {}, warm: {}, first: {}, {:#?}",
-                    short.workers, short.share, short.warm, short.first, short.steps
-                );
-                return Err(text + &error);
+        if let Ok(some) = play(&sequence(*seed)) {
+            for (code, count) in some {
+                *codes.entry(code).or_default() += count;
             }
+        } else {
+            let short = shortest(sequence(*seed));
+            let error = play(&short).err().unwrap_or_default();
+            let mut text = format!("SCOPEGATE_SEED={seed}\n");
+            let _ = writeln!(
+                text,
+                "{} workers, share: {}, warm: {}, first: {}, {:#?}",
+                short.workers, short.share, short.warm, short.first, short.steps
+            );
+            return Err(text + &error);
         }
     }
     Ok(codes)

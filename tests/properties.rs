@@ -2,7 +2,7 @@
 //! space is small, in full.
 //!
 //! `PROPTEST_CASES` runs more; a failure prints its smallest input.
-#![allow(missing_docs)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod common;
 
@@ -494,7 +494,8 @@ proptest! {
         let mut members: Vec<String> = names.iter().map(|name| format!("\"{name}\":1")).collect();
         let twin = &names[twin.index(names.len())];
         let spelled = if escaped {
-            twin.bytes().map(|byte| format!("\\u{byte:04x}")).collect()
+            let escapes: Vec<String> = twin.bytes().map(|it| format!("\\u{it:04x}")).collect();
+            escapes.concat()
         } else {
             twin.clone()
         };

@@ -4,7 +4,7 @@
 //! about the same files.
 //!
 //! `PROPTEST_CASES` tries more recombinations; a failure prints its smallest input.
-#![allow(missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -355,7 +355,7 @@ fn recombine(queries: &[Query], pool: &[&str], first: Index, edits: &[Edit]) -> 
         let length = text.len();
         match edit {
             Edit::Insert(at, token) => {
-                text.insert(at.index(length + 1), pool[token.index(pool.len())])
+                text.insert(at.index(length + 1), pool[token.index(pool.len())]);
             }
             Edit::InsertSharp(at, sharp) => text.insert(at.index(length + 1), sharp),
             Edit::Continue(at, other, from) => {

@@ -2,7 +2,7 @@
 //!
 //! Each drives workers as a proxy does; `integration/tests/regression.rs` shows the same on a
 //! real Envoy.
-#![allow(missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 mod common;
 #[path = "common/host.rs"]

@@ -1,5 +1,5 @@
 //! Which permitted requests are streams, and until when their tokens are good.
-#![allow(missing_docs)]
+#![allow(clippy::panic)]
 
 mod common;
 
@@ -42,7 +42,7 @@ fn tails_that_upgrade_and_grpc_reads_are_streams_and_nothing_else_is() {
     let mut streams = Vec::new();
     let mut others = 0;
     for row in TABLE.iter().filter(|row| row.surface != Surface::Projects) {
-        let path = row.template.replace("{", "x").replace("}", "");
+        let path = row.template.replace('{', "x").replace('}', "");
         for method in ["GET", "POST", "PUT", "DELETE"] {
             if !row.methods.to_string().contains(method) {
                 continue;

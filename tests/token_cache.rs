@@ -1,5 +1,5 @@
 //! The memory of verified tokens: its bounds, its exactness, what it may answer.
-#![allow(missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! A request with a token that is remembered allocates nothing: not for the decision, and
 //! not for its effects.
-#![allow(missing_docs, unsafe_code)]
+#![allow(unsafe_code)]
 
 mod common;
 

@@ -1,6 +1,5 @@
 //! What a worker does at its edges: configurations that come and go, hosts that fall
 //! short, questions that nobody answers, and what it counts and records of all that.
-#![allow(missing_docs)]
 
 mod common;
 #[path = "common/host.rs"]

@@ -31,10 +31,12 @@ impl Authority {
         Ok((certificate.pem(), key.serialize_pem()))
     }
 
+    #[must_use]
     pub fn pem(&self) -> String {
         self.issuer.pem()
     }
 
+    #[must_use]
     pub fn der(&self) -> Vec<u8> {
         self.issuer.der().to_vec()
     }

@@ -22,6 +22,7 @@ pub fn module() -> Result<PathBuf> {
 }
 
 /// One provider, two organizations, all backends. Tests change members of it.
+#[must_use]
 pub fn configuration() -> Value {
     json!({
         "providers": [provider("corporate", CORPORATE, "idp")],
@@ -43,6 +44,7 @@ pub fn configuration() -> Value {
 }
 
 /// A provider whose keys are fetched through `cluster`.
+#[must_use]
 pub fn provider(name: &str, issuer: &str, cluster: &str) -> Value {
     json!({
         "name": name,
@@ -80,6 +82,7 @@ pub fn token_of(persona: &str) -> Result<String> {
 }
 
 /// The plainest read there is.
+#[must_use]
 pub fn read(token: &str, tenant: &str) -> RawRequest {
     RawRequest::get("/loki/api/v1/labels")
         .bearer(token)
@@ -250,7 +253,7 @@ impl Random {
     }
 
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.draw() % bound.max(1) as u64) as usize
+        usize::try_from(self.draw() % bound.max(1) as u64).unwrap_or(0)
     }
 }
 

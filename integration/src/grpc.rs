@@ -155,21 +155,25 @@ impl GrpcClient {
 }
 
 /// Whether the content type says gRPC, in any of its forms.
+#[must_use]
 pub fn is_grpc(content_type: &[u8]) -> bool {
     content_type == b"application/grpc" || content_type.starts_with(b"application/grpc+")
 }
 
 /// A message behind its five bytes of gRPC framing, not compressed.
+#[must_use]
 pub fn framed(message: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(message.len() + 5);
     frame.put_u8(0);
-    frame.put_u32(message.len() as u32);
+    // Nothing here comes near the four GiB that the prefix can tell.
+    frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
     frame.put_slice(message);
     frame.freeze()
 }
 
 /// What an echo upstream replies to that method: one empty message for a unary one, two for a streaming one, with the
 /// tenant where the message has a place for it.
+#[must_use]
 pub fn canned_replies(path: &str, tenant: &str) -> Vec<Vec<u8>> {
     let search = |number: u32| SearchResponse {
         traces: vec![TraceSearchMetadata {

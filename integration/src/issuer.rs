@@ -35,7 +35,7 @@ pub struct IssuerSettings {
     pub clients: Vec<Client>,
     pub users: Vec<User>,
     /// Seconds a token from the token endpoint lives.
-    pub lifetime: i64,
+    pub lifetime: u32,
 }
 
 /// A key as the JWKS document shows it. In YAML: a bare name, or `{key, kid, alg, members}`; `alg: null` leaves it out.
@@ -257,7 +257,7 @@ impl Issuer {
         for key in &mut lock(&self.state).settings.keys {
             if key.kid() == kid {
                 key.kid = Some(kid.to_owned());
-                key.key = material.to_owned();
+                material.clone_into(&mut key.key);
             }
         }
     }
@@ -314,6 +314,7 @@ impl Issuer {
 
 impl IssuerSettings {
     /// The provider all personas but one belong to.
+    #[must_use]
     pub fn corporate() -> IssuerSettings {
         let rsa_b = |alg: &str| {
             PublishedKey::named("rsa-b")
@@ -341,6 +342,7 @@ impl IssuerSettings {
     }
 
     /// A second provider with a single ES256 key.
+    #[must_use]
     pub fn partner() -> IssuerSettings {
         IssuerSettings {
             issuer: Some(PARTNER.to_owned()),
@@ -350,6 +352,7 @@ impl IssuerSettings {
         }
     }
 
+    #[must_use]
     pub fn client(mut self, id: &str, secret: &str, persona: &str) -> IssuerSettings {
         self.clients.push(Client {
             id: id.to_owned(),
@@ -359,6 +362,7 @@ impl IssuerSettings {
         self
     }
 
+    #[must_use]
     pub fn user(mut self, name: &str, password: &str, persona: &str) -> IssuerSettings {
         self.users.push(User {
             name: name.to_owned(),
@@ -371,6 +375,7 @@ impl IssuerSettings {
 
 impl PublishedKey {
     /// Published under its own name, with the algorithm that is natural for its type.
+    #[must_use]
     pub fn named(key: &str) -> PublishedKey {
         PublishedKey {
             key: key.to_owned(),
@@ -380,28 +385,33 @@ impl PublishedKey {
         }
     }
 
+    #[must_use]
     pub fn with_kid(mut self, kid: &str) -> PublishedKey {
         self.kid = Some(kid.to_owned());
         self
     }
 
+    #[must_use]
     pub fn with_alg(mut self, alg: &str) -> PublishedKey {
         self.alg = Some(alg.to_owned());
         self
     }
 
     /// No `alg` member, as Entra publishes them.
+    #[must_use]
     pub fn without_alg(mut self) -> PublishedKey {
         self.alg = None;
         self
     }
 
+    #[must_use]
     pub fn with_member(mut self, name: &str, value: impl Into<Value>) -> PublishedKey {
         self.members.insert(name.to_owned(), value.into());
         self
     }
 
     /// The key id in the document: its own name unless told otherwise.
+    #[must_use]
     pub fn kid(&self) -> &str {
         self.kid.as_deref().unwrap_or(&self.key)
     }
@@ -554,7 +564,7 @@ impl State {
         let mut recipe = Recipe::of(&persona)
             .claim("iss", self.issuer.clone())
             .claim("jti", format!("{}-{}", persona, self.minted))
-            .exp_in(self.settings.lifetime as f64);
+            .exp_in(self.settings.lifetime.into());
         if let Some(scope) = form.get("scope") {
             recipe = recipe.claim("scope", scope.clone());
         }
@@ -738,6 +748,10 @@ fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>)
     response
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "serde wants a value of the field's type"
+)]
 fn default_alg() -> Option<String> {
     Some(DEFAULT_ALG.to_owned())
 }

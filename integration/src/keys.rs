@@ -88,11 +88,13 @@ impl TestKey {
         })
     }
 
+    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The algorithm this key signs with unless told otherwise.
+    #[must_use]
     pub fn default_algorithm(&self) -> &'static str {
         match &self.public {
             Public::Rsa { .. } => "RS256",
@@ -110,6 +112,7 @@ impl TestKey {
     }
 
     /// The public key as a JWK without `kid`, `alg` and `use`: who publishes it adds those.
+    #[must_use]
     pub fn jwk(&self) -> Value {
         let b64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         match &self.public {
@@ -122,6 +125,7 @@ impl TestKey {
     }
 
     /// SubjectPublicKeyInfo in DER: what an HS256 forger would take as the shared secret.
+    #[must_use]
     pub fn spki_der(&self) -> Vec<u8> {
         self.spki.as_bytes().to_vec()
     }

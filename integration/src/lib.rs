@@ -18,6 +18,11 @@
 //!
 //! No two modules use each other, not even by way of others: `tests/layers` of the core fails on a circle.
 
+#![expect(
+    clippy::missing_errors_doc,
+    reason = "an error here ends a test, which prints all of it"
+)]
+
 pub mod adapter;
 pub mod authority;
 pub mod bytes;

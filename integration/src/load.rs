@@ -37,10 +37,12 @@ pub struct Load {
 
 impl Outcome {
     /// Requests that were not answered with 200.
+    #[must_use]
     pub fn failed(&self) -> usize {
         self.requests - self.count(200)
     }
 
+    #[must_use]
     pub fn count(&self, status: u16) -> usize {
         self.statuses.get(&status).copied().unwrap_or_default()
     }
@@ -48,6 +50,10 @@ impl Outcome {
 
 impl Load {
     /// `rate` requests a second for that tenant over `connections` kept-alive connections.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "who starts a load has no more use for it"
+    )]
     pub fn start(gate: SocketAddr, rate: u32, connections: u32, tokens: Tokens) -> Load {
         let going = Arc::new(AtomicBool::new(true));
         let outcome = Arc::new(Mutex::new(Outcome::default()));
@@ -118,12 +124,11 @@ impl Worker {
             // due from the last seconds.
             let due = begun.checked_sub(MOST_BEHIND).unwrap_or(begun);
             next = (next + pause).max(due);
-            let status = match self.exchange(&mut connection).await {
-                Ok(status) => status,
-                Err(_) => {
-                    connection = None;
-                    0
-                }
+            let status = if let Ok(status) = self.exchange(&mut connection).await {
+                status
+            } else {
+                connection = None;
+                0
             };
             self.note(status, begun);
         }

@@ -6,6 +6,7 @@ use prost::Message;
 pub type Stream<'text> = (&'text str, &'text [(u64, &'text str)]);
 
 /// The body; its content type is `application/x-protobuf`.
+#[must_use]
 pub fn request(streams: &[Stream<'_>]) -> Vec<u8> {
     let streams = streams
         .iter()

@@ -24,9 +24,14 @@ pub type Attributes<'text> = &'text [(&'text str, &'text str)];
 
 /// One span for each `(trace id, span name, attributes)`, 5 ms long, starting now. The first span of a trace is its
 /// root, later ones are its children. `{id:032x}` is the trace id as paths spell it.
+#[must_use]
 pub fn traces(service: &str, spans: &[(u128, &str, Attributes<'_>)]) -> ExportTraceServiceRequest {
     let start = unix_nanos();
-    let span_id = |index: usize, id: u128| (id as u64).wrapping_add(index as u64 + 1).to_be_bytes();
+    let lower_half = |id: u128| u64::try_from(id & u128::from(u64::MAX)).unwrap_or_default();
+    let span_id = |index: usize, id: u128| {
+        let id = lower_half(id).wrapping_add(index as u64 + 1);
+        id.to_be_bytes()
+    };
     let span = |(index, (id, name, attributes)): (usize, &(u128, &str, Attributes<'_>))| {
         let root = spans.iter().position(|(other, ..)| other == id);
         let parent = root.filter(|root| *root != index);
@@ -55,6 +60,7 @@ pub fn traces(service: &str, spans: &[(u128, &str, Attributes<'_>)]) -> ExportTr
 }
 
 /// One record for each `(time in Unix nanoseconds, line, attributes)`.
+#[must_use]
 pub fn logs(service: &str, records: &[(u64, &str, Attributes<'_>)]) -> ExportLogsServiceRequest {
     let record = |(time, line, attributes): &(u64, &str, Attributes<'_>)| LogRecord {
         time_unix_nano: *time,
@@ -76,6 +82,7 @@ pub fn logs(service: &str, records: &[(u64, &str, Attributes<'_>)]) -> ExportLog
 }
 
 /// One gauge with one point for each `(name, value, time in Unix nanoseconds, attributes)`.
+#[must_use]
 pub fn metrics(
     service: &str,
     points: &[(&str, f64, u64, Attributes<'_>)],
@@ -105,12 +112,16 @@ pub fn metrics(
 }
 
 /// Now, in Unix nanoseconds.
+#[must_use]
 pub fn unix_nanos() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_nanos() as u64)
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
 }
 
 /// An attribute whose value is text.
+#[must_use]
 pub fn attribute(key: &str, value: &str) -> KeyValue {
     KeyValue {
         key: key.to_owned(),
@@ -120,6 +131,7 @@ pub fn attribute(key: &str, value: &str) -> KeyValue {
 }
 
 /// A value that is text.
+#[must_use]
 pub fn text(text: &str) -> AnyValue {
     AnyValue {
         value: Some(Value::StringValue(text.to_owned())),

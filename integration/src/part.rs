@@ -127,11 +127,12 @@ impl Part {
     /// # Errors
     /// It is nowhere, or is not what it should be.
     pub fn find(&self) -> Result<PathBuf, Lack> {
+        // Asked once a process: two builds at once would meet in the cache.
+        static FOUND: Mutex<BTreeMap<&str, Result<PathBuf, Lack>>> = Mutex::new(BTreeMap::new());
+
         if let Some(path) = self.named()? {
             return Ok(path);
         }
-        // Asked once a process: two builds at once would meet in the cache.
-        static FOUND: Mutex<BTreeMap<&str, Result<PathBuf, Lack>>> = Mutex::new(BTreeMap::new());
         let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = found
             .entry(self.script)

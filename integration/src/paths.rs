@@ -10,6 +10,7 @@ pub fn repository() -> PathBuf {
 }
 
 /// The folder of this crate.
+#[must_use]
 pub fn integration() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }

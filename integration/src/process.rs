@@ -36,7 +36,7 @@ impl Process {
             // A script may start the server as a child of its own: both end together.
             .process_group(0)
             .spawn()
-            .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
         Ok(Process {
             name: name.to_owned(),
             child,
@@ -45,11 +45,13 @@ impl Process {
         })
     }
 
+    #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Everything written so far.
+    #[must_use]
     pub fn log(&self) -> String {
         fs::read(&self.log).map_or_else(
             |_| String::new(),
@@ -57,6 +59,7 @@ impl Process {
         )
     }
 
+    #[must_use]
     pub fn log_path(&self) -> &Path {
         &self.log
     }

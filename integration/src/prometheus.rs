@@ -30,6 +30,7 @@ pub struct Prometheus {
 
 impl PrometheusSettings {
     /// An empty server that takes remote writes.
+    #[must_use]
     pub fn receiver() -> PrometheusSettings {
         PrometheusSettings {
             configuration: serde_json::json!({"global": {"scrape_interval": "15s"}}),
@@ -39,6 +40,7 @@ impl PrometheusSettings {
     }
 
     /// A server with that `prometheus.yml`, as a tree.
+    #[must_use]
     pub fn with_configuration(configuration: Value) -> PrometheusSettings {
         PrometheusSettings {
             configuration,
@@ -47,17 +49,20 @@ impl PrometheusSettings {
     }
 
     /// Serve under that prefix, for example `/prometheus`.
+    #[must_use]
     pub fn route_prefix(mut self, prefix: &str) -> PrometheusSettings {
-        self.route_prefix = prefix.to_owned();
+        prefix.clone_into(&mut self.route_prefix);
         self
     }
 
     /// Start that program, not the one that `PROMETHEUS` names or that is found.
+    #[must_use]
     pub fn program(mut self, program: PathBuf) -> PrometheusSettings {
         self.program = Some(program);
         self
     }
 
+    #[must_use]
     pub fn flag(mut self, flag: &str) -> PrometheusSettings {
         self.flags.push(flag.to_owned());
         self
@@ -106,18 +111,22 @@ impl Prometheus {
         })
     }
 
+    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
+    #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{}{path}", self.address, self.route_prefix)
     }
 
+    #[must_use]
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
+    #[must_use]
     pub fn log(&self) -> String {
         self.process.log()
     }

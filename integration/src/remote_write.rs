@@ -8,11 +8,13 @@ use crate::token;
 pub type Sample<'text> = (&'text str, &'text [(&'text str, &'text str)], f64);
 
 /// `prometheus.WriteRequest`, snappy-compressed as the protocol asks.
+#[must_use]
 pub fn request(samples: &[Sample<'_>]) -> Vec<u8> {
     request_at(samples, token::now() * 1000)
 }
 
 /// The same at a given time, in milliseconds since 1970.
+#[must_use]
 pub fn request_at(samples: &[Sample<'_>], timestamp: i64) -> Vec<u8> {
     let timeseries = samples
         .iter()
@@ -25,10 +27,11 @@ pub fn request_at(samples: &[Sample<'_>], timestamp: i64) -> Vec<u8> {
             exemplars: Vec::new(),
         })
         .collect();
-    compressed(WriteRequest { timeseries })
+    compressed(&WriteRequest { timeseries })
 }
 
 /// The same, each series with an exemplar that has the one label `trace_id`.
+#[must_use]
 pub fn request_with_exemplars(samples: &[(Sample<'_>, &str)], timestamp: i64) -> Vec<u8> {
     let timeseries = samples
         .iter()
@@ -48,10 +51,10 @@ pub fn request_with_exemplars(samples: &[(Sample<'_>, &str)], timestamp: i64) ->
             }],
         })
         .collect();
-    compressed(WriteRequest { timeseries })
+    compressed(&WriteRequest { timeseries })
 }
 
-fn compressed(request: WriteRequest) -> Vec<u8> {
+fn compressed(request: &WriteRequest) -> Vec<u8> {
     let message = request.encode_to_vec();
     // Fails only beyond 4 GiB.
     snap::raw::Encoder::new()

@@ -130,6 +130,7 @@ impl Report {
     }
 
     /// The closing line of a replay.
+    #[must_use]
     pub fn summary(&self, scenarios: usize) -> String {
         format!(
             "{scenarios} scenarios, {} replays, {} skipped, {} failures",
@@ -264,6 +265,7 @@ async fn replay_group(wasm: &std::path::Path, key: &str, rows: &[&(String, Scena
 }
 
 /// `token_expired` of `scopegate{token_expired}`.
+#[must_use]
 pub fn denial_code(details: &str) -> Option<&str> {
     details.split_once("scopegate{")?.1.split('}').next()
 }

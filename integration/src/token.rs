@@ -120,6 +120,7 @@ pub enum Tamper {
 }
 
 impl Recipe {
+    #[must_use]
     pub fn of(persona: &str) -> Recipe {
         Recipe {
             persona: persona.to_owned(),
@@ -127,42 +128,50 @@ impl Recipe {
         }
     }
 
+    #[must_use]
     pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Recipe {
         self.claims.insert(name.to_owned(), value.into());
         self
     }
 
+    #[must_use]
     pub fn without(mut self, claim: &str) -> Recipe {
         self.without.push(claim.to_owned());
         self
     }
 
+    #[must_use]
     pub fn exp_in(mut self, seconds: f64) -> Recipe {
         self.exp_in = Some(seconds);
         self
     }
 
+    #[must_use]
     pub fn header(mut self, name: &str, value: impl Into<Value>) -> Recipe {
         self.header.insert(name.to_owned(), value.into());
         self
     }
 
     /// Sign with this key, under its own name as `kid`.
+    #[must_use]
     pub fn key(mut self, name: &str) -> Recipe {
         self.key = Some(name.to_owned());
         self
     }
 
+    #[must_use]
     pub fn kid(mut self, kid: &str) -> Recipe {
         self.kid = Some(kid.to_owned());
         self
     }
 
+    #[must_use]
     pub fn alg(mut self, algorithm: &str) -> Recipe {
         self.alg = Some(algorithm.to_owned());
         self
     }
 
+    #[must_use]
     pub fn tamper(mut self, tamper: Tamper) -> Recipe {
         self.tamper.push(tamper);
         self
@@ -380,12 +389,20 @@ pub fn persona(name: &str) -> Result<Persona> {
 }
 
 /// Seconds since 1970 by this machine's clock.
+#[must_use]
 pub fn now() -> i64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs() as i64)
+        .map_or(0, |since| {
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        })
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "seconds that a test names, and those since 1970, fit into both"
+)]
 fn moment(now: i64, offset: f64) -> Value {
     if offset.fract() == 0.0 {
         Value::from(now + offset as i64)

@@ -21,6 +21,7 @@ where
 }
 
 /// A test that is skipped, and why.
+#[must_use]
 pub fn skipped(name: &str, reason: &str) -> Trial {
     let reason = reason.to_owned();
     Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason)))

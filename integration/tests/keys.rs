@@ -4,6 +4,7 @@
 //! their own, which the kernel deals out to the workers.
 
 #![allow(clippy::expect_used)]
+#![expect(clippy::float_cmp, reason = "what is compared is whole numbers")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -175,7 +176,7 @@ async fn unknown_kids_start_one_fetch_in_half_a_minute() -> Result<()> {
             );
         }
         let fetches = scene.corporate.fetches().jwks - before;
-        let windows = first.elapsed().as_secs() as usize / 30 + 1;
+        let windows = usize::try_from(first.elapsed().as_secs())? / 30 + 1;
         ensure!(
             fetches <= windows,
             "{fetches} fetches in {:?}",
@@ -251,6 +252,7 @@ async fn failures(envoy: &Envoy, provider: &str) -> Result<f64> {
 
 /// A provider for each way to misbehave, all behind one gate.
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn a_good_set_outlives_every_kind_of_bad_answer() -> Result<()> {
     let modes = [
         ("hang", AnswerMode::Hang),
@@ -594,7 +596,7 @@ async fn clients_that_leave_as_the_keys_arrive_do_no_harm() -> Result<()> {
         let leave = |number: u64| {
             let scene = &scene;
             async move {
-                let protocol = [Protocol::H1, Protocol::H2][number as usize % 2];
+                let protocol = [Protocol::H1, Protocol::H2][usize::from(number % 2 == 1)];
                 let request = read(&drill::token_of("reader")?, "acme");
                 let target = scene.envoy.target();
                 let moment = Duration::from_millis(delay - 200 + number * 10);

@@ -1,6 +1,10 @@
 //! The main job on real input: a Prometheus writes through the gate into another one, and a reader reads it back.
 
 #![allow(clippy::expect_used)]
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "what is counted here, also in seconds, is far below 2^53"
+)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

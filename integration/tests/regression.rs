@@ -5,6 +5,11 @@
 //! suspended.
 
 #![allow(clippy::expect_used)]
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "what is counted here, also in seconds, is far below 2^53"
+)]
+#![expect(clippy::float_cmp, reason = "what is compared is whole numbers")]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -193,23 +198,23 @@ async fn without_ticks(function: &str) -> Result<()> {
     let settings = drill::settings(configuration)?.without(function);
     let scene = Scene::start_with(settings, Issuer::corporate().await?).await?;
     let loaded = Instant::now();
-    let expires = token::now() + 2;
-    let short = fresh(Recipe::of("reader").claim("exp", expires))?;
+    let end = token::now() + 2;
+    let short = fresh(Recipe::of("reader").claim("exp", end))?;
     let expired = fresh(Recipe::of("reader").exp_in(-3600.0))?;
     while loaded.elapsed() < TICKLESS {
         // At first nothing but a token that is known, since what is new may have the clock read.
         let mut tokens = vec![short.clone()];
-        if wall()? > expires as f64 + 2.0 {
+        if wall()? > end as f64 + 2.0 {
             tokens.extend([expired.clone(), drill::token_of("reader")?]);
         }
         for token in &tokens {
             let sent = wall()?;
             let reply = send(&scene.envoy, &read(token, "acme")).await?;
-            let over = *token == expired || (*token == short && sent > expires as f64 + 1.0);
+            let over = *token == expired || (*token == short && sent > end as f64 + 1.0);
             ensure!(
                 !(over && reply.status == 200),
                 "a token passed {:.1} s after its end, {:?} after the load",
-                sent - expires as f64,
+                sent - end as f64,
                 loaded.elapsed()
             );
             ensure!(matches!(reply.status, 200 | 401 | 503), "{}", reply.status);
@@ -629,17 +634,14 @@ async fn a_text_of_the_provider_was_logged_in_full() -> Result<()> {
         })
         .await?;
         let mut provider = drill::provider(name, &issuer.issuer(), name);
-        match member {
-            Some((member, value)) => {
-                provider["jwks"] = json!({"discovery": true, "cluster": name});
-                let members = [(member.to_owned(), json!(value))];
-                issuer.set_discovery_members(members.into_iter().collect());
-            }
+        if let Some((member, value)) = member {
+            provider["jwks"] = json!({"discovery": true, "cluster": name});
+            let members = [(member.to_owned(), json!(value))];
+            issuer.set_discovery_members(members.into_iter().collect());
+        } else {
             // Of an algorithm that is not allowed here, so that it is skipped by name.
-            None => {
-                let key = PublishedKey::named("rsa-b").with_alg("PS256");
-                issuer.add_key(key.with_kid(&text));
-            }
+            let key = PublishedKey::named("rsa-b").with_alg("PS256");
+            issuer.add_key(key.with_kid(&text));
         }
         providers.push(provider);
         issuers.push((name, issuer));

@@ -63,14 +63,14 @@ fn every_difference_is_found() {
     let changes: [(&str, Change); 9] = [
         ("status", |outcome, _| outcome.reply.status = 403),
         ("code", |outcome, _| {
-            outcome.code = Some("unknown_key".to_owned())
+            outcome.code = Some("unknown_key".to_owned());
         }),
         ("challenges", |outcome, _| outcome.reply.headers.truncate(2)),
         ("X-Content-Type-Options", |outcome, _| {
             outcome.reply.headers.remove(1);
         }),
         ("not Text", |outcome, _| {
-            outcome.reply.body = b"a\nb\n".to_vec()
+            outcome.reply.body = b"a\nb\n".to_vec();
         }),
         ("Retry-After", |outcome, _| {
             outcome

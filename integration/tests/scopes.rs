@@ -4,6 +4,7 @@
 //! The rule behind every test: a backend gets the scoped form, whole, or not a byte of the caller's parameters.
 
 #![allow(clippy::expect_used)]
+#![expect(clippy::float_cmp, reason = "what is compared is whole numbers")]
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,11 @@
 //! Streams end when their time is up: tails and gRPC reads in the real Envoy, by their token or by the configured span.
 
 #![allow(clippy::expect_used)]
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "what is counted here, also in seconds, is far below 2^53"
+)]
+#![expect(clippy::float_cmp, reason = "what is compared is whole numbers")]
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -153,7 +158,7 @@ async fn ended_become(scene: &Scene, reason: &str, count: f64) -> Result<()> {
 async fn a_stream_ends_with_its_token_and_only_with_its_own() -> Result<()> {
     let scene = scene(configuration("1h")).await?;
     let client = GrpcClient::connect(scene.envoy.address()).await?;
-    let expires = wall()? as i64 + 6;
+    let expires = integration::token::now() + 6;
     let short = bearer_until(expires)?;
     let long = bearer_until(expires + 600)?;
 
@@ -208,6 +213,7 @@ async fn a_stream_ends_with_its_token_and_only_with_its_own() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn a_stream_ends_after_the_configured_span_and_nothing_else_does() -> Result<()> {
     let scene = scene(configuration("2s")).await?;
     let client = GrpcClient::connect(scene.envoy.address()).await?;
@@ -322,7 +328,7 @@ async fn a_client_whose_backend_is_silent_is_refused_in_its_own_terms() -> Resul
         scene.upstream(name)?.behave(Behaviour::Hang);
     }
     let client = GrpcClient::connect(scene.envoy.address()).await?;
-    let bearer = bearer_until(wall()? as i64 + 3)?;
+    let bearer = bearer_until(integration::token::now() + 3)?;
     let headers = [
         ("authorization", bearer.as_str()),
         ("x-scope-orgid", "acme"),
@@ -398,7 +404,7 @@ async fn in_report_mode_no_stream_is_ended() -> Result<()> {
     configuration["mode"] = json!("report");
     let scene = scene(configuration).await?;
     let client = GrpcClient::connect(scene.envoy.address()).await?;
-    let short = bearer_until(wall()? as i64 + 3)?;
+    let short = bearer_until(integration::token::now() + 3)?;
     let mut tail = tail(&scene, &short, "tail").await?;
     let mut search = search(&client, &short, "search").await?;
     begun(&mut search).await?;
@@ -419,7 +425,7 @@ async fn in_report_mode_no_stream_is_ended() -> Result<()> {
 async fn many_streams_that_end_at_once_leave_the_workers_and_the_connections_in_good_health()
 -> Result<()> {
     let scene = scene(configuration("1h")).await?;
-    let expires = wall()? as i64 + 10;
+    let expires = integration::token::now() + 10;
     let clients = try_join_all((0..4).map(|_| GrpcClient::connect(scene.envoy.address()))).await?;
     let mut searches = Vec::new();
     let mut tails = Vec::new();

@@ -2,6 +2,7 @@
 //! says something about Tempo.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
+#![expect(clippy::float_cmp, reason = "what is compared is whole numbers")]
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -512,6 +513,7 @@ async fn any_method_reads_and_operational_pages_answer_anyone() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn streaming_queries_share_the_http_port() {
     let tempo = filled().await;
     let client = GrpcClient::connect(tempo.http()).await.expect("gRPC");

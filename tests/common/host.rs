@@ -114,9 +114,10 @@ impl Store {
     /// Writes the entry whose key has that in it, as another worker would.
     pub fn put(&mut self, part: &str, value: &[u8]) {
         let mut entries = self.entries.iter_mut();
-        let (_, entry) = entries
-            .find(|(key, _)| key.contains(part))
-            .expect("an entry that was written before");
+        let found = entries.find(|(key, _)| key.contains(part));
+        let Some((_, entry)) = found else {
+            unreachable!("no entry of {part} was written before");
+        };
         *entry = (value.to_vec(), entry.1 + 1);
     }
 

@@ -4,10 +4,12 @@
 //! `integration/keys`, so that the scenario table and these tests trust the same
 //! ones; nothing outside the tests may.
 #![allow(
+    clippy::expect_used,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
-    dead_code,
-    missing_docs
+    clippy::panic,
+    clippy::unwrap_used,
+    dead_code
 )]
 
 use std::path::Path;
@@ -416,7 +418,7 @@ impl Bench {
     /// Gives the provider at that position the keys of a document that was asked for at
     /// that time.
     pub fn give(&mut self, provider: usize, document: &[u8], asked: u64) -> Result<(), JwksError> {
-        let provider = self.provider(provider);
+        let provider = ProviderIndex::at(provider);
         let set = self.gate.authenticator().read_keys(provider, document)?;
         let edition = Edition {
             number: asked,
@@ -438,17 +440,12 @@ impl Bench {
         let trusted = self
             .gate
             .authenticator()
-            .provider(self.provider(provider))?;
+            .provider(ProviderIndex::at(provider))?;
         let Keys::Fetched(cache) = &trusted.keys else {
             return None;
         };
         let asked = cache.edition()?.asked.mono;
         Some(asked.since(at(0).mono))
-    }
-
-    /// The provider at that position of the configuration.
-    pub fn provider(&self, position: usize) -> ProviderIndex {
-        ProviderIndex::at(position)
     }
 
     /// Evaluates a request as the gate does.

@@ -5,6 +5,8 @@
 //! Every path of every file is read, in imports and inline, and resolved to the file
 //! that it leads to. What only tests compile is free to look anywhere.
 
+#![allow(clippy::panic, clippy::unwrap_used)]
+
 mod mutations;
 mod paths;
 mod source;
@@ -61,7 +63,7 @@ fn tree(folder: &str) -> Tree {
             let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
             if entry.path().is_dir() {
                 walk(root, &name, tree);
-            } else if name.ends_with(".rs") {
+            } else if entry.path().extension().is_some_and(|it| it == "rs") {
                 tree.insert(name, fs::read_to_string(entry.path()).unwrap());
             }
         }

@@ -198,9 +198,9 @@ mod tests {
     #[test]
     fn literals_are_no_code() {
         reads(r#"a "crate::x // \" /*" b"#, "a b");
-        reads(r###"a r#"crate::x " "# b"###, "a b");
+        reads(r##"a r#"crate::x " "# b"##, "a b");
         reads(r#"a br"x\" b"#, "a b");
-        reads(r##"a b"x" c"y" b"##, "a b");
+        reads(r#"a b"x" c"y" b"#, "a b");
         reads("a \"two\nlines\" b", "a b");
         reads("a '\"' b '\\'' c b'\"' '\\u{1f600}' d", "a b c d");
     }

@@ -272,7 +272,7 @@ async fn write_samples(envoy: &Envoy, issuer: &Issuer) -> Result<()> {
         match reply.status {
             200 | 204 => return Ok(()),
             502 | 503 if Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(200)).await
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
             status => bail!("the first write was answered {status}: {}", reply.text()),
         }

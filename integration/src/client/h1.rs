@@ -39,11 +39,13 @@ pub async fn exchange_bytes(target: &Target, bytes: &[u8], bodiless: bool) -> Re
 }
 
 /// The same request with a body in chunks.
+#[must_use]
 pub fn chunked(request: RawRequest) -> RawRequest {
     request.header("transfer-encoding", "chunked")
 }
 
 /// One chunk of a body.
+#[must_use]
 pub fn chunk(bytes: &[u8]) -> Vec<u8> {
     let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
     chunk.extend_from_slice(bytes);
@@ -108,6 +110,7 @@ pub async fn abandon(target: &Target, bytes: &[u8], after: Duration) -> Result<(
 }
 
 /// The request as it goes onto the wire.
+#[must_use]
 pub fn serialized(request: &RawRequest) -> Vec<u8> {
     let mut out = [
         request.method.as_slice(),

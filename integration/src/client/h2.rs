@@ -187,7 +187,7 @@ impl Connection<'_> {
                         return Ok(reply.clone());
                     }
                     if !payload.is_empty() {
-                        let increment = (payload.len() as u32).to_be_bytes();
+                        let increment = u32::try_from(payload.len())?.to_be_bytes();
                         self.frame(WINDOW_UPDATE, 0, 0, &increment).await?;
                         self.frame(WINDOW_UPDATE, 0, 1, &increment).await?;
                     }
@@ -200,7 +200,7 @@ impl Connection<'_> {
     /// As much of the body as the peer's windows allow; gives back the rest.
     async fn send_body<'body>(&mut self, mut unsent: &'body [u8]) -> Result<&'body [u8]> {
         while !unsent.is_empty() {
-            let allowed = self.window.min(self.stream_window).max(0) as usize;
+            let allowed = usize::try_from(self.window.min(self.stream_window)).unwrap_or(0);
             let length = unsent.len().min(MAX_FRAME).min(allowed);
             if length == 0 {
                 break;
@@ -208,8 +208,9 @@ impl Connection<'_> {
             let (piece, rest) = unsent.split_at(length);
             let flags = if rest.is_empty() { END_STREAM } else { 0 };
             self.frame(DATA, flags, 1, piece).await?;
-            self.window -= length as i64;
-            self.stream_window -= length as i64;
+            let length = i64::try_from(length)?;
+            self.window -= length;
+            self.stream_window -= length;
             unsent = rest;
         }
         Ok(unsent)
@@ -235,7 +236,7 @@ impl Connection<'_> {
             .map_err(|error| anyhow!("HPACK: {error:?}"))?;
         let fields: Vec<(String, Vec<u8>)> = decoded
             .into_iter()
-            .map(|(name, value)| (String::from_utf8_lossy(&name).into_owned(), value.to_vec()))
+            .map(|(name, value)| (String::from_utf8_lossy(&name).into_owned(), value.clone()))
             .collect();
         if let Some(reply) = reply {
             reply.trailers = fields;
@@ -260,7 +261,7 @@ impl Connection<'_> {
     }
 
     async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Result<()> {
-        let length = (payload.len() as u32).to_be_bytes();
+        let length = u32::try_from(payload.len())?.to_be_bytes();
         let mut frame = vec![length[1], length[2], length[3], kind, flags];
         frame.extend_from_slice(&stream.to_be_bytes());
         frame.extend_from_slice(payload);
@@ -289,16 +290,17 @@ impl Connection<'_> {
 
 fn literal(block: &mut Vec<u8>, text: &[u8]) {
     // RFC 7541 §5.1, prefix of seven bits; the eighth says "no Huffman".
+    let lowest = |number: usize| number.to_le_bytes()[0];
     if text.len() < 127 {
-        block.push(text.len() as u8);
+        block.push(lowest(text.len()));
     } else {
         block.push(127);
         let mut rest = text.len() - 127;
         while rest >= 128 {
-            block.push((rest % 128) as u8 | 128);
+            block.push(lowest(rest) | 128);
             rest /= 128;
         }
-        block.push(rest as u8);
+        block.push(lowest(rest));
     }
     block.extend_from_slice(text);
 }

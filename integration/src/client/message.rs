@@ -51,10 +51,12 @@ pub struct Reply {
 }
 
 impl Target {
+    #[must_use]
     pub fn plain(address: SocketAddr) -> Target {
         Target { address, tls: None }
     }
 
+    #[must_use]
     pub fn tls(address: SocketAddr, certificate: &[u8], name: &str) -> Target {
         Target {
             address,
@@ -62,6 +64,7 @@ impl Target {
         }
     }
 
+    #[must_use]
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
     }
@@ -94,6 +97,7 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send {}
 impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
 
 impl RawRequest {
+    #[must_use]
     pub fn new(method: &str, path: &str) -> RawRequest {
         RawRequest {
             method: method.into(),
@@ -103,6 +107,7 @@ impl RawRequest {
         }
     }
 
+    #[must_use]
     pub fn get(path: &str) -> RawRequest {
         RawRequest::new("GET", path)
     }
@@ -114,15 +119,18 @@ impl RawRequest {
         }
     }
 
+    #[must_use]
     pub fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> RawRequest {
         self.headers.push((name.into(), value.into()));
         self
     }
 
+    #[must_use]
     pub fn bearer(self, token: &str) -> RawRequest {
         self.header("authorization", format!("Bearer {token}"))
     }
 
+    #[must_use]
     pub fn tenant(self, tenant: &str) -> RawRequest {
         self.header("x-scope-orgid", tenant)
     }
@@ -143,11 +151,13 @@ impl RawRequest {
 
 impl Reply {
     /// The first value of that header, as text.
+    #[must_use]
     pub fn header(&self, name: &str) -> Option<String> {
         self.all(name).into_iter().next()
     }
 
     /// All values of that header, as text.
+    #[must_use]
     pub fn all(&self, name: &str) -> Vec<String> {
         self.headers
             .iter()
@@ -157,6 +167,7 @@ impl Reply {
     }
 
     /// From the trailers, or from the headers of a trailers-only answer.
+    #[must_use]
     pub fn grpc_status(&self) -> Option<i32> {
         self.trailers
             .iter()
@@ -165,6 +176,7 @@ impl Reply {
             .and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok())
     }
 
+    #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

@@ -18,6 +18,7 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
+    #[must_use]
     pub fn new(value: Value) -> Bootstrap {
         Bootstrap { value }
     }
@@ -27,6 +28,7 @@ impl Bootstrap {
         &mut self.value
     }
 
+    #[must_use]
     pub fn into_value(self) -> Value {
         self.value
     }
@@ -55,9 +57,8 @@ impl Bootstrap {
         named(self.clusters()?, name).with_context(|| format!("no cluster {name}"))
     }
 
-    pub(super) fn set_admin(&mut self) -> Result<()> {
+    pub(super) fn set_admin(&mut self) {
         self.value["admin"]["address"] = socket_address("127.0.0.1", 0);
-        Ok(())
     }
 
     pub(super) fn set_listener_port(&mut self, port: u16) -> Result<()> {

@@ -97,24 +97,28 @@ impl EnvoySettings {
 
     /// The module. Without one the filter is taken out, and a client that sends `x-scopegate-backend` itself reaches
     /// the backend of its choice: good for tests of the harness only.
+    #[must_use]
     pub fn wasm(mut self, path: impl Into<PathBuf>) -> EnvoySettings {
         self.wasm = Some(path.into());
         self
     }
 
     /// The module's configuration document.
+    #[must_use]
     pub fn configuration(mut self, document: Value) -> EnvoySettings {
         self.configuration = Some(document);
         self
     }
 
     /// A variable in the environment of the module's VM.
+    #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> EnvoySettings {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
     /// A variable in the environment of Envoy itself.
+    #[must_use]
     pub fn process_environment(mut self, name: &str, value: &str) -> EnvoySettings {
         let variables = &mut self.process_environment;
         variables.insert(name.to_owned(), value.to_owned());
@@ -123,6 +127,7 @@ impl EnvoySettings {
 
     /// Where a cluster leads, in plain text. A cluster the bootstrap lacks is added. Clusters never named lead to a
     /// closed port.
+    #[must_use]
     pub fn cluster(mut self, name: &str, address: SocketAddr) -> EnvoySettings {
         self.clusters.insert(name.to_owned(), address);
         self
@@ -134,41 +139,48 @@ impl EnvoySettings {
     }
 
     /// The same, with a certificate that this authority issues.
+    #[must_use]
     pub fn tls_from(mut self, authority: Arc<Authority>) -> EnvoySettings {
         self.tls = Some(authority);
         self
     }
 
     /// Deliver the listener by a watched file, so that [`Envoy::replace_configuration`] works.
+    #[must_use]
     pub fn dynamic(mut self) -> EnvoySettings {
         self.dynamic = true;
         self
     }
 
     /// Pass on the trailers of HTTP/1.1, which Envoy drops otherwise, on both sides.
+    #[must_use]
     pub fn with_trailers(self) -> EnvoySettings {
         self.edit(Bootstrap::enable_trailers)
     }
 
     /// Give the module all it uses of the host but that function: a call of it fails, or it is never called.
+    #[must_use]
     pub fn without(mut self, function: &str) -> EnvoySettings {
         self.denied = Some(function.to_owned());
         self
     }
 
     /// Number of workers; two unless told otherwise.
+    #[must_use]
     pub fn concurrency(mut self, workers: u32) -> EnvoySettings {
         self.concurrency = workers;
         self
     }
 
     /// For example `info`, or `warning`.
+    #[must_use]
     pub fn log_level(mut self, level: &str) -> EnvoySettings {
-        self.log_level = level.to_owned();
+        level.clone_into(&mut self.log_level);
         self
     }
 
     /// Any other change, made last.
+    #[must_use]
     pub fn edit<F>(mut self, edit: F) -> EnvoySettings
     where
         F: FnOnce(&mut Bootstrap) -> Result<()> + Send + 'static,
@@ -470,7 +482,7 @@ struct Prepared {
 impl Prepared {
     fn of(settings: EnvoySettings, folder: &Path) -> Result<Prepared> {
         let mut bootstrap = Bootstrap::new(settings.bootstrap);
-        bootstrap.set_admin()?;
+        bootstrap.set_admin();
         // A listener that is replaced must keep its port, so it cannot be left to the kernel to choose.
         let port = if settings.dynamic {
             process::free_port()?
@@ -479,15 +491,12 @@ impl Prepared {
         };
         bootstrap.set_listener_port(port)?;
         bootstrap.add_access_log(&folder.join(bootstrap::ACCESS_LOG))?;
-        let certificate = match &settings.tls {
-            Some(authority) => {
-                bootstrap.set_certificate(authority, folder)?;
-                Some(authority.der())
-            }
-            None => {
-                bootstrap.remove_tls()?;
-                None
-            }
+        let certificate = if let Some(authority) = &settings.tls {
+            bootstrap.set_certificate(authority, folder)?;
+            Some(authority.der())
+        } else {
+            bootstrap.remove_tls()?;
+            None
         };
         bootstrap.set_clusters(&settings.clusters)?;
         match &settings.wasm {

@@ -21,10 +21,12 @@ pub enum Dialect {
 }
 
 /// The body of an OTLP/JSON push.
+#[must_use]
 pub fn traces(request: &ExportTraceServiceRequest) -> Json {
     json!({ "resourceSpans": resource_spans(&request.resource_spans, Dialect::Otlp) })
 }
 
+#[must_use]
 pub fn resource_spans(list: &[ResourceSpans], dialect: Dialect) -> Json {
     let spans = |list: &[Span]| list.iter().map(|span| span_json(span, dialect)).collect();
     let scopes = |list: &[ScopeSpans]| -> Vec<Json> {
@@ -51,6 +53,7 @@ pub fn resource_spans(list: &[ResourceSpans], dialect: Dialect) -> Json {
         .collect()
 }
 
+#[must_use]
 pub fn attributes(list: &[KeyValue]) -> Json {
     list.iter()
         .map(|pair| {
@@ -65,9 +68,12 @@ fn span_json(span: &Span, dialect: Dialect) -> Json {
         Dialect::Otlp => hex::encode(bytes),
         Dialect::Tempo => STANDARD.encode(bytes),
     };
-    let named = |number: i32, names: &[&str]| match (dialect, names.get(number as usize)) {
-        (Dialect::Tempo, Some(name)) => json!(name),
-        _ => json!(number),
+    let named = |number: i32, names: &[&str]| {
+        let name = usize::try_from(number).ok().and_then(|at| names.get(at));
+        match (dialect, name) {
+            (Dialect::Tempo, Some(name)) => json!(name),
+            _ => json!(number),
+        }
     };
     let status = span.status.clone().unwrap_or_default();
     json!({
@@ -222,7 +228,10 @@ fn integer<T: std::str::FromStr>(parent: &Json, name: &str) -> Result<T> {
 /// OTLP/JSON sends enums as numbers; the Collector's receiver, which is Tempo's, reads names too.
 fn enumeration(parent: &Json, name: &str, names: &[&str]) -> Result<i32> {
     let found = names.iter().position(|known| parent[name] == **known);
-    found.map_or_else(|| integer(parent, name), |index| Ok(index as i32))
+    match found {
+        Some(index) => Ok(i32::try_from(index)?),
+        None => integer(parent, name),
+    }
 }
 
 /// Trace and span ids are hex, unlike other bytes in protobuf's JSON.

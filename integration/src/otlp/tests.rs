@@ -4,14 +4,14 @@
 
 use super::*;
 
-fn value(value: Value) -> Option<AnyValue> {
-    Some(AnyValue { value: Some(value) })
+fn value(value: Value) -> AnyValue {
+    AnyValue { value: Some(value) }
 }
 
 fn pair(key: &str, content: Value) -> KeyValue {
     KeyValue {
         key: key.to_owned(),
-        value: value(content),
+        value: Some(value(content)),
         ..KeyValue::default()
     }
 }
@@ -26,7 +26,7 @@ fn every_field() -> ExportTraceServiceRequest {
         Value::KvlistValue(map),
     ];
     let array = ArrayValue {
-        values: array.into_iter().filter_map(value).collect(),
+        values: array.into_iter().map(value).collect(),
     };
     let span = Span {
         trace_id: b"0123456789abcdef".to_vec(),

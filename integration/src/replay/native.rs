@@ -23,7 +23,10 @@ use super::Report;
 use host::{Call, Done, Fields, Host, Store};
 
 #[path = "../../../tests/common/host.rs"]
-#[allow(dead_code)]
+#[expect(
+    dead_code,
+    reason = "the tests of the core use it as well, and more of it"
+)]
 mod host;
 
 /// Replay these scenarios, each with a gate of its own, on all cores.

@@ -33,6 +33,7 @@ pub struct Upstreamed {
 }
 
 /// Every way in which the outcome differs from the expectation; empty when it does not.
+#[must_use]
 pub fn check(scenario: &Prepared, outcome: &Outcome) -> Vec<String> {
     let mut problems = Problems::default();
     let expect = &scenario.scenario.expect;

@@ -4,6 +4,8 @@
 //! stands for a few scenarios: every method by somebody who may, one refusal for want of the permission in the words of
 //! the row's clients, one request for two tenants.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use serde::Deserialize;
 
@@ -220,7 +222,7 @@ fn scenario(name: &str, method: &str, path: &str) -> Scenario {
         name: name.to_owned(),
         config: base(),
         issuer: IssuerState::default(),
-        environment: Default::default(),
+        environment: BTreeMap::new(),
         down: Vec::new(),
         alone: false,
         protocols: both(),

@@ -276,6 +276,7 @@ impl Scenario {
     }
 
     /// Scenarios with equal keys may share a gate.
+    #[must_use]
     pub fn group(&self) -> String {
         let own = if self.alone { self.name.as_str() } else { "" };
         format!(
@@ -298,10 +299,11 @@ impl TokenText {
 
 impl IssuerState {
     /// The corporate provider in this state.
+    #[must_use]
     pub fn settings(&self) -> IssuerSettings {
         let mut settings = IssuerSettings::corporate();
         if let Some(keys) = &self.keys {
-            settings.keys = keys.clone();
+            settings.keys.clone_from(keys);
         }
         settings
     }

@@ -135,6 +135,7 @@ fn command(program: &Path, name: &str, data: &Path, ports: Ports) -> Command {
     command
 }
 
+#[must_use]
 pub fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }

@@ -67,7 +67,7 @@ impl Stack {
             said(&format!(
                 "{what} after {:.0} s",
                 began.elapsed().as_secs_f32()
-            ))
+            ));
         };
         // Programs first: a server that waits while the next one is built is not ready in time.
         if let Some(reason) = part::lacking(&PARTS)? {

@@ -83,20 +83,24 @@ pub(super) struct Shared {
 }
 
 impl UpstreamLog {
+    #[must_use]
     pub fn new() -> UpstreamLog {
         UpstreamLog::default()
     }
 
     /// Every request so far.
+    #[must_use]
     pub fn all(&self) -> Vec<Seen> {
         lock(&self.inner).seen.clone()
     }
 
+    #[must_use]
     pub fn count(&self) -> usize {
         lock(&self.inner).seen.len()
     }
 
     /// The requests that carried this `x-test-id`.
+    #[must_use]
     pub fn seen(&self, test_id: &str) -> Vec<Seen> {
         let log = lock(&self.inner);
         log.seen
@@ -107,6 +111,7 @@ impl UpstreamLog {
     }
 
     /// The same, and forget them.
+    #[must_use]
     pub fn take(&self, test_id: &str) -> Vec<Seen> {
         let mut log = lock(&self.inner);
         let (taken, kept) = std::mem::take(&mut log.seen)
@@ -118,6 +123,7 @@ impl UpstreamLog {
 
     /// Connections that ended in something other than well-formed HTTP. A test that relies on silence checks that
     /// this is empty too; ends of connections show up here as well.
+    #[must_use]
     pub fn broken(&self) -> Vec<String> {
         lock(&self.inner).broken.clone()
     }
@@ -219,6 +225,7 @@ impl Seen {
     }
 
     /// All values of that header.
+    #[must_use]
     pub fn header(&self, name: &str) -> Vec<&[u8]> {
         self.headers
             .iter()
@@ -244,6 +251,7 @@ impl Seen {
     }
 
     /// What an echo answer says about the request.
+    #[must_use]
     pub fn description(&self) -> Value {
         let headers: Vec<Value> = self
             .headers

@@ -4,6 +4,7 @@
 //! recorder that refuses would hide what the gate let through. HTTP/2 carries gRPC only, where hyper will do.
 
 use std::convert::Infallible;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -224,7 +225,7 @@ async fn read_exactly(
 async fn write_answer(stream: &mut TcpStream, seen: &Seen, answer: Answer) -> Result<()> {
     let mut head = format!("HTTP/1.1 {} as told\r\n", answer.status);
     for (name, value) in &answer.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        write!(head, "{name}: {value}\r\n")?;
     }
     let bodiless = seen.method == "HEAD" || matches!(answer.status, 204 | 304);
     let chunked = answer.pieces.len() > 1 || !answer.trailers.is_empty();
@@ -232,7 +233,7 @@ async fn write_answer(stream: &mut TcpStream, seen: &Seen, answer: Answer) -> Re
         head.push_str("transfer-encoding: chunked\r\n");
     } else if !matches!(answer.status, 204 | 304) {
         let length: usize = answer.pieces.iter().map(Bytes::len).sum();
-        head.push_str(&format!("content-length: {length}\r\n"));
+        write!(head, "content-length: {length}\r\n")?;
     }
     head.push_str("\r\n");
     stream.write_all(head.as_bytes()).await?;
@@ -254,11 +255,10 @@ async fn write_answer(stream: &mut TcpStream, seen: &Seen, answer: Answer) -> Re
         }
     }
     if chunked {
-        let trailers: String = answer
-            .trailers
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\r\n"))
-            .collect();
+        let mut trailers = String::new();
+        for (name, value) in &answer.trailers {
+            write!(trailers, "{name}: {value}\r\n")?;
+        }
         stream
             .write_all(format!("0\r\n{trailers}\r\n").as_bytes())
             .await?;

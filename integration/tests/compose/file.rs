@@ -148,24 +148,21 @@ fn every_mounted_file_exists() -> Result<()> {
     let mut mounted = BTreeSet::new();
     for (name, service) in services()? {
         for volume in list(&service["volumes"]) {
-            let source = match volume.as_str() {
-                Some(short) => {
-                    let (source, rest) = short.split_once(':').context("no target")?;
-                    let file = source.starts_with('.');
-                    ensure!(
-                        !file || rest.ends_with(":ro"),
-                        "{name}: {short} can be written"
-                    );
-                    source
-                }
-                None => {
-                    ensure!(volume["read_only"] == json!(true), "{name}: {volume}");
-                    ensure!(
-                        volume["bind"]["create_host_path"] == json!(false),
-                        "{name}: {volume}"
-                    );
-                    text(&volume["source"])?
-                }
+            let source = if let Some(short) = volume.as_str() {
+                let (source, rest) = short.split_once(':').context("no target")?;
+                let file = source.starts_with('.');
+                ensure!(
+                    !file || rest.ends_with(":ro"),
+                    "{name}: {short} can be written"
+                );
+                source
+            } else {
+                ensure!(volume["read_only"] == json!(true), "{name}: {volume}");
+                ensure!(
+                    volume["bind"]["create_host_path"] == json!(false),
+                    "{name}: {volume}"
+                );
+                text(&volume["source"])?
             };
             if !source.starts_with('.') {
                 continue;

@@ -1,5 +1,10 @@
 //! A gate under load, with its provider at hand.
 
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "what is counted here, also in seconds, is far below 2^53"
+)]
+
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -78,7 +83,7 @@ impl LoadedScene {
         let settings = change(drill::settings(configuration)?).concurrency(workers);
         let scene = Scene::start_with(settings, issuer).await?;
         drill::warm(&scene.envoy).await?;
-        LoadedScene::of(scene).await
+        LoadedScene::of(scene)
     }
 
     /// A gate whose provider is down.
@@ -99,10 +104,10 @@ impl LoadedScene {
 
     /// A gate of that provider, which is under load before it has keys.
     pub async fn start_cold(configuration: Value, issuer: Issuer) -> Result<LoadedScene> {
-        LoadedScene::of(Scene::start_with(drill::settings(configuration)?, issuer).await?).await
+        LoadedScene::of(Scene::start_with(drill::settings(configuration)?, issuer).await?)
     }
 
-    async fn of(scene: Scene) -> Result<LoadedScene> {
+    fn of(scene: Scene) -> Result<LoadedScene> {
         let tokens = Tokens {
             list: Arc::new(Mutex::new(Tokens::signed_by("rsa-a", "rsa-a")?)),
             next: Arc::default(),
@@ -191,6 +196,11 @@ fn other(statuses: &std::collections::BTreeMap<u16, usize>) -> String {
 }
 
 /// The most requests that waited at once, as the gauge shows it.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "Prometheus and Loki write counts and times as floats"
+)]
 async fn watch(admin: std::net::SocketAddr, most: Arc<AtomicU64>) {
     loop {
         sleep(Duration::from_millis(100)).await;

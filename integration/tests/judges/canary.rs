@@ -79,7 +79,7 @@ pub fn run(bench: &Bench) -> Result<()> {
     let written: Vec<String> = list
         .iter()
         .map(|text| text.replace('M', matcher))
-        .chain(once_too_often(bench.language, matcher))
+        .chain([once_too_often(bench.language, matcher)])
         .collect();
     let made = unscoped(bench)?;
     let findings = Findings::default();
@@ -131,12 +131,12 @@ pub fn run(bench: &Bench) -> Result<()> {
 }
 
 /// Two selectors where the gate would have counted one.
-fn once_too_often(language: Language, matcher: &str) -> Option<String> {
-    Some(match language {
+fn once_too_often(language: Language, matcher: &str) -> String {
+    match language {
         Language::LogQl => format!("rate({{{matcher}}}[5m]) + rate({{{matcher}}}[5m])"),
         Language::PromQl => format!("x{{{matcher}}} + y{{{matcher}}}"),
         Language::TraceQl => format!("{{ {matcher} }} || {{ {matcher} }}"),
-    })
+    }
 }
 
 /// Each query of the corpus scoped, but for one of its selectors, which has another label; and how many it has.

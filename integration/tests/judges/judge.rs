@@ -107,7 +107,7 @@ impl Judge {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
         let output = child.stdout.take().context("no output")?;
         // Read at all times: a judge whose answers nobody takes would take no more questions.
         let (sender, answers) = channel();

@@ -353,13 +353,13 @@ async fn forged(scene: &Scene) -> Result<BTreeMap<String, usize>> {
                         .header("te", "trailers");
                 }
                 let reply = request.send(&scene.envoy.target(), protocol).await?;
-                if !scene.log.take(&id).is_empty() {
-                    *through.entry(path.to_owned()).or_default() += 1;
-                } else {
+                if scene.log.take(&id).is_empty() {
                     // 200 is gRPC's way of saying 404.
                     let refused =
                         [404, 503].contains(&reply.status) || (grpc && reply.status == 200);
                     ensure!(refused, "{path}: {}", reply.status);
+                } else {
+                    *through.entry(path.to_owned()).or_default() += 1;
                 }
             }
         }

@@ -225,7 +225,7 @@ impl Run {
             json!(times),
         );
         for (operation, list) in [("queryLogs", "logs"), ("queryMetrics", "metrics")] {
-            self.configuration += &format!(
+            let parameters = format!(
                 "[[operations]]\n\
                  include-operation-id = \"{operation}\"\n\
                  [operations.parameters]\n\
@@ -234,6 +234,7 @@ impl Run {
                  \"query.end\" = {{ dictionary = \"times\", probability = 0.7 }}\n\
                  \"query.step\" = {{ dictionary = \"steps\", probability = 0.7 }}\n",
             );
+            self.configuration += &parameters;
         }
         self
     }

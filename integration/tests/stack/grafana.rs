@@ -57,7 +57,7 @@ impl Source {
     }
 
     /// The same request as the server itself knows it.
-    fn own(self, mut request: RawRequest) -> RawRequest {
+    fn own(mut request: RawRequest) -> RawRequest {
         if let Some(path) = request.path.strip_prefix(b"/tempo") {
             request.path = path.to_vec();
         }
@@ -68,7 +68,7 @@ impl Source {
     /// when a tenant among those they ask for is not.
     async fn check(self, scene: &Scene, request: &RawRequest) -> Result<()> {
         let what = String::from_utf8_lossy(&request.path).into_owned();
-        let own = self.own(request.clone());
+        let own = Self::own(request.clone());
         let control = scene.direct(self.server(scene), BOTH, own).await?;
         check_answer(Whose::Both, &control).with_context(|| format!("{self:?} itself, {what}"))?;
         for (who, tenants) in GRANTED {

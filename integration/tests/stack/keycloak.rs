@@ -1,6 +1,12 @@
 //! Keycloak as it is: which of its tokens the gate takes, which it refuses and why, and what becomes of requests while
 //! its keys, sessions and memberships change.
 
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "what is counted here, also in seconds, is far below 2^53"
+)]
+#![expect(clippy::float_cmp, reason = "what is compared is whole numbers")]
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +29,12 @@ use crate::side_gate::SideGate;
 
 /// Those that change nothing.
 pub mod together {
-    use super::*;
+    use super::{
+        a_session_that_ends_and_a_group_that_is_left_count_from_the_next_token,
+        a_token_ends_with_its_lifetime_and_no_kid_reaches_the_encryption_key,
+        an_audience_that_is_one_string_counts, people_and_machines_are_let_in_by_their_claims,
+        the_encryption_key_is_skipped_and_counted, what_is_no_access_token_for_us_is_refused,
+    };
 
     crate::tests![
         people_and_machines_are_let_in_by_their_claims,
@@ -37,7 +48,7 @@ pub mod together {
 
 /// Those that change the realm's keys.
 pub mod alone {
-    use super::*;
+    use super::keys_rotate_under_load;
 
     crate::tests![keys_rotate_under_load];
 }
@@ -299,6 +310,7 @@ async fn a_session_that_ends_and_a_group_that_is_left_count_from_the_next_token(
 
 /// Three keys: the realm's own, which stays; an older one that is taken away; a new one that comes under load. The
 /// realm's own stays so that the tests that follow keep their tokens.
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn keys_rotate_under_load(scene: &Scene) -> Result<()> {
     let keycloak = &scene.stack.keycloak;
     let older = keycloak.add_signing_key(200).await?;

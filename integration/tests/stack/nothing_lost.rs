@@ -207,7 +207,7 @@ async fn a_grant_is_withdrawn_and_given_back(scene: &Scene) -> Result<()> {
 async fn report(stack: &Stack, load: &Load, sent: &Sent, why: &str) -> Result<()> {
     let mut rows = stored::compare(stack, load, sent).await?;
     for row in &mut rows {
-        row.why = why.to_owned();
+        why.clone_into(&mut row.why);
     }
     stored::print(&rows);
     for row in &rows {

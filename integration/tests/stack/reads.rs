@@ -189,7 +189,7 @@ impl Read {
     /// The rows of the table that it is a request of, one for each method that reads.
     pub fn endpoints(&self, tenant: &str) -> Vec<(&'static str, &'static Endpoint)> {
         let endpoints = Endpoints::new(&[Surface::Platform, Surface::LokiLegacy]);
-        let path = self.concrete(self.path, tenant, 0, 0);
+        let path = Self::concrete(self.path, tenant, 0, 0);
         ["GET", "POST"]
             .into_iter()
             .filter_map(|method| {
@@ -225,7 +225,7 @@ impl Read {
     }
 
     pub fn gate_path(&self, scene: &Scene, tenant: &str) -> String {
-        self.concrete(self.path, tenant, scene.from, scene.to)
+        Self::concrete(self.path, tenant, scene.from, scene.to)
     }
 
     fn request_to(&self, path: &str, scene: &Scene, method: &str, tenant: &str) -> RawRequest {
@@ -233,7 +233,7 @@ impl Read {
             .parameters
             .iter()
             .map(|(name, value)| {
-                let value = self.concrete(value, tenant, scene.from, scene.to);
+                let value = Self::concrete(value, tenant, scene.from, scene.to);
                 format!("{}={}", form::encode(name), form::encode(&value))
             })
             .collect();
@@ -248,7 +248,7 @@ impl Read {
         RawRequest::get(&format!("{path}?{form}"))
     }
 
-    fn concrete(&self, text: &str, tenant: &str, from: i64, to: i64) -> String {
+    fn concrete(text: &str, tenant: &str, from: i64, to: i64) -> String {
         // A trace of several tenants' is asked for as the first one's.
         let first = tenant.split('|').next().unwrap_or(tenant);
         match text {

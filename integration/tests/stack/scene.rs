@@ -4,6 +4,11 @@
 //! span names and attributes. So any answer shows by its text alone whose data is in it. After [`Scene::start`] the
 //! data stands still, and the same question has the same answer.
 
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "what is counted here, also in seconds, is far below 2^53"
+)]
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

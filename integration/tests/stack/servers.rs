@@ -32,6 +32,11 @@ impl Servers {
 }
 
 /// Their own counters; what the parts of a server ask of each other goes over gRPC and counts for nothing.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "Prometheus and Loki write counts and times as floats"
+)]
 async fn count(server: std::net::SocketAddr, name: &str) -> Result<u64> {
     let text = client::get(server, "/metrics").await?.text();
     let lines = text.lines().filter(|line| {

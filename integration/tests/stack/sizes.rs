@@ -1,6 +1,11 @@
 //! Wire sizes as they occur: bodies of 10 and 50 MiB, many tails, and readers that are slow. Envoy streams them, the
 //! module sees none of it, and memory stays where it was.
 
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "what is counted here, also in seconds, is far below 2^53"
+)]
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -423,6 +428,11 @@ impl Download {
     }
 
     /// Read at 64 KiB/s for so long.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "some megabytes at the most"
+    )]
     async fn slowly(&mut self, time: Duration) -> Result<()> {
         let began = Instant::now();
         while began.elapsed() < time {

@@ -412,6 +412,10 @@ async fn connect(
 }
 
 /// The first bytes of the answer to a plain greeting with that as the highest version.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the record has less than two hundred bytes"
+)]
 async fn greet(address: SocketAddr, version: [u8; 2]) -> Result<[u8; 7]> {
     // RFC 5246 §7.4.1.2: version, random, no session, six suites of which at least one suits any certificate, no
     // compression; then the curves, their formats and the algorithms of signatures.

@@ -38,7 +38,10 @@ pub(super) async fn answer(
     call: Call,
 ) -> (Response<Body>, bool) {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map(|body| body.to_bytes());
+    let body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes);
     if !is_grpc(&head.headers) {
         return (response(415, "text/plain", "no gRPC"), false);
     }

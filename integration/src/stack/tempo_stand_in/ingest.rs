@@ -22,7 +22,10 @@ use crate::server::{Body, full};
 /// `POST /v1/traces`, in protobuf or JSON, plain or gzip; refusals before the encoding is known are text.
 pub(super) async fn http(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map(|body| body.to_bytes());
+    let body = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes);
     let content_type = head.headers.get("content-type");
     let media_type = content_type.and_then(|value| value.to_str().ok());
     let media_type = media_type.and_then(|value| value.split(';').next());
@@ -117,7 +120,7 @@ fn decoded(
     let decode = || {
         let encoding = headers
             .get("content-encoding")
-            .map(|value| value.as_bytes());
+            .map(hyper::http::HeaderValue::as_bytes);
         let plain = match encoding {
             None | Some(b"" | b"identity") => body.to_vec(),
             Some(b"gzip") => gunzip(body)?,

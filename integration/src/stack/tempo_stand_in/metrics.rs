@@ -1,6 +1,7 @@
 //! TraceQL metrics: counts of matching spans over time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::shared::Refusal;
 use super::span::StoredSpan;
@@ -26,7 +27,7 @@ pub(super) fn range(
     let sample = |(index, value): (usize, &f64)| {
         let time = window.start + index as u64 * window.step;
         Sample {
-            timestamp_ms: (time / 1_000_000) as i64,
+            timestamp_ms: i64::try_from(time / 1_000_000).unwrap_or(i64::MAX),
             value: *value,
         }
     };
@@ -64,23 +65,26 @@ fn counted(
             "the end must be after the start, and the step positive",
         ));
     }
-    let steps = (end - start).div_ceil(step);
-    if steps > MAX_STEPS {
+    let steps = usize::try_from((end - start).div_ceil(step));
+    let Some(steps) = steps.ok().filter(|steps| *steps <= MAX_STEPS) else {
         return Err(Refusal::bad_request("more steps than a test can want"));
-    }
-    let mut values = vec![0.0; steps as usize];
+    };
+    let mut values = vec![0.0; steps];
     let (name, weight) = match metric {
         Metric::CountOverTime => ("count_over_time", 1.0),
-        Metric::Rate => ("rate", 1e9 / step as f64),
+        Metric::Rate => ("rate", 1.0 / Duration::from_nanos(step).as_secs_f64()),
     };
     for stored in spans.iter().filter(|stored| filter.matches(stored)) {
         let time = stored.span.start_time_unix_nano;
         if (start..end).contains(&time) {
-            values[((time - start) / step) as usize] += weight;
+            let at = usize::try_from((time - start) / step).ok();
+            if let Some(value) = at.and_then(|at| values.get_mut(at)) {
+                *value += weight;
+            }
         }
     }
     Ok((vec![otlp::attribute("__name__", name)], values))
 }
 
 /// As Prometheus has it; keeps a hostile step from asking for memory without end.
-const MAX_STEPS: u64 = 11_000;
+const MAX_STEPS: usize = 11_000;

@@ -33,18 +33,22 @@ pub(super) fn page(shared: &Shared, path: &str) -> Option<String> {
 }
 
 fn exposition(shared: &Shared) -> String {
-    let mut text = "# TYPE tempo_request_duration_seconds histogram\n".to_owned();
+    let mut lines = vec!["# TYPE tempo_request_duration_seconds histogram".to_owned()];
     let answered = shared
         .answered
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     for ((method, route, status), count) in answered.iter() {
         let labels = format!("method={method:?},route={route:?},status_code={status:?}");
-        text += &format!("tempo_request_duration_seconds_count{{{labels},ws=\"false\"}} {count}\n");
+        lines.push(format!(
+            "tempo_request_duration_seconds_count{{{labels},ws=\"false\"}} {count}"
+        ));
     }
-    text += "# TYPE tempo_distributor_spans_received_total counter\n";
+    lines.push("# TYPE tempo_distributor_spans_received_total counter".to_owned());
     for (tenant, count) in shared.store.counts() {
-        text += &format!("tempo_distributor_spans_received_total{{tenant={tenant:?}}} {count}\n");
+        lines.push(format!(
+            "tempo_distributor_spans_received_total{{tenant={tenant:?}}} {count}"
+        ));
     }
-    text
+    lines.join("\n") + "\n"
 }

@@ -133,7 +133,7 @@ fn metadata(id: &[u8], spans: &[&Arc<StoredSpan>]) -> Option<TraceSearchMetadata
         root_service_name: of_root(Field::Resource("service.name".to_owned())),
         root_trace_name: of_root(Field::Name),
         start_time_unix_nano: start,
-        duration_ms: (end.saturating_sub(start) / 1_000_000) as u32,
+        duration_ms: u32::try_from(end.saturating_sub(start) / 1_000_000).unwrap_or(u32::MAX),
     })
 }
 

@@ -141,15 +141,12 @@ fn condition<'text>(
         .find(|character: char| character.is_whitespace() || "=!<>~&|{}()\"`".contains(character));
     let (name, tail) = field.split_at(end.unwrap_or(field.len()));
     let name = Field::parse(name).ok_or_else(|| unsupported(field))?;
-    let (values, tail) = match after(tail, "=~") {
-        Ok(pattern) => {
-            let (pattern, tail) = quoted(pattern)?;
-            (words(&pattern)?, tail)
-        }
-        Err(_) => {
-            let (value, tail) = quoted(after(tail, "=")?)?;
-            (vec![value], tail)
-        }
+    let (values, tail) = if let Ok(pattern) = after(tail, "=~") {
+        let (pattern, tail) = quoted(pattern)?;
+        (words(&pattern)?, tail)
+    } else {
+        let (value, tail) = quoted(after(tail, "=")?)?;
+        (vec![value], tail)
     };
     conditions.push((name, values));
     Ok(tail)

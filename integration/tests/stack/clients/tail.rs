@@ -1,5 +1,7 @@
 //! `logcli query --tail`: a websocket that a real client opens, reads, and opens again when it is ended.
 
+#![expect(clippy::float_cmp, reason = "what is compared is whole numbers")]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -112,10 +114,10 @@ async fn a_tail_ends_with_its_token_and_at_the_longest_duration(scene: &Scene) -
         Ok(long.log().contains(&line))
     })
     .await?;
-    let log = long.log();
+    let told = long.log();
     ensure!(
-        !log.contains(GLOBEX) && !log.contains(INVALID_TOKEN),
-        "{log}"
+        !told.contains(GLOBEX) && !told.contains(INVALID_TOKEN),
+        "{told}"
     );
     for reason in ["token_expired", "max_duration"] {
         let labels = [("reason", reason)];

@@ -60,7 +60,7 @@ async fn searches_find_traces(scene: &Scene) -> Result<()> {
             .direct(
                 scene.stack.tempo.http(),
                 GLOBEX,
-                Source::Tempo.own(request.clone()),
+                Source::own(request.clone()),
             )
             .await?;
         check_status(&control, 200)?;
@@ -121,7 +121,7 @@ async fn a_trace_comes_as_protobuf(scene: &Scene) -> Result<()> {
                     ],
                 )
                 .header("accept", "application/protobuf");
-                let own = Source::Tempo.own(request.clone());
+                let own = Source::own(request.clone());
                 let control = scene.direct(scene.stack.tempo.http(), tenant, own).await?;
                 check_status(&control, 200)?;
                 let reply = send(scene, who, tenants, &request).await?;
@@ -163,7 +163,7 @@ async fn metrics_are_drawn(scene: &Scene) -> Result<()> {
         ];
         for path in ["/tempo/api/metrics/query_range", "/tempo/api/metrics/query"] {
             let request = get(path, &parameters);
-            let own = Source::Tempo.own(request.clone());
+            let own = Source::own(request.clone());
             let control = scene.direct(scene.stack.tempo.http(), tenant, own).await?;
             check_status(&control, 200).context(path)?;
             ensure!(
@@ -178,11 +178,7 @@ async fn metrics_are_drawn(scene: &Scene) -> Result<()> {
             ensure!(tenant == GLOBEX || drawn, "{path}: {}", text(&reply)?);
             if tenant == GLOBEX {
                 let acme = scene
-                    .direct(
-                        scene.stack.tempo.http(),
-                        ACME,
-                        Source::Tempo.own(request.clone()),
-                    )
+                    .direct(scene.stack.tempo.http(), ACME, Source::own(request.clone()))
                     .await?;
                 ensure!(text(&reply)? == acme.text(), "{path}: {}", text(&reply)?);
                 ensure!(
@@ -209,7 +205,7 @@ async fn errors_are_shown(scene: &Scene) -> Result<()> {
     let wrong = get("/tempo/api/search", &[("q", "{ nonsense")]);
     let reply = send(scene, "alice", ACME, &wrong).await?;
     let control = scene
-        .direct(scene.stack.tempo.http(), ACME, Source::Tempo.own(wrong))
+        .direct(scene.stack.tempo.http(), ACME, Source::own(wrong))
         .await?;
     check_status(&reply, 400)?;
     ensure!(
@@ -223,12 +219,11 @@ async fn errors_are_shown(scene: &Scene) -> Result<()> {
 
 /// What is in the trace of an answer: of v1 the trace itself, of v2 in a message around it.
 fn services(version: &str, body: &[u8]) -> Result<String> {
-    let mut spans = match version {
-        "" => ExportTraceServiceRequest::decode(body)?.resource_spans,
-        _ => {
-            let answer = TraceByIdResponse::decode(body)?;
-            answer.trace.context("no trace")?.resource_spans
-        }
+    let mut spans = if version.is_empty() {
+        ExportTraceServiceRequest::decode(body)?.resource_spans
+    } else {
+        let answer = TraceByIdResponse::decode(body)?;
+        answer.trace.context("no trace")?.resource_spans
     };
     ensure!(!spans.is_empty(), "an empty trace");
     spans.sort_by_key(|group| format!("{group:?}"));

@@ -165,6 +165,11 @@ impl Load {
 
     /// How many things of that signal the client says it has given up. For Prometheus these are the samples of all
     /// series, with those that it makes about the scrape itself.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "Prometheus and Loki write counts and times as floats"
+    )]
     pub async fn given_up(&self, signal: Signal) -> Result<u64> {
         let text = client::get(self.metrics(signal), "/metrics").await?.text();
         let names: &[&str] = match signal {
@@ -281,6 +286,11 @@ async fn hand_over(collector: SocketAddr, path: &str, message: &[u8]) -> bool {
 }
 
 /// Times and values of the first series of an answer.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "Prometheus and Loki write counts and times as floats"
+)]
 pub fn samples(series: &[Value]) -> Result<Vec<Entry>> {
     let values = series.first().map(|series| &series["values"]);
     let values = values

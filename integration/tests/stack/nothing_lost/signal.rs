@@ -1,5 +1,10 @@
 //! What is sent: its kinds, and how each thing is known again.
 
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "what is counted here, also in seconds, is far below 2^53"
+)]
+
 use std::fmt;
 use std::time::Duration;
 

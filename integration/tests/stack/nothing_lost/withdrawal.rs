@@ -51,7 +51,7 @@ pub async fn drill(stack: &Stack) -> Result<()> {
 
     let mut rows = stored::compare(stack, &load, &sent).await?;
     for row in &mut rows {
-        row.why = "403 is a verdict: this client drops what it is said about".to_owned();
+        "403 is a verdict: this client drops what it is said about".clone_into(&mut row.why);
     }
     stored::print(&rows);
     let answers = stored::answers(&envoy.access_log());

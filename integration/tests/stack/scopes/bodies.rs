@@ -30,6 +30,7 @@ pub const QUERY_RANGE: &str = "/loki/api/v1/query_range";
 /// The rule for the longest body.
 const MAX_BODY: usize = 262_144;
 
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn a_refused_body_reaches_no_backend(scene: &Scene) -> Result<()> {
     let recorded = Recorded::start(scene, scene.stack.configuration()).await?;
     let token = scene.token("wendy").await?;

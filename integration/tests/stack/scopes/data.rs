@@ -4,6 +4,11 @@
 //! names and values of labels, metric names, lines and spans. No query has to hold these words, so that an answer with
 //! such a word in it holds data.
 
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "what is counted here, also in seconds, is far below 2^53"
+)]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
