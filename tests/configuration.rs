@@ -1126,7 +1126,7 @@ fn roles_and_tenant_types_grant_what_they_say() {
     }
 }
 
-/// The document of the design as people write it, without what is not there yet.
+/// A document as people write it.
 const YAML: &str = r#"
 mode: report
 providers:

@@ -1,4 +1,4 @@
-//! The stand-in for Tempo: what the sheet of facts says of Tempo holds for it, so that a test which passes against it
+//! The stand-in for Tempo: what Tempo does in these places holds for it, so that a test which passes against it
 //! says something about Tempo.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
