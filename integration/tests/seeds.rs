@@ -7,14 +7,13 @@ use std::ops::Deref;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use integration::client::{self, Protocol, RawRequest, Reply};
 use integration::drill;
 use integration::issuer::{Issuer, IssuerSettings};
 use integration::remote_write;
 use integration::scene::Scene;
 use integration::upstream::Seen;
+use pkcs8::der::pem::{LineEnding, encode_string};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -60,16 +59,7 @@ impl SeedScene {
         let certificate = home.path().join("ca.pem");
         let target = scene.envoy.target();
         let (der, _) = target.tls.as_ref().context("TLS")?;
-        let pem = STANDARD.encode(der);
-        let lines: Vec<&str> = pem
-            .as_bytes()
-            .chunks(64)
-            .filter_map(|line| std::str::from_utf8(line).ok())
-            .collect();
-        let pem = format!(
-            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-            lines.join("\n")
-        );
+        let pem = encode_string("CERTIFICATE", LineEnding::LF, der)?;
         std::fs::write(&certificate, pem)?;
         let curlrc = format!(
             "silent\nshow-error\nmax-time = 20\ncacert = \"{}\"\nconnect-to = \"observability.{DOMAIN}:443:{}\"\n\
