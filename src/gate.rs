@@ -195,6 +195,17 @@ impl Passage<'_> {
         }
     }
 
+    /// Whether its body must be read.
+    #[must_use]
+    pub const fn has_form(&self) -> bool {
+        match self {
+            Self::Enforced(permit) => matches!(permit.query, Query::InBody(_)),
+            Self::Reported(finding) => {
+                matches!(finding.found, Found::Granted { form: Some(_), .. })
+            }
+        }
+    }
+
     /// The form in its body, if it must be read.
     #[must_use]
     pub fn into_form(self) -> Option<Form> {

@@ -31,7 +31,7 @@
 //! | [`scoping`] | `scope` `query` `form` `parameters` `narrow` |
 //! | [`authz`] | `endpoint` `policy` `projects` |
 //! | composition | [`config`] [`gate`] [`forward`] [`reply`] [`audit`] |
-//! | [`worker`] | `headers` `event` `counters` `effect` `excerpt` `clocks` `dice` `lifetimes` `directory` `key_fetch` `root` `sources` `commons` `keyring` `exchange` `machine` `driver` |
+//! | [`worker`] | `headers` `event` `counters` `effect` `excerpt` `clocks` `dice` `lifetimes` `room` `directory` `key_fetch` `root` `sources` `commons` `keyring` `exchange` `machine` `driver` |
 //! | hosts | [`host`] |
 //!
 //! A panic in the module kills the VM of a whole Envoy worker with every stream on

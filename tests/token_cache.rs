@@ -17,7 +17,7 @@ use scopegate::authn::keys::{
 use scopegate::authn::token_cache::{Owner, Session, TokenCache};
 use scopegate::authn::verifier::TokenTimes;
 use scopegate::gate::{Attempt, Gate};
-use scopegate::words::identity::{Principal, ProviderIndex, Subject};
+use scopegate::words::identity::{Groups, Principal, ProviderIndex, Subject};
 use scopegate::words::time::{Now, Time, Timestamp};
 use serde_json::{Value, json};
 
@@ -91,6 +91,59 @@ fn entries_are_bounded() {
             .count(),
         10
     );
+}
+
+/// A session of somebody whom some role names.
+fn member() -> Arc<Session> {
+    let group = Groups::default().name("readers");
+    let Session { times, key, .. } = Arc::into_inner(session("alice")).unwrap();
+    let principal = Principal {
+        provider: ProviderIndex::at(0),
+        subject: Subject::parse("alice").unwrap(),
+        groups: [group].into(),
+    };
+    Arc::new(Session {
+        principal,
+        times,
+        key,
+    })
+}
+
+/// Whoever gets tokens can show many of them, once or often.
+#[test]
+fn a_flood_of_tokens_pushes_out_none_that_is_in_use() {
+    let (member, stranger) = (member(), session("mallory"));
+    for (entries, bytes) in [(100, 1 << 20), (10_000, 10_000)] {
+        for (flooder, often) in [(&stranger, true), (&stranger, false), (&member, false)] {
+            let mut cache = TokenCache::new(entries, bytes, SEED);
+            for number in 0..74 {
+                insert(&mut cache, &token(number, 100), &member);
+                assert!(has(&mut cache, &token(number, 100)));
+            }
+            for number in 1_000..4_000 {
+                insert(&mut cache, &token(number, 100), flooder);
+                assert!(!often || has(&mut cache, &token(number, 100)));
+                assert!(cache.len() <= 100);
+            }
+            let left = (0..74).filter(|number| has(&mut cache, &token(*number, 100)));
+            assert_eq!(left.count(), 74, "{entries} {bytes} {often}");
+        }
+    }
+}
+
+#[test]
+fn tokens_in_use_may_take_the_whole_cache_and_make_way_for_each_other() {
+    let member = member();
+    let mut cache = TokenCache::new(100, 1 << 20, SEED);
+    for number in 0..300 {
+        insert(&mut cache, &token(number, 100), &member);
+        assert!(has(&mut cache, &token(number, 100)));
+        assert_eq!(cache.len(), (number + 1).min(100));
+    }
+    cache.resize(10, 1 << 20);
+    assert_eq!(cache.len(), 10);
+    cache.resize(0, 0);
+    assert!(cache.is_empty());
 }
 
 #[test]

@@ -19,11 +19,16 @@ pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 /// Most usable keys in a set; providers publish two to ten.
 pub const MAX_KEYS: usize = 64;
 
+/// Most keys of a set that cannot be used which are told of one by one.
+pub const MAX_SKIPPED: usize = 16;
+
 /// A provider's usable keys. Never empty.
 #[derive(Clone, Debug)]
 pub struct KeySet {
     keys: Vec<Arc<VerifyingKey>>,
     skipped: Vec<Skipped>,
+    /// How many more were left out than are told of.
+    untold: usize,
 }
 
 /// A key that was read but cannot be used.
@@ -185,13 +190,19 @@ impl KeySet {
             }
         }
         drop_ambiguous(&mut keys, &mut skipped);
+        let untold = skipped.len().saturating_sub(MAX_SKIPPED);
+        skipped.truncate(MAX_SKIPPED);
         if keys.is_empty() {
             return Err(JwksError::NoUsableKey {
                 listed: listed.len(),
                 first: skipped.first().map(|skipped| skipped.reason),
             });
         }
-        Ok(Self { keys, skipped })
+        Ok(Self {
+            keys,
+            skipped,
+            untold,
+        })
     }
 
     /// Finds the key for a token's `kid` and `alg` (OIDC Core §10.1: without `kid`
@@ -226,10 +237,16 @@ impl KeySet {
         &self.keys
     }
 
-    /// The keys that were left out.
+    /// The first [`MAX_SKIPPED`] keys that were left out.
     #[must_use]
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
+    }
+
+    /// How many more were left out than those.
+    #[must_use]
+    pub const fn untold(&self) -> usize {
+        self.untold
     }
 }
 

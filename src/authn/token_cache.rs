@@ -9,8 +9,13 @@
 //!
 //! Bounded by entries and by bytes. Entries are found by a keyed hash of the token's
 //! last bytes, which are its signature, and compared in full: a forged token with a
-//! cached token's ending is another token. When the cache is full, the entry that was
-//! not used for the longest round of the clock hand goes.
+//! cached token's ending is another token.
+//!
+//! Whoever gets tokens from a provider can show any number of them once. So an entry is
+//! *settled* when it is used again by a caller that some role names, and only those that
+//! are not are pushed out as long as they take a quarter of the cache: a flood of tokens
+//! pushes out its own. Otherwise the settled entry goes that was not used for the longest
+//! round of the clock hand.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
@@ -48,7 +53,30 @@ struct Entry {
     session: Arc<Session>,
     hash: u64,
     used: bool,
+    settled: bool,
 }
+
+/// What some entries take.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    entries: usize,
+    bytes: usize,
+}
+
+impl Taken {
+    const fn add(&mut self, token: &[u8]) {
+        self.entries = self.entries.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(token.len());
+    }
+
+    const fn subtract(&mut self, token: &[u8]) {
+        self.entries = self.entries.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(token.len());
+    }
+}
+
+/// The part of the cache that is for tokens which are not settled: one in so many.
+const UNSETTLED: usize = 4;
 
 /// The cache.
 #[derive(Debug)]
@@ -60,7 +88,9 @@ pub struct TokenCache {
     hand: usize,
     max_entries: usize,
     max_bytes: usize,
-    bytes: usize,
+    all: Taken,
+    /// Those that are not settled.
+    unsettled: Taken,
 }
 
 impl TokenCache {
@@ -76,7 +106,8 @@ impl TokenCache {
             hand: 0,
             max_entries,
             max_bytes,
-            bytes: 0,
+            all: Taken::default(),
+            unsettled: Taken::default(),
         }
     }
 
@@ -84,7 +115,7 @@ impl TokenCache {
     pub fn resize(&mut self, max_entries: usize, max_bytes: usize) {
         self.max_entries = max_entries;
         self.max_bytes = max_bytes;
-        while self.index.len() > max_entries || self.bytes > max_bytes {
+        while self.index.len() > max_entries || self.all.bytes > max_bytes {
             if !self.evict() {
                 return;
             }
@@ -93,23 +124,29 @@ impl TokenCache {
 
     /// What exactly these bytes say to that configuration, if it was the last to ask.
     pub fn session(&mut self, token: &[u8], owner: Owner) -> Option<&Arc<Session>> {
-        let entry = self.entry(token)?;
+        let slot = self.slot(token)?;
+        let entry = self.slots.get_mut(slot)?.as_mut()?;
         if entry.owner != owner {
             return None;
         }
         entry.used = true;
+        if !entry.settled && !entry.session.principal.groups.is_empty() {
+            entry.settled = true;
+            self.unsettled.subtract(&entry.token);
+        }
         Some(&entry.session)
     }
 
     /// The proof that exactly these bytes carry a good signature, whoever had it made.
     pub fn proof(&mut self, token: &[u8]) -> Option<&Proof> {
-        self.entry(token).map(|entry| &entry.proof)
+        let slot = self.slot(token)?;
+        Some(&self.slots.get(slot)?.as_ref()?.proof)
     }
 
-    fn entry(&mut self, token: &[u8]) -> Option<&mut Entry> {
+    fn slot(&self, token: &[u8]) -> Option<usize> {
         let slot = *self.index.get(&self.hash(token))?;
-        let entry = self.slots.get_mut(slot)?.as_mut()?;
-        equal(&entry.token, token).then_some(entry)
+        let entry = self.slots.get(slot)?.as_ref()?;
+        equal(&entry.token, token).then_some(slot)
     }
 
     /// Remembers a verified token, making room as needed.
@@ -122,7 +159,7 @@ impl TokenCache {
             self.remove(slot);
         }
         while self.index.len() >= self.max_entries
-            || self.bytes.saturating_add(token.len()) > self.max_bytes
+            || self.all.bytes.saturating_add(token.len()) > self.max_bytes
         {
             if !self.evict() {
                 return;
@@ -142,8 +179,10 @@ impl TokenCache {
             session,
             hash,
             used: false,
+            settled: false,
         });
-        self.bytes = self.bytes.saturating_add(token.len());
+        self.all.add(token);
+        self.unsettled.add(token);
         self.index.insert(hash, slot);
     }
 
@@ -190,14 +229,27 @@ impl TokenCache {
     fn remove(&mut self, slot: usize) {
         if let Some(entry) = self.slots.get_mut(slot).and_then(Option::take) {
             self.index.remove(&entry.hash);
-            self.bytes = self.bytes.saturating_sub(entry.token.len());
+            self.all.subtract(&entry.token);
+            if !entry.settled {
+                self.unsettled.subtract(&entry.token);
+            }
             self.free.push(slot);
         }
     }
 
-    /// Turns the clock hand to an entry that was not used since its last round.
-    /// Two rounds always find one; false when the cache is empty.
+    /// Whether tokens that are not settled take more than their part.
+    const fn is_flooded(&self) -> bool {
+        let Taken { entries, bytes } = self.unsettled;
+        entries > 0
+            && (entries.saturating_mul(UNSETTLED) >= self.max_entries
+                || bytes.saturating_mul(UNSETTLED) >= self.max_bytes)
+    }
+
+    /// Turns the clock hand to an entry that is not settled, if those take more than their
+    /// part, or to one that was not used since its last round. Two rounds always find one;
+    /// false when the cache is empty.
     fn evict(&mut self) -> bool {
+        let flooded = self.is_flooded();
         for _ in 0..self.slots.len().saturating_mul(2) {
             let slot = self.hand;
             self.hand = slot.saturating_add(1);
@@ -205,6 +257,7 @@ impl TokenCache {
                 self.hand = 0;
             }
             match self.slots.get_mut(slot) {
+                Some(Some(entry)) if flooded && entry.settled => {}
                 Some(Some(entry)) if entry.used => entry.used = false,
                 Some(Some(_)) => {
                     self.remove(slot);

@@ -97,6 +97,9 @@ fn read_inline(
                     skipped.reason.name()
                 ));
             }
+            if keys.untold() > 0 {
+                inline.problem(format!("{} more keys cannot be used", keys.untold()));
+            }
             Some(KeySource::Inline(Arc::new(keys)))
         }
         Err(error) => {

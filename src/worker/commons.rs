@@ -7,6 +7,7 @@ use crate::worker::dice::Dice;
 use crate::worker::directory::Directory;
 use crate::worker::event::StreamId;
 use crate::worker::lifetimes::Lifetimes;
+use crate::worker::room::Room;
 use crate::worker::sources::Sources;
 
 /// The common state.
@@ -25,6 +26,10 @@ pub struct Commons {
     pub lifetimes: Lifetimes,
     /// Streams that wait, those first that have waited for longest.
     pub waiting: Vec<StreamId>,
+    /// The places of those who wait.
+    pub waiting_room: Room,
+    /// The places of those whose form is read.
+    pub reading_room: Room,
     /// Numbers that vary.
     pub dice: Dice,
 }
@@ -42,6 +47,8 @@ impl Commons {
             clocks: Clocks::default(),
             lifetimes: Lifetimes::default(),
             waiting: Vec::new(),
+            waiting_room: Room::default(),
+            reading_room: Room::default(),
             dice,
         }
     }

@@ -318,6 +318,10 @@ impl Keyring<'_> {
             let line = format!("provider {name}: key {key:?} skipped: {reason}");
             say(self.out, Level::Warn, &line);
         }
+        if set.untold() > 0 {
+            let line = format!("provider {name}: {} more keys skipped", set.untold());
+            say(self.out, Level::Warn, &line);
+        }
     }
 }
 

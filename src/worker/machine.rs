@@ -407,8 +407,10 @@ impl Worker {
         for provider in root.gate.authenticator().providers() {
             let name = provider.rules.name.as_str();
             let held = provider.keys.held();
-            let (keys, skipped) =
-                held.map_or((0, 0), |set| (set.keys().len(), set.skipped().len()));
+            let (keys, skipped) = held.map_or((0, 0), |set| {
+                let skipped = set.skipped().len().saturating_add(set.untold());
+                (set.keys().len(), skipped)
+            });
             show(Gauge::Keys(name), keys as u64);
             show(Gauge::KeysSkipped(name), skipped as u64);
             if let Keys::Fetched(cache) = &provider.keys

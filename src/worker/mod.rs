@@ -35,7 +35,8 @@ pub mod key_fetch;
 pub mod keyring;
 pub mod lifetimes;
 pub mod machine;
-pub mod root;
+pub mod room;
+mod root;
 pub mod sources;
 
 pub use effect::{Effect, Level, Sink};

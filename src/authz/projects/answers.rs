@@ -75,21 +75,23 @@ impl Answers {
 
     /// Remembers an answer for `cache_ttl` milliseconds, a failure for a second at most.
     ///
-    /// Where there is no room, those that are over are forgotten, and if that is not
-    /// enough all of them: a directory that is asked again does no harm.
+    /// Where there is no room, those that are over are forgotten, then refusals, which
+    /// anybody can collect who has a token, and if that is not enough all of them: a
+    /// directory that is asked again does no harm.
     pub fn insert(&mut self, question: Question, answer: Answer, now: Monotonic, cache_ttl: u64) {
         let time = match answer {
             Answer::Unavailable => cache_ttl.min(BACK_OFF),
             _ => cache_ttl,
         };
         let size = question.size();
-        if self.entries.len() >= MAX_ANSWERS || self.bytes.saturating_add(size) > MAX_ANSWER_BYTES {
-            self.entries.retain(|_, (_, until)| now <= *until);
-            self.bytes = self.entries.keys().map(Question::size).sum();
+        if self.is_full(size) {
+            self.keep(|_, until| now <= until);
         }
-        if self.entries.len() >= MAX_ANSWERS || self.bytes.saturating_add(size) > MAX_ANSWER_BYTES {
-            self.entries.clear();
-            self.bytes = 0;
+        if self.is_full(size) {
+            self.keep(|answer, _| answer == Answer::Allowed);
+        }
+        if self.is_full(size) {
+            self.keep(|_, _| false);
         }
         if self
             .entries
@@ -98,6 +100,17 @@ impl Answers {
         {
             self.bytes = self.bytes.saturating_add(size);
         }
+    }
+
+    /// Whether there is no room for a question of that size.
+    fn is_full(&self, size: usize) -> bool {
+        self.entries.len() >= MAX_ANSWERS || self.bytes.saturating_add(size) > MAX_ANSWER_BYTES
+    }
+
+    fn keep(&mut self, which: impl Fn(Answer, Monotonic) -> bool) {
+        self.entries
+            .retain(|_, (answer, until)| which(*answer, *until));
+        self.bytes = self.entries.keys().map(Question::size).sum();
     }
 }
 
@@ -145,6 +158,26 @@ mod tests {
             assert!(answers.entries.len() <= MAX_ANSWERS);
             assert!(answers.bytes <= MAX_ANSWER_BYTES);
         }
+    }
+
+    #[test]
+    fn refusals_that_somebody_collects_push_out_no_permission() {
+        let question = |id: &str| {
+            let path = format!("/api/v1/projects/p/resources/{id}/logs");
+            Question::new(b"token", Resource::of_path(path.as_bytes()).unwrap())
+        };
+        let now = Monotonic::from_millis(0);
+        let mut answers = Answers::default();
+        answers.insert(question("mine"), Answer::Allowed, now, 1_000);
+        for number in 0..20_000 {
+            answers.insert(
+                question(&format!("r{number}")),
+                Answer::Forbidden,
+                now,
+                1_000,
+            );
+        }
+        assert_eq!(answers.get(&question("mine"), now), Some(Answer::Allowed));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From a head, or a wait, to an outcome, and what is done about it.
 
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::desk::{Case, Desk, Peer, head_for};
@@ -11,17 +12,23 @@ use crate::forward;
 use crate::gate::{Attempt, Evaluation, Outcome, Passage, Trace};
 use crate::reply;
 use crate::words::denial::Denial;
+use crate::words::hash::QuickHash;
 use crate::words::identity::ProviderIndex;
 use crate::words::request::Head;
 use crate::words::time::Time;
 use crate::worker::counters::Count;
+use crate::worker::directory::Caller;
 use crate::worker::effect::{Effect, Level};
 use crate::worker::event::Action;
 use crate::worker::lifetimes::Lifetime;
+use crate::worker::room::Party;
 
 /// How long a body may take that is held back, in milliseconds. A proxy would wait for
 /// minutes, or for good where it has not the room to read on.
 const BODY_TIME: u64 = 30_000;
+
+/// Most forms that a worker reads at a time: with as much as each may have, 64 MiB.
+const MAX_READINGS: usize = 256;
 
 /// What a step has come to.
 pub type Step = (Exchange, Action);
@@ -154,8 +161,12 @@ fn ask(
     // A seat is free when its caller has left, though the question is still under way; but
     // those who ask and do not stay must not have the worker keep any number of questions.
     let most = limits.waiting_requests.saturating_mul(QUESTIONS_A_SEAT);
-    let asked = directory.has_room(most, now)
-        && directory.ask(root, &question, (service, now), request_id, desk.out);
+    let caller = Caller {
+        root,
+        party: caller_of(trace),
+    };
+    let asked = directory.has_room(caller.party, most, now)
+        && directory.ask(caller, &question, (service, now), request_id, desk.out);
     let denial = match (asked, limits.wait) {
         (false, _) => Denial::WaitingRoomFull,
         // Whoever comes again finds the answer.
@@ -181,7 +192,12 @@ fn wait(
     trace: &Trace<'_>,
     awaited: Cause,
 ) -> Step {
-    if !desk.has_room() {
+    let party = match &awaited {
+        Cause::Keys { source, .. } => Party::Source(source.0),
+        Cause::Directory(_) => caller_of(trace),
+    };
+    // Who has waited before has a place: it was given back a moment ago.
+    if !desk.held && !desk.has_room(party) {
         return refuse(desk, case, head, &shortened(trace), Denial::WaitingRoomFull);
     }
     let limits = desk.root.gate.config().limits;
@@ -195,6 +211,7 @@ fn wait(
         root: desk.root.id(),
         cause: awaited,
         deadline: case.arrived.after(limits.wait),
+        party,
         arrived: case.arrived,
         endpoint: trace.endpoint,
         cached,
@@ -204,6 +221,27 @@ fn wait(
     };
     desk.root.tick_every(true, desk.out);
     (Exchange::Waiting(Box::new(waiting)), Action::Pause)
+}
+
+/// Whoever has proven to be somebody, and not yet what they may read. Of two who are taken
+/// for one, each gets a smaller share, and nothing else.
+fn caller_of(trace: &Trace<'_>) -> Party {
+    let mut hasher = QuickHash::default().build_hasher();
+    if let Some(session) = &trace.session {
+        session.principal.provider.hash(&mut hasher);
+        session.principal.subject.as_str().hash(&mut hasher);
+    }
+    Party::Caller(hasher.finish())
+}
+
+/// Those who may read the tenants of a request.
+fn tenants_of(trace: &Trace<'_>) -> Party {
+    let mut hasher = QuickHash::default().build_hasher();
+    if let Some(tenants) = &trace.tenants {
+        tenants.iter().for_each(|tenant| tenant.hash(&mut hasher));
+    }
+    trace.tenant.hash(&mut hasher);
+    Party::Tenants(hasher.finish())
 }
 
 /// Why a request that waits is looked at again.
@@ -276,6 +314,15 @@ fn pass(
     trace: &Trace<'_>,
     passage: Passage<'_>,
 ) -> Step {
+    let party = tenants_of(trace);
+    if passage.has_form()
+        && !desk
+            .commons
+            .reading_room
+            .has_place(party, false, MAX_READINGS)
+    {
+        return refuse(desk, case, head, trace, Denial::WaitingRoomFull);
+    }
     desk.count_lookups(trace);
     let stream = desk.stream;
     let out = &mut *desk.out;
@@ -301,6 +348,7 @@ fn pass(
         let reading = Reading {
             root,
             deadline,
+            party,
             form,
             headers: case.headers.clone(),
             endpoint: trace.endpoint,

@@ -14,6 +14,7 @@ use crate::worker::counters::Count;
 use crate::worker::effect::{Effect, Level, Sink};
 use crate::worker::event::{Lazy, StreamId};
 use crate::worker::headers::HeaderBlock;
+use crate::worker::room::Party;
 use crate::worker::root::Root;
 
 /// What steps work with: the stream and its root, and what all streams share.
@@ -80,10 +81,14 @@ impl Desk<'_> {
         self.root.gate.decide(head, attempt, &mut lent)
     }
 
-    /// Whether one more request may wait.
-    pub(super) fn has_room(&self) -> bool {
-        let most = self.root.gate.config().limits.waiting_requests;
-        self.commons.waiting.len() < most
+    /// Whether one more request of that party may wait.
+    pub(super) fn has_room(&self, party: Party) -> bool {
+        let config = self.root.gate.config();
+        let most = config.limits.waiting_requests;
+        let providers = self.commons.sources.named();
+        let alone = providers == 1 && config.directory().is_none();
+        let room = &self.commons.waiting_room;
+        room.has_place(party, alone, most)
     }
 
     /// The peer's address, kept only where a log line may want it: asking costs as much

@@ -17,6 +17,7 @@ use crate::worker::effect::Sink;
 use crate::worker::event::{RootId, SourceId, StreamId};
 use crate::worker::headers::HeaderBlock;
 use crate::worker::lifetimes::Lifetime;
+use crate::worker::room::Party;
 
 /// Most headers of an answer that a proxy makes itself: status, length, type, and one
 /// that another filter may have added.
@@ -53,6 +54,8 @@ pub struct Waiting {
     pub cause: Cause,
     /// Until when.
     pub deadline: Monotonic,
+    /// Whose place it holds.
+    pub(super) party: Party,
     pub(super) arrived: Monotonic,
     pub(super) endpoint: Option<&'static Endpoint>,
     pub(super) cached: Option<bool>,
@@ -93,6 +96,8 @@ pub struct Reading {
     pub root: RootId,
     /// When its body must have ended.
     pub deadline: Monotonic,
+    /// Whose place it holds.
+    pub(super) party: Party,
     pub(super) form: Form,
     pub(super) headers: HeaderBlock,
     pub(super) endpoint: Option<&'static Endpoint>,
@@ -153,9 +158,13 @@ impl Exchange {
         match self {
             Self::Waiting(waiting) => {
                 commons.waiting.retain(|known| *known != stream);
+                commons.waiting_room.give_back(waiting.party);
                 commons.lifetimes.clear(stream, waiting.deadline);
             }
-            Self::Reading(reading) => commons.lifetimes.clear(stream, reading.deadline),
+            Self::Reading(reading) => {
+                commons.reading_room.give_back(reading.party);
+                commons.lifetimes.clear(stream, reading.deadline);
+            }
             Self::Forwarded(Forwarded {
                 lifetime: Some(lifetime),
                 ..
@@ -173,9 +182,13 @@ impl Exchange {
         match self {
             Self::Waiting(waiting) => {
                 commons.waiting.push(stream);
+                commons.waiting_room.take(waiting.party);
                 commons.lifetimes.set(stream, waiting.deadline);
             }
-            Self::Reading(reading) => commons.lifetimes.set(stream, reading.deadline),
+            Self::Reading(reading) => {
+                commons.reading_room.take(reading.party);
+                commons.lifetimes.set(stream, reading.deadline);
+            }
             Self::Forwarded(Forwarded {
                 lifetime: Some(lifetime),
                 ..

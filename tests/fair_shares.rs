@@ -1,0 +1,230 @@
+//! What a worker has few of, and that nobody takes all of it: places of requests that
+//! wait, forms that are read, questions to a directory, remembered tokens.
+#![allow(missing_docs)]
+
+mod common;
+#[path = "common/host.rs"]
+#[allow(dead_code)]
+mod host;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use common::{NOW, Request, Token, UPTIME, config, jwk, jwks, merge};
+use host::{Call, Done, Host, Store};
+use scopegate::authn::keys::InModule;
+use scopegate::worker::Action;
+use serde_json::{Value, json};
+
+const FULL: &str = "waiting_room_full";
+
+struct Site {
+    host: Host,
+    streams: u64,
+}
+
+impl Site {
+    fn new(configuration: &Value) -> Self {
+        let store = Rc::new(RefCell::new(Store::default()));
+        let mut host = Host::new(Box::new(InModule), &store, NOW, UPTIME, 1);
+        assert!(host.configure(1, &configuration.to_string(), &[]));
+        host.tick(1);
+        Self { host, streams: 0 }
+    }
+
+    /// Hands in a head; `None` is no verdict yet.
+    fn ask(&mut self, request: &Request, end: bool) -> (u64, Option<&'static str>) {
+        self.streams += 1;
+        let stream = self.streams;
+        self.host.open(stream, 1);
+        self.host.head(stream, &request.fields(), end);
+        (stream, self.code(stream))
+    }
+
+    fn code(&mut self, stream: u64) -> Option<&'static str> {
+        let done = self.host.take_done();
+        done.iter().find_map(|done| match done {
+            Done::Decision(known, code) if known.0 == stream => Some(*code),
+            _ => None,
+        })
+    }
+
+    /// Asks until that is refused; gives the streams that were not.
+    fn fill(&mut self, mut request: impl FnMut(u64) -> Request, end: bool) -> Vec<u64> {
+        let mut streams = Vec::new();
+        for number in 0..10_000 {
+            match self.ask(&request(number), end) {
+                (stream, None) => streams.push(stream),
+                (_, code) => {
+                    assert_eq!(code, Some(FULL));
+                    return streams;
+                }
+            }
+        }
+        panic!("there is no bound");
+    }
+}
+
+fn of(provider: &str, subject: &str) -> Token {
+    let key = if provider == "one" {
+        "p256-a"
+    } else {
+        "p256-b"
+    };
+    Token::new()
+        .by(key, "ES256")
+        .claim("iss", format!("https://{provider}.example.com"))
+        .claim("sub", subject)
+}
+
+/// Two providers whose keys are fetched.
+fn two_providers(patch: Value) -> Value {
+    let mut config = config();
+    let provider = |name: &str| {
+        let issuer = format!("https://{name}.example.com");
+        let jwks = json!({"uri": format!("{issuer}/keys"), "cluster": name});
+        json!({"name": name, "issuer": issuer, "audiences": ["observability"], "jwks": jwks})
+    };
+    config["providers"] = json!([provider("one"), provider("two")]);
+    merge(&mut config, patch);
+    config
+}
+
+fn keys(host: &mut Host, call: &Call, name: &str) {
+    host.answer(call, "200", &jwks(&[jwk(name)]));
+}
+
+#[test]
+fn those_who_wait_for_one_provider_leave_places_for_another() {
+    let limits = json!({"limits": {"waiting_requests": 16}});
+    let mut site = Site::new(&two_providers(limits));
+    let calls = site.host.take_calls();
+    assert_eq!(calls.len(), 2);
+    let first = of("one", "alice").build();
+    let crowd = site.fill(|_| Request::bearing(&first), true);
+    assert_eq!(crowd.len(), 8);
+    let second = of("two", "bob").build();
+    let (bob, code) = site.ask(&Request::bearing(&second), true);
+    assert_eq!(code, None);
+    let call = calls.iter().find(|call| call.cluster == "two").unwrap();
+    keys(&mut site.host, call, "p256-b");
+    assert_eq!(site.code(bob), Some("allowed"));
+    // And when the first provider comes back, all who waited for it pass.
+    let call = calls.iter().find(|call| call.cluster == "one").unwrap();
+    keys(&mut site.host, call, "p256-a");
+    let done = site.host.take_done();
+    let allowed = done
+        .iter()
+        .filter(|done| matches!(done, Done::Decision(_, "allowed")));
+    assert_eq!(allowed.count(), 8);
+}
+
+#[test]
+fn whoever_waits_and_finds_nothing_keeps_the_place() {
+    let limits = json!({"limits": {"waiting_requests": 8}});
+    let mut site = Site::new(&two_providers(limits));
+    let calls = site.host.take_calls();
+    let stranger = of("one", "alice").header("kid", "new").build();
+    let crowd = site.fill(|_| Request::bearing(&stranger), true);
+    assert_eq!(crowd.len(), 4);
+    let other = of("two", "bob").build();
+    let others = site.fill(|_| Request::bearing(&other), true);
+    assert_eq!(others.len(), 2);
+    // Keys come, and among them not the one: its requests are looked at, and wait on for
+    // the fetch that their own key is worth, though they hold more than is left.
+    let call = calls.iter().find(|call| call.cluster == "one").unwrap();
+    keys(&mut site.host, call, "p256-a");
+    let done = site.host.take_done();
+    let full = done
+        .iter()
+        .filter(|done| matches!(done, Done::Decision(_, FULL)));
+    assert_eq!(full.count(), 0, "{done:?}");
+}
+
+/// Two tenants, of each of which its readers see a part.
+fn scoped() -> Value {
+    let mut config = config();
+    let organization = |tenant: &str| {
+        let grant = json!({"group": tenant, "labels": {"ns": ["web"]}});
+        json!({"name": tenant, "tenants": [tenant], "rbac": {"viewers": [grant]}})
+    };
+    config["organizations"] = json!([organization("a"), organization("b")]);
+    config
+}
+
+fn form(tenant: &str) -> Request {
+    let token = Token::new().claim("groups", json!([tenant])).build();
+    Request::bearing(&token)
+        .set(":method", "POST")
+        .set(":path", "/loki/api/v1/query")
+        .set("x-scope-orgid", tenant)
+        .set("content-type", "application/x-www-form-urlencoded")
+}
+
+#[test]
+fn forms_that_never_end_leave_places_for_other_tenants() {
+    let mut site = Site::new(&scoped());
+    let slow = site.fill(|_| form("a"), false);
+    assert_eq!(slow.len(), 128);
+    let (stream, code) = site.ask(&form("b"), false);
+    assert_eq!(code, None);
+    let action = site.host.body(stream, b"query=%7Bns%3D%22web%22%7D", true);
+    assert_eq!(action, Action::Continue);
+    assert_eq!(site.code(stream), Some("allowed"));
+    // What has ended, or is gone, holds no place.
+    for stream in &slow[..100] {
+        site.host.gone(*stream);
+    }
+    assert_eq!(site.fill(|_| form("a"), false).len(), 100);
+    site.host.pass(31_000);
+    site.host.tick(1);
+    site.host.take_done();
+    assert_eq!(site.fill(|_| form("a"), false).len(), 128);
+}
+
+#[test]
+fn in_report_mode_a_form_that_finds_no_place_passes_and_is_recorded() {
+    let mut report = scoped();
+    report["mode"] = json!("report");
+    let mut site = Site::new(&report);
+    assert_eq!(site.fill(|_| form("a"), false).len(), 128);
+    let (stream, code) = site.ask(&form("a"), false);
+    assert_eq!(code, Some(FULL));
+    let action = site.host.body(stream, b"query=", true);
+    assert_eq!(action, Action::Continue);
+}
+
+/// The projects API with a directory that is asked.
+fn projects(patch: Value) -> Value {
+    let mut config = config();
+    let service = json!({"cluster": "one", "authority": "one", "path": "/{project}/{resource}"});
+    config["projects"] = json!({"directory": {"http": service}});
+    merge(&mut config, patch);
+    config
+}
+
+fn resource(subject: &str, number: u64) -> Request {
+    let token = Token::new().claim("sub", subject).build();
+    let path = format!("/api/v1/projects/p/resources/r{number}/logs");
+    Request::bearing(&token).set(":path", path)
+}
+
+#[test]
+fn one_caller_of_the_projects_api_leaves_places_and_questions_for_another() {
+    let limits = json!({"limits": {"waiting_requests": 16}});
+    let mut site = Site::new(&projects(limits));
+    let waiting = site.fill(|number| resource("mallory", number), true);
+    assert_eq!(waiting.len(), 8);
+    // Those who ask and leave have questions under way all the same.
+    for number in 100..10_000 {
+        let (stream, _) = site.ask(&resource("mallory", number), true);
+        site.host.gone(stream);
+    }
+    let asked = site.host.take_calls();
+    assert_eq!(asked.len(), 32);
+    let (stream, code) = site.ask(&resource("alice", 1), true);
+    assert_eq!(code, None);
+    let call = site.host.take_calls().remove(0);
+    site.host.answer(&call, "200", b"");
+    assert_eq!(site.code(stream), Some("allowed"));
+}
