@@ -52,7 +52,9 @@ impl Site {
     /// Asks until that is refused; gives the streams that were not.
     fn fill(&mut self, mut request: impl FnMut(u64) -> Request, end: bool) -> Vec<u64> {
         let mut streams = Vec::new();
-        for number in 0..10_000 {
+        loop {
+            let number = streams.len() as u64;
+            assert!(number < 10_000, "there is no bound");
             match self.ask(&request(number), end) {
                 (stream, None) => streams.push(stream),
                 (_, code) => {
@@ -61,7 +63,6 @@ impl Site {
                 }
             }
         }
-        panic!("there is no bound");
     }
 }
 

@@ -13,6 +13,7 @@ mod host;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use common::{NOW, UPTIME, config, merge};
@@ -67,6 +68,20 @@ fn parse(document: &[u8]) -> Result<Config, Vec<Problem>> {
     Config::parse(document, &Environment::default())
 }
 
+/// How long this thread has computed: other work on the machine does not count, where the
+/// system tells.
+fn computed() -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat");
+    let told = told
+        .ok()
+        .and_then(|line| line.split(' ').next()?.parse().ok());
+    told.map_or_else(
+        || START.get_or_init(Instant::now).elapsed(),
+        Duration::from_nanos,
+    )
+}
+
 /// What a document takes.
 struct Cost {
     bytes: usize,
@@ -82,16 +97,16 @@ fn cost(document: &Value) -> Cost {
     let measure = || {
         let before = HELD.with(Cell::get);
         PEAK.with(|peak| peak.set(before));
-        let start = Instant::now();
+        let start = computed();
         let parsed = parse(&document);
         Cost {
             bytes: document.len(),
-            time: start.elapsed(),
+            time: computed().saturating_sub(start),
             peak: PEAK.with(Cell::get) - before,
             held: HELD.with(Cell::get) - before - usize::from(parsed.is_err()),
         }
     };
-    (0..3)
+    (0..5)
         .map(|_| measure())
         .min_by_key(|cost| cost.time)
         .unwrap()
