@@ -553,3 +553,15 @@ fn entra_keys_of_other_issuers_are_skipped() {
         assert_eq!(set.is_ok(), usable, "{theirs}");
     }
 }
+
+/// A provider that lists thousands of keys of no use makes no thousand log lines.
+#[test]
+fn keys_of_no_use_are_told_of_until_there_are_many() {
+    let weak = |number: usize| json!({"kty": "RSA", "kid": format!("k{number}"), "n": "AQAB", "e": "AQAB"});
+    let mut keys: Vec<Value> = (0..3_000).map(weak).collect();
+    keys.push(jwk("p256-a"));
+    let set = parse(&keys).unwrap();
+    assert_eq!(set.keys().len(), 1);
+    assert_eq!((set.skipped().len(), set.untold()), (16, 2_984));
+    assert_eq!(set.skipped()[15].key_id.as_deref(), Some("k15"));
+}

@@ -793,3 +793,18 @@ fn who_was_let_in_by_another_ones_fetch_books_none() {
         }
     }
 }
+
+/// Sources that no configuration names any more are kept for the next one, but not for good.
+#[test]
+fn sources_of_keys_that_nobody_names_do_not_pile_up() {
+    let mut host = alone();
+    for number in 0..300 {
+        let cluster = format!("cluster-{number}");
+        load(&mut host, 1, &fetched(json!({"cluster": cluster})));
+        host.tick(1);
+        for call in host.take_calls() {
+            host.answer(&call, "200", &set(&["p256-a"]));
+        }
+    }
+    assert_eq!(host.worker().leases().count(), 65);
+}

@@ -97,6 +97,11 @@ impl Gauge<'_> {
     }
 }
 
+/// Most metrics of each kind with a provider's name in theirs. Proxies keep a metric for as
+/// long as they live, so names that every configuration chooses anew must not go on for
+/// good: there is room for 64 providers that each use every algorithm.
+const MAX_NAMES: usize = 4_096;
+
 /// A proxy's metrics. One that cannot be defined or written is dropped: what is counted
 /// never decides.
 pub trait Registry {
@@ -211,13 +216,18 @@ impl Counters {
     }
 
     fn named(&mut self, name: String) {
-        self.named.entry(name).or_default().add();
+        if self.named.len() < MAX_NAMES || self.named.contains_key(&name) {
+            self.named.entry(name).or_default().add();
+        }
     }
 
     /// Shows a value, if it is another one than before.
     pub fn show(&mut self, registry: &dyn Registry, gauge: Gauge<'_>, value: u64) {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
         let name = gauge.name();
+        if self.gauges.len() >= MAX_NAMES && !self.gauges.contains_key(&name) {
+            return;
+        }
         let shown = self.gauges.entry(name.clone()).or_default();
         if shown.value == Some(value) {
             return;
@@ -325,6 +335,31 @@ mod tests {
             "scopegate_decisions_total.decision=allow.code=allowed.backend=none.permission=none";
         assert_eq!(metrics.value(name), Some(2));
         assert_eq!(metrics.names.borrow().len(), 2);
+    }
+
+    #[test]
+    fn names_that_come_and_go_do_not_pile_up() {
+        let metrics = Metrics::default();
+        let mut counters = Counters::default();
+        for number in 0..10_000 {
+            let provider = format!("p{number}");
+            counters.count(Count::Fetch {
+                provider: &provider,
+                result: "ok",
+            });
+            counters.show(&metrics, Gauge::Keys(&provider), 1);
+        }
+        // Those that are known go on.
+        counters.count(Count::Fetch {
+            provider: "p0",
+            result: "ok",
+        });
+        counters.show(&metrics, Gauge::Keys("p0"), 7);
+        counters.flush(&metrics);
+        assert_eq!(metrics.names.borrow().len(), 2 * MAX_NAMES);
+        let name = "scopegate_jwks_fetch_total.provider=p0.result=ok";
+        assert_eq!(metrics.value(name), Some(2));
+        assert_eq!(metrics.value("scopegate_jwks_keys.provider=p0"), Some(7));
     }
 
     #[test]

@@ -366,3 +366,27 @@ fn the_index_says_what_the_grants_say() {
         }
     });
 }
+
+/// Comparing scopes costs their number squared, so that too many are none that are known.
+#[test]
+fn as_many_scopes_as_anybody_needs_add_up() {
+    for (count, adds_up) in [(64, true), (65, false)] {
+        let mut draft = Draft::default();
+        for number in 0..count {
+            let organization = draft.organization(&number.to_string());
+            let within = scope("ns", &[&format!("v{number}")]);
+            grant(&mut draft, organization, "a", ("web", READ, Some(&within)));
+        }
+        let policy = draft.finish();
+        let set = TenantSet::parse(b"a", 8).unwrap();
+        let caller = principal(&policy, &["web"]);
+        let found = policy.authorize(&caller, &set, Permission::Read, &mut Remembered::default());
+        match found {
+            Ok(found) => assert!(adds_up && found.is_some(), "{count}"),
+            Err(denial) => {
+                assert_eq!(denial, Denial::ScopeAmbiguous);
+                assert!(!adds_up, "{count}");
+            }
+        }
+    }
+}
