@@ -298,7 +298,8 @@ async fn one_question_is_asked_once_by_a_worker() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_waiting_room_has_an_end() -> Result<()> {
-    let scene = ProjectsScene::start(1, |it| it["limits"] = json!({"waiting_requests": 5})).await?;
+    // Of nine places one caller gets five, and leaves four.
+    let scene = ProjectsScene::start(1, |it| it["limits"] = json!({"waiting_requests": 9})).await?;
     let token = token_of("reader")?;
     scene
         .directory
@@ -330,7 +331,8 @@ async fn the_waiting_room_has_an_end() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_is_forgotten() -> Result<()> {
-    let scene = ProjectsScene::start(1, |it| it["limits"] = json!({"waiting_requests": 3})).await?;
+    // Three places for one caller, and two that it leaves.
+    let scene = ProjectsScene::start(1, |it| it["limits"] = json!({"waiting_requests": 5})).await?;
     let token = token_of("reader")?;
     scene
         .directory

@@ -214,7 +214,7 @@ pub struct Limits {
     pub tenants_per_request: usize,
     /// Most verified tokens remembered, per worker.
     pub cached_tokens: usize,
-    /// Most requests waiting for keys, per worker.
+    /// Most requests that wait, for keys or for a directory, per worker.
     pub waiting_requests: usize,
     /// How long a request waits for keys, in milliseconds.
     pub wait: u64,

@@ -272,8 +272,8 @@ denials! {
     KeysUnavailable, 503, 14, "keys_unavailable", NONE, "the identity provider's keys are not available right now: try again";
     /// A second reading did not bear out a scoped query, which is a fault of ours.
     ScopeUnsound, 503, 14, "scope_unsound", NONE, "the query could not be scoped: this is a fault of the gate";
-    /// Too many requests are waiting for keys already.
-    WaitingRoomFull, 503, 14, "waiting_room_full", NONE, "too many requests wait for keys: try again";
+    /// Too many requests are waiting for keys, for a directory or for their own forms already.
+    WaitingRoomFull, 503, 14, "waiting_room_full", NONE, "too many requests are waiting: try again";
 }
 
 impl Denial {
