@@ -92,6 +92,22 @@ impl GrpcClient {
         Ok(GrpcClient { channel })
     }
 
+    /// The same with a window of that many bytes, for each stream and for all together: what is not read is not sent
+    /// beyond that.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub async fn connect_narrow(address: SocketAddr, window: u32) -> Result<GrpcClient> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))?
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(window);
+        let channel = endpoint
+            .connect()
+            .await
+            .with_context(|| format!("no gRPC at {address}"))?;
+        Ok(GrpcClient { channel })
+    }
+
     /// One request, one reply. `path` is `/package.Service/Method`.
     pub async fn unary<Q, R>(
         &self,

@@ -12,6 +12,7 @@
 //! | [`clock`] | clocks for a process under test that a test steps |
 //! | [`stack`] | the real backends, provider and agents, as processes on this machine |
 //! | [`drill`] | what the tests of the gate in trouble share |
+//! | [`firehose`], [`pace`] | a server and readers that fill every window, and calls beside them that are timed |
 //! | [`part`], [`trial`] | what is built or fetched for all of these, and tests that are skipped without it |
 //!
 //! Everything listens on loopback on a free port and belongs to the handle that started it.
@@ -31,6 +32,7 @@ pub mod clock;
 pub mod directory;
 pub mod drill;
 pub mod envoy;
+pub mod firehose;
 pub mod form;
 pub mod grpc;
 pub mod issuer;
@@ -38,6 +40,7 @@ pub mod keys;
 pub mod load;
 pub mod loki_push;
 pub mod otlp;
+pub mod pace;
 pub mod part;
 pub mod paths;
 pub mod process;

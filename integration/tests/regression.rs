@@ -22,7 +22,8 @@ use integration::client::{Protocol, RawRequest, Reply};
 use integration::clock::Clock;
 use integration::drill::{self, ask_every_worker, fresh, read, send, verdict};
 use integration::envoy::{Envoy, EnvoySettings, Update};
-use integration::grpc;
+use integration::firehose::{Firehose, SlowReaders};
+use integration::grpc::{self, GrpcClient, SearchRequest, SearchResponse};
 use integration::issuer::{AnswerMode, Issuer, IssuerSettings, PublishedKey};
 use integration::scenario;
 use integration::scene::Scene;
@@ -573,6 +574,43 @@ async fn a_key_published_in_the_cool_down_was_refused_for_good() -> Result<()> {
         late - fetches - 1
     );
     drill::check_health(&scene.envoy).await
+}
+
+// ---- readers that do not read
+
+/// Their unread answers filled the window of the connection that all tenants share.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_slow_readers_kept_all_other_tenants_from_their_answers() -> Result<()> {
+    let corporate = Issuer::corporate().await?;
+    let backend = Firehose::start("acme").await?;
+    // With one worker there is one connection.
+    let settings = drill::settings(drill::configuration())?.concurrency(1);
+    let settings = settings
+        .cluster("idp", corporate.address())
+        .cluster("tempo_grpc", backend.address());
+    let envoy = Envoy::start(settings).await?;
+    let gauge = "scopegate_jwks_keys";
+    let within = Duration::from_secs(10);
+    drill::wait_for_metric(&envoy, gauge, &[], within, |keys| keys > 0.0).await?;
+    sleep(SETTLED).await;
+
+    let bearer = |persona| anyhow::Ok(format!("Bearer {}", drill::token_of(persona)?));
+    let _slow = SlowReaders::open(envoy.address(), &bearer("reader")?, "acme", 2).await?;
+    // By then all is held that will be.
+    sleep(Duration::from_secs(1)).await;
+    let other = bearer("globex-reader")?;
+    let metadata = [
+        ("authorization", other.as_str()),
+        ("x-scope-orgid", "globex"),
+    ];
+    let client = GrpcClient::connect(envoy.address()).await?;
+    let search = client.server_streaming(grpc::SEARCH, &metadata, SearchRequest::default());
+    let answer: Vec<SearchResponse> = tokio::time::timeout(Duration::from_secs(5), search)
+        .await
+        .context("another tenant got no answer beside two slow readers")??;
+    ensure!(answer.len() == 1, "{answer:?}");
+    ensure!(backend.connections() == 1, "not on one connection");
+    drill::check_health_without_reads(&envoy).await
 }
 
 // ---- the first fetch fails

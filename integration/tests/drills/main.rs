@@ -1,4 +1,5 @@
-//! Drills of the keys: a steady load of valid requests through a real Envoy while something happens to the provider.
+//! Drills: a steady load of valid requests through a real Envoy while something happens to the provider, or while
+//! another tenant does its worst.
 //!
 //! Each drill counts what became of the requests, what the provider was asked, how long a request waited at most and
 //! how many waited at once, and fails when it misses its target. `make drills` prints the table.
@@ -10,6 +11,8 @@
 
 mod report;
 mod scene;
+mod slow_readers;
+mod victim;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -60,6 +63,8 @@ fn main() -> ExitCode {
         }),
         trial_needing(&[part::CRASH], "a worker's VM dies", dead_vm),
         trial_needing(&[part::CLOCK], "the clock steps", clock_steps),
+        trial("slow readers", slow_readers::as_shipped),
+        trial("more slow readers than memory", slow_readers::beyond_memory),
         trial("by discovery", discovery),
         trial("a discovery document of another issuer", wrong_discovery),
     ];

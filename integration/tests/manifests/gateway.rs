@@ -100,7 +100,7 @@ fn hygiene(set: Set, manager: &mut Value) -> Result<()> {
         Set::Istio => {
             let filter = only(&documents, "EnvoyFilter")?.spec();
             let patches = list(&filter["configPatches"]);
-            ensure!(patches.len() == 1, "{} patches", patches.len());
+            ensure!(patches[0]["applyTo"] == json!("NETWORK_FILTER"));
             ensure!(patches[0]["patch"]["operation"] == json!("MERGE"));
             merge(manager, &patches[0]["patch"]["value"]["typed_config"]);
         }
@@ -127,7 +127,7 @@ fn hygiene(set: Set, manager: &mut Value) -> Result<()> {
 }
 
 /// Messages are merged, lists are joined, the rest is replaced: as protobuf merges.
-fn merge(into: &mut Value, patch: &Value) {
+pub fn merge(into: &mut Value, patch: &Value) {
     match (into, patch) {
         (Value::Object(into), Value::Object(patch)) => {
             for (name, value) in patch {

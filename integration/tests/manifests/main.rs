@@ -6,6 +6,7 @@
 //! | [`plugin`] | does the gate read the configuration in it; does it agree with `envoy/envoy.yaml` |
 //! | [`routing`] | does every endpoint have its one route, and nothing a route past the gate |
 //! | [`gateway`] | the same in a real Envoy, with the module and without it |
+//! | [`windows`] | can slow readers of one tenant keep the others from their answers |
 //! | [`clients`] | can the clients read their files |
 
 mod clients;
@@ -15,6 +16,7 @@ mod plugin;
 mod routes;
 mod routing;
 mod schemas;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         plugin::tests(),
         routing::tests(),
         schemas::tests(),
+        windows::tests(),
     ];
     libtest_mimic::run(
         &Arguments::from_args(),

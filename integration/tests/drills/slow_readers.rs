@@ -1,0 +1,79 @@
+//! Readers of one tenant that do not read, beside another tenant's calls to the same backend.
+
+use anyhow::{Context, Result, ensure};
+use integration::drill;
+use serde_json::json;
+
+use crate::report::Row;
+use crate::victim::Street;
+
+/// As many as there are, they take neither the other's answers away nor more memory than the settings give them.
+pub async fn as_shipped() -> Result<Row> {
+    let street = Street::start(drill::configuration(), |settings| settings).await?;
+    let before = street.memory().await?;
+    let few = street.slow_readers(FEW).await?;
+    let mut beside = street.windows(WINDOWS).await;
+    drop(few);
+    street.wait_for_silence().await?;
+
+    let many = street.slow_readers(MANY).await?;
+    beside.extend(street.windows(WINDOWS).await);
+    let open = street.hose.open();
+    ensure!(open == MANY, "{open} of {MANY} slow readers are served");
+    let held = street.memory().await?.saturating_sub(before) / u64::try_from(MANY)?;
+    ensure!(held < PER_READER, "{held} bytes for each slow reader");
+    let connections = street.hose.connections();
+    let enough = MANY.div_ceil(STREAMS);
+    ensure!(
+        (enough..=enough + 1).contains(&connections),
+        "{connections} connections to the backend"
+    );
+    drop(many);
+    let note = format!(
+        "{FEW}, then {MANY}, each held {} KiB, over {connections} connections",
+        held >> 10
+    );
+    street.row(&beside, &note)
+}
+
+/// Of more slow readers than Envoy has memory for some are reset, and nobody else is.
+pub async fn beyond_memory() -> Result<Row> {
+    let street = Street::start(drill::configuration(), |settings| {
+        settings.edit(|bootstrap| {
+            let monitors =
+                bootstrap.value()["overload_manager"]["resource_monitors"].as_array_mut();
+            let heap = monitors
+                .context("no monitors")?
+                .iter_mut()
+                .find(|monitor| monitor["name"] == json!("envoy.resource_monitors.fixed_heap"))
+                .context("no bound of the heap")?;
+            heap["typed_config"]["max_heap_size_bytes"] = json!(HEAP);
+            Ok(())
+        })
+    })
+    .await?;
+    let slow = street.slow_readers(MANY).await?;
+    let beside = street.windows(WINDOWS).await;
+    let memory = street.memory().await?;
+    let reset = MANY.saturating_sub(street.hose.open());
+    drop(slow);
+    ensure!(reset > 0, "none of {MANY} was reset at {memory} bytes");
+    ensure!(memory < HEAP, "{memory} bytes, of which {HEAP} are there");
+    let note = format!(
+        "{reset} of {MANY} were reset, and {} MiB were held where {} are allowed",
+        memory >> 20,
+        HEAP >> 20
+    );
+    street.row(&beside, &note)
+}
+
+const FEW: usize = 8;
+const MANY: usize = 300;
+const WINDOWS: u32 = 3;
+/// What the shipped bootstrap lets a connection to a backend carry.
+const STREAMS: usize = 100;
+/// 256 KiB of a window at the backend's side and as much at the reader's, and what belongs to a connection and a
+/// stream.
+const PER_READER: u64 = 640 << 10;
+/// For about half of the many.
+const HEAP: u64 = 160 << 20;
