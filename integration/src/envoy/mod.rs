@@ -35,6 +35,7 @@ pub struct EnvoySettings {
     dynamic: bool,
     denied: Option<String>,
     concurrency: u32,
+    drain: [String; 2],
     log_level: String,
     edits: Vec<Edit>,
 }
@@ -90,6 +91,8 @@ impl EnvoySettings {
             dynamic: false,
             denied: None,
             concurrency: 2,
+            // A drain of ten minutes would keep old listeners, and their plugin, alive for a whole test run.
+            drain: ["2".to_owned(), "immediate".to_owned()],
             log_level: "info".to_owned(),
             edits: Vec::new(),
         })
@@ -172,6 +175,14 @@ impl EnvoySettings {
         self
     }
 
+    /// How long connections of a listener that was replaced go on, and by which strategy Envoy asks clients to leave
+    /// them; two seconds and `immediate` unless told otherwise.
+    #[must_use]
+    pub fn drain(mut self, seconds: u32, strategy: &str) -> Self {
+        self.drain = [seconds.to_string(), strategy.to_owned()];
+        self
+    }
+
     /// For example `info`, or `warning`.
     #[must_use]
     pub fn log_level(mut self, level: &str) -> EnvoySettings {
@@ -200,6 +211,7 @@ impl Envoy {
         let concurrency = settings.concurrency.to_string();
         let log_level = settings.log_level.clone();
         let process_environment = settings.process_environment.clone();
+        let [drain_time, drain_strategy] = settings.drain.clone();
         let prepared = Prepared::of(settings, folder.path())?;
         let config = folder.path().join("bootstrap.json");
         fs::write(&config, serde_json::to_vec_pretty(&prepared.bootstrap)?)?;
@@ -214,8 +226,12 @@ impl Envoy {
             .arg(&admin_file)
             .args(["--concurrency", &concurrency, "--log-level", &log_level])
             .args(["--disable-hot-restart", "--file-flush-interval-msec", "20"])
-            // A drain of ten minutes would keep old listeners, and their plugin, alive for a whole test run.
-            .args(["--drain-time-s", "2", "--parent-shutdown-time-s", "3"]);
+            .args([
+                "--drain-time-s",
+                &drain_time,
+                "--drain-strategy",
+                &drain_strategy,
+            ]);
         let path = folder.path().to_path_buf();
         let mut process = Process::start("envoy", command, folder)?;
 

@@ -1,0 +1,428 @@
+//! A right is withdrawn while connections are open: what each of them sees, by the way in which Envoy gets its new
+//! configuration.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use futures_util::StreamExt;
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use integration::client::websocket::{self, Handshake};
+use integration::drill;
+use integration::envoy::Update;
+use integration::envoy::bootstrap::Bootstrap;
+use integration::grpc::{GrpcClient, SEARCH, SearchRequest, SearchResponse};
+use integration::issuer::Issuer;
+use integration::scene::Scene;
+use integration::token::Recipe;
+use integration::upstream::Behaviour;
+use integration::{paths, yaml};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tokio_tungstenite::WebSocketStream;
+
+/// Readers of `acme` may read.
+fn granted() -> Value {
+    drill::configuration()
+}
+
+/// They no longer may.
+fn withdrawn() -> Value {
+    let mut configuration = drill::configuration();
+    configuration["organizations"][0]["rbac"]["viewers"] = json!([]);
+    configuration
+}
+
+/// A connection that is kept for as long as the other side lets it.
+enum Kept {
+    One(http1::SendRequest<Empty<Bytes>>),
+    Two(http2::SendRequest<Empty<Bytes>>),
+}
+
+impl Kept {
+    async fn connect(gate: SocketAddr, version: u8) -> Result<Kept> {
+        let io = TokioIo::new(TcpStream::connect(gate).await?);
+        if version == 1 {
+            let (sender, driver) = http1::handshake(io).await?;
+            tokio::spawn(driver);
+            Ok(Kept::One(sender))
+        } else {
+            let (sender, driver) = http2::handshake(TokioExecutor::new(), io).await?;
+            tokio::spawn(driver);
+            Ok(Kept::Two(sender))
+        }
+    }
+
+    /// The status of a read; an error once the connection is over.
+    async fn ask(&mut self, bearer: &str) -> Result<u16> {
+        let path = "/loki/api/v1/labels";
+        let (authority, target) = (
+            "observability.example.com",
+            format!("http://observability.example.com{path}"),
+        );
+        let request = |target: &str| {
+            Request::get(target)
+                .header("authorization", bearer)
+                .header("x-scope-orgid", "acme")
+        };
+        let reply = match self {
+            Kept::One(sender) => {
+                sender.ready().await?;
+                let request = request(path).header("host", authority);
+                sender.send_request(request.body(Empty::new())?).await?
+            }
+            Kept::Two(sender) => {
+                sender.ready().await?;
+                sender
+                    .send_request(request(&target).body(Empty::new())?)
+                    .await?
+            }
+        };
+        let status = reply.status().as_u16();
+        reply.into_body().collect().await?;
+        Ok(status)
+    }
+}
+
+/// What a client that keeps its connection has seen.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Since the new configuration was taken over.
+    allowed: usize,
+    refused_after: Option<Duration>,
+    reconnected: usize,
+}
+
+/// Ask over and over, and over a new connection where the old one has been closed, until the answer is no.
+async fn ask_on(
+    gate: SocketAddr,
+    mut kept: Kept,
+    version: u8,
+    bearer: String,
+    until: Instant,
+) -> Result<Seen> {
+    let mut seen = Seen::default();
+    let began = Instant::now();
+    while Instant::now() < until {
+        match kept.ask(&bearer).await {
+            Ok(200) => seen.allowed += 1,
+            Ok(403) => {
+                seen.refused_after = Some(began.elapsed());
+                return Ok(seen);
+            }
+            Ok(status) => bail!("{status}"),
+            Err(_) => {
+                kept = Kept::connect(gate, version).await?;
+                seen.reconnected += 1;
+                continue;
+            }
+        }
+        sleep(EACH).await;
+    }
+    Ok(seen)
+}
+
+/// All that is open, and what became of it.
+#[derive(Debug)]
+struct Outcome {
+    one: Seen,
+    two: Seen,
+    /// A connection that was silent for the whole time: whether it is there at the end, and its answer.
+    silent: Option<u16>,
+    tail: Option<Duration>,
+    grpc: Option<Duration>,
+}
+
+/// Open one of each, have `update` withdraw the right, and look for that long.
+async fn withdraw(
+    scene: &Scene,
+    span: Duration,
+    update: impl AsyncFnOnce() -> Result<()>,
+) -> Result<Outcome> {
+    drill::warm(&scene.envoy).await?;
+    // Each worker takes the keys over on its own tick.
+    sleep(Duration::from_millis(1_300)).await;
+    let gate = scene.envoy.address();
+    let bearer = format!("Bearer {}", drill::token_of("reader")?);
+    scene.upstream("tempo_grpc")?.behave(Behaviour::Open);
+    let mut one = Kept::connect(gate, 1).await?;
+    let mut two = Kept::connect(gate, 2).await?;
+    let mut silent = Kept::connect(gate, 1).await?;
+    for kept in [&mut one, &mut two, &mut silent] {
+        let status = kept.ask(&bearer).await?;
+        ensure!(status == 200, "{status} before");
+    }
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("x-scope-orgid", "acme"),
+    ];
+    let mut tail = open_tail(gate, &bearer).await?;
+    let client = GrpcClient::connect(gate).await?;
+    let search = client.open(SEARCH, &headers, SearchRequest::default());
+    let mut search: tonic::Streaming<SearchResponse> = search.await?;
+    for _ in 0..2 {
+        search.message().await?.context("a message")?;
+    }
+
+    update().await?;
+    let began = Instant::now();
+    let until = began + span;
+    let tail: JoinHandle<Option<Duration>> = tokio::spawn(async move {
+        let end = async { while let Some(Ok(_)) = tail.next().await {} };
+        tokio::time::timeout_at(until.into(), end).await.ok()?;
+        Some(began.elapsed())
+    });
+    let grpc = tokio::spawn(async move {
+        let end = async { while let Ok(Some(_)) = search.message().await {} };
+        tokio::time::timeout_at(until.into(), end).await.ok()?;
+        Some(began.elapsed())
+    });
+    let (one, two) = tokio::try_join!(
+        ask_on(gate, one, 1, bearer.clone(), until),
+        ask_on(gate, two, 2, bearer.clone(), until)
+    )?;
+    let outcome = Outcome {
+        one,
+        two,
+        tail: tail.await?,
+        grpc: grpc.await?,
+        silent: silent.ask(&bearer).await.ok(),
+    };
+    Ok(outcome)
+}
+
+/// A tail on which the backend has said its first word.
+async fn open_tail(gate: SocketAddr, bearer: &str) -> Result<WebSocketStream<TcpStream>> {
+    let headers = [("authorization", bearer), ("x-scope-orgid", "acme")];
+    let path = "/loki/api/v1/tail?query=%7Bapp%3D%22a%22%7D";
+    let Handshake::Open(mut tail) = websocket::open(gate, path, &headers).await? else {
+        bail!("a tail was refused");
+    };
+    tail.next().await.context("a greeting")??;
+    Ok(*tail)
+}
+
+/// A gate whose filter is the shipped resource in a file of its own.
+struct Discovered {
+    scene: Scene,
+    folder: TempDir,
+    resource: Value,
+}
+
+impl Discovered {
+    async fn start(configuration: Value) -> Result<Discovered> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().to_path_buf();
+        let (sender, receiver) = oneshot::channel();
+        let settings = drill::settings(configuration)?.edit(move |bootstrap| {
+            let mut resource: Value = yaml::read(&shipped("scopegate.yaml"))?;
+            let mut filter: Value = yaml::read(&shipped("filter.yaml"))?;
+            let source = &mut filter["config_discovery"]["config_source"];
+            source["path_config_source"] =
+                json!({"path": path.join(FILE), "watched_directory": {"path": path}});
+            // For so long Envoy waits for something better than a file that it has refused.
+            source["initial_fetch_timeout"] = json!("1s");
+            let inline = bootstrap.scopegate()?;
+            // Moved as it is, with the module and the configuration of this test in it.
+            resource["resources"][0]["typed_config"] = inline["typed_config"].take();
+            *inline = filter;
+            fs::write(path.join(FILE), resource.to_string())?;
+            let _ = sender.send(resource);
+            Ok(())
+        });
+        let scene = Scene::start_with(settings, Issuer::corporate().await?).await?;
+        Ok(Discovered {
+            scene,
+            folder,
+            resource: receiver.await?,
+        })
+    }
+
+    /// Replace the file, and wait until Envoy has taken it over or has refused it.
+    async fn replace(&self, configuration: &Value) -> Result<Update> {
+        let before = self.counts().await?;
+        let mut next = self.resource.clone();
+        let value = &mut next["resources"][0]["typed_config"]["config"]["configuration"]["value"];
+        *value = json!(configuration.to_string());
+        // Elsewhere first: the folder is watched, and a rename is what is seen.
+        let written = tempfile::NamedTempFile::new()?;
+        fs::write(written.path(), next.to_string())?;
+        let path = self.folder.path().join(FILE);
+        written.persist(path).context("not on one file system")?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let now = self.counts().await?;
+            if now.0 > before.0 {
+                return Ok(Update::Accepted);
+            }
+            if now.1 > before.1 {
+                return Ok(Update::Rejected(String::new()));
+            }
+            ensure!(Instant::now() < deadline, "Envoy took no notice");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn counts(&self) -> Result<(i64, i64)> {
+        let stats = self.scene.envoy.stats().await?;
+        let count = |name: &str| {
+            let name = format!("extension_config_discovery.http_filter.scopegate.{name}");
+            stats.get(&name).copied().unwrap_or_default()
+        };
+        Ok((count("update_success"), count("update_rejected")))
+    }
+}
+
+/// A path under `envoy/ecds`.
+fn shipped(file: &str) -> PathBuf {
+    paths::repository().join("envoy/ecds").join(file)
+}
+
+async fn by_listener(seconds: u32, strategy: &str, span: Duration) -> Result<Outcome> {
+    let settings = drill::settings(granted())?
+        .dynamic()
+        .drain(seconds, strategy);
+    let scene = Scene::start_with(settings, Issuer::corporate().await?).await?;
+    withdraw(&scene, span, async || {
+        let update = scene.envoy.replace_configuration(&withdrawn()).await?;
+        ensure!(update == Update::Accepted, "{update:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// What Envoy does by default, and why it is told otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn by_a_listener_that_drains_gradually_a_withdrawn_right_lives_on() -> Result<()> {
+    let outcome = by_listener(600, "gradual", Duration::from_secs(1)).await?;
+    ensure!(outcome.one.allowed > 1, "{outcome:?}");
+    ensure!(outcome.two.allowed > 1, "{outcome:?}");
+    ensure!(outcome.silent == Some(200), "{outcome:?}");
+    let streams = (outcome.tail, outcome.grpc);
+    ensure!(streams == (None, None), "{outcome:?}");
+    Ok(())
+}
+
+/// Whoever asks is sent away with the first answer, and whoever does not, or has a stream, when the time is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn by_a_listener_that_drains_at_once_a_withdrawn_right_has_one_more_answer() -> Result<()> {
+    let drain = Duration::from_secs(2);
+    let outcome = by_listener(2, "immediate", drain * 2).await?;
+    for seen in [&outcome.one, &outcome.two] {
+        ensure!(seen.allowed <= 1 && seen.reconnected == 1, "{outcome:?}");
+        ensure!(
+            seen.refused_after.is_some_and(|after| after < drain),
+            "{outcome:?}"
+        );
+    }
+    ensure!(outcome.silent.is_none(), "{outcome:?}");
+    for ended in [outcome.tail, outcome.grpc] {
+        ensure!(ended.is_some_and(|after| after >= drain / 2), "{outcome:?}");
+    }
+    Ok(())
+}
+
+/// Nobody is sent away: the next request is judged anew, on every connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn by_discovery_of_the_filter_a_withdrawn_right_ends_with_the_next_request() -> Result<()> {
+    let gate = Discovered::start(granted()).await?;
+    let span = Duration::from_secs(1);
+    let outcome = withdraw(&gate.scene, span, async || {
+        let update = gate.replace(&withdrawn()).await?;
+        ensure!(update == Update::Accepted, "{update:?}");
+        // Main thread first, then the workers.
+        sleep(Duration::from_millis(50)).await;
+        Ok(())
+    })
+    .await?;
+    for seen in [&outcome.one, &outcome.two] {
+        ensure!((seen.allowed, seen.reconnected) == (0, 0), "{outcome:?}");
+        ensure!(seen.refused_after.is_some(), "{outcome:?}");
+    }
+    ensure!(outcome.silent == Some(403), "{outcome:?}");
+    // A grant is decided when a request begins.
+    let streams = (outcome.tail, outcome.grpc);
+    ensure!(streams == (None, None), "{outcome:?}");
+    let fetches = gate.scene.corporate.fetches().jwks;
+    ensure!(fetches == 1, "{fetches} fetches of keys that were there");
+
+    // What is refused changes nothing.
+    let update = gate.replace(&json!({"no_such_key": 1})).await?;
+    ensure!(matches!(update, Update::Rejected(_)), "{update:?}");
+    let request = drill::read(&drill::token_of("reader")?, "acme");
+    let reply = drill::send(&gate.scene.envoy, &request).await?;
+    ensure!(reply.status == 403, "{}", reply.status);
+    let update = gate.replace(&granted()).await?;
+    ensure!(update == Update::Accepted, "{update:?}");
+    drill::check_health(&gate.scene.envoy).await
+}
+
+/// Streams that began before a change end with their tokens after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn by_discovery_of_the_filter_open_streams_still_end_with_their_tokens() -> Result<()> {
+    let without_leeway = |mut configuration: Value| {
+        configuration["providers"][0]["clock_skew"] = json!("0s");
+        configuration
+    };
+    let gate = Discovered::start(without_leeway(granted())).await?;
+    drill::warm(&gate.scene.envoy).await?;
+    let seconds = 4.0;
+    let token = drill::fresh(Recipe::of("reader").exp_in(seconds))?;
+    let bearer = format!("Bearer {token}");
+    let mut tail = open_tail(gate.scene.envoy.address(), &bearer).await?;
+    let began = Instant::now();
+    let update = gate.replace(&without_leeway(withdrawn())).await?;
+    ensure!(update == Update::Accepted, "{update:?}");
+    let end = async { while let Some(Ok(_)) = tail.next().await {} };
+    tokio::time::timeout(PATIENCE, end)
+        .await
+        .context("the tail goes on after its token")?;
+    let lasted = began.elapsed();
+    ensure!(
+        (2.5..=7.5).contains(&lasted.as_secs_f64()),
+        "it ended after {lasted:?}"
+    );
+    Ok(())
+}
+
+/// Without a configuration that the gate takes, nobody is let in.
+#[tokio::test(flavor = "multi_thread")]
+async fn by_discovery_of_the_filter_a_bad_start_lets_nobody_in() -> Result<()> {
+    let gate = Discovered::start(json!({"no_such_key": 1})).await?;
+    let request = drill::read(&drill::token_of("reader")?, "acme");
+    let reply = drill::send(&gate.scene.envoy, &request).await?;
+    ensure!(reply.status == 500, "{} {}", reply.status, reply.text());
+    ensure!(gate.scene.log.count() == 0, "a backend was reached");
+    let update = gate.replace(&granted()).await?;
+    ensure!(update == Update::Accepted, "{update:?}");
+    drill::warm(&gate.scene.envoy).await
+}
+
+#[test]
+fn the_resource_is_the_filter_of_the_shipped_bootstrap() -> Result<()> {
+    let resource: Value = yaml::read(&shipped("scopegate.yaml"))?;
+    let filter: Value = yaml::read(&shipped("filter.yaml"))?;
+    let bootstrap = yaml::read(&shipped("../envoy.yaml"))?;
+    let mut bootstrap = Bootstrap::new(bootstrap);
+    let inline = bootstrap.scopegate()?;
+    let discovered = &resource["resources"][0];
+    ensure!(discovered["typed_config"] == inline["typed_config"]);
+    ensure!(discovered["name"] == inline["name"] && filter["name"] == inline["name"]);
+    let types = &filter["config_discovery"]["type_urls"];
+    ensure!(types == &json!([inline["typed_config"]["@type"]]));
+    Ok(())
+}
+
+const FILE: &str = "scopegate.yaml";
+const EACH: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(15);
