@@ -9,12 +9,15 @@ use crate::victim::Street;
 
 /// As many as there are, they take neither the other's answers away nor more memory than the settings give them.
 pub async fn as_shipped() -> Result<Row> {
-    let street = Street::start(drill::configuration(), |settings| settings).await?;
+    let street = Street::start(drill::configuration(), false, |settings| settings).await?;
     let before = street.memory().await?;
-    let few = street.slow_readers(FEW).await?;
-    let mut beside = street.windows(WINDOWS).await;
-    drop(few);
-    street.wait_for_silence().await?;
+    let mut beside = Vec::new();
+    for count in [FEW, NEARLY] {
+        let slow = street.slow_readers(count).await?;
+        beside.extend(street.windows(WINDOWS).await);
+        drop(slow);
+        street.wait_for_silence().await?;
+    }
 
     let many = street.slow_readers(MANY).await?;
     beside.extend(street.windows(WINDOWS).await);
@@ -30,7 +33,7 @@ pub async fn as_shipped() -> Result<Row> {
     );
     drop(many);
     let note = format!(
-        "{FEW}, then {MANY}, each held {} KiB, over {connections} connections",
+        "{FEW}, {NEARLY}, then {MANY}, each held {} KiB, over {connections} connections",
         held >> 10
     );
     street.row(&beside, &note)
@@ -38,7 +41,7 @@ pub async fn as_shipped() -> Result<Row> {
 
 /// Of more slow readers than Envoy has memory for some are reset, and nobody else is.
 pub async fn beyond_memory() -> Result<Row> {
-    let street = Street::start(drill::configuration(), |settings| {
+    let street = Street::start(drill::configuration(), false, |settings| {
         settings.edit(|bootstrap| {
             let monitors =
                 bootstrap.value()["overload_manager"]["resource_monitors"].as_array_mut();
@@ -68,6 +71,9 @@ pub async fn beyond_memory() -> Result<Row> {
 }
 
 const FEW: usize = 8;
+/// Nearly all that a connection carries, so that the victim's calls come over the same one. What they leave unread is
+/// in its window, and so is what has been read, until that is half of the window and is given back.
+const NEARLY: usize = 95;
 const MANY: usize = 300;
 const WINDOWS: u32 = 3;
 /// What the shipped bootstrap lets a connection to a backend carry.

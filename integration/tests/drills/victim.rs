@@ -5,17 +5,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use http_body_util::{BodyExt, Empty};
-use hyper::Request;
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
+use hyper::header::{HeaderMap, HeaderValue};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use integration::drill;
 use integration::envoy::{Envoy, EnvoySettings};
 use integration::firehose::{Firehose, SlowReaders};
-use integration::grpc::{GrpcClient, SEARCH, SearchRequest, SearchResponse};
+use integration::grpc::{self, GrpcClient, SEARCH, SearchRequest, SearchResponse};
 use integration::issuer::Issuer;
 use integration::pace::{self, Turns, Window};
-use integration::upstream::{Upstream, UpstreamLog};
+use integration::process;
+use integration::server::{self, Body, Server};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -24,48 +26,65 @@ use crate::report::Row;
 /// The handle.
 pub struct Street {
     pub envoy: Envoy,
+    /// The listener without TLS.
+    pub gate: SocketAddr,
     /// Tempo's streams: without an end for `acme`.
     pub hose: Firehose,
     victim: Victim,
     quiet: Vec<Window>,
-    _upstreams: Vec<Upstream>,
+    _backend: Server,
     _corporate: Issuer,
 }
 
 impl Street {
-    /// A gate that has its keys, with one worker: whatever can be shared is.
+    /// A gate that has its keys, with one worker: whatever can be shared is. Its listener is without TLS, and where
+    /// `tls` is on there is another one with it.
     pub async fn start(
         configuration: Value,
+        tls: bool,
         change: impl FnOnce(EnvoySettings) -> EnvoySettings,
     ) -> Result<Street> {
         let corporate = Issuer::corporate().await?;
         let hose = Firehose::start("acme").await?;
-        let log = UpstreamLog::new();
         let mut settings = drill::settings(configuration)?
             .concurrency(1)
             .cluster("idp", corporate.address())
             .cluster("tempo_grpc", hose.address());
-        let mut upstreams = Vec::new();
+        let backend = Server::start(|stream| async {
+            // How a connection ends is for the other side to say.
+            let _ = server::serve_http(stream, swallow).await;
+        })
+        .await?;
         for name in ["loki", "mimir", "tempo_otlp_grpc"] {
-            let upstream = Upstream::start(name, &log).await?;
-            settings = settings.cluster(name, upstream.address());
-            upstreams.push(upstream);
+            settings = settings.cluster(name, backend.address());
+        }
+        let port = process::free_port()?;
+        if tls {
+            settings = settings
+                .tls()?
+                .edit(move |bootstrap| bootstrap.add_plain_listener(port));
         }
         let envoy = Envoy::start(change(settings)).await?;
+        let gate = if tls {
+            SocketAddr::from(([127, 0, 0, 1], port))
+        } else {
+            envoy.address()
+        };
         let keys = |keys| keys > 0.0;
         drill::wait_for_metric(&envoy, "scopegate_jwks_keys", &[], KEYS, keys).await?;
         // The gauge is of the worker that fetched, which may be the main thread: the other one has them a tick later.
         tokio::time::sleep(Duration::from_millis(1_300)).await;
-        let victim = Victim::connect(envoy.address()).await?;
+        let victim = Victim::connect(gate).await?;
         // Connections, the memory of tokens and the allocator of Envoy get warm.
         victim.windows(1).await;
         let quiet = victim.windows(QUIET).await;
         Ok(Street {
             envoy,
+            gate,
             hose,
             victim,
             quiet,
-            _upstreams: upstreams,
+            _backend: backend,
             _corporate: corporate,
         })
     }
@@ -75,9 +94,13 @@ impl Street {
         self.victim.windows(count).await
     }
 
-    pub async fn slow_readers(&self, count: usize) -> Result<SlowReaders> {
+    /// So many, one after the other: at once they would leave less unread.
+    pub async fn slow_readers(&self, count: usize) -> Result<Vec<SlowReaders>> {
         let bearer = format!("Bearer {}", drill::token_of("reader")?);
-        let slow = SlowReaders::open(self.envoy.address(), &bearer, "acme", count).await?;
+        let mut slow = Vec::new();
+        for _ in 0..count {
+            slow.push(SlowReaders::open(self.gate, &bearer, "acme", 1).await?);
+        }
         // Until every buffer on the way is full.
         tokio::time::sleep(FILLED).await;
         Ok(slow)
@@ -129,6 +152,27 @@ impl Street {
             ..Row::default()
         })
     }
+}
+
+/// Take all there is and say little: a backend that looks at what it gets, in a debug build and on the cores of those
+/// who are timed, would be timed itself.
+async fn swallow(request: Request<Incoming>) -> Result<Response<Body>> {
+    let is_grpc = request
+        .headers()
+        .get("content-type")
+        .is_some_and(|value| grpc::is_grpc(value.as_bytes()));
+    let mut body = request.into_body();
+    while let Some(frame) = body.frame().await {
+        frame?;
+    }
+    if is_grpc {
+        let response = Response::builder().header("content-type", "application/grpc");
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        let message = server::full(grpc::framed(b"")).with_trailers(async { Some(Ok(trailers)) });
+        return Ok(response.body(message.boxed_unsync())?);
+    }
+    Ok(Response::new(server::full("{}")))
 }
 
 /// Reads labels and searches traces, over a few connections that it keeps.
