@@ -105,9 +105,9 @@ fn cost(document: &Value) -> Cost {
     let time = loop {
         drop(parse(&document));
         times += 1;
-        let passed = computed().saturating_sub(start);
-        if passed >= Duration::from_millis(200) {
-            break passed / times;
+        let so_far = computed().saturating_sub(start);
+        if so_far >= Duration::from_millis(200) {
+            break so_far / times;
         }
     };
     Cost {
