@@ -22,6 +22,7 @@ use crate::config::{Config, KeySource, Mode};
 use crate::scoping::form;
 use crate::scoping::narrow::{MAX_BODY, Narrowing};
 use crate::scoping::scope::Scope;
+use crate::scoping::tags;
 use crate::words::denial::Denial;
 use crate::words::identity::ProviderIndex;
 use crate::words::permission::Permission;
@@ -591,6 +592,13 @@ impl Gate {
             Scoping::Parameters(parameters) => parameters,
             Scoping::Unsupported => return Err(Denial::ScopeUnsupported),
         };
+        if parameters.tag_in_path {
+            let (_, path, _) = request_line(head)?;
+            let tag = endpoint.segment(path);
+            if !tag.is_some_and(|tag| tags::are_filtered(&tag)) {
+                return Err(Denial::ScopeUnsupported);
+            }
+        }
         let attributes = &self.config.backends.tempo_attributes;
         let narrowing = Narrowing::new(parameters, scope, attributes, query)?;
         // What follows the head of a websocket is no body.

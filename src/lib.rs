@@ -28,7 +28,7 @@
 //! |---|---|
 //! | [`words`] | `hash` `time` `wire` `tenant` `identity` `request` `subject_header` `method` `permission` `refusal` `denial` |
 //! | [`authn`] | `bearer` `json` `keys` `token` `jwks` `discovery` `claims` `verifier` `token_cache` `key_cache` `key_lease` `authenticator` |
-//! | [`scoping`] | `scope` `query` `form` `parameters` `narrow` |
+//! | [`scoping`] | `scope` `tags` `query` `form` `parameters` `narrow` |
 //! | [`authz`] | `endpoint` `policy` `projects` |
 //! | composition | [`config`] [`gate`] [`forward`] [`reply`] [`audit`] |
 //! | [`worker`] | `headers` `event` `counters` `effect` `excerpt` `clocks` `dice` `lifetimes` `room` `directory` `key_fetch` `root` `sources` `commons` `keyring` `exchange` `machine` `driver` |

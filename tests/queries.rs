@@ -138,6 +138,9 @@ const PROMQL_REFUSED: &[(&str, Rule, usize)] = &[
 
 const LOGQL_REFUSED: &[(&str, Rule, usize)] = &[
     ("{app=\"x\"", Rule::Unbalanced, 0),
+    ("{app=\"x\",}", Rule::Matcher, 9),
+    ("{app=x}", Rule::Matcher, 5),
+    ("{\"app\"=\"x\"}", Rule::Matcher, 1),
     ("{app=\"x\"} |= \"unterminated", Rule::String, 13),
     ("rate({app=\"x\"}[5m]", Rule::Unbalanced, 18),
     ("{app='x'}", Rule::Character, 5),

@@ -485,3 +485,139 @@ fn many_tenants_and_many_groups_cost_their_product_at_every_request() {
     // much when each group was looked up for each tenant.
     assert!(all < one * 30, "{all:?} for 64 tenants, {one:?} for one");
 }
+
+fn escaped(text: &str) -> String {
+    let bytes: Vec<String> = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    bytes.concat()
+}
+
+/// What comes of a request of somebody who sees only `ns="<value>"`.
+fn scoped(value: &str, path: &str) -> String {
+    let mut configuration = config();
+    configuration["organizations"][0]["rbac"]["viewers"] =
+        json!([{"group": "readers", "labels": {"ns": [value]}}]);
+    let request = Request::bearing(&Token::new().build()).set(":path", path);
+    common::answer(&configuration, &request).to_owned()
+}
+
+#[test]
+fn loki_put_a_value_with_a_quote_into_a_second_query() {
+    let patterns = |query: &str| {
+        scoped(
+            "web",
+            &format!("/loki/api/v1/patterns?query={}", escaped(query)),
+        )
+    };
+    for query in [
+        r#"{service_name=`x"} or {a="b`}"#,
+        r#"{service_name="x\"} "}"#,
+        r#"{service_name!="x\x22"}"#,
+        r#"{service_name=~"x\u0022"}"#,
+        r#"{service_name!~"x\42"}"#,
+        r#"{service_name=~"a\\.b"}"#,
+        r"{service_name=`a\b`}",
+        r#"{service_name="a`b"}"#,
+        r#"{a="b"} |= "x\"y""#,
+    ] {
+        assert_eq!(patterns(query), "query_refused", "{query}");
+    }
+    for query in [
+        "",
+        r#"{service_name="it's"}"#,
+        r#"{service_name=~"web.+|shop", a!="b"}"#,
+        r"{service_name=`web`}",
+        r#"{a="b\n"}"#,
+    ] {
+        assert_eq!(patterns(query), "allowed", "{query}");
+    }
+    // Elsewhere strings are what they are.
+    let path = "/loki/api/v1/query?query=%7Ba%3D%22%5C%22%22%7D";
+    assert_eq!(scoped("web", path), "allowed");
+    // And what would be put in by us may not have such values either.
+    let path = "/loki/api/v1/patterns";
+    assert_eq!(scoped("a\"b", path), "scope_unsupported");
+    assert_eq!(scoped("a`b", path), "scope_unsupported");
+}
+
+#[test]
+fn tempo_searched_everywhere_for_the_values_of_a_tag_without_a_level() {
+    let values = |tag: &str| scoped("web", &format!("/tempo/api/v2/search/tag/{tag}/values"));
+    for tag in [
+        ".db.password",
+        "db.password",
+        "parent.db.password",
+        "parent.resource.db.password",
+        "%20.db.password",
+        "resource.a%7D%7C%7C%7B.b",
+    ] {
+        assert_eq!(values(tag), "scope_unsupported", "{tag}");
+    }
+    for tag in [
+        "resource.service.name",
+        "span.a%2Fb",
+        "name",
+        "instrumentation:name",
+    ] {
+        assert_eq!(values(tag), "allowed", "{tag}");
+    }
+}
+
+#[test]
+fn tempo_remembered_the_names_of_tags_without_the_filter() {
+    let path = "/tempo/api/v2/search/tags?scope=resource";
+    assert_eq!(scoped("web", path), "scope_unsupported");
+}
+
+#[test]
+fn a_policy_with_a_bar_or_a_brace_switched_off_tempos_filter() {
+    for value in ["a|b", "a{b", "a}b", "a b", "a\"b", "a^b", "\u{e9}"] {
+        let path = "/tempo/api/v2/search/tag/span.x/values";
+        assert_eq!(scoped(value, path), "scope_unsupported", "{value}");
+        // A query carries any value, quoted.
+        assert_eq!(scoped(value, "/tempo/api/search"), "allowed", "{value}");
+    }
+}
+
+#[test]
+fn a_policy_too_long_for_traceql_was_sent_all_the_same() {
+    let mut configuration = config();
+    let values: Vec<String> = (0..64)
+        .map(|number| format!("namespace-number-{number}"))
+        .collect();
+    configuration["organizations"][0]["rbac"]["viewers"] =
+        json!([{"group": "readers", "labels": {"ns": values}}]);
+    for path in [
+        "/tempo/api/search",
+        "/tempo/api/v2/search/tag/span.x/values",
+    ] {
+        let request = Request::bearing(&Token::new().build()).set(":path", path);
+        assert_eq!(
+            common::answer(&configuration, &request),
+            "scope_unsupported"
+        );
+    }
+}
+
+#[test]
+fn a_quoted_label_name_with_a_quote_would_end_in_an_old_printer() {
+    let query = |query: &str| {
+        scoped(
+            "web",
+            &format!("/prometheus/api/v1/query?query={}", escaped(query)),
+        )
+    };
+    for text in [
+        r#"sum by ("a\") (secret) or sum by (\"b") (up)"#,
+        r#"sum by ('a"b') (up)"#,
+        "sum by (`a\"b`) (up)",
+        r#"sum by ("a\x22") (up)"#,
+        r#"up * on ('a"') group_left("b") up"#,
+        r#"{'a"b'="x"}"#,
+        r#"{'up"'}"#,
+    ] {
+        assert_eq!(query(text), "query_refused", "{text}");
+    }
+    for text in [r#"sum by ("a.b") (up)"#, r#"{"a.b"="x\"y"}"#] {
+        assert_eq!(query(text), "allowed", "{text}");
+    }
+}

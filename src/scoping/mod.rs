@@ -5,3 +5,4 @@ pub mod narrow;
 pub mod parameters;
 pub mod query;
 pub mod scope;
+pub mod tags;

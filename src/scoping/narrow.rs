@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::scoping::form::{self, Pair};
 use crate::scoping::parameters::{Absent, Carrier, Parameters};
-use crate::scoping::query::{self, Failure, Language, Matcher, Shape};
+use crate::scoping::query::{self, Failure, Language, MAX_TRACEQL, Matcher, Shape};
 use crate::scoping::scope::{Attributes, Scope};
 use crate::words::denial::Denial;
 use crate::words::refusal::{Refusal, Rule};
@@ -40,19 +40,13 @@ impl Narrowing {
         attributes: &Attributes,
         query: Option<&[u8]>,
     ) -> Result<Self, Denial> {
-        // Tempo's tags understand a filter only without spaces in its strings, and fall
-        // back to no filter at all.
-        let hint = matches!(parameters.carrier, Carrier::Fixed(_));
-        let spaced = scope
-            .rules()
-            .flat_map(|(_, values)| values)
-            .any(|value| value.as_str().contains(char::is_whitespace));
-        if hint && spaced {
+        let matcher = Matcher::new(parameters.language, scope, attributes);
+        if !is_honoured(parameters, scope, &matcher) {
             return Err(Denial::ScopeUnsupported);
         }
         Ok(Self {
             parameters,
-            matcher: Matcher::new(parameters.language, scope, attributes),
+            matcher,
             url: parse(query.unwrap_or_default())?,
         })
     }
@@ -165,12 +159,7 @@ impl Narrowing {
     }
 
     fn push_scope(&self, form: &mut String, name: &str) {
-        let matcher = self.matcher.as_str();
-        let text = match self.parameters.language {
-            Language::LogQl | Language::PromQl => format!("{{{matcher}}}"),
-            Language::TraceQl => format!("{{ {matcher} }}"),
-        };
-        form::push_pair(form, name, &text);
+        form::push_pair(form, name, &self.matcher.selector(self.parameters.language));
     }
 
     /// The text with the scope in at least that many selectors.
@@ -194,6 +183,32 @@ impl Narrowing {
             Err(Failure::Refused(refusal)) => Err(Denial::QueryRefused(parameter, refusal)),
             Err(Failure::Unsound) => Err(Denial::ScopeUnsound),
         }
+    }
+}
+
+/// Whether the server honours the scope on this endpoint, whatever is asked.
+fn is_honoured(parameters: &Parameters, scope: &Scope, matcher: &Matcher) -> bool {
+    let selector = matcher.selector(parameters.language);
+    if parameters.language == Language::TraceQl && selector.len() > MAX_TRACEQL {
+        return false;
+    }
+    match parameters.carrier {
+        // Tempo takes a filter apart by patterns of its own to find the values of a tag, and
+        // falls back to no filter at all for what they do not know. These are the
+        // characters that the patterns of all versions know.
+        Carrier::Fixed(_) => {
+            let plain = |byte: u8| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'/')
+            };
+            let mut values = scope.rules().flat_map(|(_, values)| values);
+            values.all(|value| value.as_str().bytes().all(plain))
+        }
+        // What is put into another query as it is must be plain in our own matchers too.
+        Carrier::One {
+            shape: Shape::PlainQuery,
+            ..
+        } => !selector.contains(['\\', '`']),
+        Carrier::One { .. } | Carrier::Many(_) => true,
     }
 }
 

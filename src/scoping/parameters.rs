@@ -20,6 +20,9 @@ pub struct Parameters {
     pub defaults: &'static [(&'static str, &'static str)],
     /// Whether a parameter that is in no list is refused rather than left out.
     pub closed: bool,
+    /// Whether the path names a tag, of whose values only some are limited to a filter
+    /// ([`super::tags`]).
+    pub tag_in_path: bool,
 }
 
 /// Which parameters hold the selectors.

@@ -73,6 +73,9 @@ pub enum Rule {
     OneSelector,
     /// A pipeline has no filter before it.
     NoFilter,
+    /// A string holds a quote, a backslash or a back quote, or an escape that could be one,
+    /// and its server would put it into another query as it is.
+    Pasted,
     /// A string does not end.
     String,
     /// Something else stands here than what the language has here.
@@ -88,7 +91,7 @@ impl Rule {
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Backslash => "no backslash in a metric's name or a quoted label name",
+            Self::Backslash => "no backslash or quote in a metric's name or a quoted label name",
             Self::Character => "unexpected character",
             Self::Comment => "no comment of this form here",
             Self::Depth => "nested too deeply",
@@ -98,6 +101,7 @@ impl Rule {
             Self::Matcher => "not a label matcher",
             Self::NoFilter => "a pipeline must start with a filter: { }",
             Self::OneSelector => "one selector and nothing else is expected",
+            Self::Pasted => "no quote, backslash or back quote in a string here",
             Self::Range => "only numbers and durations may stand here",
             Self::ReservedName => "names that begin with __ are reserved",
             Self::String => "a string does not end",

@@ -116,6 +116,16 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// What the one free segment of its template is filled with in a path that matches,
+    /// percent-decoded.
+    #[must_use]
+    pub fn segment(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let (before, rest) = self.template.split_once('{')?;
+        let (_, after) = rest.split_once('}')?;
+        let path = path.strip_prefix(before.as_bytes())?;
+        path::decoded(path.strip_suffix(after.as_bytes())?)
+    }
+
     /// Whether it is a gRPC method.
     #[must_use]
     pub const fn is_grpc(&self) -> bool {

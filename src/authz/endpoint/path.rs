@@ -81,3 +81,16 @@ fn is_sound(segment: &[u8], slashes: bool) -> bool {
         && !decoded.split(|byte| *byte == b'/').any(dots)
         && std::str::from_utf8(&decoded).is_ok()
 }
+
+/// A segment without its escapes; `None` if one of them is none.
+pub(super) fn decoded(segment: &[u8]) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(segment.len());
+    let mut bytes = segment.iter().copied();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => hex_digit(bytes.next()?)? << 4 | hex_digit(bytes.next()?)?,
+            plain => plain,
+        });
+    }
+    Some(decoded)
+}

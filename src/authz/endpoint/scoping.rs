@@ -31,6 +31,7 @@ const fn parameters(
         refused: &[],
         defaults: &[],
         closed: false,
+        tag_in_path: false,
     }
 }
 
@@ -44,7 +45,7 @@ const fn one(names: &'static [&'static str], shape: Shape, absent: Absent) -> Ca
 
 use Absent::{Refuse, Scope};
 use Language::{LogQl, PromQl, TraceQl};
-use Shape::{Pipeline, Query, Selector};
+use Shape::{Pipeline, PlainQuery, Query, Selector};
 
 /// A name of the table's column: the parameters of an endpoint.
 macro_rules! scoping {
@@ -70,8 +71,8 @@ scoping! {
     LOG_STATS = parameters(LogQl, one(&["query"], Selector, Scope), &["start", "end", "since"]);
     /// Loki's volumes.
     LOG_VOLUME = parameters(LogQl, one(&["query"], Selector, Scope), &["start", "end", "since", "step", "limit", "targetLabels", "aggregateBy"]);
-    /// Loki's patterns.
-    LOG_PATTERNS = parameters(LogQl, one(&["query"], Query, Scope), &["start", "end", "since", "step"]);
+    /// Loki's patterns. It puts what a matcher looks for into a second query, as it is.
+    LOG_PATTERNS = parameters(LogQl, one(&["query"], PlainQuery, Scope), &["start", "end", "since", "step"]);
     /// What Loki detects in lines.
     LOG_FIELDS = parameters(LogQl, one(&["query"], Query, Scope), &["start", "end", "since", "step", "limit", "line_limit", "field_limit"]);
     /// Mimir's queries.
@@ -85,8 +86,11 @@ scoping! {
         refused: &["tags", "minDuration", "maxDuration"],
         ..parameters(TraceQl, one(&["q"], Query, Scope), &["start", "end", "limit", "spss"])
     };
-    /// Tempo's tags.
-    TRACE_TAGS = parameters(TraceQl, Carrier::Fixed("q"), &["scope", "start", "end", "limit", "maxStaleValues"]);
+    /// The values of one of Tempo's tags.
+    TRACE_TAG_VALUES = Parameters {
+        tag_in_path: true,
+        ..parameters(TraceQl, Carrier::Fixed("q"), &["scope", "start", "end", "limit", "maxStaleValues"])
+    };
     /// Tempo's metrics.
     TRACE_METRICS = parameters(TraceQl, one(&["q", "query"], Query, Refuse), &["start", "end", "since", "step", "exemplars"]);
     /// Logs of a resource.

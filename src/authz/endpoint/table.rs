@@ -13,7 +13,7 @@ use super::Tenants::{Many, One};
 use super::scoping::{
     EXEMPLARS, LOG_FIELDS, LOG_LABELS, LOG_PATTERNS, LOG_SERIES, LOG_STATS, LOG_VOLUME, LOGS,
     METRIC_SERIES, METRICS, RESOURCE_LOGS, RESOURCE_METRICS, Scoping, TAIL, TRACE_METRICS,
-    TRACE_TAGS, TRACES,
+    TRACE_TAG_VALUES, TRACES,
 };
 use super::{Backend, Endpoint, Family, Rewrite, Surface, Tenants};
 use crate::words::method::Methods;
@@ -168,9 +168,10 @@ pub const TABLE: &[Endpoint] = &[
     row(POST, "/tempo/api/v2/traces/diff", Tempo, Read, Text, Many, NO).rewritten(WithoutPrefix("/tempo")),
     tempo("/tempo/api/search", TRACES),
     tempo("/tempo/api/search/tags", NO),
-    tempo("/tempo/api/v2/search/tags", TRACE_TAGS),
+    // Tempo remembers the names of tags without the filter that they were asked for with.
+    tempo("/tempo/api/v2/search/tags", NO),
     tempo("/tempo/api/search/tag/{tag%}/values", NO),
-    tempo("/tempo/api/v2/search/tag/{tag%}/values", TRACE_TAGS),
+    tempo("/tempo/api/v2/search/tag/{tag%}/values", TRACE_TAG_VALUES),
     tempo("/tempo/api/metrics/query", TRACE_METRICS),
     tempo("/tempo/api/metrics/query_range", TRACE_METRICS),
     tempo("/tempo/api/echo", FREE),

@@ -16,6 +16,9 @@ pub enum Language {
 pub enum Shape {
     /// A query, or a pipeline without its selector, which is put before it (LogQL only).
     Pipeline,
+    /// Any query whose strings hold no quote, backslash or back quote, however they are
+    /// written (LogQL only): its server puts them into another query as they are.
+    PlainQuery,
     /// Any query; it may have no selector at all, as `1+1`.
     Query,
     /// One selector and nothing else.

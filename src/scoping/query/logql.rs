@@ -22,6 +22,11 @@
 //!    only letters, digits and `.` may be.
 //! 5. *Everything else* is one or more characters none of which is a brace.
 //!
+//! So no selector is missed. Selectors are read as strictly as Loki reads them all the
+//! same, and two that stand side by side, or a matcher without braces, are refused here
+//! and with their place: what would be an error there must not depend on what another
+//! version makes of it.
+//!
 //! Time is linear in the text.
 
 use super::language::{MAX_DEPTH, Shape};
@@ -34,10 +39,12 @@ pub(super) fn recognise(shape: Shape, text: &str) -> Result<Vec<Place>, Refusal>
     let mut reader = Reader {
         cursor: Cursor::new(text),
         places: Vec::new(),
+        plain: shape == Shape::PlainQuery,
+        before: Before::Nothing,
     };
     reader.trivia()?;
     match shape {
-        Shape::Query => {}
+        Shape::Query | Shape::PlainQuery => {}
         Shape::Selector => {
             if reader.cursor.peek() != Some(b'{') {
                 return reader.cursor.refuse(Rule::OneSelector);
@@ -65,33 +72,105 @@ pub(super) fn recognise(shape: Shape, text: &str) -> Result<Vec<Place>, Refusal>
 struct Reader<'a> {
     cursor: Cursor<'a>,
     places: Vec<Place>,
+    /// Whether strings may hold nothing that would end another.
+    plain: bool,
+    /// What stands before the next token of an expression.
+    before: Before,
+}
+
+/// What stands before a token, as far as it matters for what the token may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Before {
+    /// Nothing that could be one side of an operation: the beginning, `(`, `,`, or an
+    /// operator.
+    Nothing,
+    /// A side of an operation: `)`, `]`, a selector, a string.
+    Operand,
+    /// A word, which may be a keyword, a function or a number.
+    Word,
 }
 
 impl Reader<'_> {
     fn expression(&mut self) -> Result<(), Refusal> {
-        let mut depth: usize = 0;
+        // Whether a pipeline has begun, for each open parenthesis and for none.
+        let mut pipelines = vec![false];
         loop {
             self.trivia()?;
+            let in_pipeline = pipelines.last().copied().unwrap_or(true);
             match self.cursor.peek() {
-                None if depth > 0 => return self.cursor.refuse(Rule::Unbalanced),
+                None if pipelines.len() > 1 => return self.cursor.refuse(Rule::Unbalanced),
                 None => return Ok(()),
-                Some(b'{') => self.selector()?,
+                Some(b'{') if self.before == Before::Operand => {
+                    return self.cursor.refuse(Rule::Syntax);
+                }
+                Some(b'{') => {
+                    self.selector()?;
+                    self.before = Before::Operand;
+                }
                 Some(b'(') => {
-                    depth = depth.saturating_add(1);
-                    if depth > MAX_DEPTH {
+                    if pipelines.len() > MAX_DEPTH {
                         return self.cursor.refuse(Rule::Depth);
                     }
+                    pipelines.push(in_pipeline);
                     self.cursor.bump();
+                    self.before = Before::Nothing;
                 }
-                Some(b')') if depth > 0 => {
-                    depth = depth.saturating_sub(1);
+                Some(b')') if pipelines.len() > 1 => {
+                    pipelines.pop();
                     self.cursor.bump();
+                    self.before = Before::Operand;
                 }
                 Some(b')' | b'}' | b']') => return self.cursor.refuse(Rule::Unbalanced),
-                Some(b'[') => self.range()?,
-                Some(_) => self.token()?,
+                Some(b'[') => {
+                    self.range()?;
+                    self.before = Before::Operand;
+                    if let Some(pipeline) = pipelines.last_mut() {
+                        *pipeline = false;
+                    }
+                }
+                Some(byte) => {
+                    if byte == b'|'
+                        && let Some(pipeline) = pipelines.last_mut()
+                    {
+                        *pipeline = true;
+                    }
+                    let bare = self.before == Before::Nothing && !in_pipeline;
+                    let place = self.cursor.clone();
+                    self.token()?;
+                    if bare && self.before == Before::Word && self.is_compared_with_a_string()? {
+                        return place.refuse(Rule::Matcher);
+                    }
+                }
             }
         }
+    }
+
+    /// Whether an operator of matchers and a string are next.
+    fn is_compared_with_a_string(&self) -> Result<bool, Refusal> {
+        let mut ahead = Reader {
+            cursor: self.cursor.clone(),
+            places: Vec::new(),
+            plain: false,
+            before: self.before,
+        };
+        ahead.trivia()?;
+        if !ahead.operator() {
+            return Ok(false);
+        }
+        ahead.trivia()?;
+        Ok(matches!(ahead.cursor.peek(), Some(b'"' | b'`')))
+    }
+
+    /// Takes an operator of a matcher, if one is next: `=`, `!=`, `=~`, `!~`.
+    fn operator(&mut self) -> bool {
+        let length = match (self.cursor.peek(), self.cursor.peek_second()) {
+            (Some(b'='), Some(b'=')) => 0,
+            (Some(b'='), Some(b'~')) | (Some(b'!'), Some(b'~' | b'=')) => 2,
+            (Some(b'='), _) => 1,
+            _ => 0,
+        };
+        self.cursor.skip(length);
+        length > 0
     }
 
     /// `{…}`
@@ -100,13 +179,16 @@ impl Reader<'_> {
         self.cursor.bump();
         let at = self.cursor.at();
         self.trivia()?;
-        // A comma before the closing brace would be an error.
-        let piece = match self.cursor.peek() {
-            Some(b'}') => Piece::Alone,
-            _ => Piece::First,
-        };
+        if self.cursor.eat(b'}') {
+            let piece = Piece::Alone;
+            self.places.push(Place { at, piece });
+            return Ok(());
+        }
+        let piece = Piece::First;
         self.places.push(Place { at, piece });
         loop {
+            self.trivia()?;
+            self.matcher(&opened)?;
             self.trivia()?;
             match self.cursor.peek() {
                 None => return opened.refuse(Rule::Unbalanced),
@@ -114,11 +196,40 @@ impl Reader<'_> {
                     self.cursor.bump();
                     return Ok(());
                 }
-                Some(b'{' | b'(' | b')' | b'[' | b']' | b'|') => {
-                    return self.cursor.refuse(Rule::Matcher);
-                }
-                Some(_) => self.token()?,
+                // A comma before the closing brace is an error.
+                Some(b',') => self.cursor.bump(),
+                Some(_) => return self.no_matcher(),
             }
+        }
+    }
+
+    /// `name op "value"`
+    fn matcher(&mut self, opened: &Cursor<'_>) -> Result<(), Refusal> {
+        let begins = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+        match self.cursor.peek() {
+            None => return opened.refuse(Rule::Unbalanced),
+            Some(byte) if begins(byte) => {}
+            Some(_) => return self.no_matcher(),
+        }
+        self.cursor
+            .take_while(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        self.trivia()?;
+        if !self.operator() {
+            return self.no_matcher();
+        }
+        self.trivia()?;
+        match self.cursor.peek() {
+            Some(b'"' | b'`') => self.token(),
+            _ => self.no_matcher(),
+        }
+    }
+
+    /// Something else stands where a matcher, or a part of one, should.
+    fn no_matcher(&self) -> Result<(), Refusal> {
+        match (self.cursor.peek(), self.cursor.peek_second()) {
+            (Some(b'/'), Some(b'/' | b'*')) => self.cursor.refuse(Rule::Comment),
+            (Some(b'\'' | 0..=0x20 | 0x7f..), _) => self.cursor.refuse(Rule::Character),
+            _ => self.cursor.refuse(Rule::Matcher),
         }
     }
 
@@ -139,15 +250,32 @@ impl Reader<'_> {
 
     /// One token that is no bracket; only its end matters.
     fn token(&mut self) -> Result<(), Refusal> {
+        self.before = match self.cursor.peek() {
+            Some(b'"' | b'`') => Before::Operand,
+            Some(byte) if byte.is_ascii_alphanumeric() || byte == b'_' => Before::Word,
+            _ => Before::Nothing,
+        };
         match self.cursor.peek() {
-            Some(b'"') => self.cursor.string().map(|_| ()),
-            Some(b'`') => self.cursor.raw_string().map(|_| ()),
+            Some(quote @ (b'"' | b'`')) => {
+                let before = self.cursor.clone();
+                let inside = match quote {
+                    b'"' => self.cursor.string()?,
+                    _ => self.cursor.raw_string()?,
+                };
+                if self.plain && !is_plain(inside, quote == b'"') {
+                    return before.refuse(Rule::Pasted);
+                }
+                Ok(())
+            }
             Some(b'/') if matches!(self.cursor.peek_second(), Some(b'/' | b'*')) => {
                 self.cursor.refuse(Rule::Comment)
             }
             Some(byte) if byte.is_ascii_alphanumeric() || byte == b'_' => {
                 let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
                 let taken = self.cursor.take_while(word);
+                if matches!(taken, b"and" | b"bool" | b"or" | b"unless") {
+                    self.before = Before::Nothing;
+                }
                 if taken.last().is_some_and(u8::is_ascii_digit) {
                     self.micro_sign();
                 }
@@ -188,6 +316,24 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// Whether a string, put between quotes as it is once its escapes are resolved, is that
+/// string: it holds no quote and no backslash. `escaped`: it has escapes (the Go language's),
+/// of which those by number are not resolved here, for any of them may spell a quote.
+fn is_plain(inside: &[u8], escaped: bool) -> bool {
+    let mut bytes = inside.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' if escaped => match bytes.next() {
+                Some(b'a' | b'b' | b'f' | b'n' | b'r' | b't' | b'v') => {}
+                _ => return false,
+            },
+            b'"' | b'`' | b'\\' => return false,
+            _ => {}
+        }
+    }
+    true
 }
 
 #[cfg(test)]

@@ -43,6 +43,16 @@ impl Matcher {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A selector of nothing but the scope.
+    #[must_use]
+    pub fn selector(&self, language: Language) -> String {
+        let matcher = self.as_str();
+        match language {
+            Language::LogQl | Language::PromQl => format!("{{{matcher}}}"),
+            Language::TraceQl => format!("{{ {matcher} }}"),
+        }
+    }
 }
 
 fn push_operator(text: &mut String, values: &[LabelValue], one: &str, many: &str) {

@@ -73,7 +73,7 @@ pub fn scope(
         }
         .into());
     }
-    if is_sound(language, &scoped, matcher) {
+    if is_sound(language, shape, &scoped, matcher) {
         Ok(scoped)
     } else {
         Err(Failure::Unsound)
@@ -95,12 +95,16 @@ fn recognise(language: Language, shape: Shape, text: &str) -> Result<Vec<Place>,
 }
 
 /// Whether a second reading finds as many selectors, each beginning with the matcher.
-fn is_sound(language: Language, scoped: &Scoped, matcher: &Matcher) -> bool {
+fn is_sound(language: Language, shape: Shape, scoped: &Scoped, matcher: &Matcher) -> bool {
+    let shape = match shape {
+        Shape::PlainQuery => shape,
+        Shape::Pipeline | Shape::Query | Shape::Selector => Shape::Query,
+    };
     // The insertions may have made it longer than what is read from strangers.
     let places = match language {
-        Language::LogQl => logql::recognise(Shape::Query, &scoped.text),
-        Language::PromQl => promql::recognise(Shape::Query, &scoped.text),
-        Language::TraceQl => traceql::recognise(Shape::Query, &scoped.text),
+        Language::LogQl => logql::recognise(shape, &scoped.text),
+        Language::PromQl => promql::recognise(shape, &scoped.text),
+        Language::TraceQl => traceql::recognise(shape, &scoped.text),
     };
     let Ok(places) = places else { return false };
     let mut found: usize = 0;

@@ -33,7 +33,7 @@ async fn answers_pass_unchanged_and_headers_about_tenants_do_not(scene: &Scene) 
         (&logs, &pia, "project-apollo", "/loki/api/v1/query_range?query=%7Bresource_id%3D%22quartz%22%7D%7C%3D%22x%22&direction=forward&limit=1000"),
         (&metrics, &pia, "project-apollo", "/prometheus/api/v1/query_range?query=up%7Bresource_id%3D%22basalt%22%7D&start=1&end=2&step=15s"),
         (&"/prometheus/api/v1/query?query=up".to_owned(), &wendy, INITECH, "/prometheus/api/v1/query?query=up%7Bnamespace%3D%22web%22%7D"),
-        (&"/tempo/api/v2/search/tags?q=%7B%20.x%20%3D%201%20%7D".to_owned(), &wendy, INITECH, "/api/v2/search/tags?q=%7B%20resource.k8s.namespace.name%20%3D%20%22web%22%20%7D"),
+        (&"/tempo/api/v2/search/tag/span.x/values?q=%7B%20.x%20%3D%201%20%7D".to_owned(), &wendy, INITECH, "/api/v2/search/tag/span.x/values?q=%7B%20resource.k8s.namespace.name%20%3D%20%22web%22%20%7D"),
     ];
     // Nothing of an answer is the gate's business: not its status, not its bytes, however odd.
     for (status, body) in [

@@ -161,7 +161,6 @@ const ABOUT_OTHERS: &[(&str, &str, &str)] = &[
     ("/prometheus/api/v1/label/bird/values", "match[]", "{namespace!=\"web\",plot!=\"\"}"),
     ("/tempo/api/search", "q", "{ resource.k8s.namespace.name = \"shop\" }"),
     ("/tempo/api/search", "q", "{ name = \"merlin flies\" }"),
-    ("/tempo/api/v2/search/tags", "q", "{ resource.bird = \"osprey\" }"),
     ("/tempo/api/v2/search/tag/resource.bird/values", "q", "{ resource.bird = \"osprey\" }"),
 ];
 

@@ -114,8 +114,6 @@ pub const ASKS: &[Ask] = &[
     names("/prometheus/api/v1/label/bird/values", &[("match[]", "birds_total§"), ("match[]", "{plot!=\"\"~}"), FROM, TO]),
     names("/tempo/api/search", &[("q", "{ span.kind = \"bird\"~ }"), FROM, TO]),
     implied("/tempo/api/search", &[FROM, TO], &[TRACES]),
-    implied("/tempo/api/v2/search/tags", &[FROM, TO], &[TRACES]),
-    implied("/tempo/api/v2/search/tags", &[("scope", "span")], &[TRACES]),
     implied("/tempo/api/v2/search/tag/resource.bird/values", &[FROM, TO], &[TRACES]),
     numbers("/tempo/api/metrics/query", &[("q", "{ span.kind = \"bird\"~ } | count_over_time()"), FROM, TO]),
     numbers("/tempo/api/metrics/query_range", &[("query", "{ span.kind = \"bird\"~ } | count_over_time()"), FROM, TO, ("step", "60")]),

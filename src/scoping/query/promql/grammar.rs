@@ -21,7 +21,7 @@ pub(in crate::scoping::query) fn recognise(
     match shape {
         Shape::Query => reader.expression()?,
         Shape::Selector => reader.selector()?,
-        Shape::Pipeline => return reader.lexer.refuse(Rule::Syntax),
+        Shape::Pipeline | Shape::PlainQuery => return reader.lexer.refuse(Rule::Syntax),
     }
     reader.lexer.trivia();
     if let Some(refusal) = reader.lexer.doubt() {
@@ -193,7 +193,7 @@ impl<'a> Reader<'a> {
             }
             Some(_) => return self.lexer.refuse(Rule::Matcher),
         };
-        if name.contains(&b'\\') {
+        if !is_plain(name) {
             return before.refuse(Rule::Backslash);
         }
         self.lexer.trivia();
@@ -286,22 +286,20 @@ impl<'a> Reader<'a> {
         }
         loop {
             self.lexer.trivia();
-            match self.lexer.peek() {
+            let before = self.lexer.here();
+            let name = match self.lexer.peek() {
                 Some(b')') => {
                     self.lexer.bump();
                     return Ok(());
                 }
-                Some(b'"' | b'\'') => {
-                    self.lexer.string()?;
-                }
-                Some(b'`') => {
-                    self.lexer.raw_string()?;
-                }
-                Some(byte) if begins_word(byte) => {
-                    self.lexer.word();
-                }
+                Some(b'"' | b'\'') => self.lexer.string()?,
+                Some(b'`') => self.lexer.raw_string()?,
+                Some(byte) if begins_word(byte) => self.lexer.word(),
                 None => return opened.refuse(Rule::Unbalanced),
                 Some(_) => return self.lexer.refuse(Rule::Syntax),
+            };
+            if !is_plain(name) {
+                return before.refuse(Rule::Backslash);
             }
             self.lexer.trivia();
             match self.lexer.peek() {
@@ -470,4 +468,12 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// Whether a quoted name reads the same when somebody prints it without care: Prometheus'
+/// printers before 3.0 wrote names as they are, and a quote in one would end it.
+fn is_plain(name: &[u8]) -> bool {
+    !name
+        .iter()
+        .any(|byte| matches!(byte, b'\\' | b'"' | b'\'' | b'`'))
 }

@@ -31,7 +31,7 @@ pub(in crate::scoping::query) fn recognise(
         places: Vec::new(),
     };
     match shape {
-        Shape::Pipeline => reader.lexer.refuse(Rule::Syntax)?,
+        Shape::Pipeline | Shape::PlainQuery => reader.lexer.refuse(Rule::Syntax)?,
         Shape::Query => reader.query()?,
         Shape::Selector => reader.selector()?,
     }
