@@ -221,6 +221,98 @@ fn time_and_memory_grow_with_the_length_of_the_document_alone() {
     }
 }
 
+/// Documents of a mebibyte that are made to take as much as they can, most of them no good.
+fn costly() -> Vec<(&'static str, Value)> {
+    const BYTES: usize = 1 << 20;
+    let with = |place: &str, value: Value| {
+        let mut config = config();
+        if let Some(found) = config.pointer_mut(place) {
+            *found = value;
+        }
+        config
+    };
+    let keys = |count: usize| {
+        let member = |number| (format!("k{number}"), json!(0));
+        Value::Object((0..count).map(member).collect())
+    };
+    let long = "r".repeat(BYTES / 2);
+    let mut long_role = config();
+    long_role["roles"] = json!({(long.as_str()): vec!["read"; 256]});
+    let mut long_roles = config();
+    let name = |number: u8| "r".repeat(BYTES / 128) + &char::from(b'a' + number % 26).to_string();
+    let roles = (0..60).map(|number| (name(number) + &"x".repeat(number.into()), json!(["read"])));
+    long_roles["roles"] = Value::Object(roles.collect());
+    let nobody = json!({"name": "", "tenants": [], "rbac": {}});
+    long_roles["organizations"] = vec![nobody; 10_000].into();
+    let mut many_roles = config();
+    let letters = |number: u8| format!("{}{}", "r".repeat(60), char::from(b'a' + number % 26));
+    let roles = (0..26).map(|number| (letters(number), json!(["read"])));
+    many_roles["roles"] = Value::Object(roles.collect());
+    let strange = json!({"name": "x", "tenants": [], "rbac": {"x": []}});
+    many_roles["organizations"] = vec![strange; 20_000].into();
+    let labels = json!({(long.as_str()): vec!["x"; 256]});
+    let grant = json!([{"group": "g", "labels": labels}]);
+    let mut anywhere = config();
+    anywhere["x"] = vec![json!({"a": 1}); BYTES / 8].into();
+    vec![
+        ("a role with a long name", long_role),
+        ("roles with long names in many organizations", long_roles),
+        (
+            "many organizations with roles that are not known",
+            many_roles,
+        ),
+        (
+            "a label with a long name",
+            with("/organizations/0/rbac/viewers", grant),
+        ),
+        ("unknown keys", with("/providers/0/jwks", keys(BYTES / 12))),
+        (
+            "unknown keys of a provider",
+            with("/providers/0", keys(BYTES / 12)),
+        ),
+        (
+            "empty organizations",
+            with("/organizations", vec![json!({}); BYTES / 3].into()),
+        ),
+        (
+            "organizations that are numbers",
+            with("/organizations", vec![0; BYTES / 2].into()),
+        ),
+        (
+            "empty tenants",
+            with("/organizations/0/tenants", vec![""; BYTES / 3].into()),
+        ),
+        ("objects that nobody asked for", anywhere),
+    ]
+}
+
+#[test]
+fn no_document_takes_more_than_its_length_allows() {
+    eprintln!("| what | KiB | ms | peak | held |");
+    for (name, document) in costly() {
+        let cost = cost(&document);
+        eprintln!(
+            "| {name} | {} | {:.1} | {:.1} | {:.1} |",
+            cost.bytes / 1_024,
+            cost.time.as_secs_f64() * 1e3,
+            cost.peak as f64 / cost.bytes as f64,
+            cost.held as f64 / cost.bytes as f64,
+        );
+        assert!(
+            cost.peak <= cost.bytes * 30,
+            "{name}: {} at the peak",
+            cost.peak
+        );
+        assert!(
+            cost.held <= cost.bytes * 6 + 100_000,
+            "{name}: {} held",
+            cost.held
+        );
+        let allowed = Duration::from_millis(400).mul_f64(cost.bytes as f64 / f64::from(1 << 20));
+        assert!(cost.time <= allowed, "{name}: {:?}", cost.time);
+    }
+}
+
 #[test]
 fn a_document_may_have_eight_mebibytes() {
     let document = organizations(10_000, 10).to_string().into_bytes();
@@ -356,7 +448,13 @@ fn problems_are_told_until_there_are_too_many_and_none_at_length() {
     assert_eq!(problems[64].to_string(), "and 936 more problems");
     let mut config = config();
     config["limits"] = json!({"k".repeat(100_000): 1, "wait": "x".repeat(100_000)});
-    for problem in parse(config.to_string().as_bytes()).unwrap_err() {
+    let twice = "k".repeat(100_000);
+    let twice = format!("{{\"{twice}\":1,\"{twice}\":1}}");
+    let documents = [config.to_string(), twice];
+    for problem in documents
+        .iter()
+        .flat_map(|document| parse(document.as_bytes()).unwrap_err())
+    {
         assert!(
             problem.to_string().chars().count() <= 1_030,
             "{}",

@@ -62,6 +62,12 @@ impl Object {
             .map(|(_, value)| value)
     }
 
+    /// The member of that name with the name as it stands here.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<(&str, &Value)> {
+        self.iter().find(|(member, _)| *member == name)
+    }
+
     /// Whether there is a member of that name, `null` included.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
@@ -252,6 +258,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
         while let Some(element) = elements.next_element_seed(seed)? {
             array.push(element);
         }
+        // What is reserved ahead is more than what a short list holds.
+        array.shrink_to_fit();
         Ok(Value::Array(array))
     }
 
@@ -274,6 +282,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
             let value = members.next_value_seed(seed)?;
             object.push((name, value));
         }
+        object.shrink_to_fit();
         Ok(Value::Object(Object(object)))
     }
 }

@@ -3,15 +3,19 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::reader::{Node, Section, flag};
+use super::reader::{Elements, Node, Section, flag};
 use crate::authn::json::Value;
 use crate::authz::policy::{Draft, Roll};
 use crate::scoping::scope::{LabelName, LabelValue, LabelValues, Scope};
+use crate::words::hash::QuickHash;
 use crate::words::permission::{Permission, Permissions};
 use crate::words::tenant::TenantId;
 
 /// Most roles of a configuration: each may stand in every organization.
 const MAX_ROLES: usize = 64;
+
+/// Longest name of a role, in bytes.
+const MAX_ROLE: usize = 64;
 
 /// Most labels of a policy.
 const MAX_LABELS: usize = 32;
@@ -43,8 +47,8 @@ pub(super) fn read_roles(top: &Section<'_>) -> Roles {
     };
     for (role, node) in node.members(MAX_ROLES).unwrap_or_default() {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-' || byte == b'_';
-        if role.is_empty() || !role.bytes().all(plain) {
-            node.problem("a role's name consists of a-z, - and _");
+        if role.is_empty() || role.len() > MAX_ROLE || !role.bytes().all(plain) {
+            node.problem("a role's name consists of at most 64 of a-z, - and _");
             continue;
         }
         // One that cannot be read keeps what it was, so that nothing else is found
@@ -53,7 +57,7 @@ pub(super) fn read_roles(top: &Section<'_>) -> Roles {
             continue;
         };
         let mut permissions = Some(Permissions::default());
-        for element in elements {
+        for element in elements.iter() {
             let permission = element.text().and_then(|text| {
                 let permission = Permission::from_name(text);
                 if permission.is_none() {
@@ -74,12 +78,20 @@ pub(super) fn read_roles(top: &Section<'_>) -> Roles {
     roles
 }
 
-pub(super) fn read_organizations(top: &Section<'_>, roles: &Roles) -> Option<Draft> {
+pub(super) fn read_organizations(
+    top: &Section<'_>,
+    roles: &Roles,
+    hash: QuickHash,
+) -> Option<Draft> {
     let node = top.require("organizations", "without one nothing is granted")?;
     let nodes = node.long_list()?;
-    let mut policy = Draft::default();
+    let mut policy = Draft::hashed(hash);
     let mut names = HashSet::new();
-    for node in &nodes {
+    let bound: Vec<(String, Permissions)> = roles
+        .iter()
+        .map(|(role, permissions)| (format!("{role}s"), *permissions))
+        .collect();
+    for node in nodes.iter() {
         let Some(section) = node.section(&["name", "display_name", "tenants", "rbac"]) else {
             continue;
         };
@@ -90,7 +102,7 @@ pub(super) fn read_organizations(top: &Section<'_>, roles: &Roles) -> Option<Dra
             node.text();
         }
         let tenants = read_tenants(&section);
-        let bindings = read_rbac(&section, roles);
+        let bindings = read_rbac(&section, &bound);
         let Some(name) = name else { continue };
         if !names.insert(name) {
             node.problem(format!("the name {name:?} is taken"));
@@ -151,7 +163,7 @@ fn read_tenants(organization: &Section<'_>) -> Vec<(TenantId, TypeMask)> {
     };
     let mut seen = HashSet::new();
     let mut tenants = Vec::new();
-    for node in nodes {
+    for node in nodes.iter() {
         let Some((tenant, mask)) = read_tenant(&node) else {
             continue;
         };
@@ -204,7 +216,7 @@ fn read_types(node: &Node<'_>) -> Option<TypeMask> {
         alerting: false,
     };
     let nodes = node.list()?;
-    for element in &nodes {
+    for element in nodes.iter() {
         match element.text() {
             Some("data") => mask.data = true,
             Some("alerting") => mask.alerting = true,
@@ -225,25 +237,22 @@ struct Binding<'a> {
     scope: Option<Arc<Scope>>,
 }
 
-fn read_rbac<'a>(organization: &Section<'a>, roles: &Roles) -> Vec<Binding<'a>> {
+/// `bound` are the names under which roles are bound, with what they permit.
+fn read_rbac<'a>(organization: &Section<'a>, bound: &[(String, Permissions)]) -> Vec<Binding<'a>> {
     // Without one the organization exists and nobody may use it.
     let Some(node) = organization.get("rbac") else {
         return Vec::new();
     };
-    let plural: Vec<(String, Permissions)> = roles
-        .iter()
-        .map(|(role, permissions)| (format!("{role}s"), *permissions))
-        .collect();
-    let known: Vec<&str> = plural.iter().map(|(name, _)| name.as_str()).collect();
+    let known: Vec<&str> = bound.iter().map(|(name, _)| name.as_str()).collect();
     let Some(section) = node.section(&known) else {
         return Vec::new();
     };
     let mut bindings = Vec::new();
-    for (name, permissions) in &plural {
+    for (name, permissions) in bound {
         let Some(node) = section.get(name) else {
             continue;
         };
-        for element in node.long_list().unwrap_or_default() {
+        for element in node.long_list().iter().flat_map(Elements::iter) {
             bindings.extend(read_binding(&element, *permissions));
         }
     }
@@ -287,13 +296,16 @@ fn read_binding<'a>(node: &Node<'a>, permissions: Permissions) -> Option<Binding
 fn read_labels(node: &Node<'_>) -> Option<Scope> {
     let mut rules = Vec::new();
     for (name, node) in node.members(MAX_LABELS)? {
-        let label = LabelName::parse(name);
-        if let Err(rule) = label {
-            node.problem(rule);
-        }
+        let label = match LabelName::parse(name) {
+            Ok(label) => label,
+            Err(rule) => {
+                node.problem(rule);
+                return None;
+            }
+        };
         let mut values = LabelValues::default();
         let mut sound = true;
-        for element in node.list()? {
+        for element in node.list()?.iter() {
             match LabelValue::parse(element.text()?) {
                 Ok(value) => values.insert(value),
                 Err(rule) => {
@@ -302,7 +314,10 @@ fn read_labels(node: &Node<'_>) -> Option<Scope> {
                 }
             }
         }
-        rules.push((label.ok().filter(|_| sound)?, values));
+        if !sound {
+            return None;
+        }
+        rules.push((label, values));
     }
     match Scope::new(rules) {
         Ok(scope) => Some(scope),

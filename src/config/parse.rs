@@ -3,11 +3,12 @@
 use super::organizations::{read_organizations, read_roles};
 use super::projects::read_projects;
 use super::providers::read_providers;
-use super::reader::{MAX_ELEMENTS, Node, Problem, Problems, Section, flag, word};
+use super::reader::{MAX_ELEMENTS, Node, Problem, Problems, Section, flag, shortened, word};
 use super::{Audit, AuditLog, Backends, Config, DEFAULT_REALM, Forward, Limits, Mode};
 use crate::authn::json;
 use crate::authz::endpoint::BACKEND_NAMES;
 use crate::scoping::scope::{AttributeName, Attributes, LabelName};
+use crate::words::hash::QuickHash;
 use crate::words::subject_header::SubjectHeader;
 
 /// Longest document, in bytes: room for 30,000 organizations with ten groups each. Time
@@ -61,11 +62,12 @@ impl Config {
         let object = json::parse_object(document, MAX_DEPTH).map_err(|error| {
             vec![Problem {
                 place: String::new(),
-                text: error.to_string(),
+                text: shortened(&error.to_string()),
             }]
         })?;
         let problems = Problems::default();
-        let config = read(&object, environment, &problems);
+        let hash = QuickHash::of_document(document);
+        let config = read(&object, environment, hash, &problems);
         let problems = problems.into_vec();
         match config {
             Some(config) if problems.is_empty() => Ok(config),
@@ -78,7 +80,12 @@ impl Config {
     }
 }
 
-fn read(object: &json::Object, environment: &Environment, problems: &Problems) -> Option<Config> {
+fn read(
+    object: &json::Object,
+    environment: &Environment,
+    hash: QuickHash,
+    problems: &Problems,
+) -> Option<Config> {
     const KNOWN: [&str; 10] = [
         "mode",
         "realm",
@@ -97,9 +104,9 @@ fn read(object: &json::Object, environment: &Environment, problems: &Problems) -
     let limits = read_limits(&top);
     let providers = read_providers(&top);
     let roles = read_roles(&top);
-    let mut policy = read_organizations(&top, &roles);
+    let mut policy = read_organizations(&top, &roles, hash);
     // Its readers are groups that principals must be asked for.
-    let projects = read_projects(&top, policy.as_mut());
+    let projects = read_projects(&top, policy.as_mut(), hash);
     let backends = read_backends(&top, environment, problems);
     let forward = read_forward(&top);
     let audit = read_audit(&top);
@@ -207,8 +214,8 @@ fn read_backends(top: &Section<'_>, environment: &Environment, problems: &Proble
                 "true" | "1" => enabled = true,
                 "false" | "0" => enabled = false,
                 _ => problems.add(
-                    &variable,
-                    format!("{value:?} is neither true nor false (environment)"),
+                    || variable,
+                    || format!("{value:?} is neither true nor false (environment)"),
                 ),
             }
         }

@@ -1,8 +1,8 @@
 //! The `projects` section: the projects API and who may read a project.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::reader::{Node, Section};
+use super::reader::{Elements, Node, Section};
 use crate::authz::policy::Draft;
 use crate::authz::projects::{Directory, Project, Projects, Service, Template, is_id};
 use crate::scoping::scope::LabelName;
@@ -18,6 +18,7 @@ const MAX_PROJECTS: usize = 10_000;
 pub(super) fn read_projects(
     top: &Section<'_>,
     policy: Option<&mut Draft>,
+    hash: QuickHash,
 ) -> Option<Option<Projects>> {
     let Some(node) = top.get("projects") else {
         return Some(None);
@@ -39,7 +40,7 @@ pub(super) fn read_projects(
     };
     let directory = section
         .require("directory", "who may read a project")
-        .and_then(|node| read_directory(&node, policy));
+        .and_then(|node| read_directory(&node, policy, hash));
     Some(Some(Projects {
         tenant: tenant?,
         resource_label: resource_label?,
@@ -67,10 +68,14 @@ fn read_tenant(node: &Node<'_>) -> Option<Template> {
     Some(template)
 }
 
-fn read_directory(node: &Node<'_>, policy: Option<&mut Draft>) -> Option<Directory> {
+fn read_directory(
+    node: &Node<'_>,
+    policy: Option<&mut Draft>,
+    hash: QuickHash,
+) -> Option<Directory> {
     let section = node.section(&["inline", "http"])?;
     match (section.get("inline"), section.get("http")) {
-        (Some(inline), None) => read_inline(&inline, policy),
+        (Some(inline), None) => read_inline(&inline, policy, hash),
         (None, Some(http)) => read_service(&http).map(Directory::Http),
         _ => {
             section.problem("must have either inline or http");
@@ -79,23 +84,25 @@ fn read_directory(node: &Node<'_>, policy: Option<&mut Draft>) -> Option<Directo
     }
 }
 
-fn read_inline(node: &Node<'_>, policy: Option<&mut Draft>) -> Option<Directory> {
+fn read_inline(node: &Node<'_>, policy: Option<&mut Draft>, hash: QuickHash) -> Option<Directory> {
     let mut policy = policy;
     let nodes = node.elements(MAX_PROJECTS)?;
-    let mut projects: HashMap<Box<str>, Project, QuickHash> = HashMap::default();
-    for node in &nodes {
+    let mut projects: HashMap<Box<str>, Project, QuickHash> = HashMap::with_hasher(hash);
+    for node in nodes.iter() {
         let Some(section) = node.section(&["project", "resources", "readers"]) else {
             continue;
         };
         let name = section
             .require("project", "the project's ID")
             .and_then(|node| read_id(&node));
-        let mut project = Project::default();
-        for id in section
+        let mut project = Project {
+            resources: HashSet::with_hasher(hash),
+            ..Project::default()
+        };
+        let resources = section
             .require("resources", "the IDs of its resources")
-            .and_then(|node| node.long_list())
-            .unwrap_or_default()
-        {
+            .and_then(|node| node.long_list());
+        for id in resources.iter().flat_map(Elements::iter) {
             if let Some(resource) = read_id(&id)
                 && !project.resources.insert(resource.into())
             {

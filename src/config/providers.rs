@@ -27,8 +27,8 @@ pub(super) fn read_providers(top: &Section<'_>) -> Option<Vec<ConfiguredProvider
     let mut names = HashSet::new();
     let mut issuers = HashSet::new();
     let mut providers = Vec::new();
-    for node in &nodes {
-        let Some(provider) = read_provider(node) else {
+    for node in nodes.iter() {
+        let Some(provider) = read_provider(&node) else {
             continue;
         };
         let rules = &provider.rules;
@@ -194,7 +194,7 @@ fn read_algorithms(section: &Section<'_>) -> Option<Vec<Algorithm>> {
         return None;
     }
     let mut algorithms = Vec::new();
-    for node in &nodes {
+    for node in nodes.iter() {
         let Some(name) = node.text() else { continue };
         match Algorithm::from_name(name) {
             Some(algorithm) => algorithms.push(algorithm),
@@ -216,7 +216,7 @@ fn read_kinds(section: &Section<'_>) -> Option<Vec<TokenKind>> {
     };
     let nodes = node.list()?;
     let mut kinds = Vec::new();
-    for node in &nodes {
+    for node in nodes.iter() {
         match node.text() {
             Some("access") => kinds.push(TokenKind::Access),
             Some("id") => kinds.push(TokenKind::Id),
@@ -259,7 +259,7 @@ fn read_mapping(section: &Section<'_>) -> Option<ClaimMapping> {
                 node.problem("must list at least one path, such as [[sub]]");
                 return None;
             }
-            let paths: Vec<_> = nodes.iter().map(read_path).collect();
+            let paths: Vec<_> = nodes.iter().map(|node| read_path(&node)).collect();
             paths.into_iter().collect()
         }),
     };
@@ -270,7 +270,7 @@ fn read_mapping(section: &Section<'_>) -> Option<ClaimMapping> {
             split: None,
         }]),
         Some(node) => node.list().and_then(|nodes| {
-            let sources: Vec<_> = nodes.iter().map(read_group_source).collect();
+            let sources: Vec<_> = nodes.iter().map(|node| read_group_source(&node)).collect();
             sources.into_iter().collect()
         }),
     };

@@ -4,7 +4,8 @@
 //! tenth of the module.
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::rc::Rc;
 
 use crate::authn::json::{Number, Object, Value};
 
@@ -46,15 +47,20 @@ pub(super) struct Problems {
 }
 
 impl Problems {
-    pub(super) fn add(&self, place: &str, text: impl Into<String>) {
+    /// Adds a problem; place and text are only made up if it is told.
+    pub(super) fn add<T: Into<String>>(
+        &self,
+        place: impl FnOnce() -> String,
+        text: impl FnOnce() -> T,
+    ) {
         let mut told = self.told.borrow_mut();
         if told.len() >= MAX_PROBLEMS {
             self.untold.set(self.untold.get().saturating_add(1));
             return;
         }
         told.push(Problem {
-            place: shortened(place.to_owned()),
-            text: shortened(text.into()),
+            place: shortened(&place()),
+            text: shortened(&text().into()),
         });
     }
 
@@ -71,26 +77,108 @@ impl Problems {
     }
 }
 
-fn shortened(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(MAX_PROBLEM) {
-        text.truncate(end);
-        text.push('…');
+/// The beginning of a text of a problem.
+pub(super) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_PROBLEM) {
+        Some((end, _)) => [text.get(..end).unwrap_or_default(), "…"].concat(),
+        None => text.to_owned(),
     }
-    text
+}
+
+/// A place in a document. Only a problem needs it in words: a copy of a long name in
+/// every element below it would make memory of the product of both.
+#[derive(Debug)]
+struct Place<'a> {
+    parent: Option<Rc<Self>>,
+    step: Step<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step<'a> {
+    Member(&'a str),
+    Element(usize),
+}
+
+/// `providers[0].jwks`
+fn in_words(place: Option<&Rc<Place<'_>>>, last: Option<Step<'_>>) -> String {
+    let steps = std::iter::successors(place, |place| place.parent.as_ref());
+    let mut steps: Vec<Step<'_>> = last
+        .into_iter()
+        .chain(steps.map(|place| place.step))
+        .collect();
+    steps.reverse();
+    let mut words = String::new();
+    for step in steps {
+        match step {
+            Step::Member(name) => {
+                if !words.is_empty() {
+                    words.push('.');
+                }
+                words.push_str(name);
+            }
+            Step::Element(index) => {
+                let _ = write!(words, "[{index}]");
+            }
+        }
+    }
+    words
 }
 
 /// A value with its place.
 #[derive(Clone, Debug)]
 pub(super) struct Node<'a> {
-    pub(super) place: String,
+    parent: Option<Rc<Place<'a>>>,
+    step: Step<'a>,
     pub(super) value: &'a Value,
     problems: &'a Problems,
 }
 
+/// The elements of a list, each with its place.
+#[derive(Clone, Debug)]
+pub(super) struct Elements<'a> {
+    list: Rc<Place<'a>>,
+    values: &'a [Value],
+    problems: &'a Problems,
+}
+
+impl<'a> Elements<'a> {
+    pub(super) const fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Node<'a>> {
+        let (list, problems) = (Rc::clone(&self.list), self.problems);
+        let numbered = self.values.iter().enumerate();
+        numbered.map(move |(index, value)| Node {
+            parent: Some(Rc::clone(&list)),
+            step: Step::Element(index),
+            value,
+            problems,
+        })
+    }
+}
+
 impl<'a> Node<'a> {
-    #[inline(never)]
     pub(super) fn problem(&self, text: impl Into<String>) {
-        self.problems.add(&self.place, text);
+        self.problem_with(|| text);
+    }
+
+    /// A problem whose text takes long to make up.
+    pub(super) fn problem_with<T: Into<String>>(&self, text: impl FnOnce() -> T) {
+        let place = || in_words(self.parent.as_ref(), Some(self.step));
+        self.problems.add(place, text);
+    }
+
+    /// Its place, for what is in it.
+    fn place(&self) -> Rc<Place<'a>> {
+        Rc::new(Place {
+            parent: self.parent.clone(),
+            step: self.step,
+        })
     }
 
     #[inline(never)]
@@ -106,7 +194,7 @@ impl<'a> Node<'a> {
             return None;
         };
         let section = Section {
-            place: self.place.clone(),
+            place: Some(self.place()),
             object,
             problems: self.problems,
         };
@@ -126,9 +214,11 @@ impl<'a> Node<'a> {
             self.problem(format!("has more than {most} members"));
             return None;
         }
+        let place = self.place();
         let member = |(name, value)| {
             let node = Node {
-                place: format!("{}.{name}", self.place),
+                parent: Some(Rc::clone(&place)),
+                step: Step::Member(name),
                 value,
                 problems: self.problems,
             };
@@ -138,18 +228,18 @@ impl<'a> Node<'a> {
     }
 
     /// The elements of a list, if there are at most [`MAX_ELEMENTS`].
-    pub(super) fn list(&self) -> Option<Vec<Self>> {
+    pub(super) fn list(&self) -> Option<Elements<'a>> {
         self.elements(MAX_ELEMENTS)
     }
 
     /// The elements of a list that may be as long as the document has room for.
-    pub(super) fn long_list(&self) -> Option<Vec<Self>> {
+    pub(super) fn long_list(&self) -> Option<Elements<'a>> {
         self.elements(usize::MAX)
     }
 
     /// The elements of a list, if there are at most so many.
     #[inline(never)]
-    pub(super) fn elements(&self, most: usize) -> Option<Vec<Self>> {
+    pub(super) fn elements(&self, most: usize) -> Option<Elements<'a>> {
         let Some(elements) = self.value.as_array() else {
             self.expected("a list");
             return None;
@@ -158,18 +248,11 @@ impl<'a> Node<'a> {
             self.problem(format!("has more than {most} elements"));
             return None;
         }
-        let place = |index| format!("{}[{index}]", self.place);
-        Some(
-            elements
-                .iter()
-                .enumerate()
-                .map(|(index, value)| Node {
-                    place: place(index),
-                    value,
-                    problems: self.problems,
-                })
-                .collect(),
-        )
+        Some(Elements {
+            list: self.place(),
+            values: elements,
+            problems: self.problems,
+        })
     }
 
     /// A string that is not empty.
@@ -192,7 +275,7 @@ impl<'a> Node<'a> {
     #[inline(never)]
     pub(super) fn texts(&self) -> Option<Vec<&'a str>> {
         let nodes = self.list()?;
-        Some(nodes.iter().filter_map(Node::text).collect())
+        Some(nodes.iter().filter_map(|node| node.text()).collect())
     }
 
     /// `true` or `false`.
@@ -261,7 +344,7 @@ impl<'a> Node<'a> {
 /// An object whose member names were checked.
 #[derive(Clone, Debug)]
 pub(super) struct Section<'a> {
-    pub(super) place: String,
+    place: Option<Rc<Place<'a>>>,
     object: &'a Object,
     problems: &'a Problems,
 }
@@ -270,7 +353,7 @@ impl<'a> Section<'a> {
     /// The document itself.
     pub(super) fn top(object: &'a Object, known: &[&str], problems: &'a Problems) -> Self {
         let section = Self {
-            place: String::new(),
+            place: None,
             object,
             problems,
         };
@@ -281,10 +364,13 @@ impl<'a> Section<'a> {
     /// A member that is there and not `null`.
     #[inline(never)]
     pub(super) fn get(&self, name: &str) -> Option<Node<'a>> {
-        match self.object.get(name) {
-            None | Some(Value::Null) => None,
-            Some(value) => Some(self.node(name, value)),
-        }
+        let (name, value) = self.object.member(name)?;
+        (*value != Value::Null).then(|| Node {
+            parent: self.place.clone(),
+            step: Step::Member(name),
+            value,
+            problems: self.problems,
+        })
     }
 
     /// Whether a member is there as `null`.
@@ -297,52 +383,41 @@ impl<'a> Section<'a> {
     pub(super) fn require(&self, name: &str, why: &str) -> Option<Node<'a>> {
         let node = self.get(name);
         if node.is_none() {
-            self.problems.add(&self.at(name), format!("missing: {why}"));
+            self.problems
+                .add(|| self.at(name), || format!("missing: {why}"));
         }
         node
     }
 
     pub(super) fn problem(&self, text: impl Into<String>) {
-        self.problems.add(&self.place, text);
-    }
-
-    #[inline(never)]
-    fn node(&self, name: &str, value: &'a Value) -> Node<'a> {
-        Node {
-            place: self.at(name),
-            value,
-            problems: self.problems,
-        }
+        self.problems
+            .add(|| in_words(self.place.as_ref(), None), || text);
     }
 
     #[inline(never)]
     fn at(&self, name: &str) -> String {
-        if self.place.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.place)
-        }
+        in_words(self.place.as_ref(), Some(Step::Member(name)))
     }
 
     #[inline(never)]
     fn refuse_unknown(&self, known: &[&str]) {
         for (name, _) in self.object.iter() {
-            if known.contains(&name) {
-                continue;
-            }
-            let place = self.at(name);
-            if let Some((_, advice)) = ADVICE.iter().find(|(wrong, _)| *wrong == name) {
-                self.problems.add(&place, *advice);
-            } else if let Some(near) = known.iter().find(|right| is_near(name, right)) {
+            if !known.contains(&name) {
                 self.problems
-                    .add(&place, format!("unknown key: did you mean {near}?"));
-            } else {
-                self.problems.add(
-                    &place,
-                    format!("unknown key: known here are {}", known.join(", ")),
-                );
+                    .add(|| self.at(name), || unknown_key(name, known));
             }
         }
+    }
+}
+
+/// What is said about a key that is not known where it stands.
+fn unknown_key(name: &str, known: &[&str]) -> String {
+    if let Some((_, advice)) = ADVICE.iter().find(|(wrong, _)| *wrong == name) {
+        return (*advice).to_owned();
+    }
+    match known.iter().find(|right| is_near(name, right)) {
+        Some(near) => format!("unknown key: did you mean {near}?"),
+        None => format!("unknown key: known here are {}", known.join(", ")),
     }
 }
 

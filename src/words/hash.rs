@@ -1,11 +1,12 @@
 //! A quick hash for maps that strangers can look into but not fill.
 //!
-//! The maps of the endpoint table, the policy and the metrics are filled from the
-//! configuration; a caller's path or tenant is only looked up in them, so nobody
-//! can make entries collide and a keyed hash would buy nothing. It would cost: five
-//! lookups a request with SipHash are a quarter of the decision. The token cache
-//! is filled by callers, but only with tokens that a provider signed; it seeds this
-//! hash with a random number all the same.
+//! The maps of the endpoint table and the metrics are filled with names of our own. Those
+//! of a policy are filled from the configuration, in which many people may have written
+//! names, so their hash depends on all of it ([`QuickHash::of_document`]): who looks for
+//! names that collide changes the hash with each of them. A caller's path or tenant is
+//! only looked up, and a keyed hash would cost: five lookups a request with SipHash are a
+//! quarter of the decision. The token cache is filled by callers, but only with tokens
+//! that a provider signed; it seeds this hash with a random number all the same.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -18,6 +19,16 @@ impl QuickHash {
     #[must_use]
     pub const fn seeded(seed: u64) -> Self {
         Self(seed)
+    }
+}
+
+impl QuickHash {
+    /// Hashes that depend on all of a document.
+    #[must_use]
+    pub fn of_document(document: &[u8]) -> Self {
+        let mut hasher = Self::seeded(0x5c09_e9a7_e0d0_c0de).build_hasher();
+        hasher.write(document);
+        Self::seeded(hasher.finish())
     }
 }
 

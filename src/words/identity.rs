@@ -68,6 +68,12 @@ pub struct GroupIndex(pub(crate) u32);
 pub struct Groups(HashMap<Box<str>, GroupIndex, QuickHash>);
 
 impl Groups {
+    /// None yet; their names are hashed so.
+    #[must_use]
+    pub fn hashed(hash: QuickHash) -> Self {
+        Self(HashMap::with_hasher(hash))
+    }
+
     /// The position of a group that may be new.
     ///
     /// There are fewer than 2³² groups: each is a text of a configuration.

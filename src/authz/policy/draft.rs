@@ -30,6 +30,17 @@ pub struct Draft {
 pub struct Roll(Option<RollIndex>);
 
 impl Draft {
+    /// An empty one; names are hashed so.
+    #[must_use]
+    pub fn hashed(hash: QuickHash) -> Self {
+        Self {
+            groups: Groups::hashed(hash),
+            known_scopes: HashMap::with_hasher(hash),
+            tenants: HashMap::with_hasher(hash),
+            ..Self::default()
+        }
+    }
+
     /// Adds an organization.
     pub fn organization(&mut self, name: &str) -> OrganizationIndex {
         let position = position(self.organizations.len());
