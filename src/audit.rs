@@ -84,13 +84,12 @@ pub fn record(gate: &mut Gate, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<
     line.text("subject", subject.map(str::as_bytes));
     let key = session.and_then(|session| session.key.key_id());
     line.text("key_id", key.map(str::as_bytes));
-    let names = organizations
-        .into_iter()
-        .filter_map(|organization| config.policy.organization(organization));
-    line.list("organizations", names.map(str::as_bytes));
+    let names = organizations.first.iter();
+    let names = names.filter_map(|organization| config.policy.organization(*organization));
+    line.list("organizations", names.map(str::as_bytes), organizations.all);
     let tenants = trace.tenants.iter().flat_map(TenantSet::iter);
     let tenant = trace.tenant.iter().map(|tenant| tenant.as_bytes());
-    line.list("tenants", tenants.chain(tenant));
+    line.list("tenants", tenants.chain(tenant), 0);
     line.plain("endpoint", trace.endpoint.map(|e| e.template));
     line.plain("backend", trace.endpoint.map(|e| e.backend.name()));
     line.plain("permission", trace.endpoint.map(|e| e.permission.name()));
@@ -145,14 +144,16 @@ impl Line {
     }
 
     /// The beginning of a list, and beside it how many more there are, if there are.
-    fn list<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a [u8]>) {
+    /// `all`: how many there are, if that is more than there are values.
+    fn list<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a [u8]>, all: usize) {
         self.name(name);
         self.0.push('[');
         let start = self.0.len();
-        let mut omitted: usize = 0;
+        let mut written: usize = 0;
+        let mut seen: usize = 0;
         for value in values {
-            if omitted > 0 {
-                omitted = omitted.saturating_add(1);
+            seen = seen.saturating_add(1);
+            if written.saturating_add(1) < seen {
                 continue;
             }
             let before = self.0.len();
@@ -162,10 +163,12 @@ impl Line {
             self.quoted(value);
             if self.0.len().saturating_sub(start) > MAX_LIST {
                 self.0.truncate(before);
-                omitted = 1;
+            } else {
+                written = seen;
             }
         }
         self.0.push(']');
+        let omitted = all.max(seen).saturating_sub(written);
         if omitted > 0 {
             let _ = write!(self.0, ",\"{name}_omitted\":{omitted}");
         }
@@ -251,7 +254,7 @@ mod tests {
 
     fn list(values: &[&str]) -> String {
         let mut line = Line(String::new());
-        line.list("tenants", values.iter().map(|value| value.as_bytes()));
+        line.list("tenants", values.iter().map(|value| value.as_bytes()), 0);
         line.0
     }
 

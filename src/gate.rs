@@ -16,7 +16,7 @@ use crate::authn::key_cache::{KeyCache, Keys, Need};
 use crate::authn::keys::Algorithm;
 use crate::authn::token_cache::{Owner, Session};
 use crate::authz::endpoint::{Endpoint, Endpoints, Scoping, Surface, Tenants};
-use crate::authz::policy::{OrganizationIndex, Remembered};
+use crate::authz::policy::{Organizations, Remembered};
 use crate::authz::projects::{self, Answer, Answers, Directory, Question, Resource};
 use crate::config::{Config, KeySource, Mode};
 use crate::scoping::form;
@@ -408,11 +408,11 @@ impl Gate {
 
     /// The organizations by way of which the caller holds what was asked for, for the
     /// record.
-    pub fn organizations(&mut self, trace: &Trace<'_>) -> Vec<OrganizationIndex> {
+    pub fn organizations(&mut self, trace: &Trace<'_>) -> Organizations {
         let (Some(session), Some(tenants), Some(endpoint)) =
             (&trace.session, &trace.tenants, trace.endpoint)
         else {
-            return Vec::new();
+            return Organizations::default();
         };
         let policy = &self.config.policy;
         policy.organizations(

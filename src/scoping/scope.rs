@@ -4,7 +4,10 @@
 //! given values under each of its labels. It comes from a label policy beside a
 //! group, or from the path of the projects API, never from the caller's query.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::hash::BuildHasher;
+use std::sync::Arc;
 
 /// Longest label name, in bytes; the backends' own limit is 1,024.
 const MAX_NAME: usize = 128;
@@ -165,7 +168,16 @@ impl FromIterator<LabelValue> for LabelValues {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Rule {
     label: LabelName,
-    values: LabelValues,
+    /// Shared by the scopes of a policy, so that equal ones are mostly the same.
+    values: Arc<LabelValues>,
+}
+
+impl Rule {
+    /// Whether each of its values is one of the other's. Of two rules that are the same
+    /// no value is looked at.
+    fn is_within(&self, wide: &Self) -> bool {
+        Arc::ptr_eq(&self.values, &wide.values) || self.values.are_within(&wide.values)
+    }
 }
 
 /// A conjunction of labels with the values that each may have.
@@ -178,7 +190,7 @@ impl Scope {
     pub fn single(label: LabelName, value: LabelValue) -> Self {
         Self(vec![Rule {
             label,
-            values: LabelValues(vec![value]),
+            values: Arc::new(LabelValues(vec![value])),
         }])
     }
 
@@ -197,7 +209,10 @@ impl Scope {
             let position = sorted.binary_search_by(|rule| rule.label.cmp(&label));
             match position {
                 Ok(_) => return Err("a label is named twice"),
-                Err(position) => sorted.insert(position, Rule { label, values }),
+                Err(position) => {
+                    let values = Arc::new(values);
+                    sorted.insert(position, Rule { label, values });
+                }
             }
         }
         if sorted.is_empty() {
@@ -211,6 +226,18 @@ impl Scope {
         self.0
             .iter()
             .map(|rule| (&rule.label, rule.values.as_slice()))
+    }
+
+    /// Takes lists of values that are the same in scopes before from those, and leaves its
+    /// own for scopes to come.
+    pub fn share<S: BuildHasher>(&mut self, known: &mut HashSet<Arc<LabelValues>, S>) {
+        for rule in &mut self.0 {
+            if let Some(values) = known.get(&rule.values) {
+                rule.values = Arc::clone(values);
+            } else {
+                known.insert(Arc::clone(&rule.values));
+            }
+        }
     }
 
     /// About how much memory it takes, in bytes.
@@ -269,14 +296,25 @@ impl Scope {
         }
         let same_labels = self.0.len() == other.0.len()
             && self.0.iter().zip(&other.0).all(|(a, b)| a.label == b.label);
-        let differing = self.0.iter().zip(&other.0).filter(|(a, b)| a != b).count();
-        if !same_labels || differing > 1 {
+        let rules = || self.0.iter().zip(&other.0);
+        // Two that differ are enough to know.
+        let differing = || {
+            rules()
+                .filter(|(a, b)| a.values != b.values)
+                .take(2)
+                .count()
+        };
+        if !same_labels || differing() > 1 {
             return None;
         }
         let mut union = self.clone();
         for (rule, more) in union.0.iter_mut().zip(&other.0) {
+            if rule.values == more.values {
+                continue;
+            }
+            let values = Arc::make_mut(&mut rule.values);
             for value in &more.values.0 {
-                rule.values.insert(value.clone());
+                values.insert(value.clone());
             }
         }
         Some(union)
@@ -287,7 +325,7 @@ impl Scope {
         other.0.iter().all(|wide| {
             self.0
                 .iter()
-                .any(|rule| rule.label == wide.label && rule.values.are_within(&wide.values))
+                .any(|rule| rule.label == wide.label && rule.is_within(wide))
         })
     }
 

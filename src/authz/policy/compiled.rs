@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::remembered::{Findings, Remembered};
+use super::remembered::{Findings, Organizations, Remembered, Sums};
 use super::roll::{Holders, Kind, KindIndex, OrganizationIndex, RollIndex, ScopeIndex};
 use super::standing::{Standing, Tally};
 use crate::scoping::scope::{MAX_POLICIES, Scope};
@@ -110,8 +110,7 @@ impl Policy {
         }
     }
 
-    /// The organizations by way of which the permission is held, for the record: each
-    /// once, in the order of the configuration.
+    /// The organizations by way of which the permission is held, for the record.
     #[must_use]
     pub fn organizations(
         &self,
@@ -119,8 +118,8 @@ impl Policy {
         tenants: &TenantSet<'_>,
         permission: Permission,
         remembered: &mut Remembered,
-    ) -> Vec<OrganizationIndex> {
-        let mut organizations = Vec::new();
+    ) -> Organizations {
+        let mut organizations = Organizations::default();
         let mut last = None;
         for tenant in tenants.iter() {
             let kind = self.tenants.get(tenant).copied();
@@ -129,16 +128,14 @@ impl Policy {
             };
             last = Some(kind);
             if self.is_quick(principal, kind) {
-                self.organizations_of(principal, kind, permission, &mut organizations);
+                organizations.extend(&self.organizations_of(principal, kind, permission));
             } else {
-                let known = remembered.of(&principal.groups, kind, permission, || {
-                    self.search(principal, kind, permission)
+                let known = remembered.of(&principal.groups, kind, permission, |sums| {
+                    self.search(principal, kind, permission, sums)
                 });
-                organizations.extend_from_slice(&known.organizations);
+                organizations.extend(&known.organizations);
             }
         }
-        organizations.sort_unstable();
-        organizations.dedup();
         organizations
     }
 
@@ -151,13 +148,10 @@ impl Policy {
     ) -> Standing {
         if self.is_quick(principal, kind) {
             let tally = self.tally(principal, kind, permission);
-            // Adding up scopes takes longer than all the rest.
-            if tally.scopes.len() <= 1 {
-                return self.standing_of(&tally);
-            }
+            return self.standing_of(&tally, &mut remembered.sums());
         }
-        let known = remembered.of(&principal.groups, kind, permission, || {
-            self.search(principal, kind, permission)
+        let known = remembered.of(&principal.groups, kind, permission, |sums| {
+            self.search(principal, kind, permission, sums)
         });
         known.standing.clone()
     }
@@ -168,12 +162,17 @@ impl Policy {
         principal.groups.len().saturating_mul(rolls) <= QUICK
     }
 
-    fn search(&self, principal: &Principal, kind: KindIndex, permission: Permission) -> Findings {
-        let mut organizations = Vec::new();
-        self.organizations_of(principal, kind, permission, &mut organizations);
+    fn search(
+        &self,
+        principal: &Principal,
+        kind: KindIndex,
+        permission: Permission,
+        sums: &mut Sums<'_>,
+    ) -> Findings {
+        let tally = self.tally(principal, kind, permission);
         Findings {
-            standing: self.standing_of(&self.tally(principal, kind, permission)),
-            organizations: organizations.into(),
+            standing: self.standing_of(&tally, sums),
+            organizations: self.organizations_of(principal, kind, permission),
         }
     }
 
@@ -185,7 +184,7 @@ impl Policy {
         tally
     }
 
-    fn standing_of(&self, tally: &Tally) -> Standing {
+    fn standing_of(&self, tally: &Tally, sums: &mut Sums<'_>) -> Standing {
         if tally.held.is_empty() {
             Standing::Nothing
         } else if tally.whole {
@@ -193,13 +192,13 @@ impl Policy {
         } else if tally.scopes.is_empty() {
             Standing::Other
         } else {
-            self.one_scope(&tally.scopes)
+            self.one_scope(&tally.scopes, sums)
                 .map_or(Standing::Ambiguous, Standing::Within)
         }
     }
 
     /// What is in any of the scopes, if that is a scope again.
-    fn one_scope(&self, scopes: &[ScopeIndex]) -> Option<Arc<Scope>> {
+    fn one_scope(&self, scopes: &[ScopeIndex], sums: &mut Sums<'_>) -> Option<Arc<Scope>> {
         let scope = |ScopeIndex(position): &ScopeIndex| {
             let position = usize::try_from(*position).ok()?;
             self.scopes.get(position)
@@ -210,29 +209,39 @@ impl Policy {
         if scopes.len() > MAX_POLICIES {
             return None;
         }
-        let scopes: Option<Vec<&Scope>> = scopes
-            .iter()
-            .map(|index| scope(index).map(AsRef::as_ref))
-            .collect();
-        Scope::union(&scopes?).map(Arc::new)
+        sums.of(scopes, || {
+            let scopes: Option<Vec<&Scope>> = scopes
+                .iter()
+                .map(|index| scope(index).map(AsRef::as_ref))
+                .collect();
+            Scope::union(&scopes?).map(Arc::new)
+        })
     }
 
+    /// The organizations that the permission is held by on tenants of one kind.
     fn organizations_of(
         &self,
         principal: &Principal,
         kind: KindIndex,
         permission: Permission,
-        organizations: &mut Vec<OrganizationIndex>,
-    ) {
+    ) -> Organizations {
+        let mut holding = Vec::new();
         for holders in self.rolls(kind) {
             let mut holds = false;
-            holders.each_of(&principal.groups, |holding| {
-                holds |= holding.permissions.has(permission);
+            holders.each_of(&principal.groups, |held| {
+                holds |= held.permissions.has(permission);
             });
             if holds {
-                organizations.push(holders.organization);
+                holding.push(holders.organization);
             }
         }
+        holding.sort_unstable();
+        holding.dedup();
+        let mut organizations = Organizations::default();
+        for organization in holding {
+            organizations.push(organization);
+        }
+        organizations
     }
 
     fn kind(&self, KindIndex(position): KindIndex) -> Option<&Kind> {

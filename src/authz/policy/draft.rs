@@ -1,11 +1,11 @@
 //! A policy while it is read from a configuration.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::compiled::Policy;
 use super::roll::{Holders, Holding, Kind, KindIndex, OrganizationIndex, RollIndex, ScopeIndex};
-use crate::scoping::scope::Scope;
+use crate::scoping::scope::{LabelValues, Scope};
 use crate::words::hash::QuickHash;
 use crate::words::identity::{GroupIndex, Groups};
 use crate::words::permission::Permissions;
@@ -18,6 +18,7 @@ pub struct Draft {
     organizations: Vec<Box<str>>,
     scopes: Vec<Arc<Scope>>,
     known_scopes: HashMap<Arc<Scope>, ScopeIndex, QuickHash>,
+    known_values: HashSet<Arc<LabelValues>, QuickHash>,
     rolls: Vec<Holders>,
     kinds: Vec<Kind>,
     /// From a kind and one more roll to the kind of both.
@@ -36,6 +37,7 @@ impl Draft {
         Self {
             groups: Groups::hashed(hash),
             known_scopes: HashMap::with_hasher(hash),
+            known_values: HashSet::with_hasher(hash),
             tenants: HashMap::with_hasher(hash),
             ..Self::default()
         }
@@ -121,11 +123,15 @@ impl Draft {
     }
 
     fn scope(&mut self, scope: &Arc<Scope>) -> ScopeIndex {
-        let next = ScopeIndex(position(self.scopes.len()));
-        let index = *self.known_scopes.entry(Arc::clone(scope)).or_insert(next);
-        if index == next {
-            self.scopes.push(Arc::clone(scope));
+        if let Some(known) = self.known_scopes.get(scope) {
+            return *known;
         }
+        let index = ScopeIndex(position(self.scopes.len()));
+        let mut shared = Scope::clone(scope);
+        shared.share(&mut self.known_values);
+        let shared = Arc::new(shared);
+        self.known_scopes.insert(Arc::clone(&shared), index);
+        self.scopes.push(shared);
         index
     }
 

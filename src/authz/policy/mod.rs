@@ -19,7 +19,7 @@ mod standing;
 
 pub use compiled::Policy;
 pub use draft::{Draft, Roll};
-pub use remembered::Remembered;
+pub use remembered::{Organizations, Remembered};
 pub use roll::OrganizationIndex;
 
 #[cfg(test)]

@@ -1,51 +1,86 @@
 //! What was found out about callers, where that takes long.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::roll::{KindIndex, OrganizationIndex};
+use super::roll::{KindIndex, OrganizationIndex, ScopeIndex};
 use super::standing::Standing;
+use crate::scoping::scope::Scope;
 use crate::words::hash::QuickHash;
 use crate::words::identity::GroupIndex;
 use crate::words::permission::Permission;
 
-/// Most memory that findings may take before the last one, in bytes.
-const MAX_BYTES: usize = 4_194_304;
+/// Most memory that findings may take, in bytes; those about one caller may take an eighth.
+const MAX_BYTES: usize = 16_777_216;
 
-/// What a finding takes beside its lists.
+/// Most memory that sums of scopes may take before the last one, in bytes.
+const MAX_SUM_BYTES: usize = 4_194_304;
+
+/// What a finding, a caller or a sum takes beside its lists, in bytes.
 const ENTRY_BYTES: usize = 192;
+
+/// Most organizations of a finding that are remembered by name: as many as a record can
+/// hold.
+pub(super) const MAX_ORGANIZATIONS: usize = 256;
 
 /// What a caller holds on the tenants of one kind.
 #[derive(Debug)]
 pub(super) struct Findings {
     pub(super) standing: Standing,
-    /// By way of which.
-    pub(super) organizations: Box<[OrganizationIndex]>,
+    pub(super) organizations: Organizations,
 }
 
-/// Findings about callers, by the groups of their sessions, for one policy.
+/// Organizations by way of which something is held.
+#[derive(Clone, Debug, Default)]
+pub struct Organizations {
+    /// The first ones, in the order of the configuration.
+    pub first: Vec<OrganizationIndex>,
+    /// How many there are at the least; for tenants of one kind exactly so many.
+    pub all: usize,
+}
+
+impl Organizations {
+    /// Adds one that comes after those that are there.
+    pub(super) fn push(&mut self, organization: OrganizationIndex) {
+        self.all = self.all.saturating_add(1);
+        if self.first.len() < MAX_ORGANIZATIONS {
+            self.first.push(organization);
+        }
+    }
+
+    /// Adds those of another kind of tenants, some of which may be the same.
+    pub(super) fn extend(&mut self, others: &Self) {
+        self.first.extend_from_slice(&others.first);
+        self.first.sort_unstable();
+        self.first.dedup();
+        self.all = self.all.max(others.all).max(self.first.len());
+        self.first.truncate(MAX_ORGANIZATIONS);
+    }
+}
+
+/// Findings about callers, by the groups of their sessions, for one policy, and sums of
+/// scopes.
 ///
-/// When they take more than 4 MiB, all are forgotten, since finding out once more does
-/// no harm. No decision depends on whether something is remembered.
+/// Both are bounded in bytes: the callers that were found out about first are forgotten
+/// first, and found out about again when they ask. No decision depends on whether
+/// something is remembered.
 #[derive(Debug, Default)]
 pub struct Remembered {
-    entries: HashMap<Key, Entry, QuickHash>,
+    callers: HashMap<usize, Caller, QuickHash>,
+    /// Their addresses, in the order in which they came.
+    order: VecDeque<usize>,
     bytes: usize,
+    sums: HashMap<Box<[ScopeIndex]>, Option<Arc<Scope>>, QuickHash>,
+    sum_bytes: usize,
 }
 
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-struct Key {
-    /// The address of the groups of a session. The entry holds them, so that no others can
-    /// have the same for as long as the entry is there.
-    groups: usize,
-    kind: KindIndex,
-    permission: Permission,
-}
-
+/// What was found out about one caller. It is found by the address of its groups, which it
+/// holds, so that no others can have the same for as long as it is there.
 #[derive(Debug)]
-struct Entry {
+struct Caller {
     _groups: Arc<[GroupIndex]>,
-    findings: Findings,
+    findings: HashMap<(KindIndex, Permission), Findings, QuickHash>,
+    bytes: usize,
 }
 
 impl Remembered {
@@ -55,42 +90,114 @@ impl Remembered {
         groups: &Arc<[GroupIndex]>,
         kind: KindIndex,
         permission: Permission,
-        search: impl FnOnce() -> Findings,
+        search: impl FnOnce(&mut Sums<'_>) -> Findings,
     ) -> &Findings {
-        let key = Key {
-            groups: Arc::as_ptr(groups).addr(),
-            kind,
-            permission,
-        };
-        if self.bytes > MAX_BYTES {
-            self.entries.clear();
-            self.bytes = 0;
-        }
-        let entry = self.entries.entry(key).or_insert_with(|| {
-            let findings = search();
-            self.bytes = self.bytes.saturating_add(size(groups, &findings));
-            Entry {
+        let address = Arc::as_ptr(groups).addr();
+        let key = (kind, permission);
+        self.make_room(address);
+        let Self {
+            callers,
+            order,
+            bytes,
+            sums,
+            sum_bytes,
+        } = self;
+        let caller = callers.entry(address).or_insert_with(|| {
+            order.push_back(address);
+            let size = ENTRY_BYTES.saturating_add(size_of_val(&**groups));
+            *bytes = bytes.saturating_add(size);
+            Caller {
                 _groups: Arc::clone(groups),
-                findings,
+                findings: HashMap::default(),
+                bytes: size,
             }
         });
-        &entry.findings
+        let Caller {
+            findings,
+            bytes: own,
+            ..
+        } = caller;
+        findings.entry(key).or_insert_with(|| {
+            let found = search(&mut Sums { sums, sum_bytes });
+            let lists = size_of_val(&*found.organizations.first);
+            let size = ENTRY_BYTES.saturating_add(lists);
+            *bytes = bytes.saturating_add(size);
+            *own = own.saturating_add(size);
+            found
+        })
+    }
+
+    /// Forgets what is too much: of the caller itself, then of those that came first.
+    fn make_room(&mut self, address: usize) {
+        let own = self.callers.get(&address).map_or(0, |caller| caller.bytes);
+        if own > MAX_BYTES / 8 {
+            self.forget(address);
+            self.order.retain(|known| *known != address);
+        }
+        while self.bytes > MAX_BYTES {
+            let Some(first) = self.order.pop_front() else {
+                return;
+            };
+            self.forget(first);
+        }
+    }
+
+    fn forget(&mut self, address: usize) {
+        if let Some(caller) = self.callers.remove(&address) {
+            self.bytes = self.bytes.saturating_sub(caller.bytes);
+        }
+    }
+
+    /// The sums of scopes that are known.
+    pub(super) const fn sums(&mut self) -> Sums<'_> {
+        Sums {
+            sums: &mut self.sums,
+            sum_bytes: &mut self.sum_bytes,
+        }
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.callers
+            .values()
+            .map(|caller| caller.findings.len())
+            .sum()
+    }
+
+    #[cfg(test)]
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 
-fn size(groups: &[GroupIndex], findings: &Findings) -> usize {
-    let scope = match &findings.standing {
-        Standing::Within(scope) => scope.size(),
-        _ => 0,
-    };
-    let groups = size_of_val(groups);
-    let organizations = size_of_val(&*findings.organizations);
-    [ENTRY_BYTES, scope, groups, organizations]
-        .into_iter()
-        .fold(0, usize::saturating_add)
+/// What several scopes make together. Callers of the same policies share it, and a caller
+/// whose token is a new one.
+pub(super) struct Sums<'a> {
+    sums: &'a mut HashMap<Box<[ScopeIndex]>, Option<Arc<Scope>>, QuickHash>,
+    sum_bytes: &'a mut usize,
+}
+
+impl Sums<'_> {
+    /// What is known of the sum of these, or comes out now; `None` if they make none.
+    pub(super) fn of(
+        &mut self,
+        scopes: &[ScopeIndex],
+        add_up: impl FnOnce() -> Option<Arc<Scope>>,
+    ) -> Option<Arc<Scope>> {
+        if let Some(known) = self.sums.get(scopes) {
+            return known.clone();
+        }
+        if *self.sum_bytes > MAX_SUM_BYTES {
+            self.sums.clear();
+            *self.sum_bytes = 0;
+        }
+        let sum = add_up();
+        let size = sum.as_ref().map_or(0, |scope| scope.size());
+        let size = ENTRY_BYTES
+            .saturating_add(size)
+            .saturating_add(size_of_val(scopes));
+        *self.sum_bytes = self.sum_bytes.saturating_add(size);
+        self.sums.insert(scopes.into(), sum.clone());
+        sum
+    }
 }

@@ -8,7 +8,7 @@ use crate::words::permission::Permissions;
 pub struct OrganizationIndex(pub(super) u32);
 
 /// Position of a scope in the policy; equal scopes have one.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct ScopeIndex(pub(super) u32);
 
 /// Position of a list of holders.
