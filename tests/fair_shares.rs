@@ -154,7 +154,10 @@ fn scoped() -> Value {
 }
 
 fn form(tenant: &str) -> Request {
-    let token = Token::new().claim("groups", json!([tenant])).build();
+    let token = Token::new()
+        .claim("groups", json!([tenant]))
+        .claim("sub", tenant)
+        .build();
     Request::bearing(&token)
         .set(":method", "POST")
         .set(":path", "/loki/api/v1/query")
@@ -181,6 +184,86 @@ fn forms_that_never_end_leave_places_for_other_tenants() {
     site.host.tick(1);
     site.host.take_done();
     assert_eq!(site.fill(|_| form("a"), false).len(), 128);
+}
+
+/// Not by any set of tenants, and not by any number of callers.
+#[test]
+fn nobody_takes_the_places_of_forms_by_asking_for_other_tenants() {
+    let mut config = config();
+    let organization = |tenant: &str, group: &str| {
+        let grant = json!({"group": group, "labels": {"ns": ["web"]}});
+        json!({"name": tenant, "tenants": [tenant], "rbac": {"viewers": [grant]}})
+    };
+    let own = ["t1", "t2", "t3", "t4"].map(|tenant| organization(tenant, "own"));
+    let mut organizations = own.to_vec();
+    organizations.push(organization("b", "b"));
+    config["organizations"] = organizations.into();
+    let mut site = Site::new(&config);
+    let token = Token::new().claim("groups", json!(["own"])).build();
+    let mut held = 0;
+    for tenants in ["t1", "t2", "t1|t2", "t3", "t1|t3", "t4", "t3|t4"] {
+        let request = form("b")
+            .set("authorization", format!("Bearer {token}"))
+            .set("x-scope-orgid", tenants);
+        held += site.fill(|_| request.clone(), false).len();
+    }
+    assert_eq!(held, 128);
+    let many = |number: u64| {
+        let token = Token::new()
+            .claim("groups", json!(["own"]))
+            .claim("sub", format!("s{number}"))
+            .build();
+        form("b")
+            .set("authorization", format!("Bearer {token}"))
+            .set("x-scope-orgid", "t1")
+    };
+    assert_eq!(site.fill(many, false).len(), 0);
+    assert_eq!(site.ask(&form("b"), false).1, None);
+}
+
+#[test]
+fn a_form_may_take_its_time_but_no_more() {
+    let mut site = Site::new(&scoped());
+    let (stream, code) = site.ask(&form("a"), false);
+    assert_eq!(code, None);
+    for _ in 0..59 {
+        site.host.pass(500);
+        site.host.tick(1);
+    }
+    assert_eq!(site.code(stream), None);
+    site.host.pass(1_000);
+    site.host.tick(1);
+    assert_eq!(site.code(stream), Some("body_timeout"));
+}
+
+/// What one configuration allows is none of another's business.
+#[test]
+fn those_who_wait_by_one_configuration_take_no_places_of_another() {
+    let limits = |most: u64| json!({"limits": {"waiting_requests": most}});
+    let mut site = Site::new(&two_providers(limits(256)));
+    let other = two_providers(limits(16)).to_string();
+    assert!(site.host.configure(2, &other, &[]));
+    let first = of("one", "alice").build();
+    assert_eq!(site.fill(|_| Request::bearing(&first), true).len(), 128);
+    site.host.open(1_000, 2);
+    let request = Request::bearing(&of("two", "bob").build());
+    site.host.head(1_000, &request.fields(), true);
+    assert_eq!(site.code(1_000), None);
+    // The rooms of a configuration that is gone are gone, and new ones begin empty.
+    site.host.root_gone(1);
+    site.host.take_done();
+    assert!(site.host.configure(1, &other, &[]));
+    assert_eq!(site.fill(|_| Request::bearing(&first), true).len(), 8);
+}
+
+#[test]
+fn those_who_wait_for_keys_leave_places_to_those_who_wait_for_a_directory() {
+    let mut config = projects(json!({"limits": {"waiting_requests": 16}}));
+    config["providers"][0]["jwks"] =
+        json!({"uri": "https://login.example.com/certs", "cluster": "idp"});
+    let mut site = Site::new(&config);
+    let token = Token::new().build();
+    assert_eq!(site.fill(|_| Request::bearing(&token), true).len(), 8);
 }
 
 #[test]
@@ -228,4 +311,63 @@ fn one_caller_of_the_projects_api_leaves_places_and_questions_for_another() {
     let call = site.host.take_calls().remove(0);
     site.host.answer(&call, "200", b"");
     assert_eq!(site.code(stream), Some("allowed"));
+}
+
+#[test]
+fn questions_that_nobody_answers_free_their_places() {
+    let limits = json!({"limits": {"waiting_requests": 4}});
+    let mut site = Site::new(&projects(limits));
+    for round in 0..3_u64 {
+        for number in 0..100 {
+            let (stream, _) = site.ask(&resource("mallory", round * 100 + number), true);
+            site.host.gone(stream);
+        }
+        assert_eq!(site.host.take_calls().len(), 8, "in round {round}");
+        // The timeout, and a second.
+        site.host.pass(3_100);
+        site.host.tick(1);
+    }
+}
+
+#[test]
+fn a_question_that_is_under_way_is_waited_for_though_no_other_may_be_asked() {
+    let limits = json!({"limits": {"waiting_requests": 16}});
+    let mut site = Site::new(&projects(limits));
+    for number in 0..100 {
+        let (stream, _) = site.ask(&resource("mallory", number), true);
+        site.host.gone(stream);
+    }
+    let calls = site.host.take_calls();
+    assert_eq!(calls.len(), 32);
+    let (stream, code) = site.ask(&resource("mallory", 0), true);
+    assert_eq!(code, None);
+    site.host.answer(&calls[0], "200", b"");
+    assert_eq!(site.code(stream), Some("allowed"));
+}
+
+#[test]
+fn without_a_waiting_room_a_directory_is_asked_all_the_same() {
+    let limits = json!({"limits": {"waiting_requests": 0}});
+    let mut site = Site::new(&projects(limits));
+    let request = resource("alice", 1);
+    assert_eq!(site.ask(&request, true).1, Some(FULL));
+    let call = site.host.take_calls().remove(0);
+    site.host.answer(&call, "200", b"");
+    assert_eq!(site.ask(&request, true).1, Some("allowed"));
+}
+
+#[test]
+fn questions_are_bounded_by_what_their_tokens_take() {
+    let limits = json!({"limits": {"waiting_requests": 4_096, "token_bytes": 49_152}});
+    let mut site = Site::new(&projects(limits));
+    let long = "x".repeat(20_000);
+    for number in 0..1_000 {
+        let token = Token::new().claim("long", long.as_str()).build();
+        let path = format!("/api/v1/projects/p/resources/r{number}/logs");
+        let request = Request::bearing(&token).set(":path", path);
+        let (stream, _) = site.ask(&request, true);
+        site.host.gone(stream);
+    }
+    let asked = site.host.take_calls().len();
+    assert!((250..400).contains(&asked), "{asked}");
 }

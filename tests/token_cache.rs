@@ -131,6 +131,25 @@ fn a_flood_of_tokens_pushes_out_none_that_is_in_use() {
     }
 }
 
+/// Two configurations that share a worker see the same tokens.
+#[test]
+fn a_token_that_two_configurations_use_is_in_use() {
+    let member = member();
+    let mut cache = TokenCache::new(100, 1 << 20, SEED);
+    for number in 0..60 {
+        insert(&mut cache, &token(number, 100), &member);
+        assert!(has(&mut cache, &token(number, 100)));
+        let proof = cache.proof(&token(number, 100)).cloned().unwrap();
+        let other = Owner(OURS.0 + 1);
+        cache.insert(&token(number, 100), proof, other, Arc::clone(&member));
+    }
+    for number in 1_000..4_000 {
+        insert(&mut cache, &token(number, 100), &member);
+    }
+    let left = (0..60).filter(|number| cache.proof(&token(*number, 100)).is_some());
+    assert_eq!(left.count(), 60);
+}
+
 #[test]
 fn tokens_in_use_may_take_the_whole_cache_and_make_way_for_each_other() {
     let member = member();

@@ -466,7 +466,7 @@ async fn a_cold_start_keeps_a_bounded_number_waiting_and_lets_them_pass() -> Res
             503 => {
                 full += 1;
                 ensure!(
-                    reply.text().contains("too many requests wait"),
+                    reply.text().contains("too many requests are waiting"),
                     "{}",
                     reply.text()
                 );
@@ -539,7 +539,7 @@ async fn clients_that_leave_while_waiting_leave_nothing_behind() -> Result<()> {
         drill::wait_for_metric(&scene.envoy, gauge, &[], patience, |count| count == 4.0).await?;
         let reply = send(&scene.envoy, &read(&token, "acme")).await?;
         ensure!(
-            reply.text().contains("too many requests wait"),
+            reply.text().contains("too many requests are waiting"),
             "{round}: {}",
             reply.text()
         );

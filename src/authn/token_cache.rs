@@ -155,9 +155,17 @@ impl TokenCache {
             return;
         }
         let hash = self.hash(token);
+        // What another configuration makes of the same token is no other token.
+        let mut kept = (false, false);
         if let Some(slot) = self.index.get(&hash).copied() {
+            if let Some(Some(entry)) = self.slots.get(slot)
+                && equal(&entry.token, token)
+            {
+                kept = (entry.used, entry.settled);
+            }
             self.remove(slot);
         }
+        let (used, settled) = kept;
         while self.index.len() >= self.max_entries
             || self.all.bytes.saturating_add(token.len()) > self.max_bytes
         {
@@ -178,11 +186,13 @@ impl TokenCache {
             owner,
             session,
             hash,
-            used: false,
-            settled: false,
+            used,
+            settled,
         });
         self.all.add(token);
-        self.unsettled.add(token);
+        if !settled {
+            self.unsettled.add(token);
+        }
         self.index.insert(hash, slot);
     }
 

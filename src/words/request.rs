@@ -314,6 +314,12 @@ mod tests {
         let pair = (sent.as_bytes(), &b"root"[..]);
         let head = Head::read([pair].into_iter(), Some(name.as_bytes()));
         assert_eq!(head.forbidden, [sent.as_bytes()]);
+        // Also where no header of the list begins like it.
+        let name = "remote-user-".to_owned() + &"b".repeat(45);
+        let sent = name.replace('-', "_");
+        let pair = (sent.as_bytes(), &b"root"[..]);
+        let head = Head::read([pair].into_iter(), Some(name.as_bytes()));
+        assert_eq!(head.forbidden, [sent.as_bytes()]);
         let long = "x-mimir-".to_owned() + &"y".repeat(90);
         assert_eq!(read(&[(&long, "v")]).forbidden, [long.as_bytes()]);
     }

@@ -7,7 +7,7 @@ use crate::worker::dice::Dice;
 use crate::worker::directory::Directory;
 use crate::worker::event::StreamId;
 use crate::worker::lifetimes::Lifetimes;
-use crate::worker::room::Room;
+use crate::worker::room::Rooms;
 use crate::worker::sources::Sources;
 
 /// The common state.
@@ -26,10 +26,8 @@ pub struct Commons {
     pub lifetimes: Lifetimes,
     /// Streams that wait, those first that have waited for longest.
     pub waiting: Vec<StreamId>,
-    /// The places of those who wait.
-    pub waiting_room: Room,
-    /// The places of those whose form is read.
-    pub reading_room: Room,
+    /// The places of those who wait or whose form is read.
+    pub rooms: Rooms,
     /// Numbers that vary.
     pub dice: Dice,
 }
@@ -47,8 +45,7 @@ impl Commons {
             clocks: Clocks::default(),
             lifetimes: Lifetimes::default(),
             waiting: Vec::new(),
-            waiting_room: Room::default(),
-            reading_room: Room::default(),
+            rooms: Rooms::default(),
             dice,
         }
     }

@@ -20,10 +20,15 @@ pub struct Caller {
     pub party: Party,
 }
 
+/// Most memory that the questions under way may take, tokens included, in bytes.
+const MAX_BYTES: usize = 8_388_608;
+
 #[derive(Debug)]
 struct Asked {
     root: RootId,
     party: Party,
+    /// Tells most other questions apart from it without a look at their tokens.
+    mark: u64,
     question: Question,
     /// When it counts as one that is never answered.
     until: Monotonic,
@@ -34,54 +39,61 @@ struct Asked {
 pub struct Directory {
     asked: BTreeMap<u64, Asked>,
     room: Room,
+    /// What the questions take.
+    bytes: usize,
     serial: u64,
     /// Whether the last one failed, for one log line a change.
     failing: bool,
 }
 
 impl Directory {
-    /// Whether the party may have one more of so many questions that may still be answered.
-    pub fn has_room(&mut self, party: Party, most: usize, now: Monotonic) -> bool {
-        self.drop_all(|asked| asked.until < now);
-        self.room.has_place(party, false, most)
-    }
-
     fn drop_all(&mut self, which: impl Fn(&Asked) -> bool) {
-        let room = &mut self.room;
+        let Self { room, bytes, .. } = self;
         self.asked.retain(|_, asked| {
             let dropped = which(asked);
             if dropped {
-                room.give_back(asked.party);
+                room.give_back([asked.party]);
+                *bytes = bytes.saturating_sub(asked.question.size());
             }
             !dropped
         });
     }
 
-    /// Asks the service at that time with the caller's own token, unless that is under way.
-    /// True: an answer is on its way then.
+    /// Asks the service at that time with the caller's own token, unless that is under way,
+    /// if the caller may have one more of at most so many questions. True: an answer is on
+    /// its way then.
     pub fn ask(
         &mut self,
         caller: Caller,
         question: &Question,
-        (service, now): (&Service, Monotonic),
+        (service, now, most): (&Service, Monotonic, usize),
         request_id: Option<&[u8]>,
         out: &mut dyn Sink,
     ) -> bool {
         let Caller { root, party } = caller;
-        let mut asked = self.asked.values();
-        if asked.any(|asked| asked.root == root && asked.question == *question) {
+        self.drop_all(|asked| asked.until < now);
+        let mark = question.mark();
+        let same =
+            |asked: &Asked| asked.mark == mark && asked.root == root && asked.question == *question;
+        if self.asked.values().any(same) {
             return true;
         }
+        let bytes = self.bytes.saturating_add(question.size());
+        if bytes > MAX_BYTES || !self.room.has_place([party], most) {
+            return false;
+        }
+        self.bytes = bytes;
         self.serial = self.serial.wrapping_add(1);
         let until = now.after(service.timeout).after(SLACK);
         let asked = Asked {
             root,
             party,
+            mark,
             question: question.clone(),
             until,
         };
         self.asked.insert(self.serial, asked);
-        self.room.take(party);
+        self.room.take([party]);
         let path = service.path.fill(question.resource());
         let authorization = [b"Bearer ", question.token()].concat();
         let mut headers: Vec<(&str, &[u8])> = vec![
@@ -114,7 +126,8 @@ impl Directory {
     /// or twice.
     pub fn take(&mut self, serial: u64) -> Option<(RootId, Question)> {
         let asked = self.asked.remove(&serial)?;
-        self.room.give_back(asked.party);
+        self.room.give_back([asked.party]);
+        self.bytes = self.bytes.saturating_sub(asked.question.size());
         Some((asked.root, asked.question))
     }
 

@@ -79,13 +79,6 @@ impl Sources {
         self.fetches.values().map(KeyFetch::lease)
     }
 
-    /// How many are named by a configuration that serves.
-    #[must_use]
-    pub fn named(&self) -> usize {
-        let named = self.fetches.values().filter(|f| f.owner().is_some());
-        named.count()
-    }
-
     /// The number of each.
     #[must_use]
     pub fn ids(&self) -> Vec<SourceId> {

@@ -158,6 +158,60 @@ mod tests {
             assert!(answers.entries.len() <= MAX_ANSWERS);
             assert!(answers.bytes <= MAX_ANSWER_BYTES);
         }
+        let mut most = 0;
+        for number in 0..4_000 {
+            let path = format!("/api/v1/projects/p/resources/r{number}/logs");
+            let resource = Resource::of_path(path.as_bytes()).unwrap();
+            let question = Question::new(&vec![b'x'; 20_000], resource);
+            answers.insert(question, Answer::Allowed, Monotonic::from_millis(0), 1_000);
+            let held: usize = answers.entries.keys().map(Question::size).sum();
+            assert_eq!(held, answers.bytes);
+            most = most.max(held);
+        }
+        assert!(
+            (MAX_ANSWER_BYTES - 30_000..=MAX_ANSWER_BYTES).contains(&most),
+            "{most}"
+        );
+    }
+
+    #[test]
+    fn what_is_over_makes_room_before_anything_else() {
+        let question = |id: &str| {
+            let path = format!("/api/v1/projects/p/resources/{id}/logs");
+            Question::new(b"token", Resource::of_path(path.as_bytes()).unwrap())
+        };
+        let at = Monotonic::from_millis;
+        let mut answers = Answers::default();
+        for number in 0..4_000 {
+            answers.insert(
+                question(&format!("old{number}")),
+                Answer::Allowed,
+                at(0),
+                10,
+            );
+        }
+        for number in 0..90 {
+            answers.insert(
+                question(&format!("new{number}")),
+                Answer::Forbidden,
+                at(5),
+                1_000,
+            );
+        }
+        for number in 0..90 {
+            answers.insert(
+                question(&format!("more{number}")),
+                Answer::Allowed,
+                at(20),
+                1_000,
+            );
+        }
+        let left = (0..90).filter(|number| {
+            answers
+                .get(&question(&format!("new{number}")), at(20))
+                .is_some()
+        });
+        assert_eq!(left.count(), 90);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What a directory is asked.
 
 use std::fmt;
+use std::hash::BuildHasher;
 
 use super::resource::Resource;
+use crate::words::hash::QuickHash;
 
 /// Everything that an answer of a directory depends on: who asks, and for what.
 ///
@@ -38,8 +40,15 @@ impl Question {
         Resource::known(&self.project, &self.resource)
     }
 
+    /// A number that equal questions have in common and few others.
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        QuickHash::default().hash_one(self)
+    }
+
     /// How much memory the parts take, in bytes.
-    pub(super) const fn size(&self) -> usize {
+    #[must_use]
+    pub const fn size(&self) -> usize {
         self.token
             .len()
             .saturating_add(self.project.len())

@@ -15,13 +15,14 @@ use crate::words::denial::Denial;
 use crate::words::hash::QuickHash;
 use crate::words::identity::ProviderIndex;
 use crate::words::request::Head;
+use crate::words::tenant::TenantSet;
 use crate::words::time::Time;
 use crate::worker::counters::Count;
 use crate::worker::directory::Caller;
 use crate::worker::effect::{Effect, Level};
 use crate::worker::event::Action;
 use crate::worker::lifetimes::Lifetime;
-use crate::worker::room::Party;
+use crate::worker::room::{Party, Room};
 
 /// How long a body may take that is held back, in milliseconds. A proxy would wait for
 /// minutes, or for good where it has not the room to read on.
@@ -160,13 +161,20 @@ fn ask(
     let directory = &mut desk.commons.directory;
     // A seat is free when its caller has left, though the question is still under way; but
     // those who ask and do not stay must not have the worker keep any number of questions.
-    let most = limits.waiting_requests.saturating_mul(QUESTIONS_A_SEAT);
+    // Without a seat a question is asked all the same, for whoever comes again.
+    let most = limits.waiting_requests.max(1);
+    let most = most.saturating_mul(QUESTIONS_A_SEAT);
     let caller = Caller {
         root,
         party: caller_of(trace),
     };
-    let asked = directory.has_room(caller.party, most, now)
-        && directory.ask(caller, &question, (service, now), request_id, desk.out);
+    let asked = directory.ask(
+        caller,
+        &question,
+        (service, now, most),
+        request_id,
+        desk.out,
+    );
     let denial = match (asked, limits.wait) {
         (false, _) => Denial::WaitingRoomFull,
         // Whoever comes again finds the answer.
@@ -234,14 +242,16 @@ fn caller_of(trace: &Trace<'_>) -> Party {
     Party::Caller(hasher.finish())
 }
 
-/// Those who may read the tenants of a request.
-fn tenants_of(trace: &Trace<'_>) -> Party {
-    let mut hasher = QuickHash::default().build_hasher();
-    if let Some(tenants) = &trace.tenants {
-        tenants.iter().for_each(|tenant| tenant.hash(&mut hasher));
-    }
-    trace.tenant.hash(&mut hasher);
-    Party::Tenants(hasher.finish())
+/// Whose place a form takes that is read: the caller's, and each tenant's.
+fn readers(trace: &Trace<'_>) -> impl Iterator<Item = Party> {
+    let asked = trace.tenants.iter().flat_map(TenantSet::iter);
+    let project = trace.tenant.iter().map(|tenant| tenant.as_bytes());
+    let tenants = asked.chain(project).map(|tenant| {
+        let mut hasher = QuickHash::default().build_hasher();
+        hasher.write(tenant);
+        Party::Tenant(hasher.finish())
+    });
+    std::iter::once(caller_of(trace)).chain(tenants)
 }
 
 /// Why a request that waits is looked at again.
@@ -314,14 +324,18 @@ fn pass(
     trace: &Trace<'_>,
     passage: Passage<'_>,
 ) -> Step {
-    let party = tenants_of(trace);
-    if passage.has_form()
-        && !desk
-            .commons
-            .reading_room
-            .has_place(party, false, MAX_READINGS)
-    {
-        return refuse(desk, case, head, trace, Denial::WaitingRoomFull);
+    let parties: Box<[Party]> = if passage.has_form() {
+        readers(trace).collect()
+    } else {
+        Box::default()
+    };
+    if !parties.is_empty() {
+        let none = Room::default();
+        let known = desk.commons.rooms.known(desk.root.id());
+        let room = known.map_or(&none, |rooms| &rooms.reading);
+        if !room.has_place(parties.iter().copied(), MAX_READINGS) {
+            return refuse(desk, case, head, trace, Denial::WaitingRoomFull);
+        }
     }
     desk.count_lookups(trace);
     let stream = desk.stream;
@@ -348,7 +362,7 @@ fn pass(
         let reading = Reading {
             root,
             deadline,
-            party,
+            parties,
             form,
             headers: case.headers.clone(),
             endpoint: trace.endpoint,

@@ -14,7 +14,7 @@ use crate::worker::counters::Count;
 use crate::worker::effect::{Effect, Level, Sink};
 use crate::worker::event::{Lazy, StreamId};
 use crate::worker::headers::HeaderBlock;
-use crate::worker::room::Party;
+use crate::worker::room::{Party, Room};
 use crate::worker::root::Root;
 
 /// What steps work with: the stream and its root, and what all streams share.
@@ -85,10 +85,17 @@ impl Desk<'_> {
     pub(super) fn has_room(&self, party: Party) -> bool {
         let config = self.root.gate.config();
         let most = config.limits.waiting_requests;
-        let providers = self.commons.sources.named();
-        let alone = providers == 1 && config.directory().is_none();
-        let room = &self.commons.waiting_room;
-        room.has_place(party, alone, most)
+        let mut sources: Vec<_> = self.root.sources().map(|(_, source)| source).collect();
+        sources.dedup();
+        let none = Room::default();
+        let known = self.commons.rooms.known(self.root.id());
+        let room = known.map_or(&none, |rooms| &rooms.waiting);
+        // Where there is one provider and nobody else to wait for, all places are its own.
+        if sources.len() == 1 && config.directory().is_none() {
+            room.has_any(most)
+        } else {
+            room.has_place([party], most)
+        }
     }
 
     /// The peer's address, kept only where a log line may want it: asking costs as much

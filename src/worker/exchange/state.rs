@@ -97,7 +97,7 @@ pub struct Reading {
     /// When its body must have ended.
     pub deadline: Monotonic,
     /// Whose place it holds.
-    pub(super) party: Party,
+    pub(super) parties: Box<[Party]>,
     pub(super) form: Form,
     pub(super) headers: HeaderBlock,
     pub(super) endpoint: Option<&'static Endpoint>,
@@ -158,11 +158,18 @@ impl Exchange {
         match self {
             Self::Waiting(waiting) => {
                 commons.waiting.retain(|known| *known != stream);
-                commons.waiting_room.give_back(waiting.party);
+                commons
+                    .rooms
+                    .of(waiting.root)
+                    .waiting
+                    .give_back([waiting.party]);
+                commons.rooms.tidy(waiting.root);
                 commons.lifetimes.clear(stream, waiting.deadline);
             }
             Self::Reading(reading) => {
-                commons.reading_room.give_back(reading.party);
+                let parties = reading.parties.iter().copied();
+                commons.rooms.of(reading.root).reading.give_back(parties);
+                commons.rooms.tidy(reading.root);
                 commons.lifetimes.clear(stream, reading.deadline);
             }
             Self::Forwarded(Forwarded {
@@ -182,11 +189,12 @@ impl Exchange {
         match self {
             Self::Waiting(waiting) => {
                 commons.waiting.push(stream);
-                commons.waiting_room.take(waiting.party);
+                commons.rooms.of(waiting.root).waiting.take([waiting.party]);
                 commons.lifetimes.set(stream, waiting.deadline);
             }
             Self::Reading(reading) => {
-                commons.reading_room.take(reading.party);
+                let parties = reading.parties.iter().copied();
+                commons.rooms.of(reading.root).reading.take(parties);
                 commons.lifetimes.set(stream, reading.deadline);
             }
             Self::Forwarded(Forwarded {
