@@ -214,8 +214,8 @@ fn read_backends(top: &Section<'_>, environment: &Environment, problems: &Proble
                 "true" | "1" => enabled = true,
                 "false" | "0" => enabled = false,
                 _ => problems.add(
-                    || variable,
-                    || format!("{value:?} is neither true nor false (environment)"),
+                    &variable,
+                    &format!("{value:?} is neither true nor false (environment)"),
                 ),
             }
         }

@@ -47,21 +47,30 @@ pub(super) struct Problems {
 }
 
 impl Problems {
-    /// Adds a problem; place and text are only made up if it is told.
-    pub(super) fn add<T: Into<String>>(
-        &self,
-        place: impl FnOnce() -> String,
-        text: impl FnOnce() -> T,
-    ) {
-        let mut told = self.told.borrow_mut();
-        if told.len() >= MAX_PROBLEMS {
+    /// Counts a problem, and says whether it is to be told of: only then are its place and
+    /// text worth making up.
+    #[inline(never)]
+    fn is_told(&self) -> bool {
+        let room = self.told.borrow().len() < MAX_PROBLEMS;
+        if !room {
             self.untold.set(self.untold.get().saturating_add(1));
-            return;
         }
-        told.push(Problem {
-            place: shortened(&place()),
-            text: shortened(&text().into()),
+        room
+    }
+
+    #[inline(never)]
+    fn tell(&self, place: &str, text: &str) {
+        self.told.borrow_mut().push(Problem {
+            place: shortened(place),
+            text: shortened(text),
         });
+    }
+
+    /// Adds a problem that is at no place of the document.
+    pub(super) fn add(&self, place: &str, text: &str) {
+        if self.is_told() {
+            self.tell(place, text);
+        }
     }
 
     pub(super) fn into_vec(self) -> Vec<Problem> {
@@ -100,6 +109,7 @@ enum Step<'a> {
 }
 
 /// `providers[0].jwks`
+#[inline(never)]
 fn in_words(place: Option<&Rc<Place<'_>>>, last: Option<Step<'_>>) -> String {
     let steps = std::iter::successors(place, |place| place.parent.as_ref());
     let mut steps: Vec<Step<'_>> = last
@@ -151,26 +161,31 @@ impl<'a> Elements<'a> {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Node<'a>> {
-        let (list, problems) = (Rc::clone(&self.list), self.problems);
-        let numbered = self.values.iter().enumerate();
-        numbered.map(move |(index, value)| Node {
-            parent: Some(Rc::clone(&list)),
+        (0..self.values.len()).filter_map(|index| self.node(index))
+    }
+
+    #[inline(never)]
+    fn node(&self, index: usize) -> Option<Node<'a>> {
+        Some(Node {
+            parent: Some(Rc::clone(&self.list)),
             step: Step::Element(index),
-            value,
-            problems,
+            value: self.values.get(index)?,
+            problems: self.problems,
         })
     }
 }
 
 impl<'a> Node<'a> {
-    pub(super) fn problem(&self, text: impl Into<String>) {
-        self.problem_with(|| text);
+    pub(super) fn problem(&self, text: impl AsRef<str>) {
+        self.say(text.as_ref());
     }
 
-    /// A problem whose text takes long to make up.
-    pub(super) fn problem_with<T: Into<String>>(&self, text: impl FnOnce() -> T) {
-        let place = || in_words(self.parent.as_ref(), Some(self.step));
-        self.problems.add(place, text);
+    #[inline(never)]
+    fn say(&self, text: &str) {
+        if self.problems.is_told() {
+            let place = in_words(self.parent.as_ref(), Some(self.step));
+            self.problems.tell(&place, text);
+        }
     }
 
     /// Its place, for what is in it.
@@ -382,16 +397,18 @@ impl<'a> Section<'a> {
     #[inline(never)]
     pub(super) fn require(&self, name: &str, why: &str) -> Option<Node<'a>> {
         let node = self.get(name);
-        if node.is_none() {
+        if node.is_none() && self.problems.is_told() {
             self.problems
-                .add(|| self.at(name), || format!("missing: {why}"));
+                .tell(&self.at(name), &format!("missing: {why}"));
         }
         node
     }
 
-    pub(super) fn problem(&self, text: impl Into<String>) {
-        self.problems
-            .add(|| in_words(self.place.as_ref(), None), || text);
+    pub(super) fn problem(&self, text: &str) {
+        if self.problems.is_told() {
+            let place = in_words(self.place.as_ref(), None);
+            self.problems.tell(&place, text);
+        }
     }
 
     #[inline(never)]
@@ -402,15 +419,16 @@ impl<'a> Section<'a> {
     #[inline(never)]
     fn refuse_unknown(&self, known: &[&str]) {
         for (name, _) in self.object.iter() {
-            if !known.contains(&name) {
+            if !known.contains(&name) && self.problems.is_told() {
                 self.problems
-                    .add(|| self.at(name), || unknown_key(name, known));
+                    .tell(&self.at(name), &unknown_key(name, known));
             }
         }
     }
 }
 
 /// What is said about a key that is not known where it stands.
+#[inline(never)]
 fn unknown_key(name: &str, known: &[&str]) -> String {
     if let Some((_, advice)) = ADVICE.iter().find(|(wrong, _)| *wrong == name) {
         return (*advice).to_owned();
