@@ -128,12 +128,12 @@ impl Policy {
             };
             last = Some(kind);
             if self.is_quick(principal, kind) {
-                organizations.extend(&self.organizations_of(principal, kind, permission));
+                organizations.add(self.organizations_of(principal, kind, permission));
             } else {
                 let known = remembered.of(&principal.groups, kind, permission, |sums| {
                     self.search(principal, kind, permission, sums)
                 });
-                organizations.extend(&known.organizations);
+                organizations.add(known.organizations.clone());
             }
         }
         organizations
@@ -235,13 +235,7 @@ impl Policy {
                 holding.push(holders.organization);
             }
         }
-        holding.sort_unstable();
-        holding.dedup();
-        let mut organizations = Organizations::default();
-        for organization in holding {
-            organizations.push(organization);
-        }
-        organizations
+        Organizations::of(holding)
     }
 
     fn kind(&self, KindIndex(position): KindIndex) -> Option<&Kind> {

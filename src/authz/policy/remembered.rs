@@ -40,21 +40,33 @@ pub struct Organizations {
 }
 
 impl Organizations {
-    /// Adds one that comes after those that are there.
-    pub(super) fn push(&mut self, organization: OrganizationIndex) {
-        self.all = self.all.saturating_add(1);
-        if self.first.len() < MAX_ORGANIZATIONS {
-            self.first.push(organization);
+    /// These, in any order.
+    pub(super) fn of(mut organizations: Vec<OrganizationIndex>) -> Self {
+        if organizations.len() > 1 {
+            organizations.sort_unstable();
+            organizations.dedup();
+        }
+        let all = organizations.len();
+        if all > MAX_ORGANIZATIONS {
+            organizations.truncate(MAX_ORGANIZATIONS);
+            organizations.shrink_to_fit();
+        }
+        Self {
+            first: organizations,
+            all,
         }
     }
 
     /// Adds those of another kind of tenants, some of which may be the same.
-    pub(super) fn extend(&mut self, others: &Self) {
-        self.first.extend_from_slice(&others.first);
-        self.first.sort_unstable();
-        self.first.dedup();
-        self.all = self.all.max(others.all).max(self.first.len());
-        self.first.truncate(MAX_ORGANIZATIONS);
+    pub(super) fn add(&mut self, mut others: Self) {
+        if self.first.is_empty() {
+            *self = others;
+            return;
+        }
+        self.first.append(&mut others.first);
+        let all = self.all.max(others.all);
+        *self = Self::of(std::mem::take(&mut self.first));
+        self.all = self.all.max(all);
     }
 }
 
