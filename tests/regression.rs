@@ -1,7 +1,8 @@
 //! One test for each fault that was found in use, named by what went wrong.
 //!
 //! Each drives workers as a proxy does; `integration/tests/regression.rs` shows the same on a
-//! real Envoy.
+//! real Envoy. What large configurations took is in `large_configurations.rs`, which counts
+//! memory, and what somebody had all of in `fair_shares.rs`.
 #![allow(clippy::unwrap_used)]
 
 mod common;

@@ -470,8 +470,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether a quoted name reads the same when somebody prints it without care: Prometheus'
-/// printers before 3.0 wrote names as they are, and a quote in one would end it.
+/// Whether a quoted name stays one name when somebody prints it as it is: a quote in it
+/// would end the quotes that are put around it.
 fn is_plain(name: &[u8]) -> bool {
     !name
         .iter()
