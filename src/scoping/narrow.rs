@@ -123,7 +123,7 @@ impl Narrowing {
         texts: &[(&'static str, &str)],
     ) -> Result<(), Denial> {
         match self.parameters.carrier {
-            Carrier::Fixed(name) => self.push_scope(form, name),
+            Carrier::Fixed(name) => self.push_scope(form, name, Shape::Selector)?,
             Carrier::One {
                 names,
                 shape,
@@ -132,7 +132,7 @@ impl Narrowing {
                 let name = first(names);
                 let given = texts.first().filter(|(_, text)| !text.trim().is_empty());
                 match (given, absent) {
-                    (None, Absent::Scope) => self.push_scope(form, name),
+                    (None, Absent::Scope) => self.push_scope(form, name, shape)?,
                     (None, Absent::Refuse) => return Err(Denial::QueryMissing),
                     (Some((sent, text)), _) => {
                         let least = usize::from(absent == Absent::Scope);
@@ -151,15 +151,22 @@ impl Narrowing {
                     }
                 }
                 if texts.is_empty() {
-                    self.push_scope(form, name);
+                    self.push_scope(form, name, Shape::Selector)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn push_scope(&self, form: &mut String, name: &str) {
-        form::push_pair(form, name, &self.matcher.selector(self.parameters.language));
+    fn push_scope(&self, form: &mut String, name: &str, shape: Shape) -> Result<(), Denial> {
+        let text = query::whole(self.parameters.language, shape, &self.matcher);
+        let text = text.map_err(|failure| match failure {
+            // It is the scope's own doing, and none of what was asked.
+            Failure::Refused(_) => Denial::ScopeUnsupported,
+            Failure::Unsound => Denial::ScopeUnsound,
+        })?;
+        form::push_pair(form, name, &text);
+        Ok(())
     }
 
     /// The text with the scope in at least that many selectors.

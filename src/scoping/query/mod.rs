@@ -66,12 +66,41 @@ pub fn scope(
         .into());
     }
     let scoped = splice(text, &places, matcher);
-    if language == Language::TraceQl && scoped.text.len() > MAX_TRACEQL {
-        return Err(Refusal {
-            at: text.len(),
-            rule: Rule::Length,
-        }
-        .into());
+    checked(language, shape, scoped, matcher, text.len())
+}
+
+/// The text that selects all that is in the scope: what is sent where nothing is asked
+/// for. It is held to the same limits and read once as any other.
+///
+/// # Errors
+/// [`Failure::Refused`] if it is too long, or not of the shape; [`Failure::Unsound`] if
+/// it does not read as one selector with the matcher.
+pub fn whole(language: Language, shape: Shape, matcher: &Matcher) -> Result<String, Failure> {
+    let text = matcher.selector(language);
+    let scoped = Scoped {
+        text,
+        insertions: Vec::new(),
+        selectors: 1,
+    };
+    checked(language, shape, scoped, matcher, 0).map(|scoped| scoped.text)
+}
+
+/// A text that is to be sent, if it is short enough and a second reading bears it out.
+/// `end`: how long the text was that it was made of.
+fn checked(
+    language: Language,
+    shape: Shape,
+    scoped: Scoped,
+    matcher: &Matcher,
+    end: usize,
+) -> Result<Scoped, Failure> {
+    let most = match language {
+        Language::LogQl | Language::PromQl => MAX_SCOPED,
+        Language::TraceQl => MAX_TRACEQL,
+    };
+    if scoped.text.len() > most {
+        let rule = Rule::Length;
+        return Err(Refusal { at: end, rule }.into());
     }
     if is_sound(language, shape, &scoped, matcher) {
         Ok(scoped)

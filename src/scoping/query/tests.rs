@@ -34,6 +34,32 @@ pub(super) fn run(language: Language, shape: Shape, text: &str) -> String {
 }
 
 #[test]
+fn where_nothing_is_asked_for_all_of_the_scope_is_and_no_more_than_can_be_sent() {
+    use crate::scoping::scope::{Attributes, LabelName, LabelValue, Scope};
+    let of = |language, count: usize| {
+        let values =
+            (0..count).map(|number| LabelValue::parse(&format!("{number:0>200}")).unwrap());
+        let rule = (LabelName::parse("ns").unwrap(), values.collect());
+        let scope = Scope::new([rule]).unwrap();
+        Matcher::new(language, &scope, &Attributes::default())
+    };
+    for (language, most) in [
+        (Language::LogQl, 256),
+        (Language::PromQl, 256),
+        (Language::TraceQl, 4),
+    ] {
+        for shape in [Shape::Query, Shape::Selector] {
+            let matcher = of(language, most);
+            let text = whole(language, shape, &matcher).unwrap();
+            assert_eq!(text, matcher.selector(language));
+        }
+    }
+    let long = whole(Language::TraceQl, Shape::Query, &of(Language::TraceQl, 5));
+    let rule = Rule::Length;
+    assert_eq!(long, Err(Failure::Refused(Refusal { at: 0, rule })));
+}
+
+#[test]
 fn texts_are_bounded() {
     for language in [Language::LogQl, Language::PromQl, Language::TraceQl] {
         let text = "a+".repeat(1 << 19);

@@ -226,8 +226,13 @@ impl<'a> Reader<'a> {
                 _ => Ok(()),
             };
         }
-        // Grafana's Metrics Drilldown adds the last one to nearly every query.
-        let known = matches!(name, b"__type__" | b"__unit__" | b"__ignore_usage__");
+        // Mimir tells the tenants of a federated query apart by the first one, and can only
+        // choose among those that the request names. Grafana's Metrics Drilldown adds the
+        // last one to nearly every query.
+        let known = matches!(
+            name,
+            b"__tenant_id__" | b"__type__" | b"__unit__" | b"__ignore_usage__"
+        );
         if name.starts_with(b"__") && !known {
             return before.refuse(Rule::ReservedName);
         }

@@ -20,6 +20,14 @@ const ATTACKS: &[(&str, &str)] = &[
         r#"count_values without (a) ("x", y)"#,
         r#"count_values without (a) ("x", y{M})"#,
     ),
+    // Of the names that backends keep, that of a federated query's tenants is a matcher.
+    (r#"up{__tenant_id__="a"}"#, r#"up{M,__tenant_id__="a"}"#),
+    (
+        r#"sum by (__tenant_id__) (up)"#,
+        r#"sum by (__tenant_id__) (up{M})"#,
+    ),
+    (r#"up{__tenant_id="a"}"#, "!ReservedName"),
+    (r#"up{__query__="a"}"#, "!ReservedName"),
     // Functions that select by themselves, or may.
     ("info(x)", "!Function"),
     (r#"info(x,{__name__="y_info"})"#, "!Function"),
