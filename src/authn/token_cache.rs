@@ -155,17 +155,16 @@ impl TokenCache {
             return;
         }
         let hash = self.hash(token);
-        // What another configuration makes of the same token is no other token.
-        let mut kept = (false, false);
+        // What another configuration makes of the same token is no other token: it is used
+        // again.
+        let mut again = false;
         if let Some(slot) = self.index.get(&hash).copied() {
-            if let Some(Some(entry)) = self.slots.get(slot)
-                && equal(&entry.token, token)
-            {
-                kept = (entry.used, entry.settled);
+            if let Some(Some(entry)) = self.slots.get(slot) {
+                again = equal(&entry.token, token);
             }
             self.remove(slot);
         }
-        let (used, settled) = kept;
+        let settled = again && !session.principal.groups.is_empty();
         while self.index.len() >= self.max_entries
             || self.all.bytes.saturating_add(token.len()) > self.max_bytes
         {
@@ -186,7 +185,7 @@ impl TokenCache {
             owner,
             session,
             hash,
-            used,
+            used: again,
             settled,
         });
         self.all.add(token);
