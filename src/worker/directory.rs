@@ -78,11 +78,16 @@ impl Directory {
         if self.asked.values().any(same) {
             return true;
         }
-        let bytes = self.bytes.saturating_add(question.size());
-        if bytes > MAX_BYTES || !self.room.has_place([party], most) {
+        // Of the memory, too, a caller may hold at most as much as it leaves.
+        let own = self.asked.values().filter(|asked| asked.party == party);
+        let own = own.fold(question.size(), |sum, asked| {
+            sum.saturating_add(asked.question.size())
+        });
+        let left = MAX_BYTES.saturating_sub(self.bytes);
+        if own > left || !self.room.has_place([party], most) {
             return false;
         }
-        self.bytes = bytes;
+        self.bytes = self.bytes.saturating_add(question.size());
         self.serial = self.serial.wrapping_add(1);
         let until = now.after(service.timeout).after(SLACK);
         let asked = Asked {
