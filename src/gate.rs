@@ -85,7 +85,8 @@ impl<'a> Permit<'a> {
         &self.session
     }
 
-    /// The tenant header to forward; borrowed when the client's is canonical.
+    /// The tenant header to forward; borrowed when the client's is canonical, and empty
+    /// for a probe that has none.
     #[must_use]
     pub const fn tenants(&self) -> &Cow<'a, [u8]> {
         &self.tenants
@@ -478,7 +479,9 @@ impl Gate {
             let caller = Caller { token, session };
             return self.evaluate_project(head, endpoint, caller, attempt.time, trace);
         }
-        let tenants = self.tenants(head, endpoint)?;
+        let Some(tenants) = self.tenants(head, endpoint, &session)? else {
+            return self.probe(endpoint, session, query);
+        };
         trace.tenants = Some(tenants.clone());
         let scope = self.config.policy.authorize(
             &session.principal,
@@ -631,9 +634,23 @@ impl Gate {
         }
     }
 
-    fn tenants<'a>(&self, head: &Head<'a>, endpoint: &Endpoint) -> Result<TenantSet<'a>, Denial> {
+    /// The tenants that are asked for; `None` for a probe that names none.
+    fn tenants<'a>(
+        &self,
+        head: &Head<'a>,
+        endpoint: &Endpoint,
+        session: &Session,
+    ) -> Result<Option<TenantSet<'a>>, Denial> {
         let header = match head.org_id {
             Occurrence::Once(header) => header,
+            Occurrence::Absent if endpoint.tenants == Tenants::Optional => {
+                // What it tells is about the server, which is for those whom it serves.
+                return if self.config.policy.grants_anything(&session.principal) {
+                    Ok(None)
+                } else {
+                    Err(Denial::TenantNotGranted)
+                };
+            }
             Occurrence::Absent => return Err(Denial::TenantMissing),
             Occurrence::Repeated => return Err(Denial::TenantRepeated),
         };
@@ -641,8 +658,28 @@ impl Gate {
         let tenants = TenantSet::parse(header, limit).map_err(Denial::TenantMalformed)?;
         match endpoint.tenants {
             Tenants::One if tenants.asked() > 1 => Err(Denial::TenantNotSingle),
-            Tenants::One | Tenants::Many => Ok(tenants),
+            Tenants::One | Tenants::Many | Tenants::Optional => Ok(Some(tenants)),
         }
+    }
+
+    /// A probe that names no tenant goes on without one.
+    fn probe<'a>(
+        &self,
+        endpoint: &'static Endpoint,
+        session: Arc<Session>,
+        query: Option<&'a [u8]>,
+    ) -> Result<Permit<'a>, Stop> {
+        if !self.config.backends.has(endpoint.backend) {
+            return Err(Denial::BackendNotConfigured.into());
+        }
+        Ok(Permit {
+            endpoint,
+            session,
+            tenants: Cow::Borrowed(b""),
+            query: Query::AsSent(query),
+            scope: None,
+            stream_expires: None,
+        })
     }
 }
 

@@ -758,7 +758,7 @@ fn tenants_are_names_that_every_backend_takes() {
 #[rustfmt::skip]
 #[test]
 fn roles_are_lists_of_known_permissions() {
-    let known = "must be one of delete, read, rules-read, rules-write, write";
+    let known = "must be one of alerts-read, alerts-write, delete, read, rules-read, rules-write, write";
     table(&[
         ("roles.viewer", json!("read"), "roles.viewer", "expected a list"),
         ("roles.viewer", json!(["reads"]), "roles.viewer[0]", known),

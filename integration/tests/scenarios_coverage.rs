@@ -79,7 +79,12 @@ fn every_endpoint_of_the_table_has_scenarios() {
                 .unwrap_or_else(|denial| panic!("{title}: {denial:?}"));
             assert_eq!(endpoint.backend.name(), row.backend, "{title}");
             assert_eq!(endpoint.permission.name(), row.needs, "{title}");
-            assert_eq!(endpoint.tenants == Tenants::Many, row.federates, "{title}");
+            assert_eq!(endpoint.tenants != Tenants::One, row.federates, "{title}");
+            assert_eq!(
+                endpoint.tenants == Tenants::Optional,
+                row.tenant_optional,
+                "{title}"
+            );
             assert_eq!(body_of(endpoint), row.refused, "{title}");
             assert_eq!(
                 endpoint.surface == Surface::LokiLegacy,

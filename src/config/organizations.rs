@@ -24,7 +24,7 @@ const MAX_LABELS: usize = 32;
 pub(super) type Roles = BTreeMap<String, Permissions>;
 
 pub(super) fn read_roles(top: &Section<'_>) -> Roles {
-    use Permission::{Delete, Read, RulesRead, RulesWrite, Write};
+    use Permission::{AlertsRead, AlertsWrite, Delete, Read, RulesRead, RulesWrite, Write};
     let set = |permissions: &[Permission]| {
         permissions
             .iter()
@@ -33,13 +33,21 @@ pub(super) fn read_roles(top: &Section<'_>) -> Roles {
     let mut roles = Roles::from([
         (
             "admin".to_owned(),
-            set(&[Read, Write, RulesRead, RulesWrite, Delete]),
+            set(&[
+                Read,
+                Write,
+                RulesRead,
+                RulesWrite,
+                AlertsRead,
+                AlertsWrite,
+                Delete,
+            ]),
         ),
         (
             "editor".to_owned(),
-            set(&[Read, Write, RulesRead, RulesWrite]),
+            set(&[Read, Write, RulesRead, RulesWrite, AlertsRead, AlertsWrite]),
         ),
-        ("viewer".to_owned(), set(&[Read, RulesRead])),
+        ("viewer".to_owned(), set(&[Read, RulesRead, AlertsRead])),
         ("writer".to_owned(), set(&[Write])),
     ]);
     let Some(node) = top.get("roles") else {
@@ -139,13 +147,14 @@ struct TypeMask {
 
 impl TypeMask {
     fn apply(self, permissions: Permissions) -> Permissions {
-        use Permission::{Delete, Read, RulesRead, RulesWrite, Write};
+        use Permission::{AlertsRead, AlertsWrite, Delete, Read, RulesRead, RulesWrite, Write};
         let mut left = permissions;
         if !self.data {
             left = left.without(Read).without(Write).without(Delete);
         }
         if !self.alerting {
             left = left.without(RulesWrite);
+            left = left.without(AlertsRead).without(AlertsWrite);
         }
         if !self.data && !self.alerting {
             left = left.without(RulesRead);

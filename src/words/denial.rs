@@ -158,6 +158,8 @@ denials! {
     ParameterUnknown, 400, 3, "parameter_unknown", NONE, "unknown parameter: see the description of this API";
     /// Servers would read the parameters of a scoped request differently.
     ParametersMalformed(error: FormError), 400, 3, "parameters_malformed", NONE, "malformed parameters: {error}";
+    /// The name of a rule group or namespace cannot be read in one way only.
+    PathEscapeRefused, 400, 3, "path_escape_refused", NONE, "the server reads this name in more than one way: name rule groups and namespaces without percent signs, slashes, backslashes and semicolons here";
     /// A scoped request that needs a query has none.
     QueryMissing, 400, 3, "query_missing", NONE, "no query: send one in the parameter query";
     /// A query cannot be scoped without doubt; the parameter that holds it, and where.

@@ -5,11 +5,15 @@ use std::fmt;
 /// One right on a tenant.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Permission {
+    /// See alerts, silences and receivers' names.
+    AlertsRead,
+    /// Send alerts, silence them, and see and change where they go, secrets included.
+    AlertsWrite,
     /// Delete data.
     Delete,
     /// Query data.
     Read,
-    /// See rules, alerts and delete requests.
+    /// See rules, the alerts that they have raised, and delete requests.
     RulesRead,
     /// Change rules.
     RulesWrite,
@@ -19,7 +23,9 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission, by name.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
+        Self::AlertsRead,
+        Self::AlertsWrite,
         Self::Delete,
         Self::Read,
         Self::RulesRead,
@@ -31,6 +37,8 @@ impl Permission {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::AlertsRead => "alerts-read",
+            Self::AlertsWrite => "alerts-write",
             Self::Delete => "delete",
             Self::Read => "read",
             Self::RulesRead => "rules-read",
@@ -52,6 +60,8 @@ impl Permission {
             Self::RulesRead => 4,
             Self::RulesWrite => 8,
             Self::Write => 16,
+            Self::AlertsRead => 32,
+            Self::AlertsWrite => 64,
         }
     }
 }

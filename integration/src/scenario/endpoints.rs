@@ -52,6 +52,9 @@ pub struct EndpointRow {
     pub refused: BodyFamily,
     /// Whether it takes `a|b`.
     pub federates: bool,
+    /// Whether it answers without a tenant, to whoever is granted anything.
+    #[serde(default)]
+    pub tenant_optional: bool,
     #[serde(default = "base")]
     pub config: String,
 }
@@ -85,6 +88,7 @@ impl EndpointRow {
         if let Some(method) = self.methods.first() {
             all.push(self.refused(method));
             all.push(self.for_two_tenants(method));
+            all.extend(self.without_tenant(method));
         }
         all
     }
@@ -100,7 +104,7 @@ impl EndpointRow {
         let name = format!("{method} {} needs {}", self.path, self.needs);
         let mut scenario = self.scenario(&name, method);
         let other = match self.needs.as_str() {
-            "read" | "rules-read" => "agent",
+            "read" | "rules-read" | "alerts-read" => "agent",
             "delete" => "editor",
             _ => "reader",
         };
@@ -126,6 +130,30 @@ impl EndpointRow {
         scenario
     }
 
+    fn without_tenant(&self, method: &str) -> Vec<Scenario> {
+        let scenario = |what: &str, token: &str| {
+            let name = format!("{method} {} without a tenant {what}", self.path);
+            let mut scenario = self.scenario(&name, method);
+            scenario.request.tenant = Vec::new();
+            scenario.token = TokenText::Name(token.to_owned());
+            scenario
+        };
+        if !self.tenant_optional {
+            let mut refused = scenario("is refused", self.holder());
+            refused.expect = self.refuses(400, 3, "tenant_missing");
+            return vec![refused];
+        }
+        let mut passes = scenario("is let through", "agent");
+        passes.expect = self.passes("");
+        if let Some(UpstreamText::Request(upstream)) = &mut passes.expect.upstream {
+            upstream.headers.clear();
+            upstream.absent.push("x-scope-orgid".to_owned());
+        }
+        let mut stranger = scenario("is refused to strangers", "stranger");
+        stranger.expect = self.refuses(403, 7, "tenant_not_granted");
+        vec![passes, stranger]
+    }
+
     fn scenario(&self, name: &str, method: &str) -> Scenario {
         let query = if self.is_grpc() { "" } else { QUERY };
         let mut scenario = scenario(name, method, &format!("{}{query}", self.path));
@@ -146,7 +174,7 @@ impl EndpointRow {
     fn holder(&self) -> &'static str {
         match self.needs.as_str() {
             "write" => "agent",
-            "rules-write" => "editor",
+            "rules-write" | "alerts-write" => "editor",
             "delete" => "admin",
             _ => "reader",
         }
@@ -154,7 +182,7 @@ impl EndpointRow {
 
     fn tenant(&self) -> &'static str {
         match self.needs.as_str() {
-            "rules-write" => "acme-alerts",
+            "rules-write" | "alerts-read" | "alerts-write" => "acme-alerts",
             _ => "acme",
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::path::matches;
+use super::path::{Fit, fit};
 use super::table::TABLE;
 use super::{Endpoint, Surface};
 use crate::words::denial::Denial;
@@ -36,14 +36,28 @@ impl Endpoints {
     ///
     /// # Errors
     /// [`Denial::RouteNotListed`] for a path outside the table,
-    /// [`Denial::MethodNotAllowed`] with the path's methods for another method.
+    /// [`Denial::MethodNotAllowed`] with the path's methods for another method,
+    /// [`Denial::PathEscapeRefused`] for a path to rules whose names cannot be read in one
+    /// way only: tools take 404 there for a group that does not exist.
     pub fn find(&self, path: &[u8], method: &[u8]) -> Result<&'static Endpoint, Denial> {
         let method = Methods::from_name(method);
         if let Some(rows) = self.exact.get(path) {
             return choose(rows.iter().copied(), method);
         }
+        let mut in_doubt = false;
         let rows = self.templates.iter().copied();
-        choose(rows.filter(|row| matches(row.template, path)), method)
+        let rows = rows.filter(|row| match fit(row.template, path) {
+            Fit::Whole => true,
+            Fit::Unsound => {
+                in_doubt |= row.names_rules();
+                false
+            }
+            Fit::Not => false,
+        });
+        match choose(rows, method) {
+            Err(Denial::RouteNotListed) if in_doubt => Err(Denial::PathEscapeRefused),
+            chosen => chosen,
+        }
     }
 }
 

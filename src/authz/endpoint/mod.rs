@@ -64,8 +64,10 @@ pub enum Family {
 pub enum Tenants {
     /// Federated reads: `a|b`.
     Many,
-    /// Writes, rules, tails: exactly one.
+    /// Writes, rules, alerts, tails: exactly one.
     One,
+    /// Probes that tell nothing of any tenant: none, or as [`Tenants::Many`].
+    Optional,
 }
 
 /// How a path changes on its way to the backend.
@@ -95,7 +97,8 @@ pub enum Surface {
 pub struct Endpoint {
     /// Methods of this row; other rows may take other methods of the same path.
     pub methods: Methods,
-    /// The path; `{x}` is one segment, `{x%}` one that may hold `%2F`.
+    /// The path; `{x}` is one segment, `{x%2F}` one that may hold this escape, `{x%}` one
+    /// that may hold any of printable characters.
     pub template: &'static str,
     /// Who answers it.
     pub backend: Backend,
@@ -124,6 +127,15 @@ impl Endpoint {
         let (_, after) = rest.split_once('}')?;
         let path = path.strip_prefix(before.as_bytes())?;
         path::decoded(path.strip_suffix(after.as_bytes())?)
+    }
+
+    /// Whether its path names rules.
+    #[must_use]
+    pub const fn names_rules(&self) -> bool {
+        matches!(
+            self.permission,
+            Permission::RulesRead | Permission::RulesWrite
+        )
     }
 
     /// Whether it is a gRPC method.

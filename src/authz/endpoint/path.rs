@@ -2,38 +2,71 @@
 
 use crate::words::wire::hex_digit;
 
-/// Whether `path` is the template with every `{…}` filled by one sound segment.
+/// How a path fits a template.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Fit {
+    /// It is the template with every `{…}` filled by one sound segment.
+    Whole,
+    /// It would be, but for a segment that servers do not all read in one way.
+    Unsound,
+    /// It is another path.
+    Not,
+}
+
+/// Escapes of separators that a segment may hold; others it may hold anyway.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Separators {
+    /// None.
+    None,
+    /// `%2F`.
+    Slash,
+    /// `%2F`, `%25`, `%3B` and `%5C`, for a server that decodes once.
+    All,
+}
+
+impl Separators {
+    /// Of a free segment of a template, by what stands between its braces.
+    fn of(name: &[u8]) -> Self {
+        if name.ends_with(b"%}") {
+            Self::All
+        } else if name.ends_with(b"%2F}") {
+            Self::Slash
+        } else {
+            Self::None
+        }
+    }
+}
+
+/// How a path fits a template.
 ///
 /// Literal segments compare byte for byte, so `//`, `;`, `\`, `#`, NUL, an escape
-/// or a dot segment anywhere in them cannot match.
-pub(super) fn matches(template: &str, path: &[u8]) -> bool {
+/// or a dot segment anywhere in them cannot fit.
+pub(super) fn fit(template: &str, path: &[u8]) -> Fit {
     let mut ours = template.as_bytes().split(|byte| *byte == b'/');
     let mut theirs = path.split(|byte| *byte == b'/');
+    let mut fit = Fit::Whole;
     loop {
         match (ours.next(), theirs.next()) {
-            (None, None) => return true,
-            (Some(literal), Some(segment)) if literal == segment => {
-                // A literal never contains a brace, so this cannot be a template
-                // segment echoed back by a client.
-                if literal.first() == Some(&b'{') {
-                    return false;
-                }
-            }
+            (None, None) => return fit,
+            // Before what compares them, since a client may echo a template's segment.
             (Some([b'{', name @ ..]), Some(segment)) => {
-                let slashes = name.ends_with(b"%}");
-                if !is_sound(segment, slashes) {
-                    return false;
+                if segment.is_empty() {
+                    return Fit::Not;
+                }
+                if !is_sound(segment, Separators::of(name)) {
+                    fit = Fit::Unsound;
                 }
             }
-            _ => return false,
+            (Some(literal), Some(segment)) if literal == segment => {}
+            _ => return Fit::Not,
         }
     }
 }
 
 /// Whether a segment means one thing to every parser: RFC 3986 `pchar` without
 /// `;`, escapes well-formed, and its decoded form valid UTF-8 without control
-/// characters, dots segments or separators (`%2F` only where `slashes`).
-fn is_sound(segment: &[u8], slashes: bool) -> bool {
+/// characters, dots segments or other separators than it may hold.
+fn is_sound(segment: &[u8], separators: Separators) -> bool {
     let mut decoded = Vec::with_capacity(segment.len());
     let mut bytes = segment.iter().copied();
     while let Some(byte) = bytes.next() {
@@ -46,7 +79,8 @@ fn is_sound(segment: &[u8], slashes: bool) -> bool {
                     return false;
                 };
                 match high << 4 | low {
-                    b'/' if slashes => b'/',
+                    b'/' if separators != Separators::None => b'/',
+                    value @ (b'\\' | b'%' | b';') if separators == Separators::All => value,
                     // `%25` would decode to an escape for whoever decodes twice.
                     b'/' | b'\\' | b'.' | b'%' | b';' | 0x7f | 0..=0x1f => return false,
                     value => value,

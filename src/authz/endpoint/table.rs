@@ -9,7 +9,7 @@
 use super::Backend::{Loki, Mimir, Tempo};
 use super::Family::{Grpc, Otlp, Prometheus, Text};
 use super::Rewrite::{Keep, To, WithoutPrefix};
-use super::Tenants::{Many, One};
+use super::Tenants::{Many, One, Optional};
 use super::scoping::{
     EXEMPLARS, LOG_FIELDS, LOG_LABELS, LOG_PATTERNS, LOG_SERIES, LOG_STATS, LOG_VOLUME, LOGS,
     METRIC_SERIES, METRICS, RESOURCE_LOGS, RESOURCE_METRICS, Scoping, TAIL, TRACE_METRICS,
@@ -17,7 +17,9 @@ use super::scoping::{
 };
 use super::{Backend, Endpoint, Family, Rewrite, Surface, Tenants};
 use crate::words::method::Methods;
-use crate::words::permission::Permission::{self, Delete, Read, RulesRead, RulesWrite, Write};
+use crate::words::permission::Permission::{
+    self, AlertsRead, AlertsWrite, Delete, Read, RulesRead, RulesWrite, Write,
+};
 
 const FREE: Scoping = Scoping::Harmless;
 const NO: Scoping = Scoping::Unsupported;
@@ -27,6 +29,7 @@ const DELETE: Methods = Methods::DELETE;
 const GET_POST: Methods = GET.or(POST);
 const POST_PUT: Methods = POST.or(Methods::PUT);
 const POST_DELETE: Methods = POST.or(DELETE);
+const GET_POST_DELETE: Methods = GET_POST.or(DELETE);
 
 const fn row(
     methods: Methods,
@@ -70,6 +73,13 @@ impl Endpoint {
         }
     }
 
+    const fn without_tenant(self) -> Self {
+        Self {
+            tenants: Optional,
+            ..self
+        }
+    }
+
     const fn of_projects(self) -> Self {
         Self {
             surface: Surface::Projects,
@@ -96,6 +106,7 @@ pub const TABLE: &[Endpoint] = &[
     // Loki: https://grafana.com/docs/loki/latest/reference/loki-http-api/
     row(POST, "/loki/api/v1/push", Loki, Write, Text, One, NO),
     row(POST, "/otlp/v1/logs", Loki, Write, Otlp, One, NO),
+    row(POST, "/v1/logs", Loki, Write, Otlp, One, NO).rewritten(To("/otlp/v1/logs")),
     row(GET_POST, "/loki/api/v1/query", Loki, Read, Text, Many, LOGS),
     row(GET_POST, "/loki/api/v1/query_range", Loki, Read, Text, Many, LOGS),
     row(GET_POST, "/loki/api/v1/labels", Loki, Read, Text, Many, LOG_LABELS),
@@ -112,7 +123,7 @@ pub const TABLE: &[Endpoint] = &[
     row(GET_POST, "/loki/api/v1/detected_field/{name}/values", Loki, Read, Text, Many, LOG_FIELDS),
     row(GET, "/loki/api/v1/tail", Loki, Read, Text, One, TAIL).websocket(),
     row(GET_POST, "/loki/api/v1/format_query", Loki, Read, Text, Many, FREE),
-    row(GET, "/loki/api/v1/status/buildinfo", Loki, Read, Text, Many, FREE),
+    row(GET, "/loki/api/v1/status/buildinfo", Loki, Read, Text, Optional, FREE),
     row(GET, "/loki/api/v1/drilldown-limits", Loki, Read, Text, One, NO),
     row(GET, "/loki/api/v1/rules", Loki, RulesRead, Prometheus, One, NO),
     row(GET, "/loki/api/v1/rules/{namespace}", Loki, RulesRead, Prometheus, One, NO),
@@ -138,7 +149,9 @@ pub const TABLE: &[Endpoint] = &[
 
     // Mimir: https://grafana.com/docs/mimir/latest/references/http-api/
     row(POST, "/prometheus/api/v1/push", Mimir, Write, Text, One, NO).rewritten(To("/api/v1/push")),
+    row(POST, "/api/v1/push", Mimir, Write, Text, One, NO),
     row(POST, "/otlp/v1/metrics", Mimir, Write, Otlp, One, NO),
+    row(POST, "/v1/metrics", Mimir, Write, Otlp, One, NO).rewritten(To("/otlp/v1/metrics")),
     row(GET_POST, "/prometheus/api/v1/query", Mimir, Read, Prometheus, Many, METRICS),
     row(GET_POST, "/prometheus/api/v1/query_range", Mimir, Read, Prometheus, Many, METRICS),
     row(GET_POST, "/prometheus/api/v1/query_exemplars", Mimir, Read, Prometheus, Many, EXEMPLARS),
@@ -154,12 +167,27 @@ pub const TABLE: &[Endpoint] = &[
     row(GET_POST, "/prometheus/api/v1/cardinality/active_native_histogram_metrics", Mimir, Read, Prometheus, One, NO),
     row(GET, "/prometheus/api/v1/rules", Mimir, RulesRead, Prometheus, One, NO),
     row(GET, "/prometheus/api/v1/alerts", Mimir, RulesRead, Prometheus, One, NO),
-    row(GET, "/prometheus/api/v1/status/buildinfo", Mimir, Read, Prometheus, Many, FREE),
+    row(GET, "/prometheus/api/v1/status/buildinfo", Mimir, Read, Prometheus, Optional, FREE),
+    // Asked for by Grafana's Alertmanager data source, at the root of the host.
+    row(GET, "/api/v1/status/buildinfo", Mimir, Read, Prometheus, Optional, FREE),
     row(GET, "/prometheus/config/v1/rules", Mimir, RulesRead, Prometheus, One, NO),
     row(GET, "/prometheus/config/v1/rules/{namespace%}", Mimir, RulesRead, Prometheus, One, NO),
     row(POST_DELETE, "/prometheus/config/v1/rules/{namespace%}", Mimir, RulesWrite, Prometheus, One, NO),
     row(GET, "/prometheus/config/v1/rules/{namespace%}/{group%}", Mimir, RulesRead, Prometheus, One, NO),
     row(DELETE, "/prometheus/config/v1/rules/{namespace%}/{group%}", Mimir, RulesWrite, Prometheus, One, NO),
+
+    // Mimir's Alertmanager: https://grafana.com/docs/mimir/latest/references/http-api/#alertmanager
+    // Its configuration holds the secrets of receivers in clear, so that who sees it could as well change it.
+    row(GET, "/alertmanager/api/v2/status", Mimir, AlertsRead, Prometheus, One, NO),
+    row(GET, "/alertmanager/api/v2/receivers", Mimir, AlertsRead, Prometheus, One, NO),
+    row(GET, "/alertmanager/api/v2/alerts", Mimir, AlertsRead, Prometheus, One, NO),
+    row(POST, "/alertmanager/api/v2/alerts", Mimir, AlertsWrite, Prometheus, One, NO),
+    row(GET, "/alertmanager/api/v2/alerts/groups", Mimir, AlertsRead, Prometheus, One, NO),
+    row(GET, "/alertmanager/api/v2/silences", Mimir, AlertsRead, Prometheus, One, NO),
+    row(POST, "/alertmanager/api/v2/silences", Mimir, AlertsWrite, Prometheus, One, NO),
+    row(GET, "/alertmanager/api/v2/silence/{id}", Mimir, AlertsRead, Prometheus, One, NO),
+    row(DELETE, "/alertmanager/api/v2/silence/{id}", Mimir, AlertsWrite, Prometheus, One, NO),
+    row(GET_POST_DELETE, "/api/v1/alerts", Mimir, AlertsWrite, Prometheus, One, NO),
 
     // Tempo: https://grafana.com/docs/tempo/latest/api_docs/
     // GET only, though Tempo itself registers most handlers for every method.
@@ -170,12 +198,12 @@ pub const TABLE: &[Endpoint] = &[
     tempo("/tempo/api/search/tags", NO),
     // Tempo remembers the names of tags without the filter that they were asked for with.
     tempo("/tempo/api/v2/search/tags", NO),
-    tempo("/tempo/api/search/tag/{tag%}/values", NO),
-    tempo("/tempo/api/v2/search/tag/{tag%}/values", TRACE_TAG_VALUES),
+    tempo("/tempo/api/search/tag/{tag%2F}/values", NO),
+    tempo("/tempo/api/v2/search/tag/{tag%2F}/values", TRACE_TAG_VALUES),
     tempo("/tempo/api/metrics/query", TRACE_METRICS),
     tempo("/tempo/api/metrics/query_range", TRACE_METRICS),
-    tempo("/tempo/api/echo", FREE),
-    tempo("/tempo/api/status/buildinfo", FREE),
+    tempo("/tempo/api/echo", FREE).without_tenant(),
+    tempo("/tempo/api/status/buildinfo", FREE).without_tenant(),
     row(POST, "/v1/traces", Tempo, Write, Otlp, One, NO),
     row(POST, "/otlp/v1/traces", Tempo, Write, Otlp, One, NO).rewritten(To("/v1/traces")),
     row(POST, "/tempo/v1/traces", Tempo, Write, Otlp, One, NO).rewritten(To("/v1/traces")),

@@ -9,7 +9,7 @@ use super::standing::{Standing, Tally};
 use crate::scoping::scope::{MAX_POLICIES, Scope};
 use crate::words::denial::Denial;
 use crate::words::hash::QuickHash;
-use crate::words::identity::{Groups, Principal};
+use crate::words::identity::{GroupIndex, Groups, Principal};
 use crate::words::permission::Permission;
 use crate::words::tenant::TenantSet;
 
@@ -25,6 +25,8 @@ pub struct Policy {
     pub(super) rolls: Arc<[Holders]>,
     pub(super) kinds: Arc<[Kind]>,
     pub(super) tenants: Arc<HashMap<Box<[u8]>, KindIndex, QuickHash>>,
+    /// The groups that hold anything on any tenant, in order.
+    pub(super) holders: Arc<[GroupIndex]>,
 }
 
 impl Policy {
@@ -45,6 +47,7 @@ impl Policy {
         take_if_same(&mut self.rolls, &earlier.rolls);
         take_if_same(&mut self.kinds, &earlier.kinds);
         take_if_same(&mut self.tenants, &earlier.tenants);
+        take_if_same(&mut self.holders, &earlier.holders);
     }
 
     /// How many distinct tenants something is granted on.
@@ -108,6 +111,13 @@ impl Policy {
             // A set of tenants is never empty.
             Some(Standing::Nothing | Standing::Other) | None => Err(Denial::TenantNotGranted),
         }
+    }
+
+    /// Whether the caller holds anything on any tenant.
+    #[must_use]
+    pub fn grants_anything(&self, principal: &Principal) -> bool {
+        let mut groups = principal.groups.iter();
+        groups.any(|group| self.holders.binary_search(group).is_ok())
     }
 
     /// The organizations by way of which the permission is held, for the record.

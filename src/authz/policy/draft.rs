@@ -112,7 +112,17 @@ impl Draft {
     #[must_use]
     pub fn finish(mut self) -> Policy {
         self.tenants.shrink_to_fit();
+        // Who is on a roll that no tenant stands on holds nothing.
+        let mut stood_on: Vec<u32> = self.kinds.iter().map(|kind| kind.last.0).collect();
+        stood_on.sort_unstable();
+        let rolls = self.rolls.iter().zip(0_u32..);
+        let rolls = rolls.filter(|(_, position)| stood_on.binary_search(position).is_ok());
+        let holdings = rolls.flat_map(|(holders, _)| holders.holdings.iter());
+        let mut holders: Vec<GroupIndex> = holdings.map(|held| held.group).collect();
+        holders.sort_unstable();
+        holders.dedup();
         Policy {
+            holders: holders.into(),
             groups: Arc::new(self.groups),
             organizations: self.organizations.into(),
             scopes: self.scopes.into(),

@@ -17,7 +17,7 @@ fn every_row_is_found_by_its_own_path_and_by_no_other_method() {
             .template
             .replace("{namespace%}", "ns")
             .replace("{group%}", "g")
-            .replace("{tag%}", "service.name");
+            .replace("{tag%2F}", "service.name");
         let filled = regexless_fill(&filled);
         for (method, name) in Methods::NAMES {
             let found = endpoints.find(filled.as_bytes(), name.as_bytes());
@@ -98,10 +98,9 @@ fn paths_that_only_resemble_an_endpoint_are_not_listed() {
         "/loki/api/v1/label/a;b/values",
         "/loki/api/v1/label/{name}/values",
         "/loki/api/v1/label/a b/values",
-        "/loki/api/v1/rules/a%2fb",
-        "/prometheus/config/v1/rules/..",
-        "/prometheus/config/v1/rules/a%2F..%2Fb",
-        "/prometheus/config/v1/rules/a%2F%2Fb",
+        "/loki/api/v1/rules/",
+        "/loki/api/v1/rules//group",
+        "/tempo/api/v2/search/tag/a%25b/values",
         "/prometheus/config/v1/rules/a/b/c",
         "/tempo/api/traces/",
         "/tempo/api/traces/a/b",
@@ -117,10 +116,11 @@ fn paths_that_only_resemble_an_endpoint_are_not_listed() {
         "/tempo/api/overrides",
         "/tempo/api/mcp",
         "/tempo/querier/api/search",
-        "/api/v1/push",
-        "/api/v1/alerts",
+        "/alertmanager/",
+        "/alertmanager/api/v1/alerts",
+        "/alertmanager/api/v2/silence/a%2Fb",
         "/api/search",
-        "/alertmanager/api/v2/silences",
+        "/alertmanager/metrics",
         "/prometheus/api/v1/admin/tsdb/snapshot",
         "/prometheus/federate",
         "/api/prom/push",
@@ -136,6 +136,40 @@ fn paths_that_only_resemble_an_endpoint_are_not_listed() {
 }
 
 #[test]
+fn a_name_of_rules_in_doubt_is_a_refusal_and_no_group_that_does_not_exist() {
+    for name in [
+        "a%2fb", "a%25b", "a%5Cb", "a%3Bb", "a;b", "..", "%2e%2e", "a%00", "a%ff", "a%zz", "a%",
+        "{x}",
+    ] {
+        for path in [
+            format!("/loki/api/v1/rules/{name}"),
+            format!("/loki/api/v1/rules/{name}/group"),
+            format!("/loki/api/v1/rules/namespace/{name}"),
+        ] {
+            for method in ["GET", "POST", "DELETE", "PATCH"] {
+                assert_eq!(
+                    find(method, &path),
+                    Err(Denial::PathEscapeRefused),
+                    "{path}"
+                );
+            }
+        }
+    }
+    for name in [
+        "..",
+        "a%2F..%2Fb",
+        "a%2F%2Fb",
+        "a;b",
+        "a%00",
+        "a%2Eb",
+        "a%ff",
+    ] {
+        let path = format!("/prometheus/config/v1/rules/{name}/group");
+        assert_eq!(find("GET", &path), Err(Denial::PathEscapeRefused), "{path}");
+    }
+}
+
+#[test]
 fn segments_may_carry_the_escapes_they_need() {
     for path in [
         "/loki/api/v1/label/a%20b/values",
@@ -143,6 +177,8 @@ fn segments_may_carry_the_escapes_they_need() {
         "/prometheus/api/v1/label/__name__/values",
         "/prometheus/config/v1/rules/a%2Fb",
         "/prometheus/config/v1/rules/%2Fetc%2frules/g%20h",
+        "/prometheus/config/v1/rules/100%25/a%5cb%3Bc",
+        "/prometheus/config/v1/rules/a%252Fb",
         "/tempo/api/v2/search/tag/resource.service.name/values",
         "/tempo/api/v2/search/tag/span.app.kubernetes.io%2Fname/values",
         "/tempo/api/traces/0123456789abcdef",
@@ -152,7 +188,7 @@ fn segments_may_carry_the_escapes_they_need() {
 }
 
 #[test]
-fn writes_rules_deletes_and_tails_take_one_tenant() {
+fn writes_rules_alerts_deletes_and_tails_take_one_tenant() {
     for row in TABLE {
         let single = row.permission != Permission::Read || row.upgrade;
         if single {
