@@ -321,6 +321,10 @@ proptest! {
                 let path = String::from_utf8_lossy(&path);
                 prop_assert!(path.contains("/rules/"), "{}", path);
             }
+            Err(Denial::RouteMoved(_)) => {
+                let path = String::from_utf8_lossy(&path);
+                prop_assert!(path.contains("/api/v1/rules"), "{}", path);
+            }
             Err(denial) => prop_assert_eq!(denial, Denial::RouteNotListed),
         }
     }

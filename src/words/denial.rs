@@ -247,6 +247,8 @@ denials! {
     MethodNotAllowed(methods: Methods), 405, 12, "method_not_allowed", NONE, "method not allowed: use {methods}";
     /// The project has no such resource.
     ResourceNotFound, 404, 12, "resource_not_found", NONE, "the project has no such resource";
+    /// No server has the path, and what a tool means by it is had at another one.
+    RouteMoved(path: &'static str), 404, 12, "route_moved", NONE, "there is no such path: use {path} (mimirtool: without --use-legacy-routes)";
     /// The path is not in the endpoint table.
     RouteNotListed, 404, 12, "route_not_listed", NONE, "not found";
 

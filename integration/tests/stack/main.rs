@@ -5,6 +5,7 @@
 //!
 //! `cargo test -p integration --features stack --test stack -- NAME` runs those whose names contain NAME.
 
+mod alerts;
 mod clients;
 mod differential;
 mod grafana;
@@ -85,6 +86,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     .concat();
     // They write as well.
     let together: Vec<Test> = [
+        alerts::tests(),
         clients::together(),
         keycloak::together::tests(),
         tls::tests(),

@@ -151,6 +151,13 @@ pub const READS: &[Read] = &[
     read("/prometheus/api/v1/rules", &[]),
     mute("/prometheus/api/v1/alerts", &[]),
     mute("/prometheus/api/v1/status/buildinfo", &[]),
+    mute("/api/v1/status/buildinfo", &[]),
+    mute("/alertmanager/api/v1/status/buildinfo", &[]),
+    mute("/alertmanager/api/v2/status", &[]),
+    mute("/alertmanager/api/v2/receivers", &[]),
+    mute("/alertmanager/api/v2/alerts", &[]),
+    mute("/alertmanager/api/v2/alerts/groups", &[]),
+    mute("/alertmanager/api/v2/silences", &[]),
     read("/prometheus/config/v1/rules", &[]),
     read("/prometheus/config/v1/rules/T-rules", &[]),
     read("/prometheus/config/v1/rules/T-rules/T-group", &[]),
@@ -275,7 +282,7 @@ pub fn server(scene: &Scene, backend: Backend) -> SocketAddr {
 
 /// Whether the server answers it for `a|b`.
 pub fn federates(endpoint: &Endpoint) -> bool {
-    endpoint.tenants == Tenants::Many
+    endpoint.tenants != Tenants::One
 }
 
 /// An answer without what differs from one time to the next: durations, and the order in lists.

@@ -44,6 +44,10 @@ const NOT_HERE: &[(&str, &str)] = &[
 const ELSEWHERE: &[(&str, &str)] = &[
     ("/loki/api/v1/tail", "clients"),
     ("/api/prom/tail", "clients"),
+    ("/api/v1/alerts", "alerts"),
+    ("/alertmanager/api/v2/alerts", "alerts"),
+    ("/alertmanager/api/v2/silences", "alerts"),
+    ("/alertmanager/api/v2/silence/{id}", "alerts"),
     (
         "/prometheus/api/v1/read",
         "remote_read_is_answered_as_by_the_server",
@@ -157,8 +161,11 @@ const WRITES: &[(&str, &str)] = &[
     ("POST", "/loki/api/v1/push"),
     ("POST", "/api/prom/push"),
     ("POST", "/otlp/v1/logs"),
+    ("POST", "/v1/logs"),
     ("POST", "/prometheus/api/v1/push"),
+    ("POST", "/api/v1/push"),
     ("POST", "/otlp/v1/metrics"),
+    ("POST", "/v1/metrics"),
     ("POST", "/v1/traces"),
     ("POST", "/otlp/v1/traces"),
     ("POST", "/tempo/v1/traces"),
@@ -202,8 +209,8 @@ fn write(path: &str, variant: usize) -> RawRequest {
     let json =
         |body: String| RawRequest::post(path, body).header("content-type", "application/json");
     match path {
-        "/otlp/v1/logs" => protobuf(otlp::logs("rows", &[(now, "a line", &[])]).encode_to_vec()),
-        "/otlp/v1/metrics" => protobuf(otlp::metrics("rows", &[("rows", 1.0, now, &[])]).encode_to_vec()),
+        "/otlp/v1/logs" | "/v1/logs" => protobuf(otlp::logs("rows", &[(now, "a line", &[])]).encode_to_vec()),
+        "/otlp/v1/metrics" | "/v1/metrics" => protobuf(otlp::metrics("rows", &[("rows", 1.0, now, &[])]).encode_to_vec()),
         "/v1/traces" | "/otlp/v1/traces" | "/tempo/v1/traces" => {
             let traces = otlp::traces("rows", &[(u128::from(now), "rows", &[])]);
             if variant == 0 {
@@ -232,6 +239,11 @@ const CHANGES: &[(&str, &str)] = &[
     ("DELETE", "/api/prom/rules/rows"),
     ("POST", "/prometheus/config/v1/rules/rows%2Fmore"),
     ("DELETE", "/prometheus/config/v1/rules/rows%2Fmore/group"),
+    ("POST", "/prometheus/config/v1/rules/100%25%3Brows%5C%252F"),
+    (
+        "DELETE",
+        "/prometheus/config/v1/rules/100%25%3Brows%5C%252F/group",
+    ),
     ("POST", "/prometheus/config/v1/rules/rows"),
     ("DELETE", "/prometheus/config/v1/rules/rows"),
     ("POST", "/loki/api/v1/delete"),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::path::{Fit, fit};
-use super::table::TABLE;
+use super::table::{MOVED, TABLE};
 use super::{Endpoint, Surface};
 use crate::words::denial::Denial;
 use crate::words::hash::QuickHash;
@@ -35,7 +35,8 @@ impl Endpoints {
     /// Finds the row for a raw path (without query string) and method.
     ///
     /// # Errors
-    /// [`Denial::RouteNotListed`] for a path outside the table,
+    /// [`Denial::RouteNotListed`] for a path outside the table, [`Denial::RouteMoved`] if it
+    /// is known where it leads to now,
     /// [`Denial::MethodNotAllowed`] with the path's methods for another method,
     /// [`Denial::PathEscapeRefused`] for a path to rules whose names cannot be read in one
     /// way only: tools take 404 there for a group that does not exist.
@@ -56,9 +57,18 @@ impl Endpoints {
         });
         match choose(rows, method) {
             Err(Denial::RouteNotListed) if in_doubt => Err(Denial::PathEscapeRefused),
+            Err(Denial::RouteNotListed) => Err(not_found(path)),
             chosen => chosen,
         }
     }
+}
+
+fn not_found(path: &[u8]) -> Denial {
+    let moved = MOVED.iter().find(|(old, _)| {
+        let below = path.strip_prefix(old.as_bytes());
+        below.is_some_and(|below| below.first().is_none_or(|byte| *byte == b'/'))
+    });
+    moved.map_or(Denial::RouteNotListed, |(_, path)| Denial::RouteMoved(path))
 }
 
 fn choose(

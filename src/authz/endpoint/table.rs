@@ -100,6 +100,13 @@ const fn grpc_write(template: &'static str, backend: Backend) -> Endpoint {
     row(POST, template, backend, Write, Grpc, One, NO)
 }
 
+/// Paths that tools ask for and no server has, nor anything below them, with the path to use instead: those of
+/// mimirtool's `--use-legacy-routes`.
+pub(super) const MOVED: [(&str, &str); 2] = [
+    ("/api/v1/rules", "/prometheus/config/v1/rules"),
+    ("/prometheus/api/v1/rules", "/prometheus/config/v1/rules"),
+];
+
 /// Every endpoint there is.
 #[rustfmt::skip]
 pub const TABLE: &[Endpoint] = &[
@@ -168,8 +175,9 @@ pub const TABLE: &[Endpoint] = &[
     row(GET, "/prometheus/api/v1/rules", Mimir, RulesRead, Prometheus, One, NO),
     row(GET, "/prometheus/api/v1/alerts", Mimir, RulesRead, Prometheus, One, NO),
     row(GET, "/prometheus/api/v1/status/buildinfo", Mimir, Read, Prometheus, Optional, FREE),
-    // Asked for by Grafana's Alertmanager data source, at the root of the host.
+    // Asked for by Grafana's Alertmanager data source: at the root of the host, or below its own path.
     row(GET, "/api/v1/status/buildinfo", Mimir, Read, Prometheus, Optional, FREE),
+    row(GET, "/alertmanager/api/v1/status/buildinfo", Mimir, Read, Prometheus, Optional, FREE),
     row(GET, "/prometheus/config/v1/rules", Mimir, RulesRead, Prometheus, One, NO),
     row(GET, "/prometheus/config/v1/rules/{namespace%}", Mimir, RulesRead, Prometheus, One, NO),
     row(POST_DELETE, "/prometheus/config/v1/rules/{namespace%}", Mimir, RulesWrite, Prometheus, One, NO),

@@ -170,6 +170,29 @@ fn a_name_of_rules_in_doubt_is_a_refusal_and_no_group_that_does_not_exist() {
 }
 
 #[test]
+fn paths_that_have_moved_are_told_where_to() {
+    for path in [
+        "/api/v1/rules",
+        "/api/v1/rules/ns/group",
+        "/prometheus/api/v1/rules/ns",
+        "/prometheus/api/v1/rules/ns/a%2Fb",
+        "/prometheus/api/v1/rules/",
+    ] {
+        let moved = Err(Denial::RouteMoved("/prometheus/config/v1/rules"));
+        for method in ["GET", "POST", "DELETE"] {
+            assert_eq!(find(method, path), moved, "{path}");
+        }
+    }
+    for path in [
+        "/api/v1/rulesets",
+        "/api/v1/rule",
+        "/prometheus/api/v1/rules2",
+    ] {
+        assert_eq!(find("GET", path), Err(Denial::RouteNotListed), "{path}");
+    }
+}
+
+#[test]
 fn segments_may_carry_the_escapes_they_need() {
     for path in [
         "/loki/api/v1/label/a%20b/values",
