@@ -8,11 +8,11 @@
 use std::fmt::Write as _;
 
 use crate::gate::{Gate, Trace};
-use crate::words::denial::Denial;
 use crate::words::identity::ProviderIndex;
 use crate::words::request::Head;
 use crate::words::tenant::TenantSet;
 use crate::words::time::Timestamp;
+use crate::words::verdict::Verdict;
 use crate::words::wire::push_rfc3339;
 
 /// Longest text of one field, in bytes as they came.
@@ -31,8 +31,8 @@ const MAX_LIST: usize = 1_024;
 pub struct Facts<'a> {
     /// When it was decided.
     pub time: Timestamp,
-    /// Why not; `None` is an allow.
-    pub denial: Option<Denial>,
+    /// What was decided.
+    pub verdict: Verdict,
     /// The peer's address as the proxy states it.
     pub source: Option<&'a [u8]>,
     /// Whether a refusal was only recorded (`mode: report`).
@@ -63,13 +63,13 @@ pub fn record(gate: &mut Gate, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<
     push_rfc3339(&mut line.0, facts.time);
     line.0.push('"');
     line.text("request_id", head.request_id.once());
-    let decision = match (facts.denial, facts.reported) {
-        (None, _) => "allow",
-        (Some(_), false) => "deny",
-        (Some(_), true) => "report",
+    let decision = if facts.reported {
+        "report"
+    } else {
+        facts.verdict.decision()
     };
     line.plain("decision", Some(decision));
-    line.plain("code", Some(facts.denial.map_or("allowed", Denial::code)));
+    line.plain("code", Some(facts.verdict.code()));
     let session = trace.session.as_deref();
     let provider = session.and_then(|session| {
         let ProviderIndex(position) = session.principal.provider;

@@ -25,9 +25,12 @@ use crate::scoping::scope::Scope;
 use crate::scoping::tags;
 use crate::words::denial::Denial;
 use crate::words::identity::ProviderIndex;
+use crate::words::method::Methods;
+use crate::words::origin::Origin;
+use crate::words::own_answer::{OwnAnswer, Unhealthy};
 use crate::words::permission::Permission;
 use crate::words::request::{Head, Occurrence};
-use crate::words::tenant::TenantSet;
+use crate::words::tenant::{TenantError, TenantSet};
 use crate::words::time::{Monotonic, Now, Time, Timestamp};
 
 /// The composed decision function with its state: keys, and what a directory said.
@@ -232,6 +235,8 @@ impl Passage<'_> {
 /// What came of a request.
 #[derive(Debug)]
 pub enum Outcome<'a> {
+    /// Answer it, without asking a backend.
+    Answer(OwnAnswer),
     /// Ask the directory of projects, keep the request until it answers, and decide
     /// again.
     Ask(Question),
@@ -293,6 +298,7 @@ pub struct Attempt {
 
 /// Why an evaluation stops short of a permit.
 enum Stop {
+    Answer(OwnAnswer),
     Ask(Question),
     AwaitKeys {
         provider: ProviderIndex,
@@ -306,6 +312,12 @@ enum Stop {
 impl From<Denial> for Stop {
     fn from(denial: Denial) -> Self {
         Self::Deny(denial)
+    }
+}
+
+impl From<OwnAnswer> for Stop {
+    fn from(answer: OwnAnswer) -> Self {
+        Self::Answer(answer)
     }
 }
 
@@ -401,6 +413,7 @@ impl Gate {
                 need,
                 otherwise,
             },
+            Err(Stop::Answer(answer)) => self.answer(answer, &trace),
             Err(Stop::Deny(denial)) => self.refuse(denial, trace.endpoint),
             Err(Stop::NeedsClock) => Outcome::NeedsClock,
         };
@@ -448,6 +461,26 @@ impl Gate {
         Passage::Reported(Finding { endpoint, found })
     }
 
+    /// What comes of a request that is to be answered here. Where findings do not take
+    /// effect it passes as it is; a browser's question of its own never reaches a backend.
+    fn answer<'a>(&self, answer: OwnAnswer, trace: &Trace<'a>) -> Outcome<'a> {
+        let (Some(session), Some(tenants)) = (&trace.session, &trace.tenants) else {
+            return Outcome::Answer(answer);
+        };
+        if self.enforces(trace.endpoint) {
+            return Outcome::Answer(answer);
+        }
+        let found = Found::Granted {
+            session: Arc::clone(session),
+            tenants: tenants.canonical(),
+            form: None,
+        };
+        Outcome::Forward(Passage::Reported(Finding {
+            endpoint: trace.endpoint,
+            found,
+        }))
+    }
+
     /// What comes of a request that is to be refused.
     #[must_use]
     pub fn refuse<'a>(&self, denial: Denial, endpoint: Option<&'static Endpoint>) -> Outcome<'a> {
@@ -469,11 +502,21 @@ impl Gate {
             return Err(Denial::GateUnavailable.into());
         };
         let (method, path, query) = request_line(head)?;
+        self.at_the_entrance(head, (method, path), endpoints, attempt.time, trace)?;
         let endpoint = endpoints.find(path, method)?;
         trace.endpoint = Some(endpoint);
         check_transport(head, endpoint)?;
         let token = credential(head, query)?;
-        let session = self.authenticate(token, attempt, lent, trace)?;
+        let session = match self.authenticate(token, attempt, lent, trace) {
+            // Which tenants the caller has is not known, so that none can be left out.
+            Err(Unproven::Refused(Denial::GroupsOverage))
+                if head.org_id == Occurrence::Absent
+                    && self.config.entrance.tenants.only_one_may_be_absent =>
+            {
+                return Err(Denial::TenantMissing.into());
+            }
+            session => session?,
+        };
         trace.session = Some(Arc::clone(&session));
         if endpoint.surface == Surface::Projects {
             let caller = Caller { token, session };
@@ -492,9 +535,15 @@ impl Gate {
         trace.scope.clone_from(&scope);
         let query = match &scope {
             None => Query::AsSent(query),
+            // What is answered here is said for a backend, so that there must be one.
+            Some(_)
+                if matches!(endpoint.scoping, Scoping::AnsweredEmpty(_)) && !self.has(endpoint) =>
+            {
+                return Err(Denial::BackendNotConfigured.into());
+            }
             Some(scope) => self.narrow(head, endpoint, query, scope)?,
         };
-        if !self.config.backends.has(endpoint.backend) {
+        if !self.has(endpoint) {
             return Err(Denial::BackendNotConfigured.into());
         }
         let stream_expires = if opens_stream(head, endpoint) {
@@ -535,6 +584,70 @@ impl Gate {
         session
     }
 
+    fn has(&self, endpoint: &Endpoint) -> bool {
+        self.config.backends.has(endpoint.backend)
+    }
+
+    /// What is answered before anybody has shown who they are: health checks, and what
+    /// browsers ask for pages (Fetch standard, "CORS-preflight request").
+    fn at_the_entrance(
+        &self,
+        head: &Head<'_>,
+        (method, path): (&[u8], &[u8]),
+        endpoints: &Endpoints,
+        time: Time,
+        trace: &mut Trace<'_>,
+    ) -> Result<(), Stop> {
+        if self.is_health_path(path) {
+            return match method {
+                b"GET" | b"HEAD" => Err(self.health(time).into()),
+                _ => Err(Denial::MethodNotAllowed(Methods::GET).into()),
+            };
+        }
+        if method == b"OPTIONS"
+            && self.listed_origin(head).is_some()
+            && let Occurrence::Once(asked) = head.asked_method
+            && let Ok(endpoint) = endpoints.find(path, asked)
+        {
+            trace.endpoint = Some(endpoint);
+            return Err(OwnAnswer::Preflight(endpoint.methods).into());
+        }
+        Ok(())
+    }
+
+    fn is_health_path(&self, path: &[u8]) -> bool {
+        let health = self.config.entrance.health.as_ref();
+        health.is_some_and(|health| health.as_bytes() == path)
+    }
+
+    /// Whether that asks how the gate is, which is answered whatever the matter is.
+    #[must_use]
+    pub fn is_health_check(&self, head: &Head<'_>) -> bool {
+        request_line(head).is_ok_and(|(method, path, _)| {
+            self.is_health_path(path) && matches!(method, b"GET" | b"HEAD")
+        })
+    }
+
+    /// The gate can do its work if one provider at least has keys that may still serve:
+    /// what one provider fails to do must not take the gate from all others.
+    fn health(&self, time: Time) -> OwnAnswer {
+        let now = time.now().mono;
+        let mut providers = self.authenticator.providers().iter();
+        if providers.any(|provider| provider.keys.are_usable(now)) {
+            OwnAnswer::Healthy
+        } else {
+            OwnAnswer::Unhealthy(Unhealthy::NoKeys)
+        }
+    }
+
+    /// The page that a browser sends the request for, if it is one of those that may.
+    #[must_use]
+    pub fn listed_origin(&self, head: &Head<'_>) -> Option<&Origin> {
+        let sent = head.origin.once()?;
+        let mut origins = self.config.entrance.origins.iter();
+        origins.find(|origin| origin.as_str().as_bytes() == sent)
+    }
+
     /// The projects API: tenant and scope are set here, whatever the caller sent.
     fn evaluate_project<'a>(
         &mut self,
@@ -569,7 +682,7 @@ impl Gate {
         let scope = Arc::new(projects.scope(resource)?);
         trace.scope = Some(Arc::clone(&scope));
         let query = self.narrow(head, endpoint, query, &scope)?;
-        if !self.config.backends.has(endpoint.backend) {
+        if !self.has(endpoint) {
             return Err(Denial::BackendNotConfigured.into());
         }
         Ok(Permit {
@@ -589,38 +702,41 @@ impl Gate {
         endpoint: &Endpoint,
         query: Option<&'a [u8]>,
         scope: &Scope,
-    ) -> Result<Query<'a>, Denial> {
+    ) -> Result<Query<'a>, Stop> {
         let parameters = match endpoint.scoping {
+            Scoping::AnsweredEmpty(document) => {
+                return Err(OwnAnswer::Empty(document).into());
+            }
             Scoping::Harmless => return Ok(Query::AsSent(query)),
             Scoping::Parameters(parameters) => parameters,
-            Scoping::Unsupported => return Err(Denial::ScopeUnsupported),
+            Scoping::Unsupported => return Err(Denial::ScopeUnsupported.into()),
         };
         if parameters.tag_in_path {
             let (_, path, _) = request_line(head)?;
             let tag = endpoint.segment(path);
             if !tag.is_some_and(|tag| tags::are_filtered(&tag)) {
-                return Err(Denial::ScopeUnsupported);
+                return Err(Denial::ScopeUnsupported.into());
             }
         }
         let attributes = &self.config.backends.tempo_attributes;
         let narrowing = Narrowing::new(parameters, scope, attributes, query)?;
         // What follows the head of a websocket is no body.
         if !head.has_body || head.upgrade != Occurrence::Absent {
-            return narrowing.form(None).map(Query::Narrowed);
+            return Ok(Query::Narrowed(narrowing.form(None)?));
         }
         if head.method.once() != Some(b"POST") {
-            return Err(Denial::BodyNotExpected);
+            return Err(Denial::BodyNotExpected.into());
         }
         if !head.is_form() {
-            return Err(Denial::ContentTypeNotSupported);
+            return Err(Denial::ContentTypeNotSupported.into());
         }
         let length = match head.content_length {
             Occurrence::Absent => None,
             Occurrence::Once(length) => Some(length),
-            Occurrence::Repeated => return Err(Denial::RequestMalformed),
+            Occurrence::Repeated => return Err(Denial::RequestMalformed.into()),
         };
         if length.is_some_and(|length| !is_at_most(length, MAX_BODY)) {
-            return Err(Denial::BodyTooLarge);
+            return Err(Denial::BodyTooLarge.into());
         }
         Ok(Query::InBody(narrowing))
     }
@@ -636,7 +752,7 @@ impl Gate {
 
     /// The tenants that are asked for; `None` for a probe that names none.
     fn tenants<'a>(
-        &self,
+        &mut self,
         head: &Head<'a>,
         endpoint: &Endpoint,
         session: &Session,
@@ -651,14 +767,58 @@ impl Gate {
                     Err(Denial::TenantNotGranted)
                 };
             }
-            Occurrence::Absent => return Err(Denial::TenantMissing),
+            Occurrence::Absent => return self.only_tenant(session).map(Some),
             Occurrence::Repeated => return Err(Denial::TenantRepeated),
         };
+        let star_is_all = self.config.entrance.tenants.star_is_all;
+        if star_is_all && header == b"*" {
+            return self.all_tenants(endpoint, session).map(Some);
+        }
         let limit = self.config.limits.tenants_per_request;
         let tenants = TenantSet::parse(header, limit).map_err(Denial::TenantMalformed)?;
+        if star_is_all && tenants.iter().any(|tenant| tenant == b"*") {
+            return Err(Denial::TenantMalformed(TenantError::StarBeside));
+        }
         match endpoint.tenants {
             Tenants::One if tenants.asked() > 1 => Err(Denial::TenantNotSingle),
             Tenants::One | Tenants::Many | Tenants::Optional => Ok(Some(tenants)),
+        }
+    }
+
+    /// The one tenant of a caller who has no other, where that may be left out.
+    fn only_tenant<'a>(&mut self, session: &Session) -> Result<TenantSet<'a>, Denial> {
+        if !self.config.entrance.tenants.only_one_may_be_absent {
+            return Err(Denial::TenantMissing);
+        }
+        let policy = &self.config.policy;
+        let held = policy.held(&session.principal, None, 1, &mut self.remembered);
+        match (held.count, &held.names) {
+            (0, _) => Err(Denial::TenantNotGranted),
+            (1, Some(name)) => Ok(TenantSet::of(name)),
+            (count, _) => Err(Denial::TenantAmbiguous(count)),
+        }
+    }
+
+    /// All tenants on which the caller holds what the endpoint takes.
+    fn all_tenants<'a>(
+        &mut self,
+        endpoint: &Endpoint,
+        session: &Session,
+    ) -> Result<TenantSet<'a>, Denial> {
+        if endpoint.tenants == Tenants::One {
+            return Err(Denial::TenantNotSingle);
+        }
+        let policy = &self.config.policy;
+        let limit = self.config.limits.tenants_per_request;
+        let wanted = Some(endpoint.permission);
+        let held = policy.held(&session.principal, wanted, limit, &mut self.remembered);
+        match &held.names {
+            Some(names) => Ok(TenantSet::of(names)),
+            None if held.count > 0 => Err(Denial::TenantsOverLimit(held.count)),
+            None if policy.grants_anything(&session.principal) => {
+                Err(Denial::PermissionMissing(endpoint.permission))
+            }
+            None => Err(Denial::TenantNotGranted),
         }
     }
 
@@ -669,7 +829,7 @@ impl Gate {
         session: Arc<Session>,
         query: Option<&'a [u8]>,
     ) -> Result<Permit<'a>, Stop> {
-        if !self.config.backends.has(endpoint.backend) {
+        if !self.has(endpoint) {
             return Err(Denial::BackendNotConfigured.into());
         }
         Ok(Permit {

@@ -6,6 +6,7 @@
 
 use crate::authz::endpoint::Family;
 use crate::words::denial::{Challenge, Denial};
+use crate::words::own_answer::OwnAnswer;
 use crate::words::request::Head;
 use crate::words::wire::{push_bytes, push_integer};
 
@@ -85,6 +86,50 @@ pub fn deny(
         headers,
         body,
         details: format!("scopegate{{{}}}", denial.code()),
+    }
+}
+
+/// Longest time that a browser remembers what it was told about an endpoint, in seconds.
+const PREFLIGHT_AGE: &str = "600";
+
+/// Headers beyond the harmless ones that a page may send.
+const PREFLIGHT_HEADERS: &str = "authorization, content-type, x-scope-orgid";
+
+/// Builds an answer of the gate's own.
+#[must_use]
+pub fn answer(answer: OwnAnswer, head: &Head<'_>) -> Reply {
+    let mut headers = Vec::with_capacity(6);
+    let body = match answer {
+        OwnAnswer::Empty(document) => {
+            headers.push(("content-type", "application/json".to_owned()));
+            document.as_bytes().to_vec()
+        }
+        OwnAnswer::Healthy => {
+            headers.push(("content-type", "text/plain; charset=utf-8".to_owned()));
+            b"ok\n".to_vec()
+        }
+        OwnAnswer::Preflight(methods) => {
+            headers.push(("access-control-allow-methods", methods.to_string()));
+            headers.push(("access-control-allow-headers", PREFLIGHT_HEADERS.to_owned()));
+            headers.push(("access-control-max-age", PREFLIGHT_AGE.to_owned()));
+            Vec::new()
+        }
+        OwnAnswer::Unhealthy(_) => {
+            headers.push(("content-type", "text/plain; charset=utf-8".to_owned()));
+            [answer.code().as_bytes(), b"\n"].concat()
+        }
+    };
+    headers.push(("x-content-type-options", "nosniff".to_owned()));
+    headers.push(("cache-control", "no-store".to_owned()));
+    if let Some(id) = request_id(head) {
+        headers.push(("x-request-id", id.to_owned()));
+    }
+    Reply {
+        status: answer.status(),
+        grpc_status: None,
+        headers,
+        body,
+        details: format!("scopegate{{{}}}", answer.code()),
     }
 }
 

@@ -1184,3 +1184,48 @@ fn a_backend_that_is_null_is_not_configured() {
     let document: Value = serde_yaml_ng::from_str(YAML).unwrap();
     assert!(!parse(&document).backends.tempo);
 }
+
+#[rustfmt::skip]
+#[test]
+fn what_the_gate_does_of_its_own_accord_is_checked() {
+    let origin = "must be one origin";
+    let browser = "as a browser sends them";
+    table(&[
+        ("tenants", json!({"when_absent": "one"}), "tenants.when_absent", "must be one of refuse, only"),
+        ("tenants", json!({"all": "all"}), "tenants.all", "must be \"*\""),
+        ("tenants", json!({"all": true}), "tenants.all", "expected a string"),
+        ("tenants", json!({"any": "*"}), "tenants.any", "unknown key"),
+        ("health", json!({}), "health.path", "missing"),
+        ("health", json!({"path": "healthz"}), "health.path", "must be a path"),
+        ("health", json!({"path": "/healthz?x"}), "health.path", "must be a path"),
+        ("health", json!({"path": "/he alth"}), "health.path", "must be a path"),
+        ("health", json!({"path": "/loki/api/v1/labels"}), "health.path", "is a path of the endpoint table"),
+        ("health", json!({"path": "/loki/api/v1/push"}), "health.path", "is a path of the endpoint table"),
+        ("health", json!({"path": "/loki/api/v1/label/health/values"}), "health.path", "is a path of the endpoint table"),
+        ("health", json!({"path": "/api/prom/push"}), "health.path", "is a path of the endpoint table"),
+        ("health", json!({"path": "/api/v1/rules"}), "health.path", "is a path of the endpoint table"),
+        ("health", json!({"path": "/api/v1/projects/p/resources/r/logs"}), "health.path", "is a path of the endpoint table"),
+        ("cors", json!({}), "cors.origins", "missing"),
+        ("cors", json!({"origins": []}), "cors.origins", "must name an origin"),
+        ("cors", json!({"origins": "https://a"}), "cors.origins", "expected a list"),
+        ("cors", json!({"origins": ["*"]}), "cors.origins[0]", origin),
+        ("cors", json!({"origins": ["https://a", "null"]}), "cors.origins[1]", origin),
+        ("cors", json!({"origins": ["https://a/"]}), "cors.origins[0]", browser),
+        ("cors", json!({"origins": ["https://*.a"]}), "cors.origins[0]", browser),
+        ("cors", json!({"origins": ["https://a", "https://a"]}), "cors.origins[1]", "is listed twice"),
+    ]);
+    taken(&[
+        ("tenants", json!({})),
+        ("tenants", json!({"when_absent": "refuse"})),
+        ("tenants", json!({"when_absent": "only", "all": "*"})),
+        ("health", json!({"path": "/-/health.z"})),
+        ("cors", json!({"origins": ["https://grafana.example.com", "http://localhost:3000"]})),
+    ]);
+    // A tenant that is named so itself.
+    let mut config = with("organizations.0.tenants.1", json!("*"));
+    assert_eq!(problems(&config), []);
+    put(&mut config, "tenants", json!({"all": "*"}));
+    let found = problems(&config);
+    assert_eq!(found[0].0, "tenants.all");
+    assert!(found[0].1.contains("a tenant is named \"*\" itself"), "{found:?}");
+}

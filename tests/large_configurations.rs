@@ -177,6 +177,11 @@ fn unknown(count: usize) -> Value {
 #[test]
 fn time_and_memory_grow_with_the_length_of_the_document_alone() {
     type Make = fn(usize) -> Value;
+    // With an index of who has which tenants.
+    let indexed = |mut config: Value| {
+        config["tenants"] = json!({"when_absent": "only", "all": "*"});
+        config
+    };
     let shapes: [(&str, usize, Make); 5] = [
         ("organizations of ten groups", 1_250, |count| {
             organizations(count, 10)
@@ -194,7 +199,7 @@ fn time_and_memory_grow_with_the_length_of_the_document_alone() {
         } else {
             count * 8
         };
-        let (few, many) = (cost(&make(count)), cost(&make(more)));
+        let (few, many) = (cost(&indexed(make(count))), cost(&indexed(make(more))));
         for (count, cost) in [(count, &few), (more, &many)] {
             eprintln!(
                 "| {name} | {count} | {} | {:.1} | {:.1} | {:.1} |",

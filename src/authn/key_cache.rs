@@ -57,6 +57,15 @@ impl Keys {
         }
     }
 
+    /// Whether there are keys that may serve now.
+    #[must_use]
+    pub fn are_usable(&self, now: Monotonic) -> bool {
+        match self {
+            Self::Inline(_) => true,
+            Self::Fetched(cache) => cache.usable(now).is_some(),
+        }
+    }
+
     /// What is to be said to a token whose key is not among the usable ones.
     pub fn missing(&mut self, stranger: &Stranger<'_>, now: Monotonic) -> Missing {
         match self {

@@ -5,6 +5,7 @@
 //! environment handed in, so every worker comes to the same result; it reports
 //! every problem at once and never half-applies a document.
 
+mod entrance;
 mod keys;
 mod organizations;
 mod parse;
@@ -22,6 +23,7 @@ use crate::authz::endpoint::{Backend, Surface};
 use crate::authz::policy::Policy;
 use crate::authz::projects::{Directory, Projects, Service};
 use crate::scoping::scope::Attributes;
+use crate::words::origin::Origin;
 use crate::words::subject_header::SubjectHeader;
 
 pub use parse::{Environment, MAX_DOCUMENT};
@@ -42,6 +44,8 @@ pub struct Config {
     pub backends: Backends,
     /// The projects API, if there is one.
     pub projects: Option<Projects>,
+    /// What the gate does of its own accord at the entrance.
+    pub entrance: Entrance,
     /// What goes on to a backend.
     pub forward: Forward,
     /// Bounds.
@@ -71,6 +75,7 @@ impl Config {
             policy: Policy::default(),
             backends: Backends::default(),
             projects: None,
+            entrance: Entrance::default(),
             forward: Forward {
                 keep_authorization: false,
                 label_policy_header: false,
@@ -188,6 +193,27 @@ impl Backends {
             Backend::Tempo => self.tempo,
         }
     }
+}
+
+/// What the gate does of its own accord at the entrance: by default nothing.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Entrance {
+    /// How tenants may be asked for.
+    pub tenants: TenantRules,
+    /// The path that answers whether the gate can do its work.
+    pub health: Option<Box<str>>,
+    /// Pages that may call the gate from a browser; without any, nothing is done about it.
+    pub origins: Box<[Origin]>,
+}
+
+/// How a request may ask for tenants without naming them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct TenantRules {
+    /// Whether a caller who holds something on exactly one tenant need not name it.
+    pub only_one_may_be_absent: bool,
+    /// Whether `*`, where several tenants may be named, stands for all that the caller may
+    /// ask for.
+    pub star_is_all: bool,
 }
 
 /// What goes on to a backend besides the request.

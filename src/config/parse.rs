@@ -1,10 +1,11 @@
 //! From the document to [`Config`]: the top level and its small sections.
 
+use super::entrance::read_entrance;
 use super::organizations::{read_organizations, read_roles};
 use super::projects::read_projects;
 use super::providers::read_providers;
 use super::reader::{MAX_ELEMENTS, Node, Problem, Problems, Section, flag, shortened, word};
-use super::{Audit, AuditLog, Backends, Config, DEFAULT_REALM, Forward, Limits, Mode};
+use super::{Audit, AuditLog, Backends, Config, DEFAULT_REALM, Forward, Limits, Mode, TenantRules};
 use crate::authn::json;
 use crate::authz::endpoint::BACKEND_NAMES;
 use crate::scoping::scope::{AttributeName, Attributes, LabelName};
@@ -86,7 +87,7 @@ fn read(
     hash: QuickHash,
     problems: &Problems,
 ) -> Option<Config> {
-    const KNOWN: [&str; 10] = [
+    const KNOWN: [&str; 13] = [
         "mode",
         "realm",
         "providers",
@@ -94,6 +95,9 @@ fn read(
         "roles",
         "backends",
         "projects",
+        "tenants",
+        "health",
+        "cors",
         "forward",
         "limits",
         "audit",
@@ -107,16 +111,23 @@ fn read(
     let mut policy = read_organizations(&top, &roles, hash);
     // Its readers are groups that principals must be asked for.
     let projects = read_projects(&top, policy.as_mut(), hash);
+    let entrance = read_entrance(&top, policy.as_ref());
     let backends = read_backends(&top, environment, problems);
     let forward = read_forward(&top);
     let audit = read_audit(&top);
+    let entrance = entrance?;
+    let TenantRules {
+        only_one_may_be_absent,
+        star_is_all,
+    } = entrance.tenants;
     Some(Config {
         mode: mode?,
         realm: realm?,
         providers: providers?,
-        policy: policy?.finish(),
+        policy: policy?.finish(only_one_may_be_absent || star_is_all),
         backends,
         projects: projects?,
+        entrance,
         forward: forward?,
         limits: limits?,
         audit: audit?,

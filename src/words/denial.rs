@@ -166,12 +166,16 @@ denials! {
     QueryRefused(parameter: &'static str, refusal: Refusal), 400, 3, "query_refused", NONE, "{parameter} refused {refusal}";
     /// A pseudo-header is missing or repeated.
     RequestMalformed, 400, 3, "request_malformed", NONE, "malformed request head";
+    /// There is no `X-Scope-OrgID` header, and the caller has more than one tenant.
+    TenantAmbiguous(count: usize), 400, 3, "tenant_ambiguous", NONE, "no tenant, and you have {count} of them: name one in an X-Scope-OrgID header";
     /// `X-Scope-OrgID` breaks a rule of tenant IDs.
     TenantMalformed(error: TenantError), 400, 3, "tenant_malformed", NONE, "malformed X-Scope-OrgID: {error}";
     /// There is no `X-Scope-OrgID` header.
     TenantMissing, 400, 3, "tenant_missing", NONE, "no tenant: send one X-Scope-OrgID header";
     /// The request names several tenants where the endpoint takes one.
     TenantNotSingle, 400, 3, "tenant_not_single", NONE, "this endpoint takes exactly one tenant in X-Scope-OrgID";
+    /// All of the caller's tenants are more than a request may name.
+    TenantsOverLimit(count: usize), 400, 3, "tenants_over_limit", NONE, "you may read {count} tenants, which are more than one request may name: name some of them in X-Scope-OrgID";
     /// There is more than one `X-Scope-OrgID` header.
     TenantRepeated, 400, 3, "tenant_repeated", NONE, "more than one X-Scope-OrgID header: send one";
     /// A scoped request has trailers behind its body.

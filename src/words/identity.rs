@@ -82,6 +82,18 @@ impl Groups {
         *self.0.entry(name.into()).or_insert(next)
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The position of a group, if it has one.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<GroupIndex> {

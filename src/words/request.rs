@@ -47,6 +47,10 @@ pub struct Head<'a> {
     pub authorization: Occurrence<'a>,
     /// `x-scope-orgid`
     pub org_id: Occurrence<'a>,
+    /// `access-control-request-method`
+    pub asked_method: Occurrence<'a>,
+    /// `origin`
+    pub origin: Occurrence<'a>,
     /// `content-encoding`
     pub content_encoding: Occurrence<'a>,
     /// `content-length`
@@ -87,6 +91,10 @@ impl<'a> Head<'a> {
                 b"content-length" => head.content_length = head.content_length.another(value),
                 b"content-type" => head.content_type = head.content_type.another(value),
                 b"x-request-id" => head.request_id = head.request_id.another(value),
+                b"origin" => head.origin = head.origin.another(value),
+                b"access-control-request-method" => {
+                    head.asked_method = head.asked_method.another(value);
+                }
                 b"upgrade" => head.upgrade = head.upgrade.another(value),
                 b"connection" => {
                     head.connection_names_protected |= names_protected(value, subject_header);

@@ -52,6 +52,8 @@ pub enum TenantError {
     Length,
     /// `.` or `..`, which the backends refuse as path segments.
     Path,
+    /// The star that stands for all of a caller's tenants, beside others.
+    StarBeside,
     /// More elements than the configured limit.
     TooMany,
 }
@@ -65,6 +67,7 @@ impl TenantError {
             Self::Empty => "no element may be empty",
             Self::Length => "an ID has at most 150 bytes",
             Self::Path => "an ID may not be . or ..",
+            Self::StarBeside => "* stands for all of your tenants, and stands alone",
             Self::TooMany => "too many tenants in one request",
         }
     }
@@ -78,11 +81,12 @@ impl fmt::Display for TenantError {
 
 /// The tenants one request asks for: never empty, every element well-formed.
 ///
-/// Borrowed from the header; the common single tenant allocates nothing.
+/// Borrowed from the header if that is canonical; the common single tenant allocates
+/// nothing.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TenantSet<'a> {
-    header: &'a [u8],
-    many: Vec<&'a [u8]>,
+    /// Sorted, distinct, joined by `|`.
+    canonical: Cow<'a, [u8]>,
     asked: usize,
 }
 
@@ -96,8 +100,7 @@ impl<'a> TenantSet<'a> {
         if !header.contains(&b'|') {
             check(header)?;
             return Ok(Self {
-                header,
-                many: Vec::new(),
+                canonical: Cow::Borrowed(header),
                 asked: 1,
             });
         }
@@ -112,11 +115,22 @@ impl<'a> TenantSet<'a> {
         let asked = many.len();
         many.sort_unstable();
         many.dedup();
-        Ok(Self {
-            header,
-            many,
-            asked,
-        })
+        let joined = many.join(&b'|');
+        let canonical = if joined == header {
+            Cow::Borrowed(header)
+        } else {
+            Cow::Owned(joined)
+        };
+        Ok(Self { canonical, asked })
+    }
+
+    /// Tenants that the header does not name, in their one spelling.
+    #[must_use]
+    pub fn of(canonical: &[u8]) -> Self {
+        Self {
+            asked: canonical.split(|byte| *byte == b'|').count(),
+            canonical: Cow::Owned(canonical.to_vec()),
+        }
     }
 
     /// How many elements the header listed, repeats included.
@@ -129,23 +143,14 @@ impl<'a> TenantSet<'a> {
     }
 
     /// The distinct tenants, in byte order.
-    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
-        let single = self.many.is_empty().then_some(self.header);
-        single.into_iter().chain(self.many.iter().copied())
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.canonical.split(|byte| *byte == b'|')
     }
 
     /// The one spelling that is forwarded: sorted, distinct, joined by `|`.
     #[must_use]
     pub fn canonical(&self) -> Cow<'a, [u8]> {
-        if self.many.is_empty() {
-            return Cow::Borrowed(self.header);
-        }
-        let joined = self.many.join(&b'|');
-        if joined == self.header {
-            Cow::Borrowed(self.header)
-        } else {
-            Cow::Owned(joined)
-        }
+        self.canonical.clone()
     }
 }
 

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::authn::keys::{Algorithm, Place};
 use crate::authz::endpoint::Endpoint;
-use crate::words::denial::Denial;
 use crate::words::hash::QuickHash;
+use crate::words::verdict::Verdict;
 
 /// Something that happened once more.
 #[derive(Clone, Copy, Debug)]
@@ -20,8 +20,8 @@ pub enum Count<'a> {
     Decision {
         /// What it asked for, if that is known.
         endpoint: Option<&'static Endpoint>,
-        /// Why not; `None` for one that was allowed.
-        denial: Option<Denial>,
+        /// What it was.
+        verdict: Verdict,
     },
     /// The end of a fetch of keys.
     Fetch {
@@ -128,7 +128,7 @@ type DecisionKey = (usize, usize);
 
 #[derive(Debug)]
 struct Decisions {
-    code: &'static str,
+    verdict: Verdict,
     endpoint: Option<&'static Endpoint>,
     counter: Counter,
 }
@@ -179,7 +179,7 @@ impl Counters {
     /// Counts once.
     pub fn count(&mut self, count: Count<'_>) {
         match count {
-            Count::Decision { endpoint, denial } => self.decided(endpoint, denial),
+            Count::Decision { endpoint, verdict } => self.decided(endpoint, verdict),
             Count::Lookup { hit: true } => self.hits.add(),
             Count::Lookup { hit: false } => self.misses.add(),
             Count::Fetch { provider, result } => self.named(format!(
@@ -201,14 +201,13 @@ impl Counters {
         }
     }
 
-    fn decided(&mut self, endpoint: Option<&'static Endpoint>, denial: Option<Denial>) {
-        let code = denial.map_or("allowed", Denial::code);
+    fn decided(&mut self, endpoint: Option<&'static Endpoint>, verdict: Verdict) {
         let key = (
             endpoint.map_or(0, |endpoint| std::ptr::from_ref(endpoint).addr()),
-            code.as_ptr().addr(),
+            verdict.code().as_ptr().addr(),
         );
         let decisions = self.decisions.entry(key).or_insert_with(|| Decisions {
-            code,
+            verdict,
             endpoint,
             counter: Counter::default(),
         });
@@ -250,9 +249,11 @@ impl Counters {
     /// Writes what has been counted since the last flush.
     pub fn flush(&mut self, registry: &dyn Registry) {
         for decisions in self.decisions.values_mut() {
-            let Decisions { code, endpoint, .. } = *decisions;
+            let Decisions {
+                verdict, endpoint, ..
+            } = *decisions;
             decisions.counter.flush(registry, || {
-                let decision = if code == "allowed" { "allow" } else { "deny" };
+                let (decision, code) = (verdict.decision(), verdict.code());
                 let backend = endpoint.map_or("none", |e| e.backend.name());
                 let permission = endpoint.map_or("none", |e| e.permission.name());
                 format!(
@@ -322,7 +323,7 @@ mod tests {
         let mut counters = Counters::default();
         let allowed = Count::Decision {
             endpoint: None,
-            denial: None,
+            verdict: Verdict::Allowed,
         };
         counters.count(allowed);
         counters.flush(&metrics);

@@ -38,6 +38,13 @@ pub enum Effect<'a> {
         /// How.
         edit: Edit<'a>,
     },
+    /// Change a header of the response.
+    EditResponse {
+        /// Of which request.
+        stream: StreamId,
+        /// How.
+        edit: Edit<'a>,
+    },
     /// Put other bytes in the place of the request's body.
     ReplaceBody {
         /// Whose.
@@ -148,6 +155,7 @@ impl Effect<'_> {
     pub const fn stream(&self) -> Option<StreamId> {
         match self {
             Self::Edit { stream, .. }
+            | Self::EditResponse { stream, .. }
             | Self::ReplaceBody { stream, .. }
             | Self::DropTrailers { stream }
             | Self::Reply { stream, .. }
@@ -167,6 +175,7 @@ impl Effect<'_> {
     pub const fn context(&self) -> Option<u64> {
         match self {
             Self::Edit { stream, .. }
+            | Self::EditResponse { stream, .. }
             | Self::ReplaceBody { stream, .. }
             | Self::DropTrailers { stream }
             | Self::Reply { stream, .. }

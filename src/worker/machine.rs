@@ -592,8 +592,7 @@ impl Worker {
         }
         let action = self.step(stream, out, |desk, exchange| match exchange {
             Exchange::Forwarded(forwarded) => {
-                let (endpoint, kept) = forwarded.answer();
-                let action = exchange::on_response(desk, endpoint, kept, head, response);
+                let action = exchange::on_response(desk, forwarded.kept(), head, response);
                 if action == Action::Pause {
                     return (Exchange::Refused, action);
                 }
@@ -601,9 +600,7 @@ impl Worker {
             }
             // Whoever answers before the end of the body still gets none of it as it came.
             Exchange::Reading(reading) => {
-                let kept = (false, None);
-                let endpoint = reading.endpoint();
-                let action = exchange::on_response(desk, endpoint, kept, head, response);
+                let action = exchange::on_response(desk, reading.kept(), head, response);
                 if action == Action::Pause {
                     return (Exchange::Refused, action);
                 }

@@ -14,8 +14,8 @@ use scopegate::reply::Reply;
 use scopegate::worker::counters::Count;
 use scopegate::worker::driver::{Driver, Performed, Proxy};
 use scopegate::worker::{
-    Action, Answer, CallId, Effect, Entry, Event, HeaderBlock, Level, Reading, RootId, SourceId,
-    StreamId, Swap, Worker,
+    Action, Answer, CallId, Effect, Entry, Event, HeaderBlock, Level, Reading, ResponseHead,
+    RootId, SourceId, StreamId, Swap, Worker,
 };
 
 /// Names and values, in order.
@@ -28,6 +28,8 @@ pub enum Done {
     Remove(StreamId, Vec<u8>),
     Set(StreamId, Vec<u8>, Vec<u8>),
     Body(StreamId, Vec<u8>),
+    /// A header of the response, with what it has been given, or without it.
+    Response(StreamId, Vec<u8>, Option<Vec<u8>>),
     DropTrailers(StreamId),
     Reply(StreamId, Reply),
     Resume(StreamId),
@@ -48,6 +50,7 @@ impl Done {
             | Self::Remove(stream, _)
             | Self::Set(stream, ..)
             | Self::Body(stream, _)
+            | Self::Response(stream, ..)
             | Self::DropTrailers(stream)
             | Self::Reply(stream, _)
             | Self::Resume(stream)
@@ -155,6 +158,12 @@ impl Proxy for Recorder {
                 Edit::Remove(name) => Done::Remove(*stream, (*name).into()),
                 Edit::Set(name, value) => Done::Set(*stream, (*name).into(), value.clone().into()),
             },
+            Effect::EditResponse { stream, edit } => match edit {
+                Edit::Add(name, value) | Edit::Set(name, value) => {
+                    Done::Response(*stream, (*name).into(), Some(value.clone().into()))
+                }
+                Edit::Remove(name) => Done::Response(*stream, (*name).into(), None),
+            },
             Effect::ReplaceBody { stream, body, .. } => Done::Body(*stream, (*body).into()),
             Effect::DropTrailers { stream } => Done::DropTrailers(*stream),
             Effect::Reply { stream, reply } => Done::Reply(*stream, (*reply).clone()),
@@ -163,9 +172,9 @@ impl Proxy for Recorder {
             Effect::TickEvery { root, millis } => Done::TickEvery(*root, *millis),
             Effect::Log { level, line, .. } => Done::Log(*level, (*line).into()),
             Effect::Count {
-                count: Count::Decision { denial, .. },
+                count: Count::Decision { verdict, .. },
                 about: Some(stream),
-            } => Done::Decision(*stream, denial.map_or("allowed", |denial| denial.code())),
+            } => Done::Decision(*stream, verdict.code()),
             Effect::Count {
                 count: Count::Fetch { result, .. },
                 ..
@@ -448,6 +457,16 @@ impl Host {
         })
     }
 
+    /// The backend answers with that status and many headers.
+    pub fn respond(&mut self, stream: u64, status: u16) -> Action {
+        self.on(Event::ResponseHead {
+            stream: StreamId(stream),
+            headers: 9,
+            end: false,
+            head: &BackendHead(status),
+        })
+    }
+
     pub fn trailers(&mut self, stream: u64) -> Action {
         let stream = StreamId(stream);
         self.on(Event::Trailers { stream })
@@ -490,5 +509,22 @@ impl Host {
             call: call.id,
             answer,
         });
+    }
+}
+
+/// The head of an answer that is a backend's.
+struct BackendHead(u16);
+
+impl ResponseHead for BackendHead {
+    fn status(&self) -> Option<u16> {
+        Some(self.0)
+    }
+
+    fn details(&self) -> Box<[u8]> {
+        b"via_upstream".as_slice().into()
+    }
+
+    fn request_id(&self) -> Box<[u8]> {
+        Box::default()
     }
 }

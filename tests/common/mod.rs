@@ -32,6 +32,7 @@ use scopegate::forward::{self, Edit};
 use scopegate::gate::{Attempt, Evaluation, Gate, Outcome, Passage};
 use scopegate::words::denial::Denial;
 use scopegate::words::identity::ProviderIndex;
+use scopegate::words::own_answer::OwnAnswer;
 use scopegate::words::request::Head;
 use scopegate::words::time::{Monotonic, Now, Time, Timestamp};
 use serde_json::{Map, Value, json};
@@ -511,6 +512,8 @@ pub enum Answer {
         edits: Vec<(String, Option<String>)>,
     },
     Denied(Denial),
+    /// The gate says something itself.
+    Own(OwnAnswer),
     /// The directory of projects must be asked.
     Asks,
     NeedsClock,
@@ -526,6 +529,7 @@ impl Answer {
         match self {
             Self::Allowed { .. } => ALLOWED,
             Self::Denied(denial) => denial.code(),
+            Self::Own(answer) => answer.code(),
             Self::Asks => "asks",
             Self::NeedsClock => "needs the clock",
             Self::Reported => "reported",
@@ -544,6 +548,7 @@ pub fn decide(
 ) -> Answer {
     let head = request.head();
     match bench.evaluate(&head, attempt, engine).outcome {
+        Outcome::Answer(answer) => Answer::Own(answer),
         Outcome::Ask(_) => Answer::Asks,
         Outcome::Refuse(denial) => Answer::Denied(denial),
         Outcome::NeedsClock => Answer::NeedsClock,

@@ -18,6 +18,7 @@ use crate::client;
 use crate::issuer::{self, AnswerMode};
 use crate::scenario::{self, Outcome, Prepared, Replay, Scenario, Upstreamed};
 use crate::token;
+use crate::upstream::OWN_CORS;
 
 use super::Report;
 use host::{Call, Done, Fields, Host, Store};
@@ -194,7 +195,25 @@ impl NativeScene<'_> {
         if action != Action::Continue {
             bail!("the worker came to no decision");
         }
-        Ok(forwarded(fields, &done, sent))
+        let asked_by_page = fields.iter().any(|(name, _)| name == b"origin");
+        self.host.respond(STREAM, 200);
+        let edits = self.host.take_done();
+        let mut outcome = forwarded(fields, &done, sent);
+        let headers = &mut outcome.reply.headers;
+        if asked_by_page {
+            let own = OWN_CORS.map(|(name, value)| (name.to_owned(), value.into()));
+            headers.extend(own);
+        }
+        for edit in edits {
+            if let Done::Response(_, name, value) = edit {
+                let name = lossy(&name);
+                match value {
+                    Some(value) => headers.push((name, value)),
+                    None => headers.retain(|(known, _)| *known != name),
+                }
+            }
+        }
+        Ok(outcome)
     }
 }
 

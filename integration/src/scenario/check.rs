@@ -143,6 +143,17 @@ fn check_reply(problems: &mut Problems, scenario: &Prepared, outcome: &Outcome) 
         given.sort_unstable();
         problems.unless(wanted == given, || format!("Allow is {allow:?}"));
     }
+    for (name, value) in &expect.headers {
+        let given = reply.all(name);
+        problems.unless(given == [value.as_str()], || {
+            format!("{name} is {given:?} instead of {value:?}")
+        });
+    }
+    for start in &expect.no_headers {
+        let given = reply.headers.iter().map(|(name, _)| name);
+        let given: Vec<_> = given.filter(|name| name.starts_with(start)).collect();
+        problems.unless(given.is_empty(), || format!("there are {given:?}"));
+    }
     if outcome.code.is_some() {
         let strange: Vec<&str> = reply
             .headers
@@ -361,7 +372,12 @@ struct RpcStatus {
 
 /// What a refusal may carry: a new header is a leak until somebody has thought about it.
 const REFUSAL_HEADERS: &[&str] = &[
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+    "access-control-max-age",
     "allow",
+    "cache-control",
     "connection",
     "content-length",
     "content-type",
@@ -371,6 +387,7 @@ const REFUSAL_HEADERS: &[&str] = &[
     "retry-after",
     "server",
     "transfer-encoding",
+    "vary",
     "www-authenticate",
     "x-content-type-options",
     "x-request-id",

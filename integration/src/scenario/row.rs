@@ -135,6 +135,12 @@ pub struct Expect {
     /// The methods in `Allow`, in any order.
     #[serde(default)]
     pub allow: Option<Vec<String>>,
+    /// Each of these headers of the answer exactly once, with that value.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// No header of the answer begins so.
+    #[serde(default)]
+    pub no_headers: Vec<String>,
     #[serde(default)]
     pub grpc_status: Option<i32>,
     /// What a backend saw. Absent: nothing if there is a `code`, else anything.

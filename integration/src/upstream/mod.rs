@@ -15,7 +15,7 @@ use crate::server::Server;
 use record::{Shared, lock};
 use wire::connection;
 
-pub use record::{Behaviour, Seen, TEST_ID, UpstreamLog};
+pub use record::{Behaviour, OWN_CORS, Seen, TEST_ID, UpstreamLog};
 
 /// The handle; the server stops when it is dropped.
 pub struct Upstream {

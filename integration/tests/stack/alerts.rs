@@ -157,7 +157,10 @@ async fn the_secrets_of_receivers_are_for_those_who_could_change_them(scene: &Sc
     loop {
         let path = "/alertmanager/api/v2/status";
         let status = scene.send("alice", ACME, RawRequest::get(path)).await?;
-        expect("the status", &status, 200)?;
+        // Mimir answers 406 until it has seen the configuration for itself.
+        if status.status != 406 {
+            expect("the status", &status, 200)?;
+        }
         ensure!(!status.text().contains(SECRET), "{}", status.text());
         if status.text().contains("secretive") {
             break;

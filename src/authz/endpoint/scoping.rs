@@ -11,6 +11,9 @@ use crate::scoping::query::{Language, Shape};
 /// How an endpoint is scoped.
 #[derive(Clone, Copy, Debug)]
 pub enum Scoping {
+    /// The gate answers itself, with this JSON document, as if there were nothing: clients
+    /// ask by themselves, and take a refusal for a fault.
+    AnsweredEmpty(&'static str),
     /// It tells nothing of a tenant's data: parameters pass as they are.
     Harmless,
     /// By its parameters.

@@ -23,6 +23,9 @@ use crate::words::permission::Permission::{
 
 const FREE: Scoping = Scoping::Harmless;
 const NO: Scoping = Scoping::Unsupported;
+const NO_METADATA: Scoping = Scoping::AnsweredEmpty(r#"{"status":"success","data":{}}"#);
+const NO_RULES: Scoping = Scoping::AnsweredEmpty(r#"{"status":"success","data":{"groups":[]}}"#);
+const NO_ALERTS: Scoping = Scoping::AnsweredEmpty(r#"{"status":"success","data":{"alerts":[]}}"#);
 const GET: Methods = Methods::GET;
 const POST: Methods = Methods::POST;
 const DELETE: Methods = Methods::DELETE;
@@ -131,7 +134,7 @@ pub const TABLE: &[Endpoint] = &[
     row(GET, "/loki/api/v1/tail", Loki, Read, Text, One, TAIL).websocket(),
     row(GET_POST, "/loki/api/v1/format_query", Loki, Read, Text, Many, FREE),
     row(GET, "/loki/api/v1/status/buildinfo", Loki, Read, Text, Optional, FREE),
-    row(GET, "/loki/api/v1/drilldown-limits", Loki, Read, Text, One, NO),
+    row(GET, "/loki/api/v1/drilldown-limits", Loki, Read, Text, One, FREE),
     row(GET, "/loki/api/v1/rules", Loki, RulesRead, Prometheus, One, NO),
     row(GET, "/loki/api/v1/rules/{namespace}", Loki, RulesRead, Prometheus, One, NO),
     row(POST_DELETE, "/loki/api/v1/rules/{namespace}", Loki, RulesWrite, Prometheus, One, NO),
@@ -165,15 +168,15 @@ pub const TABLE: &[Endpoint] = &[
     row(GET_POST, "/prometheus/api/v1/labels", Mimir, Read, Prometheus, Many, METRIC_SERIES),
     row(GET, "/prometheus/api/v1/label/{name}/values", Mimir, Read, Prometheus, Many, METRIC_SERIES),
     row(GET_POST, "/prometheus/api/v1/series", Mimir, Read, Prometheus, Many, METRIC_SERIES),
-    row(GET, "/prometheus/api/v1/metadata", Mimir, Read, Prometheus, Many, NO),
+    row(GET, "/prometheus/api/v1/metadata", Mimir, Read, Prometheus, Many, NO_METADATA),
     row(POST, "/prometheus/api/v1/read", Mimir, Read, Prometheus, Many, NO),
     row(GET_POST, "/prometheus/api/v1/format_query", Mimir, Read, Prometheus, Many, FREE),
     row(GET_POST, "/prometheus/api/v1/cardinality/label_names", Mimir, Read, Prometheus, One, NO),
     row(GET_POST, "/prometheus/api/v1/cardinality/label_values", Mimir, Read, Prometheus, One, NO),
     row(GET_POST, "/prometheus/api/v1/cardinality/active_series", Mimir, Read, Prometheus, One, NO),
     row(GET_POST, "/prometheus/api/v1/cardinality/active_native_histogram_metrics", Mimir, Read, Prometheus, One, NO),
-    row(GET, "/prometheus/api/v1/rules", Mimir, RulesRead, Prometheus, One, NO),
-    row(GET, "/prometheus/api/v1/alerts", Mimir, RulesRead, Prometheus, One, NO),
+    row(GET, "/prometheus/api/v1/rules", Mimir, RulesRead, Prometheus, One, NO_RULES),
+    row(GET, "/prometheus/api/v1/alerts", Mimir, RulesRead, Prometheus, One, NO_ALERTS),
     row(GET, "/prometheus/api/v1/status/buildinfo", Mimir, Read, Prometheus, Optional, FREE),
     // Asked for by Grafana's Alertmanager data source: at the root of the host, or below its own path.
     row(GET, "/api/v1/status/buildinfo", Mimir, Read, Prometheus, Optional, FREE),

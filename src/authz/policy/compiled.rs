@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::reach::{Held, Reach};
 use super::remembered::{Findings, Organizations, Remembered, Sums};
 use super::roll::{Holders, Kind, KindIndex, OrganizationIndex, RollIndex, ScopeIndex};
 use super::standing::{Standing, Tally};
@@ -27,6 +28,7 @@ pub struct Policy {
     pub(super) tenants: Arc<HashMap<Box<[u8]>, KindIndex, QuickHash>>,
     /// The groups that hold anything on any tenant, in order.
     pub(super) holders: Arc<[GroupIndex]>,
+    pub(super) reach: Option<Arc<Reach>>,
 }
 
 impl Policy {
@@ -48,6 +50,9 @@ impl Policy {
         take_if_same(&mut self.kinds, &earlier.kinds);
         take_if_same(&mut self.tenants, &earlier.tenants);
         take_if_same(&mut self.holders, &earlier.holders);
+        if let (Some(reach), Some(earlier)) = (&mut self.reach, &earlier.reach) {
+            take_if_same(reach, earlier);
+        }
     }
 
     /// How many distinct tenants something is granted on.
@@ -118,6 +123,31 @@ impl Policy {
     pub fn grants_anything(&self, principal: &Principal) -> bool {
         let mut groups = principal.groups.iter();
         groups.any(|group| self.holders.binary_search(group).is_ok())
+    }
+
+    /// The tenants on which the caller holds a permission, or, for `None`, anything at all.
+    /// Their names are there if they are at most so many. Without an index there is none.
+    #[must_use]
+    pub fn held(
+        &self,
+        principal: &Principal,
+        permission: Option<Permission>,
+        most: usize,
+        remembered: &mut Remembered,
+    ) -> Arc<Held> {
+        remembered.held(&principal.groups, permission, || {
+            let Some(reach) = &self.reach else {
+                return Held::default();
+            };
+            let mut kinds = reach.kinds_of(&principal.groups);
+            if let Some(permission) = permission {
+                kinds.retain(|kind| {
+                    let tally = self.tally(principal, *kind, permission);
+                    tally.whole || !tally.scopes.is_empty()
+                });
+            }
+            reach.held(&kinds, most)
+        })
     }
 
     /// The organizations by way of which the permission is held, for the record.

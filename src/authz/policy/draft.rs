@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::compiled::Policy;
+use super::reach::Reach;
 use super::roll::{Holders, Holding, Kind, KindIndex, OrganizationIndex, RollIndex, ScopeIndex};
 use crate::scoping::scope::{LabelValues, Scope};
 use crate::words::hash::QuickHash;
@@ -108,9 +109,15 @@ impl Draft {
         self.groups.name(name)
     }
 
-    /// The policy.
+    /// Whether there is a tenant of that name.
     #[must_use]
-    pub fn finish(mut self) -> Policy {
+    pub fn has_tenant(&self, name: &str) -> bool {
+        self.tenants.contains_key(name.as_bytes())
+    }
+
+    /// The policy. `indexed`: with what [`Policy::held`] needs.
+    #[must_use]
+    pub fn finish(mut self, indexed: bool) -> Policy {
         self.tenants.shrink_to_fit();
         // Who is on a roll that no tenant stands on holds nothing.
         let mut stood_on: Vec<u32> = self.kinds.iter().map(|kind| kind.last.0).collect();
@@ -121,7 +128,12 @@ impl Draft {
         let mut holders: Vec<GroupIndex> = holdings.map(|held| held.group).collect();
         holders.sort_unstable();
         holders.dedup();
+        let reach = indexed.then(|| {
+            let groups = self.groups.len();
+            Arc::new(Reach::new(groups, &self.rolls, &self.kinds, &self.tenants))
+        });
         Policy {
+            reach,
             holders: holders.into(),
             groups: Arc::new(self.groups),
             organizations: self.organizations.into(),

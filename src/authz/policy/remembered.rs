@@ -1,8 +1,10 @@
 //! What was found out about callers, where that takes long.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::reach::Held;
 use super::roll::{KindIndex, OrganizationIndex, ScopeIndex};
 use super::standing::Standing;
 use crate::scoping::scope::Scope;
@@ -92,7 +94,23 @@ pub struct Remembered {
 struct Caller {
     _groups: Arc<[GroupIndex]>,
     findings: HashMap<(KindIndex, Permission), Findings, QuickHash>,
+    held: HashMap<Option<Permission>, Arc<Held>, QuickHash>,
     bytes: usize,
+}
+
+impl Caller {
+    fn of(groups: &Arc<[GroupIndex]>) -> Self {
+        Self {
+            _groups: Arc::clone(groups),
+            findings: HashMap::default(),
+            held: HashMap::default(),
+            bytes: ENTRY_BYTES.saturating_add(size_of_val(&**groups)),
+        }
+    }
+}
+
+fn address_of(groups: &Arc<[GroupIndex]>) -> usize {
+    Arc::as_ptr(groups).addr()
 }
 
 impl Remembered {
@@ -104,39 +122,57 @@ impl Remembered {
         permission: Permission,
         search: impl FnOnce(&mut Sums<'_>) -> Findings,
     ) -> &Findings {
-        let address = Arc::as_ptr(groups).addr();
-        let key = (kind, permission);
-        self.make_room(address);
+        self.enter(groups);
         let Self {
             callers,
-            order,
             bytes,
             sums,
             sum_bytes,
-        } = self;
-        let caller = callers.entry(address).or_insert_with(|| {
-            order.push_back(address);
-            let size = ENTRY_BYTES.saturating_add(size_of_val(&**groups));
-            *bytes = bytes.saturating_add(size);
-            Caller {
-                _groups: Arc::clone(groups),
-                findings: HashMap::default(),
-                bytes: size,
-            }
-        });
-        let Caller {
-            findings,
-            bytes: own,
             ..
-        } = caller;
-        findings.entry(key).or_insert_with(|| {
+        } = self;
+        let caller = callers.entry(address_of(groups));
+        let caller = caller.or_insert_with(|| Caller::of(groups));
+        let findings = caller.findings.entry((kind, permission));
+        findings.or_insert_with(|| {
             let found = search(&mut Sums { sums, sum_bytes });
             let lists = size_of_val(&*found.organizations.first);
             let size = ENTRY_BYTES.saturating_add(lists);
             *bytes = bytes.saturating_add(size);
-            *own = own.saturating_add(size);
+            caller.bytes = caller.bytes.saturating_add(size);
             found
         })
+    }
+
+    /// The tenants that are known to be a caller's, or are found out now.
+    pub(super) fn held(
+        &mut self,
+        groups: &Arc<[GroupIndex]>,
+        permission: Option<Permission>,
+        search: impl FnOnce() -> Held,
+    ) -> Arc<Held> {
+        self.enter(groups);
+        let caller = self.callers.entry(address_of(groups));
+        let caller = caller.or_insert_with(|| Caller::of(groups));
+        let held = caller.held.entry(permission).or_insert_with(|| {
+            let held = search();
+            let names = held.names.as_ref().map_or(0, |names| names.len());
+            let size = ENTRY_BYTES.saturating_add(names);
+            self.bytes = self.bytes.saturating_add(size);
+            caller.bytes = caller.bytes.saturating_add(size);
+            Arc::new(held)
+        });
+        Arc::clone(held)
+    }
+
+    /// Makes room for what is found out about a caller, and a place for it.
+    fn enter(&mut self, groups: &Arc<[GroupIndex]>) {
+        let address = address_of(groups);
+        self.make_room(address);
+        if let Entry::Vacant(place) = self.callers.entry(address) {
+            let caller = place.insert(Caller::of(groups));
+            self.bytes = self.bytes.saturating_add(caller.bytes);
+            self.order.push_back(address);
+        }
     }
 
     /// Forgets what is too much: of the caller itself, then of those that came first.

@@ -35,7 +35,7 @@ fn draft() -> Draft {
 }
 
 fn policy() -> Policy {
-    draft().finish()
+    draft().finish(true)
 }
 
 fn principal(policy: &Policy, groups: &[&str]) -> Principal {
@@ -140,7 +140,7 @@ fn scoped() -> Policy {
             );
         }
     }
-    draft.finish()
+    draft.finish(true)
 }
 
 fn scope_of(groups: &[&str], tenants: &str) -> Result<Option<String>, Denial> {
@@ -199,7 +199,7 @@ fn tenants_of_the_same_terms_are_of_one_kind() {
             draft.enrol(&tenant, second);
         }
     }
-    let policy = draft.finish();
+    let policy = draft.finish(true);
     assert_eq!(policy.tenants(), 1_000);
     assert_eq!((policy.rolls.len(), policy.kinds.len()), (2, 2));
 }
@@ -209,7 +209,7 @@ fn an_organization_that_grants_nothing_adds_nothing() {
     let mut draft = Draft::default();
     let one = draft.organization("one");
     grant(&mut draft, one, "a", ("readers", Permissions::NONE, None));
-    let policy = draft.finish();
+    let policy = draft.finish(true);
     assert_eq!(policy.tenants(), 0);
 }
 
@@ -225,7 +225,7 @@ fn wide(count: usize, groups: usize) -> (Policy, Principal) {
         let roll = draft.roll(organization, grants);
         draft.enrol(&TenantId::parse(&format!("t{number}")).unwrap(), roll);
     }
-    let policy = draft.finish();
+    let policy = draft.finish(true);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let caller = principal(&policy, &names);
     (policy, caller)
@@ -269,7 +269,7 @@ fn a_tenant_in_thousands_of_organizations_is_remembered_by_as_many_as_a_record_h
         let organization = draft.organization(&number.to_string());
         grant(&mut draft, organization, "a", ("readers", READ, None));
     }
-    let policy = draft.finish();
+    let policy = draft.finish(true);
     let caller = principal(&policy, &["readers"]);
     let set = TenantSet::parse(b"a", 8).unwrap();
     let mut remembered = Remembered::default();
@@ -301,7 +301,7 @@ fn large_scopes_add_up_in_little_time_and_once_for_all_tokens() {
         let scope = Arc::new(Scope::new(rules).unwrap());
         grant(&mut draft, organization, "a", ("web", READ, Some(&scope)));
     }
-    let policy = draft.finish();
+    let policy = draft.finish(true);
     let set = TenantSet::parse(b"a", 8).unwrap();
     let mut remembered = Remembered::default();
     let mut ask = || {
@@ -400,7 +400,7 @@ fn the_index_says_what_the_grants_say() {
             let (tenant, group) = (format!("t{tenant}"), format!("g{group}"));
             grant(&mut draft, organization, &tenant, (&group, *permissions, scope.as_ref()));
         }
-        let policy = draft.finish();
+        let policy = draft.finish(true);
         let names: Vec<String> = groups.iter().map(|group| format!("g{group}")).collect();
         let caller = principal(&policy, &names.iter().map(String::as_str).collect::<Vec<_>>());
         let header = tenants.iter().map(|t| format!("t{t}")).collect::<Vec<_>>().join("|");
@@ -408,6 +408,22 @@ fn the_index_says_what_the_grants_say() {
         let (groups, tenants): (Vec<u8>, Vec<u8>) =
             (groups.into_iter().collect(), tenants.into_iter().collect());
         let mut remembered = Remembered::default();
+        for wanted in [None, Some(Permission::Read), Some(Permission::Write), None] {
+            let mut names: Vec<String> = told
+                .iter()
+                .filter(|grant| groups.contains(&grant.2) && !grant.3.is_empty())
+                .filter(|grant| wanted.is_none_or(|permission| grant.3.has(permission)))
+                .map(|grant| format!("t{}", grant.1))
+                .collect();
+            names.sort_unstable();
+            names.dedup();
+            let held = policy.held(&caller, wanted, 4, &mut remembered);
+            prop_assert_eq!(held.count, names.len());
+            let joined = names.join("|").into_bytes();
+            let told_of = (1..=4).contains(&names.len()).then_some(joined);
+            prop_assert_eq!(held.names.as_deref(), told_of.as_deref());
+            prop_assert!(wanted.is_some() || policy.grants_anything(&caller) == (held.count > 0));
+        }
         // Twice: found out, and remembered where that takes long.
         for permission in [Permission::Read, Permission::Write, Permission::Read] {
             let found = policy.authorize(&caller, &set, permission, &mut remembered);
@@ -440,7 +456,7 @@ fn as_many_scopes_as_anybody_needs_add_up() {
             let within = scope("ns", &[&format!("v{number}")]);
             grant(&mut draft, organization, "a", ("web", READ, Some(&within)));
         }
-        let policy = draft.finish();
+        let policy = draft.finish(true);
         let set = TenantSet::parse(b"a", 8).unwrap();
         let caller = principal(&policy, &["web"]);
         let found = policy.authorize(&caller, &set, Permission::Read, &mut Remembered::default());

@@ -88,16 +88,16 @@ pub(super) fn header(map: Map, name: &str) -> Option<Box<[u8]>> {
     abi::header(map as u32, name.as_bytes()).ok()
 }
 
-pub(super) fn add_header(name: &[u8], value: &[u8]) -> Result<(), Status> {
-    abi::add_header(Map::Request as u32, name, value)
+pub(super) fn add_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
+    abi::add_header(map as u32, name, value)
 }
 
-pub(super) fn set_header(name: &[u8], value: &[u8]) -> Result<(), Status> {
-    abi::replace_header(Map::Request as u32, name, value)
+pub(super) fn set_header(map: Map, name: &[u8], value: &[u8]) -> Result<(), Status> {
+    abi::replace_header(map as u32, name, value)
 }
 
-pub(super) fn remove_header(name: &[u8]) -> Result<(), Status> {
-    abi::remove_header(Map::Request as u32, name)
+pub(super) fn remove_header(map: Map, name: &[u8]) -> Result<(), Status> {
+    abi::remove_header(map as u32, name)
 }
 
 /// Leaves no trailer of the request.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::abi::Status;
-use super::call::{self, Metrics};
+use super::call::{self, Map, Metrics};
 use crate::forward::Edit;
 use crate::worker::counters::Counters;
 use crate::worker::driver::{Performed, Proxy};
@@ -56,11 +56,8 @@ impl Caller {
             self.act_on(context)?;
         }
         match effect {
-            Effect::Edit { edit, .. } => match edit {
-                Edit::Add(name, value) => call::add_header(name, value)?,
-                Edit::Remove(name) => call::remove_header(name)?,
-                Edit::Set(name, value) => call::set_header(name, value)?,
-            },
+            Effect::Edit { edit, .. } => edit_header(Map::Request, edit)?,
+            Effect::EditResponse { edit, .. } => edit_header(Map::Response, edit)?,
             Effect::ReplaceBody { size, body, .. } => call::replace_body(*size, body)?,
             Effect::DropTrailers { .. } => call::drop_trailers()?,
             Effect::Reply { reply, .. } => call::reply(reply)?,
@@ -86,6 +83,18 @@ impl Caller {
             }
         }
         Ok(Performed::Done)
+    }
+}
+
+fn edit_header(map: Map, edit: &Edit<'_>) -> Result<(), Status> {
+    match edit {
+        Edit::Add(name, value) => call::add_header(map, name, value),
+        // Some hosts have it that what is not there cannot be removed.
+        Edit::Remove(name) => match call::remove_header(map, name) {
+            Err(Status::NOT_FOUND) => Ok(()),
+            removed => removed,
+        },
+        Edit::Set(name, value) => call::set_header(map, name, value),
     }
 }
 

@@ -62,11 +62,10 @@ pub fn on_body(
 /// Acts on what was found in a body.
 pub fn conclude(desk: &mut Desk<'_>, reading: &Reading, verdict: Result<(), Denial>) -> Step {
     let head = Head::read(reading.headers.iter(), desk.root.subject_header());
-    let tenants = head.org_id.once();
     let trace = Trace {
         endpoint: reading.endpoint,
         session: reading.session.clone(),
-        tenants: tenants.and_then(|tenants| TenantSet::parse(tenants, usize::MAX).ok()),
+        tenants: reading.tenants.as_deref().map(TenantSet::of),
         scope: reading.scope.clone(),
         ..Trace::default()
     };
@@ -75,10 +74,11 @@ pub fn conclude(desk: &mut Desk<'_>, reading: &Reading, verdict: Result<(), Deni
     if let (Some(denial), Form::Replaced(_)) = (denial, &reading.form) {
         return deny(desk, &head, &trace, denial, &peer);
     }
-    let record = desk.decided(&head, &trace, denial, denial.is_some(), &peer);
+    let record = desk.decided(&head, &trace, denial.into(), denial.is_some(), &peer);
     let forwarded = Forwarded {
         root: reading.root,
         lifetime: None,
+        cors: reading.cors.clone(),
         endpoint: trace.endpoint,
         json: is_otlp_json(trace.endpoint, &head),
         record,

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use super::cors::Cors;
 use super::desk::{Case, Desk, Peer, head_for};
 use super::state::{Cause, Exchange, Forwarded, Reading, Waiting};
 use crate::authn::key_cache::Need;
@@ -14,9 +15,11 @@ use crate::reply;
 use crate::words::denial::Denial;
 use crate::words::hash::QuickHash;
 use crate::words::identity::ProviderIndex;
+use crate::words::own_answer::{OwnAnswer, Unhealthy};
 use crate::words::request::Head;
 use crate::words::tenant::TenantSet;
 use crate::words::time::Time;
+use crate::words::verdict::Verdict;
 use crate::worker::counters::Count;
 use crate::worker::directory::Caller;
 use crate::worker::effect::{Effect, Level};
@@ -55,6 +58,10 @@ pub fn on_head(desk: &mut Desk<'_>, case: &Case<'_>, time: Time) -> Option<Step>
 pub fn on_faulty_host(desk: &mut Desk<'_>, case: &Case<'_>) -> Step {
     let (head, whole) = read(desk, case);
     let (denial, trace) = (Denial::GateUnavailable, Trace::default());
+    if whole && desk.root.gate.is_health_check(&head) {
+        let answer = OwnAnswer::Unhealthy(Unhealthy::FaultyHost);
+        return answer_here(desk, case, &head, &trace, answer);
+    }
     if whole {
         return refuse(desk, case, &head, &trace, denial);
     }
@@ -81,6 +88,7 @@ fn settle(
     let Evaluation { outcome, trace } = evaluation;
     match outcome {
         Outcome::NeedsClock => None,
+        Outcome::Answer(answer) => Some(answer_here(desk, case, head, &trace, answer)),
         Outcome::Forward(passage) => Some(pass(desk, case, head, &trace, passage)),
         Outcome::Refuse(denial) => {
             let peer = Peer::Ask(case.peer);
@@ -361,6 +369,11 @@ fn pass(
         let deadline = desk.now.mono.after(BODY_TIME);
         let reading = Reading {
             root,
+            cors: Cors::of(&desk.root.gate, head),
+            tenants: trace
+                .tenants
+                .as_ref()
+                .map(|tenants| tenants.canonical().into()),
             deadline,
             parties,
             form,
@@ -374,10 +387,11 @@ fn pass(
         return (Exchange::Reading(Box::new(reading)), Action::Continue);
     }
     let reported = denial.is_some();
-    let record = desk.decided(head, trace, denial, reported, &peer);
+    let record = desk.decided(head, trace, denial.into(), reported, &peer);
     let forwarded = Forwarded {
         root,
         lifetime,
+        cors: Cors::of(&desk.root.gate, head),
         endpoint: trace.endpoint,
         json: is_otlp_json(trace.endpoint, head),
         record,
@@ -404,7 +418,30 @@ pub(super) fn deny(
         stream,
         reply: &reply,
     });
-    desk.decided(head, trace, Some(denial), false, peer);
+    desk.decided(head, trace, Verdict::Denied(denial), false, peer);
+    (Exchange::Refused, Action::Pause)
+}
+
+/// Answers a request without asking a backend.
+fn answer_here(
+    desk: &mut Desk<'_>,
+    case: &Case<'_>,
+    head: &Head<'_>,
+    trace: &Trace<'_>,
+    answer: OwnAnswer,
+) -> Step {
+    desk.count_lookups(trace);
+    let mut reply = reply::answer(answer, head);
+    Cors::of(&desk.root.gate, head).mark(&mut reply);
+    let stream = desk.stream;
+    desk.out.emit(Effect::Reply {
+        stream,
+        reply: &reply,
+    });
+    if answer.is_decision() {
+        let peer = Peer::Ask(case.peer);
+        desk.decided(head, trace, Verdict::Answered(answer), false, &peer);
+    }
     (Exchange::Refused, Action::Pause)
 }
 
@@ -418,7 +455,7 @@ pub fn on_unperformed(desk: &mut Desk<'_>, exchange: &Exchange, uncounted: bool)
         if uncounted {
             desk.count(Count::Decision {
                 endpoint: None,
-                denial: Some(denial),
+                verdict: Verdict::Denied(denial),
             });
         }
         return Exchange::Refused;
@@ -434,7 +471,7 @@ pub fn on_unperformed(desk: &mut Desk<'_>, exchange: &Exchange, uncounted: bool)
         endpoint,
         ..Trace::default()
     };
-    let head = head_for(endpoint, false, &[]);
+    let head = head_for(endpoint, false, &[], &Cors::Off);
     if uncounted || !exchange.is_decided() {
         let (exchange, _) = deny(desk, &head, &trace, denial, &Peer::Known(None));
         return exchange;
@@ -458,7 +495,7 @@ pub fn on_breach(desk: &mut Desk<'_>, endpoint: Option<&'static Endpoint>) -> St
         endpoint,
         ..Trace::default()
     };
-    let head = head_for(endpoint, false, &[]);
+    let head = head_for(endpoint, false, &[], &Cors::Off);
     deny(
         desk,
         &head,

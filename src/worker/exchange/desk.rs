@@ -1,5 +1,6 @@
 //! What steps work with, and what they tell of.
 
+use super::cors::Cors;
 use crate::audit::{self, Facts, Record};
 use crate::authn::authenticator::Lent;
 use crate::authz::endpoint::{Endpoint, Family};
@@ -9,6 +10,7 @@ use crate::reply::{self, Reply};
 use crate::words::denial::Denial;
 use crate::words::request::{Head, Occurrence};
 use crate::words::time::{Monotonic, Now};
+use crate::words::verdict::Verdict;
 use crate::worker::commons::Commons;
 use crate::worker::counters::Count;
 use crate::worker::effect::{Effect, Level, Sink};
@@ -57,6 +59,7 @@ pub(super) fn head_for<'a>(
     endpoint: Option<&'static Endpoint>,
     json: bool,
     id: &'a [u8],
+    cors: &'a Cors,
 ) -> Head<'a> {
     let family = endpoint.map(|endpoint| endpoint.family);
     let content_type: Occurrence<'a> = match (family, json) {
@@ -67,6 +70,7 @@ pub(super) fn head_for<'a>(
     Head {
         content_type,
         request_id: Occurrence::Once(id),
+        origin: cors.origin(),
         ..Head::default()
     }
 }
@@ -118,7 +122,9 @@ impl Desk<'_> {
     ) -> Reply {
         let entropy = self.commons.dice.roll();
         let realm = &self.root.gate.config().realm;
-        reply::deny(denial, family, head, realm, entropy)
+        let mut reply = reply::deny(denial, family, head, realm, entropy);
+        Cors::of(&self.root.gate, head).mark(&mut reply);
+        reply
     }
 
     /// Counts and records a decision. The record comes back if it is to be logged with
@@ -127,18 +133,18 @@ impl Desk<'_> {
         &mut self,
         head: &Head<'_>,
         trace: &Trace<'_>,
-        denial: Option<Denial>,
+        verdict: Verdict,
         reported: bool,
         peer: &Peer<'_>,
     ) -> Option<Record> {
         self.count(Count::Decision {
             endpoint: trace.endpoint,
-            denial,
+            verdict,
         });
         let config = self.root.gate.config();
         let logged = match config.audit.log {
             AuditLog::All => true,
-            AuditLog::Denied => denial.is_some(),
+            AuditLog::Denied => matches!(verdict, Verdict::Denied(_)),
             AuditLog::None => false,
         };
         if !logged && !config.audit.access_log {
@@ -147,13 +153,13 @@ impl Desk<'_> {
         let source = logged.then(|| self.peer(peer)).flatten();
         let facts = Facts {
             time: self.now.wall,
-            denial,
+            verdict,
             source: source.as_deref(),
             reported,
         };
         let access_log = config.audit.access_log;
         let record = audit::record(&mut self.root.gate, head, trace, facts);
-        let status = denial.filter(|_| !reported).map(Denial::status);
+        let status = verdict.status().filter(|_| !reported);
         let stream = self.stream;
         if access_log {
             self.out.emit(Effect::FilterState {

@@ -19,6 +19,7 @@
 //! that never became complete.
 
 mod body;
+mod cors;
 mod decision;
 mod desk;
 mod response;

@@ -1,12 +1,13 @@
 //! The answer, and the end of what goes on after it.
 
+use super::cors::Cors;
 use super::desk::{Desk, head_for};
-use super::state::may_be_own;
-use crate::audit::Record;
+use super::state::{Kept, may_be_own};
 use crate::authz::endpoint::{Endpoint, Family};
 use crate::reply::Reply;
 use crate::words::denial::Denial;
 use crate::words::request::Occurrence;
+use crate::words::verdict::Verdict;
 use crate::worker::counters::Count;
 use crate::worker::effect::Effect;
 use crate::worker::event::{Action, ResponseHead};
@@ -17,30 +18,38 @@ use crate::worker::lifetimes::{End, Lifetime};
 ///
 /// A proxy's own answer has a body and two or three headers at this point, or, for gRPC,
 /// trailers only. What looks otherwise is the backend's, and is let go without a call
-/// into the proxy unless a record waits for its status.
+/// into the proxy unless a record waits for its status or a page for its leave.
 pub fn on_response(
     desk: &mut Desk<'_>,
-    endpoint: Option<&'static Endpoint>,
-    (json, record): (bool, Option<&Record>),
+    kept: Kept<'_>,
     (headers, end): (usize, bool),
     response: &dyn ResponseHead,
 ) -> Action {
+    let Kept {
+        endpoint,
+        json,
+        cors,
+        record,
+    } = kept;
     let family = endpoint.map(|endpoint| endpoint.family);
     let grpc = family == Some(Family::Grpc);
     let may_be_own = may_be_own(endpoint, (headers, end));
-    if record.is_none() && !may_be_own {
+    if record.is_none() && cors.is_off() && !may_be_own {
         return Action::Continue;
     }
     let status = response.status();
     let unreachable =
         may_be_own && (grpc || status == Some(503)) && is_unreachable(&response.details());
     if !unreachable {
+        let stream = desk.stream;
+        let out = &mut *desk.out;
+        cors.edits(|edit| out.emit(Effect::EditResponse { stream, edit }));
         desk.log_record(record, status);
         return Action::Continue;
     }
     let denial = Denial::BackendUnavailable;
     let id = response.request_id();
-    let reply = desk.denial(denial, family, &head_for(endpoint, json, &id));
+    let reply = desk.denial(denial, family, &head_for(endpoint, json, &id, cors));
     let stream = desk.stream;
     desk.out.emit(Effect::Reply {
         stream,
@@ -49,7 +58,7 @@ pub fn on_response(
     desk.log_record(record, Some(denial.status()));
     desk.count(Count::Decision {
         endpoint,
-        denial: Some(denial),
+        verdict: Verdict::Denied(denial),
     });
     Action::Pause
 }
@@ -96,7 +105,7 @@ fn farewell(desk: &mut Desk<'_>, endpoint: Option<&'static Endpoint>, end: End) 
         End::TokenExpired => Denial::TokenExpired,
     };
     let family = endpoint.map(|endpoint| endpoint.family);
-    let mut head = head_for(endpoint, false, &[]);
+    let mut head = head_for(endpoint, false, &[], &Cors::Off);
     head.request_id = Occurrence::Absent;
     let reply = desk.denial(denial, family, &head);
     if end == End::TokenExpired {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::cors::Cors;
 use super::desk::log_record;
 use crate::audit::Record;
 use crate::authn::key_cache::Need;
@@ -99,6 +100,9 @@ pub struct Reading {
     /// Whose place it holds.
     pub(super) parties: Box<[Party]>,
     pub(super) form: Form,
+    pub(super) cors: Cors,
+    /// The tenants that are asked for, in their one spelling, unless it is a project's.
+    pub(super) tenants: Option<Box<[u8]>>,
     pub(super) headers: HeaderBlock,
     pub(super) endpoint: Option<&'static Endpoint>,
     pub(super) session: Option<Arc<Session>>,
@@ -117,6 +121,7 @@ pub struct Forwarded {
     pub lifetime: Option<Lifetime>,
     pub(super) endpoint: Option<&'static Endpoint>,
     pub(super) json: bool,
+    pub(super) cors: Cors,
     pub(super) record: Option<Record>,
 }
 
@@ -216,6 +221,7 @@ impl Exchange {
             Self::Forwarded(Forwarded {
                 lifetime: None,
                 record: None,
+                cors: Cors::Off,
                 endpoint,
                 ..
             }) => !may_be_own(*endpoint, head),
@@ -240,6 +246,15 @@ impl Exchange {
     }
 }
 
+/// What is kept of a request until its answer comes.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept<'a> {
+    pub(super) endpoint: Option<&'static Endpoint>,
+    pub(super) json: bool,
+    pub(super) cors: &'a Cors,
+    pub(super) record: Option<&'a Record>,
+}
+
 /// Whether a response looks like one that a proxy makes itself.
 pub(super) fn may_be_own(
     endpoint: Option<&'static Endpoint>,
@@ -261,8 +276,13 @@ impl Forwarded {
 
     /// What [`super::response::on_response`] needs of it.
     #[must_use]
-    pub const fn answer(&self) -> (Option<&'static Endpoint>, (bool, Option<&Record>)) {
-        (self.endpoint, (self.json, self.record.as_ref()))
+    pub const fn kept(&self) -> Kept<'_> {
+        Kept {
+            endpoint: self.endpoint,
+            json: self.json,
+            cors: &self.cors,
+            record: self.record.as_ref(),
+        }
     }
 
     /// It goes on after its answer has begun.
@@ -280,9 +300,14 @@ impl Forwarded {
 }
 
 impl Reading {
-    /// The endpoint that was asked for.
+    /// What [`super::response::on_response`] needs of it.
     #[must_use]
-    pub const fn endpoint(&self) -> Option<&'static Endpoint> {
-        self.endpoint
+    pub const fn kept(&self) -> Kept<'_> {
+        Kept {
+            endpoint: self.endpoint,
+            json: false,
+            cors: &self.cors,
+            record: None,
+        }
     }
 }

@@ -1,0 +1,96 @@
+//! What the gate does of its own accord at the entrance: for tenants that are not named, for
+//! whoever looks after it, and for browsers.
+
+use super::reader::{Node, Section, word};
+use super::{Entrance, TenantRules};
+use crate::authz::endpoint::{Endpoints, Surface};
+use crate::authz::policy::Draft;
+use crate::words::denial::Denial;
+use crate::words::origin::Origin;
+
+/// Longest path for health checks, in bytes.
+const MAX_PATH: usize = 256;
+
+pub(super) fn read_entrance(top: &Section<'_>, policy: Option<&Draft>) -> Option<Entrance> {
+    let tenants = read_tenant_rules(top, policy);
+    let health = read_health(top);
+    let origins = read_origins(top);
+    Some(Entrance {
+        tenants: tenants?,
+        health,
+        origins: origins?,
+    })
+}
+
+fn read_tenant_rules(top: &Section<'_>, policy: Option<&Draft>) -> Option<TenantRules> {
+    let Some(node) = top.get("tenants") else {
+        return Some(TenantRules::default());
+    };
+    let section = node.section(&["when_absent", "all"])?;
+    let only = word(
+        &section,
+        "when_absent",
+        false,
+        &[("refuse", false), ("only", true)],
+    );
+    let star = match section.get("all") {
+        None => Some(false),
+        Some(node) => read_star(&node, policy),
+    };
+    Some(TenantRules {
+        only_one_may_be_absent: only?,
+        star_is_all: star?,
+    })
+}
+
+fn read_star(node: &Node<'_>, policy: Option<&Draft>) -> Option<bool> {
+    if node.text()? != "*" {
+        node.problem("must be \"*\": that alone stands for all tenants");
+        return None;
+    }
+    if policy.is_some_and(|policy| policy.has_tenant("*")) {
+        node.problem("a tenant is named \"*\" itself: leave this out, or rename the tenant");
+        return None;
+    }
+    Some(true)
+}
+
+/// `None` if there is no such path, or it is a mistake, which is told then.
+fn read_health(top: &Section<'_>) -> Option<Box<str>> {
+    let section = top.get("health")?.section(&["path"])?;
+    let node = section.require("path", "the path to answer, such as /healthz")?;
+    let path = node.text()?;
+    let plain = |byte: u8| matches!(byte, b'!'..=b'~') && !matches!(byte, b'?' | b'#' | b'\\');
+    if !path.starts_with('/') || path.len() > MAX_PATH || !path.bytes().all(plain) {
+        node.problem("must be a path as in a request, without a query: /healthz");
+        return None;
+    }
+    let all = [Surface::Platform, Surface::LokiLegacy, Surface::Projects];
+    if Endpoints::new(&all).find(path.as_bytes(), b"GET").err() != Some(Denial::RouteNotListed) {
+        node.problem("is a path of the endpoint table: choose another one");
+        return None;
+    }
+    Some(path.into())
+}
+
+fn read_origins(top: &Section<'_>) -> Option<Box<[Origin]>> {
+    let Some(node) = top.get("cors") else {
+        return Some(Box::default());
+    };
+    let section = node.section(&["origins"])?;
+    let node = section.require("origins", "the origins of pages that may call the gate")?;
+    let nodes = node.list()?;
+    let mut origins: Vec<Origin> = Vec::new();
+    for node in nodes.iter() {
+        let origin = Origin::parse(node.text()?);
+        match origin {
+            Ok(origin) if origins.contains(&origin) => node.problem("is listed twice"),
+            Ok(origin) => origins.push(origin),
+            Err(rule) => node.problem(rule),
+        }
+    }
+    if nodes.is_empty() {
+        node.problem("must name an origin: leave cors out if there is none");
+    }
+    Some(origins.into())
+}
