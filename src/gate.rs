@@ -15,12 +15,13 @@ use crate::authn::bearer;
 use crate::authn::key_cache::{KeyCache, Keys, Need};
 use crate::authn::keys::Algorithm;
 use crate::authn::token_cache::{Owner, Session};
-use crate::authz::endpoint::{Endpoint, Endpoints, Scoping, Surface, Tenants};
+use crate::authz::endpoint::{Endpoint, Endpoints, Honoured, Scoping, Surface, Tenants};
 use crate::authz::policy::{Organizations, Remembered};
 use crate::authz::projects::{self, Answer, Answers, Directory, Question, Resource};
 use crate::config::{Config, KeySource, Mode};
 use crate::scoping::form;
 use crate::scoping::narrow::{MAX_BODY, Narrowing};
+use crate::scoping::parameters::Parameters;
 use crate::scoping::scope::Scope;
 use crate::scoping::tags;
 use crate::words::denial::Denial;
@@ -32,6 +33,7 @@ use crate::words::permission::Permission;
 use crate::words::request::{Head, Occurrence};
 use crate::words::tenant::{TenantError, TenantSet};
 use crate::words::time::{Monotonic, Now, Time, Timestamp};
+use crate::words::unscoped::Unscoped;
 
 /// The composed decision function with its state: keys, and what a directory said.
 #[derive(Debug)]
@@ -695,6 +697,27 @@ impl Gate {
         })
     }
 
+    /// Whether the server behind an endpoint honours what limits it, as far as it is known.
+    fn check_backend(
+        &self,
+        endpoint: &Endpoint,
+        parameters: &Parameters,
+        honoured: Honoured,
+    ) -> Result<(), Denial> {
+        let backends = &self.config.backends;
+        let backend = endpoint.backend;
+        if backends
+            .version(backend)
+            .is_some_and(|version| version < honoured.since)
+        {
+            return Err(unscoped(Unscoped::Version(backend.name(), honoured.since)));
+        }
+        if parameters.whole_traces && backends.tempo_search_denied {
+            return Err(unscoped(Unscoped::Denied));
+        }
+        Ok(())
+    }
+
     /// Puts the scope into the parameters, or says how it will be put into the body.
     fn narrow<'a>(
         &self,
@@ -708,14 +731,18 @@ impl Gate {
                 return Err(OwnAnswer::Empty(document).into());
             }
             Scoping::Harmless => return Ok(Query::AsSent(query)),
-            Scoping::Parameters(parameters) => parameters,
-            Scoping::Unsupported => return Err(Denial::ScopeUnsupported.into()),
+            Scoping::Parameters(parameters, honoured) => {
+                self.check_backend(endpoint, parameters, honoured)?;
+                parameters
+            }
+            Scoping::Unsupported => return Err(unscoped(Unscoped::Endpoint).into()),
+            Scoping::WholeTrace => return Err(unscoped(Unscoped::TraceById).into()),
         };
         if parameters.tag_in_path {
             let (_, path, _) = request_line(head)?;
             let tag = endpoint.segment(path);
             if !tag.is_some_and(|tag| tags::are_filtered(&tag)) {
-                return Err(Denial::ScopeUnsupported.into());
+                return Err(unscoped(Unscoped::Tag).into());
             }
         }
         let attributes = &self.config.backends.tempo_attributes;
@@ -841,6 +868,10 @@ impl Gate {
             stream_expires: None,
         })
     }
+}
+
+const fn unscoped(why: Unscoped) -> Denial {
+    Denial::ScopeUnsupported(why)
 }
 
 /// A credential and who it stands for.

@@ -1214,7 +1214,18 @@ fn what_the_gate_does_of_its_own_accord_is_checked() {
         ("cors", json!({"origins": ["https://*.a"]}), "cors.origins[0]", browser),
         ("cors", json!({"origins": ["https://a", "https://a"]}), "cors.origins[1]", "is listed twice"),
     ]);
+    let version = "must be a version such as";
+    table(&[
+        ("backends.loki", json!({"version": 3.7}), "backends.loki.version", "expected a string"),
+        ("backends.loki", json!({"version": "3"}), "backends.loki.version", version),
+        ("backends.mimir", json!({"version": "v3.0"}), "backends.mimir.version", version),
+        ("backends.tempo", json!({"version": "latest"}), "backends.tempo.version", version),
+        ("backends.tempo", json!({"scoped_search": true}), "backends.tempo.scoped_search", "expected a string"),
+        ("backends.loki", json!({"scoped_search": "deny"}), "backends.loki.scoped_search", "unknown key"),
+    ]);
     taken(&[
+        ("backends.loki", json!({"version": "3.10.1"})),
+        ("backends.tempo", json!({"version": "3.0", "scoped_search": "deny"})),
         ("tenants", json!({})),
         ("tenants", json!({"when_absent": "refuse"})),
         ("tenants", json!({"when_absent": "only", "all": "*"})),

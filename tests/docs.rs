@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use scopegate::authz::endpoint::{Scoping, Surface, TABLE};
 use scopegate::config::{Config, Environment};
 use scopegate::words::denial::ROWS;
 use serde_json::Value;
@@ -136,4 +137,56 @@ fn walk(folder: &str) -> Vec<String> {
         }
     }
     files
+}
+
+/// The README's table of the versions from which on a server limits an endpoint.
+#[test]
+fn the_readme_tells_from_which_version_on_an_endpoint_is_limited() {
+    let readme = read("README.md");
+    let mut rows = 0;
+    for row in TABLE.iter().filter(|row| row.surface != Surface::Projects) {
+        let Scoping::Parameters(_, honoured) = row.scoping else {
+            continue;
+        };
+        let name = row.backend.name();
+        let name = name[..1].to_ascii_uppercase() + &name[1..];
+        let line = format!("  | `{}` | {name} {} |\n", row.template, honoured.since);
+        assert!(readme.contains(&line), "README.md lacks {line}");
+        rows += 1;
+    }
+    let section = readme.split("| endpoint | from version |").nth(1).unwrap();
+    let lines = section
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with("  |"));
+    assert_eq!(lines.count(), rows, "README.md has lines of no row");
+}
+
+/// A row is limited for scoped callers only because a test has shown it on a real server.
+#[test]
+fn every_row_that_can_be_scoped_names_a_test_of_a_real_server() {
+    for row in TABLE {
+        let Scoping::Parameters(_, honoured) = row.scoping else {
+            continue;
+        };
+        let (module, name) = honoured.shown_by.rsplit_once("::").unwrap();
+        let path = format!("integration/tests/{}", module.replace("::", "/"));
+        let file = format!("{}/{path}.rs", env!("CARGO_MANIFEST_DIR"));
+        let source = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let list = source
+            .split("tests![")
+            .nth(1)
+            .unwrap()
+            .split("];")
+            .next()
+            .unwrap();
+        assert!(
+            list.contains(&format!("{name},")),
+            "{file} does not list {name}"
+        );
+        assert!(
+            source.contains(&format!("async fn {name}(")),
+            "{file} lacks {name}"
+        );
+    }
 }

@@ -40,7 +40,7 @@ fn rows() -> impl Iterator<Item = &'static Endpoint> {
 
 fn parameters(row: &Endpoint) -> &'static Parameters {
     match row.scoping {
-        Scoping::Parameters(parameters) => parameters,
+        Scoping::Parameters(parameters, _) => parameters,
         _ => panic!("{} has no parameters", row.template),
     }
 }

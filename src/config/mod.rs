@@ -25,6 +25,7 @@ use crate::authz::projects::{Directory, Projects, Service};
 use crate::scoping::scope::Attributes;
 use crate::words::origin::Origin;
 use crate::words::subject_header::SubjectHeader;
+use crate::words::version::Version;
 
 pub use parse::{Environment, MAX_DOCUMENT};
 pub use reader::Problem;
@@ -176,6 +177,11 @@ pub struct Backends {
     pub mimir: bool,
     /// Tempo.
     pub tempo: bool,
+    /// What they are said to be, each as the newest that anything depends on if nothing is
+    /// said.
+    pub versions: [Option<Version>; 3],
+    /// Whether scoped callers may not search in Tempo, which shows something of whole traces.
+    pub tempo_search_denied: bool,
     /// Whether Loki's `/api/prom` paths are exposed.
     pub loki_legacy_api: bool,
     /// What labels of policies are called among the resource attributes of traces, where
@@ -192,6 +198,15 @@ impl Backends {
             Backend::Mimir => self.mimir,
             Backend::Tempo => self.tempo,
         }
+    }
+}
+
+impl Backends {
+    /// The version that a backend is said to be.
+    #[must_use]
+    pub fn version(&self, backend: Backend) -> Option<Version> {
+        let mut versions = Backend::ALL.into_iter().zip(self.versions);
+        versions.find(|(known, _)| *known == backend)?.1
     }
 }
 

@@ -11,6 +11,7 @@ use crate::authz::endpoint::BACKEND_NAMES;
 use crate::scoping::scope::{AttributeName, Attributes, LabelName};
 use crate::words::hash::QuickHash;
 use crate::words::subject_header::SubjectHeader;
+use crate::words::version::Version;
 
 /// Longest document, in bytes: room for 30,000 organizations with ten groups each. Time
 /// and memory grow with the length of a document and with nothing else, so that this
@@ -206,11 +207,11 @@ fn read_backends(top: &Section<'_>, environment: &Environment, problems: &Proble
         .get("backends")
         .and_then(|node| node.section(&BACKEND_NAMES));
     let mut backends = Backends::default();
-    for name in BACKEND_NAMES {
+    for (position, name) in BACKEND_NAMES.into_iter().enumerate() {
         let known: &[&str] = match name {
-            "loki" => &["enabled", "legacy_api"],
-            "tempo" => &["enabled", "attributes"],
-            _ => &["enabled"],
+            "loki" => &["enabled", "version", "legacy_api"],
+            "tempo" => &["enabled", "version", "attributes", "scoped_search"],
+            _ => &["enabled", "version"],
         };
         let backend = section
             .as_ref()
@@ -219,6 +220,11 @@ fn read_backends(top: &Section<'_>, environment: &Environment, problems: &Proble
         let mut enabled = backend
             .as_ref()
             .is_some_and(|backend| flag(backend, "enabled", true) == Some(true));
+        let version = backend.as_ref().and_then(|backend| backend.get("version"));
+        let version = version.and_then(|node| read_version(&node));
+        if let Some(place) = backends.versions.get_mut(position) {
+            *place = version;
+        }
         let variable = format!("SCOPEGATE_{}_ENABLED", name.to_ascii_uppercase());
         if let Some(value) = environment.get(&variable) {
             match value.to_ascii_lowercase().as_str() {
@@ -240,6 +246,10 @@ fn read_backends(top: &Section<'_>, environment: &Environment, problems: &Proble
             "mimir" => backends.mimir = enabled,
             _ => {
                 backends.tempo = enabled;
+                let denied = [("allow", false), ("deny", true)];
+                backends.tempo_search_denied = backend.as_ref().is_some_and(|backend| {
+                    word(backend, "scoped_search", false, &denied) == Some(true)
+                });
                 let node = backend.as_ref().and_then(|b| b.get("attributes"));
                 backends.tempo_attributes = node
                     .and_then(|node| read_attributes(&node))
@@ -248,6 +258,15 @@ fn read_backends(top: &Section<'_>, environment: &Environment, problems: &Proble
         }
     }
     backends
+}
+
+/// A number would lose its last zero: 3.10 is 3.1.
+fn read_version(node: &Node<'_>) -> Option<Version> {
+    let version = Version::parse(node.text()?);
+    if let Err(rule) = version {
+        node.problem(rule);
+    }
+    version.ok()
 }
 
 /// `label: attribute`

@@ -13,6 +13,7 @@ use crate::scoping::query::{self, Failure, Language, MAX_TRACEQL, Matcher, Shape
 use crate::scoping::scope::{Attributes, Scope};
 use crate::words::denial::Denial;
 use crate::words::refusal::{Refusal, Rule};
+use crate::words::unscoped::{Label, Unscoped};
 
 /// Longest body that is read, in bytes. A query string may not be as long.
 pub const MAX_BODY: usize = 262_144;
@@ -41,8 +42,8 @@ impl Narrowing {
         query: Option<&[u8]>,
     ) -> Result<Self, Denial> {
         let matcher = Matcher::new(parameters.language, scope, attributes);
-        if !is_honoured(parameters, scope, &matcher) {
-            return Err(Denial::ScopeUnsupported);
+        if let Some(why) = is_beyond(parameters, scope, &matcher) {
+            return Err(Denial::ScopeUnsupported(why));
         }
         Ok(Self {
             parameters,
@@ -162,7 +163,7 @@ impl Narrowing {
         let text = query::whole(self.parameters.language, shape, &self.matcher);
         let text = text.map_err(|failure| match failure {
             // It is the scope's own doing, and none of what was asked.
-            Failure::Refused(_) => Denial::ScopeUnsupported,
+            Failure::Refused(_) => Denial::ScopeUnsupported(Unscoped::Length),
             Failure::Unsound => Denial::ScopeUnsound,
         })?;
         form::push_pair(form, name, &text);
@@ -193,30 +194,44 @@ impl Narrowing {
     }
 }
 
-/// Whether the server honours the scope on this endpoint, whatever is asked.
-fn is_honoured(parameters: &Parameters, scope: &Scope, matcher: &Matcher) -> bool {
+/// Why the server would not honour the scope on this endpoint, whatever is asked.
+fn is_beyond(parameters: &Parameters, scope: &Scope, matcher: &Matcher) -> Option<Unscoped> {
     let selector = matcher.selector(parameters.language);
     if parameters.language == Language::TraceQl && selector.len() > MAX_TRACEQL {
-        return false;
+        return Some(Unscoped::Length);
     }
     match parameters.carrier {
         // Tempo takes a filter apart by patterns of its own to find the values of a tag, and
         // falls back to no filter at all for what they do not know. These are the
         // characters that the patterns of all versions know.
         Carrier::Fixed(_) => {
-            let plain = |byte: u8| {
-                byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'/')
-            };
-            let mut values = scope.rules().flat_map(|(_, values)| values);
-            values.all(|value| value.as_str().bytes().all(plain))
+            let known = |byte: u8| is_plain(byte) || byte == b'.';
+            label_beyond(scope, known).map(Unscoped::Value)
         }
         // What is put into another query as it is must be plain in our own matchers too.
         Carrier::One {
             shape: Shape::PlainQuery,
             ..
-        } => !selector.contains(['\\', '`']),
-        Carrier::One { .. } | Carrier::Many(_) => true,
+        } if selector.contains(['\\', '`']) => {
+            let label = label_beyond(scope, is_plain);
+            Some(label.map_or(Unscoped::Endpoint, Unscoped::Value))
+        }
+        Carrier::One { .. } | Carrier::Many(_) => None,
     }
+}
+
+/// The first label with a value that consists of more than that.
+fn label_beyond(scope: &Scope, known: impl Fn(u8) -> bool) -> Option<Label> {
+    let mut rules = scope.rules();
+    let (label, _) = rules.find(|(_, values)| {
+        let mut bytes = values.iter().flat_map(|value| value.as_str().bytes());
+        !bytes.all(&known)
+    })?;
+    Some(Label::new(label.as_str()))
+}
+
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'/')
 }
 
 fn first(names: &[&'static str]) -> &'static str {

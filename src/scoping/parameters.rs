@@ -23,6 +23,8 @@ pub struct Parameters {
     /// Whether the path names a tag, of whose values only some are limited to a filter
     /// ([`super::tags`]).
     pub tag_in_path: bool,
+    /// Whether the answer shows something of whole traces of which a part is in scope.
+    pub whole_traces: bool,
 }
 
 /// Which parameters hold the selectors.

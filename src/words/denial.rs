@@ -12,6 +12,7 @@ use crate::words::method::Methods;
 use crate::words::permission::Permission;
 use crate::words::refusal::{FormError, Refusal};
 use crate::words::tenant::TenantError;
+use crate::words::unscoped::Unscoped;
 
 /// The challenge a refusal carries (RFC 6750 §3).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -242,7 +243,7 @@ denials! {
     /// The caller's label policies do not make one that a query can carry.
     ScopeAmbiguous, 403, 7, "scope_ambiguous", NONE, "your groups give different label policies here: ask for one tenant, or ask for groups whose policies differ in one label only";
     /// The endpoint cannot be limited to a part of the tenant's data.
-    ScopeUnsupported, 403, 7, "scope_unsupported", NONE, "you may see a part of this tenant's data, and this endpoint cannot be limited to it";
+    ScopeUnsupported(why: Unscoped), 403, 7, "scope_unsupported", NONE, "you may see a part of this tenant's data, and {why}";
     /// The tenant does not exist or is not granted: one answer for both.
     TenantNotGranted, 403, 7, "tenant_not_granted", NONE, "no such tenant, or no access to it: check X-Scope-OrgID and your groups";
 

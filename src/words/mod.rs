@@ -12,5 +12,7 @@ pub mod request;
 pub mod subject_header;
 pub mod tenant;
 pub mod time;
+pub mod unscoped;
 pub mod verdict;
+pub mod version;
 pub mod wire;

@@ -14,7 +14,7 @@ use crate::words::method::Methods;
 use crate::words::permission::Permission;
 
 pub use index::Endpoints;
-pub use scoping::Scoping;
+pub use scoping::{Honoured, Scoping};
 pub use table::TABLE;
 
 /// The software behind an endpoint.

@@ -7,6 +7,7 @@
 
 use crate::scoping::parameters::{Absent, Carrier, Parameters};
 use crate::scoping::query::{Language, Shape};
+use crate::words::version::Version;
 
 /// How an endpoint is scoped.
 #[derive(Clone, Copy, Debug)]
@@ -16,10 +17,35 @@ pub enum Scoping {
     AnsweredEmpty(&'static str),
     /// It tells nothing of a tenant's data: parameters pass as they are.
     Harmless,
-    /// By its parameters.
-    Parameters(&'static Parameters),
+    /// By its parameters, on servers that are known to honour that.
+    Parameters(&'static Parameters, Honoured),
     /// Not at all: scoped callers are refused.
     Unsupported,
+    /// A trace by its ID: not at all either.
+    WholeTrace,
+}
+
+/// From when on a server limits an endpoint's answer to what its parameters select, and how
+/// that is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Honoured {
+    /// The first version.
+    pub since: Version,
+    /// The test that has shown it on a real server, by its name in `make test-stack`.
+    pub shown_by: &'static str,
+}
+
+/// Parameters that would limit an endpoint, of a server that honours them from some version
+/// on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limited(&'static Parameters);
+
+impl Limited {
+    /// They do from that version on, as that test has shown.
+    pub(super) const fn since(self, major: u16, minor: u16, shown_by: &'static str) -> Scoping {
+        let since = Version::new(major, minor);
+        Scoping::Parameters(self.0, Honoured { since, shown_by })
+    }
 }
 
 const fn parameters(
@@ -35,6 +61,7 @@ const fn parameters(
         defaults: &[],
         closed: false,
         tag_in_path: false,
+        whole_traces: false,
     }
 }
 
@@ -53,9 +80,9 @@ use Shape::{Pipeline, PlainQuery, Query, Selector};
 /// A name of the table's column: the parameters of an endpoint.
 macro_rules! scoping {
     ($($(#[$doc:meta])* $name:ident = $parameters:expr;)*) => {
-        $($(#[$doc])* pub(super) const $name: Scoping = {
+        $($(#[$doc])* pub(super) const $name: Limited = {
             const PARAMETERS: &Parameters = &$parameters;
-            Scoping::Parameters(PARAMETERS)
+            Limited(PARAMETERS)
         };)*
     };
 }
@@ -86,6 +113,7 @@ scoping! {
     METRIC_SERIES = parameters(PromQl, Carrier::Many(&["match[]"]), &["start", "end", "limit"]);
     /// Tempo's search.
     TRACES = Parameters {
+        whole_traces: true,
         refused: &["tags", "minDuration", "maxDuration"],
         ..parameters(TraceQl, one(&["q"], Query, Scope), &["start", "end", "limit", "spss"])
     };

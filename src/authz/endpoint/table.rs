@@ -103,6 +103,14 @@ const fn grpc_write(template: &'static str, backend: Backend) -> Endpoint {
     row(POST, template, backend, Write, Grpc, One, NO)
 }
 
+// The tests of the real servers that have shown that a row's answer is limited to the scope.
+const APART: &str = "stack::scopes::apart::a_scoped_caller_sees_its_namespaces_and_no_other";
+const TAILED: &str = "stack::scopes::apart::a_scoped_tail_gets_the_lines_of_its_namespace";
+const PATTERNS_APART: &str = APART;
+const TRACES_APART: &str = APART;
+const RESOURCE_APART: &str = "stack::scopes::resources::a_resources_logs_are_its_own";
+const RESOURCE_METRICS_APART: &str = "stack::scopes::resources::a_resources_metrics_are_its_own";
+
 /// Paths that tools ask for and no server has, nor anything below them, with the path to use instead: those of
 /// mimirtool's `--use-legacy-routes`.
 pub(super) const MOVED: [(&str, &str); 2] = [
@@ -117,21 +125,21 @@ pub const TABLE: &[Endpoint] = &[
     row(POST, "/loki/api/v1/push", Loki, Write, Text, One, NO),
     row(POST, "/otlp/v1/logs", Loki, Write, Otlp, One, NO),
     row(POST, "/v1/logs", Loki, Write, Otlp, One, NO).rewritten(To("/otlp/v1/logs")),
-    row(GET_POST, "/loki/api/v1/query", Loki, Read, Text, Many, LOGS),
-    row(GET_POST, "/loki/api/v1/query_range", Loki, Read, Text, Many, LOGS),
-    row(GET_POST, "/loki/api/v1/labels", Loki, Read, Text, Many, LOG_LABELS),
-    row(GET_POST, "/loki/api/v1/label", Loki, Read, Text, Many, LOG_LABELS),
-    row(GET_POST, "/loki/api/v1/label/{name}/values", Loki, Read, Text, Many, LOG_LABELS),
-    row(GET_POST, "/loki/api/v1/series", Loki, Read, Text, Many, LOG_SERIES),
-    row(GET_POST, "/loki/api/v1/index/stats", Loki, Read, Text, Many, LOG_STATS),
+    row(GET_POST, "/loki/api/v1/query", Loki, Read, Text, Many, LOGS.since(2, 8, APART)),
+    row(GET_POST, "/loki/api/v1/query_range", Loki, Read, Text, Many, LOGS.since(2, 8, APART)),
+    row(GET_POST, "/loki/api/v1/labels", Loki, Read, Text, Many, LOG_LABELS.since(3, 1, APART)),
+    row(GET_POST, "/loki/api/v1/label", Loki, Read, Text, Many, LOG_LABELS.since(3, 1, APART)),
+    row(GET_POST, "/loki/api/v1/label/{name}/values", Loki, Read, Text, Many, LOG_LABELS.since(3, 0, APART)),
+    row(GET_POST, "/loki/api/v1/series", Loki, Read, Text, Many, LOG_SERIES.since(2, 8, APART)),
+    row(GET_POST, "/loki/api/v1/index/stats", Loki, Read, Text, Many, LOG_STATS.since(2, 8, APART)),
     row(GET_POST, "/loki/api/v1/index/shards", Loki, Read, Text, Many, NO),
-    row(GET_POST, "/loki/api/v1/index/volume", Loki, Read, Text, Many, LOG_VOLUME),
-    row(GET_POST, "/loki/api/v1/index/volume_range", Loki, Read, Text, Many, LOG_VOLUME),
-    row(GET_POST, "/loki/api/v1/patterns", Loki, Read, Text, Many, LOG_PATTERNS),
-    row(GET_POST, "/loki/api/v1/detected_labels", Loki, Read, Text, Many, LOG_FIELDS),
-    row(GET_POST, "/loki/api/v1/detected_fields", Loki, Read, Text, Many, LOG_FIELDS),
-    row(GET_POST, "/loki/api/v1/detected_field/{name}/values", Loki, Read, Text, Many, LOG_FIELDS),
-    row(GET, "/loki/api/v1/tail", Loki, Read, Text, One, TAIL).websocket(),
+    row(GET_POST, "/loki/api/v1/index/volume", Loki, Read, Text, Many, LOG_VOLUME.since(2, 9, APART)),
+    row(GET_POST, "/loki/api/v1/index/volume_range", Loki, Read, Text, Many, LOG_VOLUME.since(2, 9, APART)),
+    row(GET_POST, "/loki/api/v1/patterns", Loki, Read, Text, Many, LOG_PATTERNS.since(3, 0, PATTERNS_APART)),
+    row(GET_POST, "/loki/api/v1/detected_labels", Loki, Read, Text, Many, LOG_FIELDS.since(3, 2, APART)),
+    row(GET_POST, "/loki/api/v1/detected_fields", Loki, Read, Text, Many, LOG_FIELDS.since(3, 0, APART)),
+    row(GET_POST, "/loki/api/v1/detected_field/{name}/values", Loki, Read, Text, Many, LOG_FIELDS.since(3, 3, APART)),
+    row(GET, "/loki/api/v1/tail", Loki, Read, Text, One, TAIL.since(2, 8, TAILED)).websocket(),
     row(GET_POST, "/loki/api/v1/format_query", Loki, Read, Text, Many, FREE),
     row(GET, "/loki/api/v1/status/buildinfo", Loki, Read, Text, Optional, FREE),
     row(GET, "/loki/api/v1/drilldown-limits", Loki, Read, Text, One, FREE),
@@ -162,12 +170,12 @@ pub const TABLE: &[Endpoint] = &[
     row(POST, "/api/v1/push", Mimir, Write, Text, One, NO),
     row(POST, "/otlp/v1/metrics", Mimir, Write, Otlp, One, NO),
     row(POST, "/v1/metrics", Mimir, Write, Otlp, One, NO).rewritten(To("/otlp/v1/metrics")),
-    row(GET_POST, "/prometheus/api/v1/query", Mimir, Read, Prometheus, Many, METRICS),
-    row(GET_POST, "/prometheus/api/v1/query_range", Mimir, Read, Prometheus, Many, METRICS),
-    row(GET_POST, "/prometheus/api/v1/query_exemplars", Mimir, Read, Prometheus, Many, EXEMPLARS),
-    row(GET_POST, "/prometheus/api/v1/labels", Mimir, Read, Prometheus, Many, METRIC_SERIES),
-    row(GET, "/prometheus/api/v1/label/{name}/values", Mimir, Read, Prometheus, Many, METRIC_SERIES),
-    row(GET_POST, "/prometheus/api/v1/series", Mimir, Read, Prometheus, Many, METRIC_SERIES),
+    row(GET_POST, "/prometheus/api/v1/query", Mimir, Read, Prometheus, Many, METRICS.since(2, 0, APART)),
+    row(GET_POST, "/prometheus/api/v1/query_range", Mimir, Read, Prometheus, Many, METRICS.since(2, 0, APART)),
+    row(GET_POST, "/prometheus/api/v1/query_exemplars", Mimir, Read, Prometheus, Many, EXEMPLARS.since(2, 0, APART)),
+    row(GET_POST, "/prometheus/api/v1/labels", Mimir, Read, Prometheus, Many, METRIC_SERIES.since(2, 0, APART)),
+    row(GET, "/prometheus/api/v1/label/{name}/values", Mimir, Read, Prometheus, Many, METRIC_SERIES.since(2, 0, APART)),
+    row(GET_POST, "/prometheus/api/v1/series", Mimir, Read, Prometheus, Many, METRIC_SERIES.since(2, 0, APART)),
     row(GET, "/prometheus/api/v1/metadata", Mimir, Read, Prometheus, Many, NO_METADATA),
     row(POST, "/prometheus/api/v1/read", Mimir, Read, Prometheus, Many, NO),
     row(GET_POST, "/prometheus/api/v1/format_query", Mimir, Read, Prometheus, Many, FREE),
@@ -202,17 +210,17 @@ pub const TABLE: &[Endpoint] = &[
 
     // Tempo: https://grafana.com/docs/tempo/latest/api_docs/
     // GET only, though Tempo itself registers most handlers for every method.
-    tempo("/tempo/api/traces/{traceID}", NO),
-    tempo("/tempo/api/v2/traces/{traceID}", NO),
+    tempo("/tempo/api/traces/{traceID}", Scoping::WholeTrace),
+    tempo("/tempo/api/v2/traces/{traceID}", Scoping::WholeTrace),
     row(POST, "/tempo/api/v2/traces/diff", Tempo, Read, Text, Many, NO).rewritten(WithoutPrefix("/tempo")),
-    tempo("/tempo/api/search", TRACES),
+    tempo("/tempo/api/search", TRACES.since(2, 0, TRACES_APART)),
     tempo("/tempo/api/search/tags", NO),
     // Tempo remembers the names of tags without the filter that they were asked for with.
     tempo("/tempo/api/v2/search/tags", NO),
     tempo("/tempo/api/search/tag/{tag%2F}/values", NO),
-    tempo("/tempo/api/v2/search/tag/{tag%2F}/values", TRACE_TAG_VALUES),
-    tempo("/tempo/api/metrics/query", TRACE_METRICS),
-    tempo("/tempo/api/metrics/query_range", TRACE_METRICS),
+    tempo("/tempo/api/v2/search/tag/{tag%2F}/values", TRACE_TAG_VALUES.since(2, 10, TRACES_APART)),
+    tempo("/tempo/api/metrics/query", TRACE_METRICS.since(2, 6, TRACES_APART)),
+    tempo("/tempo/api/metrics/query_range", TRACE_METRICS.since(2, 4, TRACES_APART)),
     tempo("/tempo/api/echo", FREE).without_tenant(),
     tempo("/tempo/api/status/buildinfo", FREE).without_tenant(),
     row(POST, "/v1/traces", Tempo, Write, Otlp, One, NO),
@@ -233,6 +241,6 @@ pub const TABLE: &[Endpoint] = &[
     grpc_write("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Mimir),
 
     // The projects API: docs/openapi.yaml
-    row(GET, "/api/v1/projects/{project}/resources/{resource}/logs", Loki, Read, Prometheus, One, RESOURCE_LOGS).rewritten(To("/loki/api/v1/query_range")).of_projects(),
-    row(GET, "/api/v1/projects/{project}/resources/{resource}/metrics/query_range", Mimir, Read, Prometheus, One, RESOURCE_METRICS).rewritten(To("/prometheus/api/v1/query_range")).of_projects(),
+    row(GET, "/api/v1/projects/{project}/resources/{resource}/logs", Loki, Read, Prometheus, One, RESOURCE_LOGS.since(2, 8, RESOURCE_APART)).rewritten(To("/loki/api/v1/query_range")).of_projects(),
+    row(GET, "/api/v1/projects/{project}/resources/{resource}/metrics/query_range", Mimir, Read, Prometheus, One, RESOURCE_METRICS.since(2, 0, RESOURCE_METRICS_APART)).rewritten(To("/prometheus/api/v1/query_range")).of_projects(),
 ];

@@ -4,7 +4,7 @@ use crate::scoping::scope::{LabelName, LabelValue};
 
 fn parameters(template: &str) -> &'static Parameters {
     let row = TABLE.iter().find(|row| row.template == template).unwrap();
-    let Scoping::Parameters(parameters) = row.scoping else {
+    let Scoping::Parameters(parameters, _) = row.scoping else {
         panic!("{template}");
     };
     parameters
@@ -138,7 +138,13 @@ fn a_scope_with_spaces_is_no_filter_for_tempos_tags() {
         let parameters = parameters(template);
         Narrowing::new(parameters, &scope("a b"), &Attributes::default(), None)
     };
-    assert_eq!(narrowing(TAGS).unwrap_err(), Denial::ScopeUnsupported);
+    let named = Denial::ScopeUnsupported(Unscoped::Value(Label::new("ns")));
+    assert_eq!(narrowing(TAGS).unwrap_err(), named);
+    assert!(
+        named.message().contains("your label ns"),
+        "{}",
+        named.message()
+    );
     assert!(narrowing(SEARCH).is_ok());
 }
 

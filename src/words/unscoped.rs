@@ -1,0 +1,93 @@
+//! Why an endpoint cannot be limited to a part of a tenant's data.
+
+use std::fmt;
+
+use crate::words::version::Version;
+
+/// Longest name of a label that is told whole, in bytes.
+const MAX_LABEL: usize = 40;
+
+/// Why not, which says what can be done instead.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unscoped {
+    /// By its nature.
+    Endpoint,
+    /// Whoever keeps the gate has said so.
+    Denied,
+    /// A trace by its ID is a trace as a whole.
+    TraceById,
+    /// Tempo looks for the values of such a tag everywhere.
+    Tag,
+    /// The policy is longer than a query of this language may be.
+    Length,
+    /// The policy of that label has a value whose characters the server does not honour on
+    /// this endpoint.
+    Value(Label),
+    /// The server is configured as an older one than that, which is the first to honour it.
+    Version(&'static str, Version),
+}
+
+/// The name of a label, cut if it is long.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Label {
+    bytes: [u8; MAX_LABEL],
+    length: usize,
+}
+
+impl Label {
+    /// From the name, which is ASCII.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let mut bytes = [0; MAX_LABEL];
+        let mut length: usize = 0;
+        for (to, from) in bytes.iter_mut().zip(name.bytes()) {
+            *to = from;
+            length = length.saturating_add(1);
+        }
+        Self { bytes, length }
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.bytes.get(..self.length).unwrap_or_default();
+        f.write_str(std::str::from_utf8(name).unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Unscoped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoint => f.write_str("this endpoint cannot be limited to it"),
+            Self::Denied => {
+                f.write_str("this endpoint would tell more and is switched off for that reason")
+            }
+            Self::TraceById => f.write_str(
+                "a trace by its ID cannot be limited to it: search for { trace:id = \"\u{2026}\" }",
+            ),
+            Self::Tag => f.write_str(
+                "the values of this tag cannot be limited to it: name its level, as in span.name or resource.name",
+            ),
+            Self::Length => f.write_str("your label policy is too long for this query language"),
+            Self::Value(label) => write!(
+                f,
+                "the server does not honour here what the policy of your label {label} has in its values: letters, digits, _ - and / will do"
+            ),
+            Self::Version(backend, version) => write!(
+                f,
+                "{backend} honours that here from version {version} on, and this one is said to be older"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_named_as_far_as_there_is_room() {
+        assert_eq!(Label::new("namespace").to_string(), "namespace");
+        assert_eq!(Label::new(&"a".repeat(99)).to_string(), "a".repeat(40));
+    }
+}
