@@ -61,7 +61,7 @@ pub const PROMTOOL: Part = Part::new("PROMTOOL", "part.sh prometheus", "bin/prom
 /// The folder of one that is installed.
 pub const KEYCLOAK: Part =
     Part::new("KEYCLOAK", "part.sh keycloak", "").shows(Shows::VersionOf("bin/kc.sh"));
-/// The folder of the backends' own parsers.
+/// The folder of the parsers of Prometheus and Mimir.
 pub const JUDGE: Part = Part::new("", "judge.sh", "");
 /// The folder of the editors' grammars.
 pub const LEZER: Part = Part::new("", "lezer.sh", "");

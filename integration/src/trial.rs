@@ -11,12 +11,26 @@ pub fn needing<F>(name: &str, needs: &'static [Part], test: F) -> Trial
 where
     F: FnOnce() -> Result<()> + Send + 'static,
 {
+    wanting(name, needs, &[], test)
+}
+
+/// A test that needs some parts and can do without the others. Where one of those is missing the test is run all the
+/// same; if it passes it counts as skipped and says why, for it has not shown all that it should.
+pub fn wanting<F>(name: &str, needs: &'static [Part], wants: &'static [Part], test: F) -> Trial
+where
+    F: FnOnce() -> Result<()> + Send + 'static,
+{
     Trial::ignorable_test(name, move || {
         let told = |error: anyhow::Error| Failed::from(format!("{error:?}"));
         if let Some(reason) = part::lacking(needs).map_err(told)? {
             return Ok(Completion::ignored_with(reason));
         }
-        test().map(|()| Completion::Completed).map_err(told)
+        let lacking = part::lacking(wants).map_err(told)?;
+        test().map_err(told)?;
+        Ok(match lacking {
+            Some(reason) => Completion::ignored_with(format!("passed without: {reason}")),
+            None => Completion::Completed,
+        })
     })
 }
 

@@ -2,10 +2,7 @@ module scopegate/integration/judge/promql
 
 go 1.26.0
 
-require (
-	github.com/prometheus/prometheus v0.314.0
-	scopegate/integration/judge/lines v0.0.0
-)
+require github.com/prometheus/prometheus v0.314.0
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect
@@ -22,8 +19,6 @@ require (
 	golang.org/x/text v0.40.0 // indirect
 	google.golang.org/protobuf v1.36.12-0.20260120151049-f2248ac996af // indirect
 )
-
-replace scopegate/integration/judge/lines => ../lines
 
 // Prometheus' own replace.
 replace cloud.google.com/go => cloud.google.com/go v0.123.0

@@ -4,8 +4,6 @@ package main
 import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
-
-	"scopegate/integration/judge/lines"
 )
 
 // All that a server may have switched on: what is refused then is refused by every server.
@@ -17,24 +15,24 @@ var promql = parser.NewParser(parser.Options{
 })
 
 func main() {
-	lines.Serve("promql", judge)
+	Serve(judge)
 }
 
-func judge(question lines.Question) (lines.Verdict, error) {
+func judge(question Question) (Verdict, error) {
 	// Series selectors have an entrance of their own to the grammar.
 	if question.As == "selector" {
 		matchers, err := promql.ParseMetricSelector(question.Query)
-		return lines.Verdict{Selectors: [][]lines.Matcher{selector(matchers)}}, err
+		return Verdict{Selectors: [][]Matcher{selector(matchers)}}, err
 	}
 	return query(question.Query)
 }
 
-func query(text string) (lines.Verdict, error) {
+func query(text string) (Verdict, error) {
 	tree, err := promql.ParseExpr(text)
 	if err != nil {
-		return lines.Verdict{}, err
+		return Verdict{}, err
 	}
-	var verdict lines.Verdict
+	var verdict Verdict
 	walked := map[*parser.VectorSelector]bool{}
 	parser.Inspect(tree, func(node parser.Node, _ []parser.Node) error {
 		if found, is := node.(*parser.VectorSelector); is {
@@ -43,13 +41,13 @@ func query(text string) (lines.Verdict, error) {
 		}
 		return nil
 	})
-	return verdict, lines.Same(walked, lines.Everywhere[parser.VectorSelector](tree))
+	return verdict, Same(walked, Everywhere[parser.VectorSelector](tree))
 }
 
-func selector(matchers []*labels.Matcher) []lines.Matcher {
-	selector := make([]lines.Matcher, 0, len(matchers))
+func selector(matchers []*labels.Matcher) []Matcher {
+	selector := make([]Matcher, 0, len(matchers))
 	for _, matcher := range matchers {
-		selector = append(selector, lines.Matcher{
+		selector = append(selector, Matcher{
 			Name: matcher.Name, Op: matcher.Type.String(), Value: matcher.Value,
 		})
 	}

@@ -3,10 +3,7 @@ module scopegate/integration/judge/promql
 
 go 1.26.0
 
-require (
-	github.com/prometheus/prometheus v1.99.0
-	scopegate/integration/judge/lines v0.0.0
-)
+require github.com/prometheus/prometheus v1.99.0
 
 require (
 	github.com/DmitriyVTitov/size v1.5.0 // indirect
@@ -28,8 +25,6 @@ require (
 	golang.org/x/text v0.35.0 // indirect
 	google.golang.org/protobuf v1.36.11 // indirect
 )
-
-replace scopegate/integration/judge/lines => ../lines
 
 // Mimir's own replaces, as far as they are needed here.
 replace (

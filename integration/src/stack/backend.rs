@@ -46,6 +46,20 @@ impl Backend {
     where
         F: FnOnce() -> Result<PathBuf>,
     {
+        Self::start_with(name, ports, |_| {}, program).await
+    }
+
+    /// As [`Self::start`], with what `adjust` does to the command.
+    pub async fn start_with<A, F>(
+        name: &'static str,
+        ports: Ports,
+        adjust: A,
+        program: F,
+    ) -> Result<Backend>
+    where
+        A: Fn(&mut Command) + Send + Sync + 'static,
+        F: FnOnce() -> Result<PathBuf>,
+    {
         if let Some(http) = part::running(name)? {
             return Ok(Backend {
                 name,
@@ -62,7 +76,11 @@ impl Backend {
         let http = loopback(ports.http);
         let recipe = Recipe {
             name,
-            command: Box::new(move || command(&program, name, &data, ports)),
+            command: Box::new(move || {
+                let mut command = command(&program, name, &data, ports);
+                adjust(&mut command);
+                command
+            }),
             ready: (http, "/ready"),
             patience: START,
         };

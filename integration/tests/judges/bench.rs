@@ -10,6 +10,7 @@ use scopegate::words::refusal::Rule;
 
 use crate::corpus;
 use crate::judge::{Judge, Question};
+use crate::loki::Server;
 
 /// More say nothing new about the same fault.
 const MOST_FINDINGS: usize = 20;
@@ -20,6 +21,8 @@ pub struct Bench {
     pub name: &'static str,
     pub corpus: Vec<String>,
     row: Mutex<Row>,
+    /// Started when it is first asked.
+    loki: Mutex<Option<Server>>,
 }
 
 impl Bench {
@@ -29,43 +32,63 @@ impl Bench {
             name,
             corpus: corpus::read(name)?,
             row: Mutex::default(),
+            loki: Mutex::default(),
         })
     }
 
-    /// All that read this language, in processes of their own; the backends' own parsers first.
+    /// All that read this language and can be had, in processes of their own; the backends' own parsers first.
     pub fn judges(&self) -> Result<Vec<Judge>> {
-        let parsers: &[&'static str] = match self.language {
-            Language::LogQl => &["logql", "logql-short"],
-            Language::PromQl => &["promql", "mimir"],
-            Language::TraceQl => &[],
-        };
         let mut judges = Vec::new();
-        for name in parsers {
-            judges.push(Judge::parser(name)?);
+        if self.has_backend()? {
+            match self.language {
+                Language::LogQl => judges.push(self.loki()?),
+                Language::PromQl => {
+                    judges.push(Judge::parser("promql")?);
+                    judges.push(Judge::parser("mimir")?);
+                }
+                Language::TraceQl => {}
+            }
         }
         judges.push(Judge::grammars()?);
         Ok(judges)
     }
 
-    /// What [`Self::judges`] start.
-    pub fn needs(&self) -> &'static [Part] {
-        if self.has_backend() {
-            &[part::JUDGE, part::LEZER]
-        } else {
-            &[part::LEZER]
+    /// One server for all who ask.
+    fn loki(&self) -> Result<Judge> {
+        let mut loki = self.loki.lock().unwrap_or_else(PoisonError::into_inner);
+        let server = match loki.take() {
+            Some(server) => server,
+            None => Server::start()?,
+        };
+        Judge::loki(loki.insert(server).connect()?)
+    }
+
+    /// What nothing can be said without.
+    pub const fn needs(&self) -> &'static [Part] {
+        match self.language {
+            // Its grammar takes much that no backend reads so, and alone would raise alarm for that.
+            Language::PromQl => &[part::JUDGE, part::LEZER],
+            Language::LogQl | Language::TraceQl => &[part::LEZER],
+        }
+    }
+
+    /// What more is said with.
+    pub const fn wants(&self) -> &'static [Part] {
+        match self.language {
+            Language::LogQl => &[part::LOKI],
+            Language::PromQl | Language::TraceQl => &[],
         }
     }
 
     /// Whether a backend's own parser is among the judges.
-    pub fn has_backend(&self) -> bool {
-        self.language != Language::TraceQl
+    pub fn has_backend(&self) -> Result<bool> {
+        Ok(self.language != Language::TraceQl && part::lacking(self.wants())?.is_none())
     }
 
     pub const fn question<'a>(&self, query: &'a str) -> Question<'a> {
         Question {
             language: self.name,
             role: None,
-            strict: false,
             query,
         }
     }

@@ -33,6 +33,9 @@ pub fn selectors(
     counted: usize,
     answer: &Answer,
 ) -> Result<(), String> {
+    if let Some(fault) = &answer.fault {
+        return Err(fault.clone());
+    }
     let Some(found) = &answer.selectors else {
         return Ok(());
     };
@@ -44,6 +47,13 @@ pub fn selectors(
     if found.len() > counted {
         return Err(format!(
             "{} selectors, of which the gate knows {counted}",
+            found.len()
+        ));
+    }
+    // A printer might leave one out.
+    if answer.printed && found.len() < counted {
+        return Err(format!(
+            "{} selectors printed of {counted} that the gate knows",
             found.len()
         ));
     }

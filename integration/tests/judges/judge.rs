@@ -1,7 +1,7 @@
 //! A judge: another reader of a query language, in a process of its own.
 //!
-//! It is asked in batches of lines and answers one line each. How it must be built and what it says stands in
-//! `integration/judge`.
+//! Most are asked in batches of lines and answer one line each; Loki is asked over HTTP. How they must be built and
+//! what they say stands in `integration/judge`.
 
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::process::{Child, Command, Stdio};
@@ -14,48 +14,37 @@ use integration::part;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::loki::{Loki, Word};
+
 /// No query takes a parser as long; who waits longer waits for ever.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is asked.
 #[derive(Clone, Debug, Serialize)]
 pub struct Question<'a> {
     pub language: &'static str,
-    /// `selector` for what stands in `match[]`.
+    /// `selector` for what stands in `match[]`, `printed` for what Loki has printed.
     #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
     pub role: Option<&'static str>,
-    /// Also check what the grammar leaves to later.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub strict: bool,
     pub query: &'a str,
-}
-
-impl Question<'_> {
-    /// As whoever wants to run it asks.
-    pub const fn strictly(self) -> Self {
-        Self {
-            strict: true,
-            ..self
-        }
-    }
 }
 
 /// What is answered.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct Answer {
     pub selectors: Option<Vec<Selector>>,
-    /// The grammar takes it, a later check would not.
-    #[serde(default)]
-    pub lenient: bool,
     pub error: Option<Value>,
-    /// The judge could not judge.
+    /// The judge could not judge. Loki itself takes what its judge cannot.
     pub fault: Option<String>,
+    /// The selectors are those of a text that the judge has printed, and not of its tree.
+    #[serde(skip)]
+    pub printed: bool,
 }
 
 impl Answer {
     /// Whether a backend would run it.
     pub const fn is_valid(&self) -> bool {
-        self.selectors.is_some() && !self.lenient
+        self.error.is_none()
     }
 }
 
@@ -75,31 +64,132 @@ pub struct Matcher {
     pub value: String,
 }
 
-/// The process; ends with this handle.
+/// The handle; the process of a judge of its own ends with it.
 pub struct Judge {
     pub name: &'static str,
     /// It is what a backend reads queries with.
     pub is_backend: bool,
     /// It reads what stands in `match[]` in another way.
     pub knows_selectors: bool,
-    child: Child,
-    answers: Receiver<std::io::Result<String>>,
+    reader: Reader,
+}
+
+enum Reader {
+    Program(Program),
+    /// The server prints what it has read, and the grammar finds the selectors of that.
+    Loki(Box<Loki>, Program),
 }
 
 impl Judge {
-    /// Prometheus' parser, `mimir`, `logql` or `logql-short`.
+    /// The parser of Prometheus, `promql`, or that of `mimir`.
     pub fn parser(name: &'static str) -> Result<Self> {
         let program = part::JUDGE.find()?.join(name);
-        let mut judge = Judge::start(name, &mut Command::new(program))?;
-        judge.is_backend = true;
-        judge.knows_selectors = name != "logql" && name != "logql-short";
-        Ok(judge)
+        let program = Program::start(name, &mut Command::new(program))?;
+        Ok(Self {
+            name,
+            is_backend: true,
+            knows_selectors: true,
+            reader: Reader::Program(program),
+        })
+    }
+
+    /// A server that runs.
+    pub fn loki(loki: Loki) -> Result<Self> {
+        Ok(Self {
+            name: "loki",
+            is_backend: true,
+            knows_selectors: false,
+            reader: Reader::Loki(Box::new(loki), Program::grammars()?),
+        })
     }
 
     /// The grammars of the editors, for all three languages.
     pub fn grammars() -> Result<Self> {
+        Ok(Self {
+            name: "lezer",
+            is_backend: false,
+            knows_selectors: false,
+            reader: Reader::Program(Program::grammars()?),
+        })
+    }
+
+    /// One answer per question, in order.
+    ///
+    /// # Errors
+    /// The judge ended, does not answer, or cannot judge.
+    pub fn ask(&mut self, questions: &[Question<'_>]) -> Result<Vec<Answer>> {
+        match &mut self.reader {
+            Reader::Program(program) => {
+                let answers = program.ask(questions)?;
+                for (question, answer) in questions.iter().zip(&answers) {
+                    let (name, query) = (self.name, question.query);
+                    ensure!(answer.fault.is_none(), "{name}: {answer:?} to {query:?}");
+                }
+                Ok(answers)
+            }
+            Reader::Loki(loki, grammar) => ask_loki(loki, grammar, questions),
+        }
+    }
+
+    /// The answer to one question.
+    ///
+    /// # Errors
+    /// As for [`Judge::ask`].
+    pub fn ask_one(&mut self, question: Question<'_>) -> Result<Answer> {
+        let answers = self.ask(&[question])?;
+        answers.into_iter().next().context("no answer")
+    }
+}
+
+fn ask_loki(loki: &Loki, grammar: &mut Program, questions: &[Question<'_>]) -> Result<Vec<Answer>> {
+    let queries: Vec<&str> = questions.iter().map(|question| question.query).collect();
+    let words = loki.format(&queries)?;
+    let to_read: Vec<Question<'_>> = words
+        .iter()
+        .zip(questions)
+        .filter_map(|(word, question)| match word {
+            Word::Printed(text) => Some(Question {
+                role: Some("printed"),
+                query: text,
+                ..*question
+            }),
+            Word::Unprintable => Some(question.clone()),
+            Word::Refused(_) => None,
+        })
+        .collect();
+    let mut read = grammar.ask(&to_read)?.into_iter();
+    let answers = words.into_iter().map(|word| match word {
+        Word::Printed(text) => {
+            let answer = read.next().context("no answer")?;
+            // Whether it is a query is Loki's to say.
+            ensure!(answer.error.is_none(), "{:?} to {text:?}", answer.error);
+            Ok(Answer {
+                printed: true,
+                ..answer
+            })
+        }
+        Word::Unprintable => read.next().context("no answer"),
+        Word::Refused(error) => Ok(Answer {
+            selectors: None,
+            error: Some(error.into()),
+            fault: None,
+            printed: false,
+        }),
+    });
+    answers.collect()
+}
+
+/// A judge that reads lines and writes lines; ends with this handle.
+struct Program {
+    name: &'static str,
+    child: Child,
+    answers: Receiver<std::io::Result<String>>,
+}
+
+impl Program {
+    fn grammars() -> Result<Self> {
         let script = part::LEZER.find()?.join("judge.mjs");
-        Judge::start("lezer", Command::new("node").arg(script))
+        Program::start("lezer", Command::new("node").arg(script))
     }
 
     fn start(name: &'static str, command: &mut Command) -> Result<Self> {
@@ -120,18 +210,12 @@ impl Judge {
         });
         Ok(Self {
             name,
-            is_backend: false,
-            knows_selectors: false,
             child,
             answers,
         })
     }
 
-    /// One answer per question, in order.
-    ///
-    /// # Errors
-    /// The judge ended or does not answer.
-    pub fn ask(&mut self, questions: &[Question<'_>]) -> Result<Vec<Answer>> {
+    fn ask(&mut self, questions: &[Question<'_>]) -> Result<Vec<Answer>> {
         let input = self.child.stdin.as_mut().context("no input")?;
         let mut input = BufWriter::with_capacity(1 << 20, input);
         for question in questions {
@@ -153,7 +237,7 @@ impl Judge {
             let answer: Answer =
                 serde_json::from_str(&line).with_context(|| format!("{}: {line}", self.name))?;
             ensure!(
-                answer.fault.is_none() && (answer.selectors.is_some() || answer.error.is_some()),
+                answer.selectors.is_some() || answer.error.is_some() || answer.fault.is_some(),
                 "{} says {line} to {:?}",
                 self.name,
                 question.query
@@ -162,18 +246,9 @@ impl Judge {
         }
         Ok(answers)
     }
-
-    /// The answer to one question.
-    ///
-    /// # Errors
-    /// As for [`Judge::ask`].
-    pub fn ask_one(&mut self, question: Question<'_>) -> Result<Answer> {
-        let answers = self.ask(&[question])?;
-        answers.into_iter().next().context("no answer")
-    }
 }
 
-impl Drop for Judge {
+impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

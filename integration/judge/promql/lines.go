@@ -1,16 +1,15 @@
-// Package lines is what the judges share: a question is a line of JSON, and so is its answer.
+package main
+
+// A question is a line of JSON, and so is its answer.
 //
-//	{"language":"promql","query":"up"}                 any query
+//	{"language":"promql","query":"up"}                  any query
 //	{"language":"promql","as":"selector","query":"up"}  what stands in match[]
-//	{"language":"logql","strict":true,"query":"{}"}     a query, and also checked as when it is run
 //
 //	{"selectors":[[{"name":"__name__","op":"=","value":"up"}]]}
-//	{"selectors":[[]],"lenient":true}  the grammar takes it, the check does not
-//	{"error":"…"}                      refused
-//	{"fault":"…"}                      the judge does not trust its own reading, or was asked nonsense
+//	{"error":"…"}    refused
+//	{"fault":"…"}    the judge does not trust its own reading, or was asked nonsense
 //
 // A program that ends would hide what it ended at, so every panic is an answer.
-package lines
 
 import (
 	"bufio"
@@ -26,7 +25,6 @@ import (
 type Question struct {
 	Language string `json:"language"`
 	As       string `json:"as"`
-	Strict   bool   `json:"strict"`
 	Query    string `json:"query"`
 }
 
@@ -40,7 +38,6 @@ type Matcher struct {
 // Verdict is what the backend's parser makes of a query that it accepts.
 type Verdict struct {
 	Selectors [][]Matcher `json:"selectors"`
-	Lenient   bool        `json:"lenient,omitempty"`
 }
 
 // Judge reads a query as the backend does. Its error is the backend's.
@@ -52,7 +49,7 @@ type Fault struct{ Message string }
 func (f Fault) Error() string { return f.Message }
 
 // Serve answers standard input on standard output until it ends.
-func Serve(language string, judge Judge) {
+func Serve(judge Judge) {
 	// A parser that recovers from a panic of its own writes a page about it. What the runtime
 	// says when it ends the program is not written through this.
 	if nowhere, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
@@ -65,7 +62,7 @@ func Serve(language string, judge Judge) {
 	for {
 		line, err := in.ReadBytes('\n')
 		if len(line) > 0 {
-			answer, err := json.Marshal(answer(language, judge, line))
+			answer, err := json.Marshal(answer(judge, line))
 			if err != nil {
 				fail(err)
 			}
@@ -92,7 +89,7 @@ func fail(err error) {
 	panic(err)
 }
 
-func answer(language string, judge Judge, line []byte) (answer any) {
+func answer(judge Judge, line []byte) (answer any) {
 	defer func() {
 		if panicked := recover(); panicked != nil {
 			answer = refusal{Error: fmt.Sprint("panic: ", panicked)}
@@ -102,8 +99,8 @@ func answer(language string, judge Judge, line []byte) (answer any) {
 	if err := json.Unmarshal(line, &question); err != nil {
 		return fault{Fault: err.Error()}
 	}
-	if question.Language != language {
-		return fault{Fault: "this is the judge of " + language}
+	if question.Language != "promql" {
+		return fault{Fault: "this is the judge of promql"}
 	}
 	verdict, err := judge(question)
 	if own, is := err.(Fault); is {

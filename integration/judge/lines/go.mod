@@ -1,3 +1,0 @@
-module scopegate/integration/judge/lines
-
-go 1.26.0
