@@ -622,3 +622,53 @@ fn a_quoted_label_name_with_a_quote_would_end_in_an_old_printer() {
         assert_eq!(query(text), "allowed", "{text}");
     }
 }
+
+#[test]
+fn a_rule_group_with_a_percent_sign_was_told_not_to_exist() {
+    let mut configuration = config();
+    configuration["organizations"][0]["tenants"] =
+        json!([{"name": "a", "types": ["data", "alerting"]}]);
+    configuration["organizations"][0]["rbac"] = json!({"editors": ["readers"]});
+    let delete = |path: &str| {
+        let request = Request::bearing(&Token::new().build());
+        let request = request.set(":method", "DELETE").set(":path", path);
+        common::answer(&configuration, &request)
+    };
+    for name in ["100%25", "a%5Cb", "a%3Bb", "a%252Fb"] {
+        let mimir = format!("/prometheus/config/v1/rules/{name}/{name}");
+        assert_eq!(delete(&mimir), "allowed", "{name}");
+        // Loki reads it twice.
+        let loki = format!("/loki/api/v1/rules/team/{name}");
+        assert_eq!(delete(&loki), "path_escape_refused", "{name}");
+    }
+    assert_eq!(delete("/prometheus/api/v1/rules/team/group"), "route_moved");
+}
+
+#[test]
+fn a_data_source_of_a_scoped_caller_was_refused_what_it_asks_unasked() {
+    for path in [
+        "/prometheus/api/v1/metadata",
+        "/prometheus/api/v1/rules",
+        "/prometheus/api/v1/alerts",
+    ] {
+        assert_eq!(scoped("web", path), "answered_empty", "{path}");
+    }
+    assert_eq!(scoped("web", "/loki/api/v1/drilldown-limits"), "allowed");
+    assert_eq!(
+        scoped("web", "/prometheus/config/v1/rules"),
+        "scope_unsupported"
+    );
+}
+
+#[test]
+fn build_information_needed_a_tenant() {
+    let probe = |groups: &[&str]| {
+        let token = Token::new().claim("groups", groups).build();
+        let request = Request::bearing(&token).remove("x-scope-orgid");
+        let request = request.set(":path", "/prometheus/api/v1/status/buildinfo");
+        common::answer(&config(), &request)
+    };
+    assert_eq!(probe(&["readers"]), "allowed");
+    assert_eq!(probe(&["strangers"]), "tenant_not_granted");
+    assert_eq!(probe(&[]), "tenant_not_granted");
+}

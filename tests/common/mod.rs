@@ -486,6 +486,12 @@ impl Request {
         self.and(name, value)
     }
 
+    /// Takes a header out.
+    pub fn remove(mut self, name: &str) -> Self {
+        self.0.retain(|(other, _)| other != name.as_bytes());
+        self
+    }
+
     /// Adds a value, whether or not there is one.
     pub fn and(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.0.push((name.into(), value.as_ref().to_vec()));

@@ -22,7 +22,7 @@ const BLOCK: u64 = 1_000;
 /// Without a time in `SCOPEGATE_FUZZ_SECONDS`: so many, but no longer than that, which is about what a running Loki
 /// takes.
 const ENOUGH: u64 = 1_000_000;
-const LONGEST: Duration = Duration::from_secs(180);
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// Shares of what is asked beside the backends' word on what the gate lets through: one in so many.
 const GRAMMARS_SHARE: usize = 4;

@@ -41,6 +41,19 @@ fn grafana_forwards_the_users_token_and_names_a_tenant() -> Result<()> {
         }
         kinds.push(kind);
     }
+    // The Alertmanager of Mimir takes one tenant, and Grafana must know that it is Mimir's.
+    let alerts = sources
+        .iter()
+        .filter(|source| source["type"] == json!("alertmanager"));
+    for source in alerts.clone() {
+        let tenant = text(&source["secureJsonData"]["httpHeaderValue1"])?;
+        ensure!(!tenant.contains('|'), "{tenant}");
+        ensure!(
+            source["jsonData"]["implementation"] == json!("mimir"),
+            "{tenant}"
+        );
+    }
+    ensure!(alerts.count() == 1, "one Alertmanager");
     for kind in ["loki", "prometheus", "tempo"] {
         ensure!(
             kinds.iter().filter(|known| **known == kind).count() == 2,

@@ -8,6 +8,7 @@
 mod alerts;
 mod clients;
 mod differential;
+mod entrance;
 mod grafana;
 mod isolation;
 mod keycloak;
@@ -87,6 +88,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     // They write as well.
     let together: Vec<Test> = [
         alerts::tests(),
+        entrance::tests(),
         clients::together(),
         keycloak::together::tests(),
         tls::tests(),
