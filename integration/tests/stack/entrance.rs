@@ -1,6 +1,8 @@
 //! What the gate does of its own accord, in front of the real servers: tenants that are not named, pages in browsers,
 //! and what data sources ask unasked.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 use integration::client::{Protocol, RawRequest, Reply, Target};
 use integration::form;
@@ -58,14 +60,15 @@ async fn a_page_of_a_listed_origin_reads_and_mimirs_leave_for_every_page_is_take
 ) -> Result<()> {
     let gate = gate(scene).await?;
     let labels = || RawRequest::get("/prometheus/api/v1/labels");
-    // The server itself lets any page read.
+    // The server itself lets any page read, by a star or by its name.
     let there = labels()
         .header("origin", "https://evil.example.com")
         .tenant(ACME)
         .send(&Target::plain(scene.stack.mimir.http()), Protocol::H1)
         .await?;
+    let leave = there.header("access-control-allow-origin");
     ensure!(
-        there.header("access-control-allow-origin").as_deref() == Some("*"),
+        matches!(leave.as_deref(), Some("*" | "https://evil.example.com")),
         "Mimir says {:?}, so nothing is shown",
         cors(&there)
     );
@@ -261,13 +264,17 @@ async fn what_data_sources_ask_unasked_has_the_shape_of_a_tenant_without_any(
 
 async fn the_gates_health_is_that_of_its_keys(scene: &Scene) -> Result<()> {
     let gate = gate(scene).await?;
-    let health = RawRequest::get("/healthz");
-    let reply = health.send(&gate.target, Protocol::H1).await?;
-    ensure!(
-        reply.status == 200 && reply.text() == "ok\n",
-        "{} {}",
-        reply.status,
-        reply.text()
-    );
-    Ok(())
+    // The worker that is asked may be the one that takes up the other's keys a moment later.
+    let began = Instant::now();
+    loop {
+        let health = RawRequest::get("/healthz");
+        let reply = health.send(&gate.target, Protocol::H1).await?;
+        let told = (reply.status, reply.text());
+        if told == (200, "ok\n".to_owned()) {
+            return Ok(());
+        }
+        ensure!(told == (503, "no_keys\n".to_owned()), "{told:?}");
+        ensure!(began.elapsed() < Duration::from_secs(5), "{told:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
