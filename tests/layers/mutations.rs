@@ -47,7 +47,7 @@ fn an_import_from_below_is_found() {
         "use crate::{gate::{self as g}};",
         below,
     );
-    breaks("src/gate.rs", "use crate::reply::deny;", below);
+    breaks("src/gate/mod.rs", "use crate::reply::deny;", below);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn what_is_not_in_the_table_is_found() {
         "only declares",
     );
     breaks(
-        "src/gate.rs",
+        "src/gate/mod.rs",
         "use crate::words::Nothing;",
         "is no module of the table",
     );
@@ -126,19 +126,23 @@ fn what_is_not_in_the_table_is_found() {
 #[test]
 fn what_is_for_few_files_is_found() {
     breaks(
-        "src/gate.rs",
+        "src/gate/mod.rs",
         "use std::{fmt, time::Instant};",
         "std::time::Instant is for hosts only",
     );
     breaks(
-        "src/gate.rs",
+        "src/gate/mod.rs",
         "fn f() { std::env::var(x) }",
         "is for hosts only",
     );
-    breaks("src/gate.rs", "use std::thread;", "is for hosts only");
-    breaks("src/gate.rs", "fn f() { proxy_log() }", "is for hosts only");
+    breaks("src/gate/mod.rs", "use std::thread;", "is for hosts only");
     breaks(
-        "src/gate.rs",
+        "src/gate/mod.rs",
+        "fn f() { proxy_log() }",
+        "is for hosts only",
+    );
+    breaks(
+        "src/gate/mod.rs",
         "fn f() { unsafe { g() } }",
         "abi.rs files only",
     );
@@ -171,14 +175,14 @@ fn what_is_for_few_files_is_found() {
 
 #[test]
 fn what_is_allowed_is_no_problem() {
-    keeps("src/gate.rs", "use crate::words::wire::hex_digit;");
-    keeps("src/gate.rs", "// use crate::reply::deny;");
+    keeps("src/gate/mod.rs", "use crate::words::wire::hex_digit;");
+    keeps("src/gate/mod.rs", "// use crate::reply::deny;");
     keeps(
-        "src/gate.rs",
+        "src/gate/mod.rs",
         "#[cfg(test)] mod more { use crate::reply; use std::time::Instant; }",
     );
     keeps(
-        "src/gate.rs",
+        "src/gate/mod.rs",
         "const X: &str = \"unsafe crate::reply std::time jwt_simple\";",
     );
     keeps(

@@ -1,0 +1,75 @@
+//! What is answered before anybody has shown who they are.
+
+use super::Gate;
+use super::head::request_line;
+use super::outcome::Stop;
+use super::outcome::Trace;
+use crate::authz::endpoint::Endpoints;
+use crate::words::denial::Denial;
+use crate::words::method::Methods;
+use crate::words::origin::Origin;
+use crate::words::own_answer::{OwnAnswer, Unhealthy};
+use crate::words::request::{Head, Occurrence};
+use crate::words::time::Time;
+
+impl Gate {
+    /// What is answered before anybody has shown who they are: health checks, and what
+    /// browsers ask for pages (Fetch standard, "CORS-preflight request").
+    pub(super) fn at_the_entrance(
+        &self,
+        head: &Head<'_>,
+        (method, path): (&[u8], &[u8]),
+        endpoints: &Endpoints,
+        time: Time,
+        trace: &mut Trace<'_>,
+    ) -> Result<(), Stop> {
+        if self.is_health_path(path) {
+            return match method {
+                b"GET" | b"HEAD" => Err(self.health(time).into()),
+                _ => Err(Denial::MethodNotAllowed(Methods::GET).into()),
+            };
+        }
+        if method == b"OPTIONS"
+            && self.listed_origin(head).is_some()
+            && let Occurrence::Once(asked) = head.asked_method
+            && let Ok(endpoint) = endpoints.find(path, asked)
+        {
+            trace.endpoint = Some(endpoint);
+            return Err(OwnAnswer::Preflight(endpoint.methods).into());
+        }
+        Ok(())
+    }
+
+    fn is_health_path(&self, path: &[u8]) -> bool {
+        let health = self.config.entrance.health.as_ref();
+        health.is_some_and(|health| health.as_bytes() == path)
+    }
+
+    /// Whether that asks how the gate is, which is answered whatever the matter is.
+    #[must_use]
+    pub fn is_health_check(&self, head: &Head<'_>) -> bool {
+        request_line(head).is_ok_and(|(method, path, _)| {
+            self.is_health_path(path) && matches!(method, b"GET" | b"HEAD")
+        })
+    }
+
+    /// The gate can do its work if one provider at least has keys that may still serve:
+    /// what one provider fails to do must not take the gate from all others.
+    fn health(&self, time: Time) -> OwnAnswer {
+        let now = time.now().mono;
+        let mut providers = self.authenticator.providers().iter();
+        if providers.any(|provider| provider.keys.are_usable(now)) {
+            OwnAnswer::Healthy
+        } else {
+            OwnAnswer::Unhealthy(Unhealthy::NoKeys)
+        }
+    }
+
+    /// The page that a browser sends the request for, if it is one of those that may.
+    #[must_use]
+    pub fn listed_origin(&self, head: &Head<'_>) -> Option<&Origin> {
+        let sent = head.origin.once()?;
+        let mut origins = self.config.entrance.origins.iter();
+        origins.find(|origin| origin.as_str().as_bytes() == sent)
+    }
+}

@@ -1,0 +1,380 @@
+//! The whole decision, in reading order.
+//!
+//! [`Gate::decide`] takes a request's head, the clocks and what the worker lends to it,
+//! and gives an [`Evaluation`]: a [`Passage`], a [`Denial`], or what must be known before
+//! there is either. Nothing else can make a passage, and only a passage can be turned
+//! into the header edits that let a request pass ([`crate::forward`]).
+
+mod entrance;
+mod head;
+mod narrowing;
+mod outcome;
+mod tenants;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use self::head::{check_transport, credential, opens_stream, request_line};
+use self::outcome::{Found, Stop};
+use crate::authn::authenticator::{
+    Authenticator, Findings, Lent, Presented, TrustedProvider, Unproven,
+};
+use crate::authn::key_cache::{KeyCache, Keys};
+use crate::authn::token_cache::{Owner, Session};
+use crate::authz::endpoint::{Endpoint, Endpoints, Surface};
+use crate::authz::policy::{Organizations, Remembered};
+use crate::authz::projects::{self, Answer, Answers, Directory, Question, Resource};
+use crate::config::{Config, KeySource, Mode};
+use crate::words::denial::Denial;
+use crate::words::own_answer::OwnAnswer;
+use crate::words::request::{Head, Occurrence};
+use crate::words::time::{Now, Time};
+
+pub use self::outcome::{
+    Attempt, Evaluation, Finding, Form, Outcome, Passage, Permit, Query, Trace,
+};
+
+/// The composed decision function with its state: keys, and what a directory said.
+#[derive(Debug)]
+pub struct Gate {
+    config: Arc<Config>,
+    doors: Doors,
+    authenticator: Authenticator,
+    answers: Answers,
+    remembered: Remembered,
+}
+
+/// What can be asked for.
+#[derive(Debug)]
+enum Doors {
+    /// There is no good configuration: nothing, for as long as that is so.
+    Closed,
+    /// These endpoints.
+    Open(Endpoints),
+}
+
+impl Gate {
+    /// A gate by this configuration. `owner` tells what it remembers of tokens from what
+    /// other gates do, `seed` keys its hashes.
+    #[must_use]
+    pub fn new(config: Arc<Config>, owner: Owner, seed: u64) -> Self {
+        let providers = config.providers.iter().map(|provider| {
+            let rules = Arc::clone(&provider.rules);
+            let keys = match &provider.source {
+                KeySource::Inline(set) => Keys::Inline(Arc::clone(set)),
+                KeySource::Uri(uri) => Keys::Fetched(KeyCache::new(uri.max_stale, seed)),
+            };
+            TrustedProvider { rules, keys }
+        });
+        Self {
+            doors: Doors::Open(Endpoints::new(&config.surfaces())),
+            authenticator: Authenticator::new(
+                providers.collect(),
+                owner,
+                config.limits.token_bytes,
+                config.limits.groups,
+            ),
+            answers: Answers::default(),
+            remembered: Remembered::default(),
+            config,
+        }
+    }
+
+    /// A gate that refuses everything, with an answer that asks for another try: there is
+    /// no good configuration.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self {
+            doors: Doors::Closed,
+            ..Self::new(Arc::new(Config::closed()), Owner(0), 0)
+        }
+    }
+
+    /// The configuration it decides by.
+    #[must_use]
+    pub const fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Its providers and their keys.
+    #[must_use]
+    pub const fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
+    }
+
+    /// Its providers and their keys, to give them newer ones.
+    pub const fn authenticator_mut(&mut self) -> &mut Authenticator {
+        &mut self.authenticator
+    }
+
+    /// Decides about a request.
+    pub fn decide<'a>(
+        &mut self,
+        head: &Head<'a>,
+        attempt: Attempt,
+        lent: &mut Lent<'_>,
+    ) -> Evaluation<'a> {
+        let mut trace = Trace::default();
+        let outcome = match self.evaluate(head, attempt, lent, &mut trace) {
+            Ok(permit) => Outcome::Forward(self.passage(permit)),
+            Err(Stop::Ask(question)) => Outcome::Ask(question),
+            Err(Stop::AwaitKeys {
+                provider,
+                need,
+                otherwise,
+            }) => Outcome::AwaitKeys {
+                provider,
+                need,
+                otherwise,
+            },
+            Err(Stop::Answer(answer)) => self.answer(answer, &trace),
+            Err(Stop::Deny(denial)) => self.refuse(denial, trace.endpoint),
+            Err(Stop::NeedsClock) => Outcome::NeedsClock,
+        };
+        Evaluation { outcome, trace }
+    }
+
+    /// The organizations by way of which the caller holds what was asked for, for the
+    /// record.
+    pub fn organizations(&mut self, trace: &Trace<'_>) -> Organizations {
+        let (Some(session), Some(tenants), Some(endpoint)) =
+            (&trace.session, &trace.tenants, trace.endpoint)
+        else {
+            return Organizations::default();
+        };
+        let policy = &self.config.policy;
+        policy.organizations(
+            &session.principal,
+            tenants,
+            endpoint.permission,
+            &mut self.remembered,
+        )
+    }
+
+    /// Whether findings about a request of this endpoint take effect: not in
+    /// `mode: report`, but for the projects API, which exists by the gate alone.
+    #[must_use]
+    pub fn enforces(&self, endpoint: Option<&'static Endpoint>) -> bool {
+        let projects = endpoint.is_some_and(|endpoint| endpoint.surface == Surface::Projects);
+        self.config.mode == Mode::Enforce || projects
+    }
+
+    fn passage<'a>(&self, permit: Permit<'a>) -> Passage<'a> {
+        if self.enforces(Some(permit.endpoint)) {
+            return Passage::Enforced(permit);
+        }
+        let endpoint = Some(permit.endpoint);
+        let found = Found::Granted {
+            session: permit.session,
+            tenants: permit.tenants,
+            form: match permit.query {
+                Query::InBody(narrowing) => Some(narrowing),
+                Query::AsSent(_) | Query::Narrowed(_) => None,
+            },
+        };
+        Passage::Reported(Finding { endpoint, found })
+    }
+
+    /// What comes of a request that is to be answered here. Where findings do not take
+    /// effect it passes as it is; a browser's question of its own never reaches a backend.
+    fn answer<'a>(&self, answer: OwnAnswer, trace: &Trace<'a>) -> Outcome<'a> {
+        let (Some(session), Some(tenants)) = (&trace.session, &trace.tenants) else {
+            return Outcome::Answer(answer);
+        };
+        if self.enforces(trace.endpoint) {
+            return Outcome::Answer(answer);
+        }
+        let found = Found::Granted {
+            session: Arc::clone(session),
+            tenants: tenants.canonical(),
+            form: None,
+        };
+        Outcome::Forward(Passage::Reported(Finding {
+            endpoint: trace.endpoint,
+            found,
+        }))
+    }
+
+    /// What comes of a request that is to be refused.
+    #[must_use]
+    pub fn refuse<'a>(&self, denial: Denial, endpoint: Option<&'static Endpoint>) -> Outcome<'a> {
+        if self.enforces(endpoint) {
+            return Outcome::Refuse(denial);
+        }
+        let found = Found::Refused(denial);
+        Outcome::Forward(Passage::Reported(Finding { endpoint, found }))
+    }
+
+    fn evaluate<'a>(
+        &mut self,
+        head: &Head<'a>,
+        attempt: Attempt,
+        lent: &mut Lent<'_>,
+        trace: &mut Trace<'a>,
+    ) -> Result<Permit<'a>, Stop> {
+        let Doors::Open(endpoints) = &self.doors else {
+            return Err(Denial::GateUnavailable.into());
+        };
+        let (method, path, query) = request_line(head)?;
+        self.at_the_entrance(head, (method, path), endpoints, attempt.time, trace)?;
+        let endpoint = endpoints.find(path, method)?;
+        trace.endpoint = Some(endpoint);
+        check_transport(head, endpoint)?;
+        let token = credential(head, query)?;
+        let session = match self.authenticate(token, attempt, lent, trace) {
+            // Which tenants the caller has is not known, so that none can be left out.
+            Err(Unproven::Refused(Denial::GroupsOverage))
+                if head.org_id == Occurrence::Absent
+                    && self.config.entrance.tenants.only_one_may_be_absent =>
+            {
+                return Err(Denial::TenantMissing.into());
+            }
+            session => session?,
+        };
+        trace.session = Some(Arc::clone(&session));
+        if endpoint.surface == Surface::Projects {
+            let caller = Caller { token, session };
+            return self.evaluate_project(head, endpoint, caller, attempt.time, trace);
+        }
+        let Some(tenants) = self.tenants(head, endpoint, &session)? else {
+            return self.probe(endpoint, session, query);
+        };
+        trace.tenants = Some(tenants.clone());
+        let scope = self.config.policy.authorize(
+            &session.principal,
+            &tenants,
+            endpoint.permission,
+            &mut self.remembered,
+        )?;
+        trace.scope.clone_from(&scope);
+        let query = match &scope {
+            None => Query::AsSent(query),
+            Some(scope) => self.narrow(head, endpoint, query, scope)?,
+        };
+        if !self.has(endpoint) {
+            return Err(Denial::BackendNotConfigured.into());
+        }
+        let stream_expires = if opens_stream(head, endpoint) {
+            Some(self.authenticator.expires(&session)?)
+        } else {
+            None
+        };
+        Ok(Permit {
+            endpoint,
+            session,
+            tenants: tenants.canonical(),
+            query,
+            scope,
+            stream_expires,
+        })
+    }
+
+    fn authenticate(
+        &mut self,
+        token: &[u8],
+        attempt: Attempt,
+        lent: &mut Lent<'_>,
+        trace: &mut Trace<'_>,
+    ) -> Result<Arc<Session>, Unproven> {
+        let presented = Presented {
+            token,
+            arrived: attempt.arrived,
+            time: attempt.time,
+        };
+        let mut findings = Findings::default();
+        let groups = self.config.policy.groups();
+        let session = self
+            .authenticator
+            .authenticate(presented, lent, groups, &mut findings);
+        trace.session = findings.session;
+        trace.cached = findings.cached;
+        trace.verified = findings.verified;
+        session
+    }
+
+    fn has(&self, endpoint: &Endpoint) -> bool {
+        self.config.backends.has(endpoint.backend)
+    }
+
+    /// A probe that names no tenant goes on without one.
+    fn probe<'a>(
+        &self,
+        endpoint: &'static Endpoint,
+        session: Arc<Session>,
+        query: Option<&'a [u8]>,
+    ) -> Result<Permit<'a>, Stop> {
+        if !self.has(endpoint) {
+            return Err(Denial::BackendNotConfigured.into());
+        }
+        Ok(Permit {
+            endpoint,
+            session,
+            tenants: Cow::Borrowed(b""),
+            query: Query::AsSent(query),
+            scope: None,
+            stream_expires: None,
+        })
+    }
+
+    /// The projects API: tenant and scope are set here, whatever the caller sent.
+    fn evaluate_project<'a>(
+        &mut self,
+        head: &Head<'a>,
+        endpoint: &'static Endpoint,
+        caller: Caller<'_>,
+        time: Time,
+        trace: &mut Trace<'a>,
+    ) -> Result<Permit<'a>, Stop> {
+        let (_, path, query) = request_line(head)?;
+        let Some(projects) = &self.config.projects else {
+            return Err(Denial::RouteNotListed.into());
+        };
+        let resource = Resource::of_path(path).ok_or(Denial::ResourceNotFound)?;
+        let Caller { token, session } = caller;
+        match &projects.directory {
+            Directory::Inline(list) => {
+                projects::check_inline(list, &session.principal, resource)?;
+            }
+            // No answer is used for longer than it may be remembered.
+            Directory::Http(_) => {
+                let now = time.exact().ok_or(Stop::NeedsClock)?;
+                let question = Question::new(token, resource);
+                match self.answers.get(&question, now.mono) {
+                    Some(answer) => answer.verdict()?,
+                    None => return Err(Stop::Ask(question)),
+                }
+            }
+        }
+        let tenant = projects.tenant(resource)?;
+        trace.tenant = Some(tenant.as_str().into());
+        let scope = Arc::new(projects.scope(resource)?);
+        trace.scope = Some(Arc::clone(&scope));
+        let query = self.narrow(head, endpoint, query, &scope)?;
+        if !self.has(endpoint) {
+            return Err(Denial::BackendNotConfigured.into());
+        }
+        Ok(Permit {
+            endpoint,
+            session,
+            tenants: Cow::Owned(tenant.as_str().as_bytes().to_vec()),
+            query,
+            scope: Some(scope),
+            stream_expires: None,
+        })
+    }
+
+    /// What the directory of projects said; `None` for no response.
+    pub fn directory_answered(&mut self, question: Question, status: Option<u16>, now: Now) {
+        if let Some(service) = self.config.directory() {
+            let answer = Answer::of_status(status);
+            let time = service.cache_ttl;
+            self.answers.insert(question, answer, now.mono, time);
+        }
+    }
+}
+
+/// A credential and who it stands for.
+struct Caller<'a> {
+    token: &'a [u8],
+    session: Arc<Session>,
+}

@@ -1,0 +1,82 @@
+//! Which tenants a request is for.
+
+use super::Gate;
+use crate::authn::token_cache::Session;
+use crate::authz::endpoint::{Endpoint, Tenants};
+use crate::words::denial::Denial;
+use crate::words::request::{Head, Occurrence};
+use crate::words::tenant::{TenantError, TenantSet};
+
+impl Gate {
+    /// The tenants that are asked for; `None` for a probe that names none.
+    pub(super) fn tenants<'a>(
+        &mut self,
+        head: &Head<'a>,
+        endpoint: &Endpoint,
+        session: &Session,
+    ) -> Result<Option<TenantSet<'a>>, Denial> {
+        let header = match head.org_id {
+            Occurrence::Once(header) => header,
+            Occurrence::Absent if endpoint.tenants == Tenants::Optional => {
+                // What it tells is about the server, which is for those whom it serves.
+                return if self.config.policy.grants_anything(&session.principal) {
+                    Ok(None)
+                } else {
+                    Err(Denial::TenantNotGranted)
+                };
+            }
+            Occurrence::Absent => return self.only_tenant(session).map(Some),
+            Occurrence::Repeated => return Err(Denial::TenantRepeated),
+        };
+        let star_is_all = self.config.entrance.tenants.star_is_all;
+        if star_is_all && header == b"*" {
+            return self.all_tenants(endpoint, session).map(Some);
+        }
+        let limit = self.config.limits.tenants_per_request;
+        let tenants = TenantSet::parse(header, limit).map_err(Denial::TenantMalformed)?;
+        if star_is_all && tenants.iter().any(|tenant| tenant == b"*") {
+            return Err(Denial::TenantMalformed(TenantError::StarBeside));
+        }
+        match endpoint.tenants {
+            Tenants::One if tenants.asked() > 1 => Err(Denial::TenantNotSingle),
+            Tenants::One | Tenants::Many | Tenants::Optional => Ok(Some(tenants)),
+        }
+    }
+
+    /// The one tenant of a caller who has no other, where that may be left out.
+    fn only_tenant<'a>(&mut self, session: &Session) -> Result<TenantSet<'a>, Denial> {
+        if !self.config.entrance.tenants.only_one_may_be_absent {
+            return Err(Denial::TenantMissing);
+        }
+        let policy = &self.config.policy;
+        let held = policy.held(&session.principal, None, 1, &mut self.remembered);
+        match (held.count, &held.names) {
+            (0, _) => Err(Denial::TenantNotGranted),
+            (1, Some(name)) => Ok(TenantSet::of(name)),
+            (count, _) => Err(Denial::TenantAmbiguous(count)),
+        }
+    }
+
+    /// All tenants on which the caller holds what the endpoint takes.
+    fn all_tenants<'a>(
+        &mut self,
+        endpoint: &Endpoint,
+        session: &Session,
+    ) -> Result<TenantSet<'a>, Denial> {
+        if endpoint.tenants == Tenants::One {
+            return Err(Denial::TenantNotSingle);
+        }
+        let policy = &self.config.policy;
+        let limit = self.config.limits.tenants_per_request;
+        let wanted = Some(endpoint.permission);
+        let held = policy.held(&session.principal, wanted, limit, &mut self.remembered);
+        match &held.names {
+            Some(names) => Ok(TenantSet::of(names)),
+            None if held.count > 0 => Err(Denial::TenantsOverLimit(held.count)),
+            None if policy.grants_anything(&session.principal) => {
+                Err(Denial::PermissionMissing(endpoint.permission))
+            }
+            None => Err(Denial::TenantNotGranted),
+        }
+    }
+}
