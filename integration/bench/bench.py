@@ -140,8 +140,18 @@ class Row:
     # How many tenants one request names, the one above or the first ones, and in how many groups its caller is.
     asked: int = 0
     groups: int = GROUPS
+    # What is sent in the place of the tenant; None is no header at all.
+    sent: str | None = ""
+    # What else is sent.
+    more: dict = dataclasses.field(default_factory=dict)
     port: int = 0
     slices: list = dataclasses.field(default_factory=list)  # (requests, cpu seconds, seconds)
+
+    @property
+    def headers(self) -> dict:
+        """Of a good request."""
+        sent = self.tenant if self.sent == "" else self.sent
+        return HEADERS | self.more | ({} if sent is None else {"X-Scope-OrgID": sent})
 
     @property
     def tenant(self) -> str:
@@ -324,6 +334,21 @@ def rows(
                 key, name = f"before-{key}", f"before: {name}"
                 filters = [wasm(key, before, scopegate(jwks, tenants, **more))]
                 table.append(Row(key, name, filters, tenants, checks_tenant=True, scopegate=True, cold=cold))
+        # What the gate does at the entrance, each by itself, where it does something.
+        origin = "https://grafana.example.com"
+        tenants = {"tenants": {"when_absent": "only", "all": "*"}}
+        for key, name, more, sent, page in [
+            ("with-health", "a health check configured", {"health": {"path": "/healthz"}}, "", {}),
+            ("with-tenants", "tenants that may be left out, and is named", tenants, "", {}),
+            ("with-only", "a tenant that is left out", tenants, None, {}),
+            ("with-star", "a star for the tenants", tenants, "*", {}),
+            ("with-cors", "pages configured, and none asks", {"cors": {"origins": [origin]}}, "", {}),
+            ("with-page", "a page that asks", {"cors": {"origins": [origin]}}, "", {"Origin": origin}),
+        ]:
+            filters = [wasm(key, module, scopegate(jwks, 10, **(equal | more)))]
+            row = Row(key, f"scopegate warm, 10 tenants, {name}", filters, 10, checks_tenant=True, scopegate=True)
+            row.sent, row.more = sent, page
+            table.append(row)
         for asked, groups in [(1, 8), (64, 8), (1, 2000), (64, 2000)]:
             key, name = f"scoped-{asked}-{groups}", f"scopegate scoped, {asked} tenants asked for, {groups:,} groups"
             row = Row(key, name, [], asked + 1, checks_tenant=True, scopegate=True, asked=asked, groups=groups)
@@ -453,9 +478,9 @@ def pinned(cpu: int | None):
 # --- checks -----------------------------------------------------------------
 
 
-def status_of(row: Row, token: str, tenant_id: str) -> int:
+def status_of(row: Row, token: str, headers: dict) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", row.port, timeout=10)
-    connection.request("GET", PATH, headers=HEADERS | {"Authorization": f"Bearer {token}", "X-Scope-OrgID": tenant_id})
+    connection.request("GET", PATH, headers=headers | {"Authorization": f"Bearer {token}"})
     answer = connection.getresponse()
     answer.read()
     return answer.status
@@ -466,14 +491,14 @@ def check(row: Row, token: str) -> None:
     head, claims, signature = token.split(".")
     # Another character where all its bits count: the last one has spare bits.
     forged = f"{head}.{claims}.{'A' if signature[0] != 'A' else 'B'}{signature[1:]}"
-    wanted = [("a good request", token, row.tenant, 200)]
+    wanted = [("a good request", token, row.headers, 200)]
     if row.checks_token:
-        wanted.append(("a forged token", forged, row.tenant, 401))
+        wanted.append(("a forged token", forged, row.headers, 401))
     if row.checks_tenant:
-        wanted.append(("a foreign tenant", token, row.stranger, 403))
-        wanted.append(("an unknown tenant", token, "nobody", 403))
-    for what, shown, tenant_id, expected in wanted:
-        got = status_of(row, shown, tenant_id)
+        wanted.append(("a foreign tenant", token, row.headers | {"X-Scope-OrgID": row.stranger}, 403))
+        wanted.append(("an unknown tenant", token, row.headers | {"X-Scope-OrgID": "nobody"}, 403))
+    for what, shown, headers, expected in wanted:
+        got = status_of(row, shown, headers)
         if got != expected:
             raise Failure(f"{row.name}: {what} is answered {got}, not {expected}")
 
@@ -509,7 +534,7 @@ class Load:
 
     def slice(self, row: Row, token: str, seconds: int) -> tuple[int, float]:
         command = [self.binary, "-t1", f"-c{self.connections}", f"-d{seconds}s"]
-        for name, value in (HEADERS | {"X-Scope-OrgID": row.tenant}).items():
+        for name, value in row.headers.items():
             command += ["-H", f"{name}: {value}"]
         if row.key in self.tokens:
             command += ["-s", str(self.script)]
@@ -575,6 +600,10 @@ def report(table: list[Row], module: pathlib.Path | None, out) -> None:
         ("first-seen token: jwt_authn / scopegate", "≥ 0.9", between("jwt-cold", "gate-cold"), lambda x: x >= 0.9, "{:.2f}"),
         ("size of the module", "≤ 1.5 MB", size, lambda x: x <= 1.5, "{:.2f} MB"),
     ]
+    for key in ["with-health", "with-tenants"]:
+        change = between(key, "gate-10")
+        change = (change - 1) * 100 if change else None
+        lines.append((f"{key}: against the same without", "≤ +2 %", change, lambda x: x <= 2, "{:+.1f} %"))
     for key in [key for key in by_key if f"before-{key}" in by_key]:
         change = (by_key[key].cost / by_key[f"before-{key}"].cost - 1) * 100
         lines.append((f"{by_key[key].name}: against the module before", "≤ +2 %", change, lambda x: x <= 2, "{:+.1f} %"))
