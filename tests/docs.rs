@@ -150,7 +150,7 @@ fn the_readme_tells_from_which_version_on_an_endpoint_is_limited() {
         };
         let name = row.backend.name();
         let name = name[..1].to_ascii_uppercase() + &name[1..];
-        let line = format!("  | `{}` | {name} {} |\n", row.template, honoured.since);
+        let line = format!("\n| `{}` | {name} {} |\n", row.template, honoured.since);
         assert!(readme.contains(&line), "README.md lacks {line}");
         rows += 1;
     }
@@ -158,7 +158,7 @@ fn the_readme_tells_from_which_version_on_an_endpoint_is_limited() {
     let lines = section
         .lines()
         .skip(2)
-        .take_while(|line| line.starts_with("  |"));
+        .take_while(|line| line.starts_with('|'));
     assert_eq!(lines.count(), rows, "README.md has lines of no row");
 }
 

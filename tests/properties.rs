@@ -317,7 +317,7 @@ proptest! {
             Err(Denial::MethodNotAllowed(methods)) => {
                 prop_assert!(!methods.to_string().split(", ").any(|known| known == method));
             }
-            Err(Denial::PathEscapeRefused) => {
+            Err(Denial::PathEscapeRefused(_)) => {
                 let path = String::from_utf8_lossy(&path);
                 prop_assert!(path.contains("/rules/"), "{}", path);
             }

@@ -26,7 +26,7 @@ impl Gate {
         if self.is_health_path(path) {
             return match method {
                 b"GET" | b"HEAD" => Err(self.health(time).into()),
-                _ => Err(Denial::MethodNotAllowed(Methods::GET).into()),
+                _ => Err(Denial::MethodNotAllowed(Methods::GET.or(Methods::HEAD)).into()),
             };
         }
         if method == b"OPTIONS"

@@ -57,6 +57,10 @@ impl Gate {
                 parameters
             }
             Scoping::Unsupported => return Err(unscoped(Unscoped::Endpoint).into()),
+            // Where a search is denied as well, there is nothing to do instead.
+            Scoping::WholeTrace if self.config.backends.tempo_search_denied => {
+                return Err(unscoped(Unscoped::Endpoint).into());
+            }
             Scoping::WholeTrace => return Err(unscoped(Unscoped::TraceById).into()),
         };
         if parameters.tag_in_path {

@@ -145,7 +145,7 @@ denials! {
     /// `Authorization: Bearer` not followed by one token (RFC 6750 §2.1).
     AuthorizationMalformed, 400, 3, "authorization_malformed", REQUEST, "malformed Authorization header: send exactly 'Bearer <token>'";
     /// A scoped request has a body although its method takes none.
-    BodyNotExpected, 400, 3, "body_not_expected", NONE, "a request of this method has no body here";
+    BodyNotExpected, 400, 3, "body_not_expected", NONE, "this method takes no request body here";
     /// A `Connection` header nominates a header that carries the decision.
     ConnectionHeader, 400, 3, "connection_header", NONE, "the Connection header names a header that must not be dropped";
     /// There are two credentials: `Authorization` is repeated, or the query string holds
@@ -160,7 +160,7 @@ denials! {
     /// Servers would read the parameters of a scoped request differently.
     ParametersMalformed(error: FormError), 400, 3, "parameters_malformed", NONE, "malformed parameters: {error}";
     /// The name of a rule group or namespace cannot be read in one way only.
-    PathEscapeRefused, 400, 3, "path_escape_refused", NONE, "the server reads this name in more than one way: name rule groups and namespaces without percent signs, slashes, backslashes and semicolons here";
+    PathEscapeRefused(without: &'static str), 400, 3, "path_escape_refused", NONE, "the server would not read this name of a rule group or namespace in one way only: name it without {without}";
     /// A scoped request that needs a query has none.
     QueryMissing, 400, 3, "query_missing", NONE, "no query: send one in the parameter query";
     /// A query cannot be scoped without doubt; the parameter that holds it, and where.
@@ -237,13 +237,13 @@ denials! {
     /// The token lists more groups than `limits.groups`, or one of more than 512 bytes.
     GroupsOverLimit, 403, 7, "groups_over_limit", NONE, "the token lists more groups than are accepted here";
     /// A role is held on the tenant, but without this permission.
-    PermissionMissing(permission: Permission), 403, 7, "permission_missing", NONE, "this needs the permission '{permission}' on the tenant, which you do not hold";
+    PermissionMissing(permission: Permission), 403, 7, "permission_missing", NONE, "this needs the permission {permission:#}";
     /// The project does not exist or may not be read: one answer for both.
     ProjectNotGranted, 403, 7, "project_not_granted", NONE, "no such project, or no read access to it";
     /// The caller's label policies do not make one that a query can carry.
-    ScopeAmbiguous, 403, 7, "scope_ambiguous", NONE, "your groups give different label policies here: ask for one tenant, or ask for groups whose policies differ in one label only";
+    ScopeAmbiguous, 403, 7, "scope_ambiguous", NONE, "your groups give label policies here that do not make one: name one tenant if you named several, or ask for groups whose policies differ in one label only";
     /// The endpoint cannot be limited to a part of the tenant's data.
-    ScopeUnsupported(why: Unscoped), 403, 7, "scope_unsupported", NONE, "you may see a part of this tenant's data, and {why}";
+    ScopeUnsupported(why: Unscoped), 403, 7, "scope_unsupported", NONE, "you may see only a part of this tenant's data, and {why}";
     /// The tenant does not exist or is not granted: one answer for both.
     TenantNotGranted, 403, 7, "tenant_not_granted", NONE, "no such tenant, or no access to it: check X-Scope-OrgID and your groups";
 
@@ -253,7 +253,7 @@ denials! {
     /// The project has no such resource.
     ResourceNotFound, 404, 12, "resource_not_found", NONE, "the project has no such resource";
     /// No server has the path, and what a tool means by it is had at another one.
-    RouteMoved(path: &'static str), 404, 12, "route_moved", NONE, "there is no such path: use {path} (mimirtool: without --use-legacy-routes)";
+    RouteMoved(path: &'static str), 404, 12, "route_moved", NONE, "there is no such path: rules are written to {path} (mimirtool: without --use-legacy-routes) and read below /prometheus/api/v1 too";
     /// The path is not in the endpoint table.
     RouteNotListed, 404, 12, "route_not_listed", NONE, "not found";
 
@@ -263,7 +263,7 @@ denials! {
     /// The body is longer than the 256 KiB that are read.
     BodyTooLarge, 413, 3, "body_too_large", NONE, "the body is too large: at most 256 KiB of parameters";
     /// The body is no plain form, or it has a content encoding.
-    ContentTypeNotSupported, 415, 3, "content_type_not_supported", NONE, "send parameters as application/x-www-form-urlencoded, not encoded";
+    ContentTypeNotSupported, 415, 3, "content_type_not_supported", NONE, "send parameters as application/x-www-form-urlencoded, without a Content-Encoding";
 
     // 502, 503: the request may well be right; try again.
     /// The backend is switched off or not configured.
@@ -384,7 +384,7 @@ mod tests {
         let denial = Denial::PermissionMissing(Permission::RulesWrite);
         assert_eq!(
             denial.message(),
-            "this needs the permission 'rules-write' on the tenant, which you do not hold"
+            "this needs the permission 'rules-write' on the tenant, which you do not hold (nobody does on a tenant without the type 'alerting')"
         );
         assert_eq!(Denial::RouteNotListed.message(), "not found");
     }

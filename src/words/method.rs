@@ -8,8 +8,9 @@ pub struct Methods(u8);
 
 impl Methods {
     /// Each method with its name, in the order `Allow` lists them.
-    pub const NAMES: [(Self, &'static str); 4] = [
+    pub const NAMES: [(Self, &'static str); 5] = [
         (Self::GET, "GET"),
+        (Self::HEAD, "HEAD"),
         (Self::POST, "POST"),
         (Self::PUT, "PUT"),
         (Self::DELETE, "DELETE"),
@@ -18,6 +19,8 @@ impl Methods {
     pub const DELETE: Self = Self(8);
     /// `GET`
     pub const GET: Self = Self(1);
+    /// `HEAD`
+    pub const HEAD: Self = Self(16);
     /// `POST`
     pub const POST: Self = Self(2);
     /// `PUT`

@@ -34,7 +34,7 @@ impl Origin {
         };
         if host.is_empty() || text.len() > MAX_ORIGIN || !host.bytes().all(plain) {
             return Err(
-                "must be scheme, host and port as a browser sends them: in small letters, without a path or a slash at the end",
+                "must be scheme, host and port as a browser sends them: in lowercase, without a path or a slash at the end",
             );
         }
         if let Some(port) = port {

@@ -67,8 +67,18 @@ impl Permission {
 }
 
 impl fmt::Display for Permission {
+    /// Its name. The alternate form says what else it takes than a role.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        if !f.alternate() {
+            return f.write_str(self.name());
+        }
+        write!(f, "'{}' on the tenant, which you do not hold", self.name())?;
+        match self {
+            Self::AlertsRead | Self::AlertsWrite | Self::RulesWrite => {
+                f.write_str(" (nobody does on a tenant without the type 'alerting')")
+            }
+            Self::Delete | Self::Read | Self::RulesRead | Self::Write => Ok(()),
+        }
     }
 }
 

@@ -95,7 +95,7 @@ impl Rule {
             Self::Character => "unexpected character",
             Self::Comment => "no comment of this form here",
             Self::Depth => "nested too deeply",
-            Self::Function => "unknown function, or one that selects by itself",
+            Self::Function => "unknown function, or one that reads series without a selector",
             Self::Hint => "unknown query hint",
             Self::Length => "too long",
             Self::Matcher => "not a label matcher",

@@ -60,10 +60,10 @@ impl fmt::Display for Unscoped {
         match self {
             Self::Endpoint => f.write_str("this endpoint cannot be limited to it"),
             Self::Denied => {
-                f.write_str("this endpoint would tell more and is switched off for that reason")
+                f.write_str("a search also shows names of services in whole traces, so that it is switched off here")
             }
             Self::TraceById => f.write_str(
-                "a trace by its ID cannot be limited to it: search for { trace:id = \"\u{2026}\" }",
+                "a trace by its ID cannot be limited to it: search for { trace:id = \"\u{2026}\" } instead",
             ),
             Self::Tag => f.write_str(
                 "the values of this tag cannot be limited to it: name its level, as in span.name or resource.name",
@@ -71,11 +71,11 @@ impl fmt::Display for Unscoped {
             Self::Length => f.write_str("your label policy is too long for this query language"),
             Self::Value(label) => write!(
                 f,
-                "the server does not honour here what the policy of your label {label} has in its values: letters, digits, _ - and / will do"
+                "the server would not apply the policy of your label {label} here: values may have letters, digits, _ - and / only"
             ),
             Self::Version(backend, version) => write!(
                 f,
-                "{backend} honours that here from version {version} on, and this one is said to be older"
+                "{backend} limits this endpoint to it from version {version} on only: backends.{backend}.version says that this one is older"
             ),
         }
     }

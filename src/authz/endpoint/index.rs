@@ -45,19 +45,18 @@ impl Endpoints {
         if let Some(rows) = self.exact.get(path) {
             return choose(rows.iter().copied(), method);
         }
-        let mut in_doubt = false;
+        let mut in_doubt = None;
         let rows = self.templates.iter().copied();
         let rows = rows.filter(|row| match fit(row.template, path) {
             Fit::Whole => true,
             Fit::Unsound => {
-                in_doubt |= row.names_rules();
+                in_doubt = in_doubt.or(row.doubt());
                 false
             }
             Fit::Not => false,
         });
         match choose(rows, method) {
-            Err(Denial::RouteNotListed) if in_doubt => Err(Denial::PathEscapeRefused),
-            Err(Denial::RouteNotListed) => Err(not_found(path)),
+            Err(Denial::RouteNotListed) => Err(in_doubt.unwrap_or_else(|| not_found(path))),
             chosen => chosen,
         }
     }

@@ -10,6 +10,7 @@ mod path;
 mod scoping;
 mod table;
 
+use crate::words::denial::Denial;
 use crate::words::method::Methods;
 use crate::words::permission::Permission;
 
@@ -129,13 +130,18 @@ impl Endpoint {
         path::decoded(path.strip_suffix(after.as_bytes())?)
     }
 
-    /// Whether its path names rules.
-    #[must_use]
-    pub const fn names_rules(&self) -> bool {
-        matches!(
-            self.permission,
-            Permission::RulesRead | Permission::RulesWrite
-        )
+    /// What is said to names in its path that are in doubt, if they are names of rules.
+    const fn doubt(&self) -> Option<Denial> {
+        match (self.permission, self.backend) {
+            // It decodes them twice.
+            (Permission::RulesRead | Permission::RulesWrite, Backend::Loki) => Some(
+                Denial::PathEscapeRefused("percent signs, slashes, backslashes and semicolons"),
+            ),
+            (Permission::RulesRead | Permission::RulesWrite, _) => Some(Denial::PathEscapeRefused(
+                "dot segments, empty segments, control characters and broken escapes",
+            )),
+            _ => None,
+        }
     }
 
     /// Whether it is a gRPC method.

@@ -98,6 +98,6 @@ fn a_refusal_names_the_place_and_the_rule() {
     };
     assert_eq!(
         refusal.to_string(),
-        "at byte 5: unknown function, or one that selects by itself"
+        "at byte 5: unknown function, or one that reads series without a selector"
     );
 }
