@@ -1,6 +1,6 @@
 //! The queries in `tests/queries`, written from the languages' documentation and after
-//! what dashboards, Grafana and rules send: which of them the gate refuses, and what
-//! becomes of the others. The judges of `integration/` ask the backends' own parsers
+//! what public dashboards, rules and Grafana's apps send, with names and numbers of our
+//! own: which of them the gate refuses, and what becomes of the others. The judges of `integration/` ask the backends' own parsers
 //! about the same files.
 //!
 //! `PROPTEST_CASES` tries more recombinations; a failure prints its smallest input.
@@ -112,6 +112,11 @@ const PROMQL_REFUSED: &[(&str, Rule, usize)] = &[
     ("rate(up[5m # five minutes\n])", Rule::Comment, 11),
     ("info(rate(http_requests_total[5m]))", Rule::Function, 0),
     ("info(up, {__name__=\"build_info\"})", Rule::Function, 0),
+    (
+        "sum by (k8s_cluster_name) (info(rate(app_calls_total[5m]), {k8s_cluster_name=~\".+\"}))",
+        Rule::Function,
+        27,
+    ),
     ("{__name__=\"__internal__\"}", Rule::ReservedName, 10),
     ("__internal__{__query__=\"s\"}", Rule::ReservedName, 0),
     (
@@ -156,6 +161,29 @@ const TRACEQL_REFUSED: &[(&str, Rule, usize)] = &[
     ("// all spans\n{ }", Rule::Comment, 0),
     ("{ .a = 1 /* {} */ && .b = 2 }", Rule::Comment, 9),
     ("{ .a = 1 } /* what\nfollows */ | rate()", Rule::Comment, 11),
+    (
+        "// calls that failed\n{ kind = server && status = error } | rate() by (resource.service.name)",
+        Rule::Comment,
+        0,
+    ),
+    (
+        "{ resource.service.name =~ \"accounts-svc-eu|addresses-svc-eu|adverts-svc-eu|\
+         audit-svc-eu|auth-svc-eu|baskets-svc-eu|billing-svc-eu|bookings-svc-eu|\
+         campaigns-svc-eu|carts-svc-eu|catalogue-svc-eu|chat-svc-eu|checkout-svc-eu|\
+         cms-svc-eu|colours-svc-eu|contacts-svc-eu|coupons-svc-eu|currency-svc-eu|\
+         customers-svc-eu|delivery-svc-eu|discounts-svc-eu|email-svc-eu|events-svc-eu|\
+         export-svc-eu|fraud-svc-eu|gateway-svc-eu|gifts-svc-eu|identity-svc-eu|\
+         images-svc-eu|import-svc-eu|inventory-svc-eu|invoices-svc-eu|labels-svc-eu|\
+         ledger-svc-eu|loyalty-svc-eu|mail-svc-eu|media-svc-eu|menus-svc-eu|\
+         metering-svc-eu|offers-svc-eu|orders-svc-eu|outlets-svc-eu|parcels-svc-eu|\
+         partners-svc-eu|payments-svc-eu|photos-svc-eu|pickup-svc-eu|plans-svc-eu|\
+         points-svc-eu|pricing-svc-eu|printing-svc-eu|products-svc-eu|profiles-svc-eu|\
+         promotions-svc-eu|quotes-svc-eu|ratings-svc-eu|receipts-svc-eu|refunds-svc-eu|\
+         reports-svc-eu|returns-svc-eu|reviews-svc-eu|\
+         rewards-svc-eu\" && kind = server } | rate() by (resource.service.name)",
+        Rule::Length,
+        1002,
+    ),
     ("select(.a)", Rule::NoFilter, 0),
     ("by(.a)", Rule::NoFilter, 0),
     ("count() > 1", Rule::NoFilter, 0),
