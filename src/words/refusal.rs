@@ -97,7 +97,9 @@ impl Rule {
             Self::Depth => "nested too deeply",
             Self::Function => "unknown function, or one that reads series without a selector",
             Self::Hint => "unknown query hint",
-            Self::Length => "too long",
+            Self::Length => {
+                "too long: with the scope in it TraceQL may have 1,024 bytes, which is as much as Tempo reads, and other languages 256 KiB"
+            }
             Self::Matcher => "not a label matcher",
             Self::NoFilter => "a pipeline must start with a filter: { }",
             Self::OneSelector => "one selector and nothing else is expected",
