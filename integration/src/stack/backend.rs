@@ -53,7 +53,16 @@ impl Backend {
                 daemon: None,
             });
         }
-        let program = program()?;
+        Backend::start_with(name, ports, program()?, Vec::new()).await
+    }
+
+    /// The same as a process of our own, whatever runs already, with flags that change what stands in its file.
+    pub async fn start_with(
+        name: &'static str,
+        ports: Ports,
+        program: PathBuf,
+        flags: Vec<String>,
+    ) -> Result<Backend> {
         let folder = tempfile::Builder::new()
             .prefix(&format!("scopegate-{name}-"))
             .tempdir()?;
@@ -62,7 +71,11 @@ impl Backend {
         let http = loopback(ports.http);
         let recipe = Recipe {
             name,
-            command: Box::new(move || command(&program, name, &data, ports)),
+            command: Box::new(move || {
+                let mut command = command(&program, name, &data, ports);
+                command.args(&flags);
+                command
+            }),
             ready: (http, "/ready"),
             patience: START,
         };

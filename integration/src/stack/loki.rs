@@ -5,12 +5,30 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::backend::{Backend, Ports};
-use crate::part;
+use super::backend::{Backend, Ports, loopback};
+use crate::{part, paths};
 
 /// Start Loki; `LOKI` may name the program.
 pub async fn start() -> Result<Backend> {
     Backend::start("loki", Ports::free()?, || Ok(part::LOKI.find()?)).await
+}
+
+/// Another Loki, beside the scene's, that writes the patterns of the tenant `initech` back into its own store, as
+/// `stack/loki/overrides.yaml` says, and keeps those of other tenants in memory only.
+pub async fn start_with_persistence() -> Result<Backend> {
+    let ports = Ports::free()?;
+    let overrides = paths::integration().join("stack/loki/overrides.yaml");
+    let flags = [
+        format!("-runtime-config.file={}", overrides.display()),
+        format!(
+            "-pattern-ingester.pattern-persistence.loki-address={}",
+            loopback(ports.http)
+        ),
+        // A minute each, unless it is told.
+        "-pattern-ingester.pattern-persistence.push-period=1s".to_owned(),
+        "-pattern-ingester.flush-check-period=2s".to_owned(),
+    ];
+    Backend::start_with("loki", ports, part::LOKI.find()?, flags.to_vec()).await
 }
 
 /// logcli against that base URL, to be given a command; for TLS with the certificate that it is to trust. `LOGCLI` may

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`apart`] | every read that can be scoped, alone and of several tenants, and a tail |
 //! | [`random`] | queries drawn from the corpora and from templates |
+//! | [`patterns`] | patterns, of a Loki that keeps them and of one that does not |
 //! | [`resources`] | the projects API |
 //! | [`refusals`] | what cannot be scoped, or not without doubt, reaches no server |
 //! | [`bodies`], [`answers`] | which bodies reach a server, and what of its answer comes back |
@@ -17,6 +18,7 @@ pub mod bodies;
 pub mod data;
 pub mod directory;
 pub mod gates;
+pub mod patterns;
 pub mod queries;
 pub mod random;
 pub mod refusals;
@@ -24,7 +26,13 @@ pub mod resources;
 
 /// Side by side with others that read.
 pub fn quiet() -> Vec<crate::Test> {
-    [apart::tests(), random::tests(), resources::tests()].concat()
+    [
+        apart::tests(),
+        patterns::tests(),
+        random::tests(),
+        resources::tests(),
+    ]
+    .concat()
 }
 
 /// They count what reaches the servers, or take them away.
