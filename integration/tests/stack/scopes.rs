@@ -6,6 +6,7 @@
 //! | [`random`] | queries drawn from the corpora and from templates |
 //! | [`twins`] | every answer is that of a tenant in which nothing else is, for fixed and random questions |
 //! | [`patterns`] | patterns, of a Loki that keeps them and of one that does not |
+//! | [`traces`] | traces, of a real Tempo; and the same rules on the stand-in |
 //! | [`resources`] | the projects API |
 //! | [`refusals`] | what cannot be scoped, or not without doubt, reaches no server |
 //! | [`bodies`], [`answers`] | which bodies reach a server, and what of its answer comes back |
@@ -27,6 +28,7 @@ pub mod questions;
 pub mod random;
 pub mod refusals;
 pub mod resources;
+pub mod traces;
 pub mod twin_data;
 pub mod twins;
 
@@ -37,6 +39,8 @@ pub fn quiet() -> Vec<crate::Test> {
         patterns::tests(),
         random::tests(),
         resources::tests(),
+        traces::tests(),
+        traces::stand_in::tests(),
     ]
     .concat()
 }
