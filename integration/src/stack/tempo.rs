@@ -92,24 +92,58 @@ fn program() -> Result<Option<PathBuf>> {
     }
 }
 
-/// The configuration with what that program's own version needs besides. Either version refuses the other's.
+/// The configuration with what that program's own version needs besides.
 fn configuration(program: &Path) -> Result<NamedTempFile> {
     let output = Command::new(program).arg("--version").output()?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
-    let more = if said.contains("version 2.") {
-        "2.yaml"
-    } else {
-        "3.yaml"
-    };
     let mut file = tempfile::Builder::new()
         .prefix("scopegate-tempo-")
         .suffix(".yaml")
         .tempfile()?;
-    for name in ["tempo.yaml", more] {
-        let path = paths::integration().join("stack/tempo").join(name);
-        let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
-        file.write_all(&text)?;
-    }
+    let told = [output.stdout, output.stderr].concat();
+    file.write_all(&configuration_of(&String::from_utf8_lossy(&told))?)?;
     Ok(file)
+}
+
+/// Either version refuses what the other needs. One that does not tell its number is taken for the newer.
+fn configuration_of(version: &str) -> Result<Vec<u8>> {
+    let more = if version.contains("version 2.") {
+        "2.yaml"
+    } else {
+        "3.yaml"
+    };
+    let read = |name: &str| {
+        let path = paths::integration().join("stack/tempo").join(name);
+        std::fs::read(&path).with_context(|| path.display().to_string())
+    };
+    Ok([read("tempo.yaml")?, read(more)?].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml;
+
+    #[test]
+    fn each_version_is_told_what_it_needs() -> Result<()> {
+        for (version, needed, other) in [
+            (
+                "tempo, version 2.10.8 (branch: HEAD)",
+                "overrides",
+                "live_store",
+            ),
+            (
+                "tempo, version 3.0.3 (branch: HEAD)",
+                "live_store",
+                "overrides",
+            ),
+            ("tempo, version main-1234567", "live_store", "overrides"),
+        ] {
+            let text = String::from_utf8(configuration_of(version)?)?;
+            let document: serde_json::Value = yaml::parse(&text)?;
+            assert!(document[needed].is_object(), "{version}: {document}");
+            assert!(document[other].is_null(), "{version}: {document}");
+            assert!(document["storage"].is_object(), "{version}: {document}");
+        }
+        Ok(())
+    }
 }
