@@ -400,7 +400,7 @@ fn log_metric(random: &mut Random) -> String {
     match random.below(6) {
         0 => range,
         // Counts are often alike, and which of them a lower number leaves out is a matter of chance.
-        1 => format!("topk({}, {summed})", 50 + random.below(4)),
+        1 => format!("topk({}, {summed})", 5000 + random.below(4)),
         2 => format!("{summed} > {}", random.below(6)),
         3 => {
             let by = "by (bird)";
