@@ -319,7 +319,7 @@ fn settled(value: Value) -> Value {
             .map(|(name, value)| {
                 let value = match value {
                     Value::Array(told) if ["warnings", "infos"].contains(&name.as_str()) => {
-                        Value::Array(told.into_iter().map(without_place).collect())
+                        settled(Value::Array(told.into_iter().map(without_place).collect()))
                     }
                     other => settled(other),
                 };
