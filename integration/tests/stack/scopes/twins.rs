@@ -341,8 +341,8 @@ fn settled(value: Value) -> Value {
             Value::Array(items)
         }
         Value::String(text) => match text.parse::<f64>() {
-            // Of the order of a sum depend the last digits of what is no whole number.
-            Ok(number) if text.contains('.') => json!(format!("{number:.8e}")),
+            // On the order of a sum depend its last digits, and whether it is a whole number. Times have more digits.
+            Ok(number) if number.abs() < 1e9 => json!(format!("{number:.8e}")),
             _ => Value::String(text),
         },
         other => other,
