@@ -136,7 +136,7 @@ async fn what_is_out_of_scope_is_neither_named_nor_counted(scene: &Scene) -> Res
                 pairs,
             };
             let told = tally.telling;
-            // While Loki moves lines from memory into its store, it sometimes says nothing of either tenant.
+            // Detected labels were once the same for both tenants, right after Loki had been told to write: then once more.
             for _ in 0..PATIENT_ATTEMPTS {
                 tally.ask(scene, &question).await?;
                 if tally.telling > told || !tally.wrong.is_empty() {
