@@ -53,6 +53,8 @@ pub enum Lack {
 pub const LOKI: Part = Part::new("LOKI", "part.sh loki", "bin/loki");
 pub const LOGCLI: Part = Part::new("LOGCLI", "part.sh loki", "bin/logcli");
 pub const MIMIR: Part = Part::new("MIMIR", "part.sh mimir", "bin/mimir");
+/// In its place there is a stand-in; what only the program shows needs it.
+pub const TEMPO: Part = Part::new("TEMPO", "tempo.sh", "");
 pub const OTELCOL: Part = Part::new("OTELCOL", "part.sh collector", "bin/otelcol");
 /// The Prometheus that agents of the stack are; the other tests' is [`crate::prometheus`]'s own.
 pub const PROMETHEUS_AGENT: Part =

@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use integration::paths;
 
 /// A run of the heavy tests sets them; here none is set.
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 10] = [
     "KEYCLOAK",
     "LOGCLI",
     "LOKI",
@@ -20,6 +20,7 @@ const VARIABLES: [&str; 9] = [
     "PROMTOOL",
     "SCOPEGATE_LOKI_ADDRESS",
     "SCOPEGATE_MIMIR_ADDRESS",
+    "TEMPO",
 ];
 
 fn without_variables(mut command: Command) -> Command {
@@ -88,7 +89,11 @@ fn parts(tool: &str, seconds: &str) -> Result<(String, Duration)> {
         .env("SCOPEGATE_CACHE", folder.path().join("cache"))
         .env("SCOPEGATE_PARTS_SECONDS", seconds)
         // Named, and so not fetched.
-        .envs([("OPENAPI_PYTHON", "python3"), ("MIMIR", "mimir")])
+        .envs([
+            ("OPENAPI_PYTHON", "python3"),
+            ("MIMIR", "mimir"),
+            ("TEMPO", "tempo"),
+        ])
         .output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}: {said}", output.status);

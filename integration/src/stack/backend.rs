@@ -67,7 +67,19 @@ impl Backend {
                 daemon: None,
             });
         }
-        let program = program()?;
+        Backend::start_own(name, ports, adjust, program()?).await
+    }
+
+    /// The same as a process of our own, whatever runs already.
+    pub async fn start_own<A>(
+        name: &'static str,
+        ports: Ports,
+        adjust: A,
+        program: PathBuf,
+    ) -> Result<Backend>
+    where
+        A: Fn(&mut Command) + Send + Sync + 'static,
+    {
         let folder = tempfile::Builder::new()
             .prefix(&format!("scopegate-{name}-"))
             .tempdir()?;

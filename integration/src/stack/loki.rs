@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::backend::{Backend, Ports};
-use crate::part;
+use super::backend::{Backend, Ports, loopback};
+use crate::{part, paths};
 
 /// Start Loki; `LOKI` may name the program.
 pub async fn start() -> Result<Backend> {
@@ -23,6 +23,27 @@ pub async fn start_to_read_queries() -> Result<Backend> {
         command.env("GOGC", "800");
     };
     Backend::start_with("loki", Ports::free()?, adjust, || Ok(part::LOKI.find()?)).await
+}
+
+/// Another Loki, beside the scene's, that writes the patterns of the tenant `initech` back into its own store, as
+/// `stack/loki/overrides.yaml` says, and keeps those of other tenants in memory only.
+pub async fn start_with_persistence() -> Result<Backend> {
+    let ports = Ports::free()?;
+    let overrides = paths::integration().join("stack/loki/overrides.yaml");
+    let flags = [
+        format!("-runtime-config.file={}", overrides.display()),
+        format!(
+            "-pattern-ingester.pattern-persistence.loki-address={}",
+            loopback(ports.http)
+        ),
+        // A minute each, unless it is told.
+        "-pattern-ingester.pattern-persistence.push-period=1s".to_owned(),
+        "-pattern-ingester.flush-check-period=2s".to_owned(),
+    ];
+    let adjust = move |command: &mut Command| {
+        command.args(&flags);
+    };
+    Backend::start_own("loki", ports, adjust, part::LOKI.find()?).await
 }
 
 /// logcli against that base URL, to be given a command; for TLS with the certificate that it is to trust. `LOGCLI` may

@@ -163,6 +163,8 @@ impl Stack {
                         {"name": INITECH, "types": ["data", "alerting"]},
                         {"name": HOOLI, "types": ["data", "alerting"]},
                         APOLLO_TENANT,
+                        UMBRELLA,
+                        SOYLENT,
                     ],
                     "rbac": {
                         "admins": [
@@ -349,6 +351,9 @@ pub const SCRATCH: &str = "scratch";
 pub const INITECH: &str = "initech";
 /// Of the same people, for what is asked of two tenants at once.
 pub const HOOLI: &str = "hooli";
+/// Of the same people: one with data of several namespaces, and one with those of the namespace `web` alone.
+pub const UMBRELLA: &str = "umbrella";
+pub const SOYLENT: &str = "soylent";
 /// A project, with the resources `quartz` and `basalt`, and its tenant.
 pub const APOLLO: &str = "apollo";
 pub const APOLLO_TENANT: &str = "project-apollo";

@@ -1,16 +1,22 @@
 //! Tempo: a real one where there is a program, else the stand-in.
 
+use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use tempfile::{NamedTempFile, TempPath};
 
 use super::backend::{self, Backend, Ports};
 use super::tempo_stand_in::TempoStandIn;
+use crate::part::{self, Lack};
+use crate::paths;
 
 /// The handle.
 pub enum Tempo {
-    Real(Backend, Ports),
+    /// With its configuration, which it reads again when it is started again.
+    Real(Backend, Ports, TempPath),
     StandIn(TempoStandIn),
 }
 
@@ -18,12 +24,18 @@ impl Tempo {
     /// Start the program that `TEMPO` names or that is found on PATH, with `integration/stack/tempo/tempo.yaml`;
     /// without one, the stand-in.
     pub async fn start() -> Result<Tempo> {
-        let Some(program) = program() else {
+        let Some(program) = program()? else {
             return Ok(Tempo::StandIn(TempoStandIn::start().await?));
         };
         let ports = Ports::free()?;
-        let backend = Backend::start("tempo", ports, || Ok(program)).await?;
-        Ok(Tempo::Real(backend, ports))
+        let configuration = configuration(&program)?.into_temp_path();
+        // Of a flag that is there twice the last counts.
+        let flag = format!("-config.file={}", configuration.display());
+        let adjust = move |command: &mut Command| {
+            command.arg(&flag);
+        };
+        let backend = Backend::start_own("tempo", ports, adjust, program).await?;
+        Ok(Tempo::Real(backend, ports, configuration))
     }
 
     /// `real`, or `stand-in`: what the summary of a run must not hide.
@@ -37,21 +49,21 @@ impl Tempo {
     /// The query API, also the port of its gRPC (`stream_over_http_enabled`).
     pub fn http(&self) -> SocketAddr {
         match self {
-            Tempo::Real(backend, _) => backend.http(),
+            Tempo::Real(backend, ..) => backend.http(),
             Tempo::StandIn(stand_in) => stand_in.http(),
         }
     }
 
     pub fn otlp_http(&self) -> SocketAddr {
         match self {
-            Tempo::Real(_, ports) => backend::loopback(ports.otlp_http),
+            Tempo::Real(_, ports, _) => backend::loopback(ports.otlp_http),
             Tempo::StandIn(stand_in) => stand_in.otlp_http(),
         }
     }
 
     pub fn otlp_grpc(&self) -> SocketAddr {
         match self {
-            Tempo::Real(_, ports) => backend::loopback(ports.otlp_grpc),
+            Tempo::Real(_, ports, _) => backend::loopback(ports.otlp_grpc),
             Tempo::StandIn(stand_in) => stand_in.otlp_grpc(),
         }
     }
@@ -59,7 +71,7 @@ impl Tempo {
     /// Take it away.
     pub async fn down(&self) -> Result<()> {
         match self {
-            Tempo::Real(backend, _) => backend.daemon()?.kill(),
+            Tempo::Real(backend, ..) => backend.daemon()?.kill(),
             Tempo::StandIn(stand_in) => stand_in.down().await,
         }
         Ok(())
@@ -68,19 +80,73 @@ impl Tempo {
     /// Bring it back with what it had stored.
     pub async fn up(&self) -> Result<()> {
         match self {
-            Tempo::Real(backend, _) => backend.daemon()?.restart().await,
+            Tempo::Real(backend, ..) => backend.daemon()?.restart().await,
             Tempo::StandIn(stand_in) => stand_in.up().await,
         }
     }
 }
 
 /// The program that `TEMPO` names or that is found on PATH.
-fn program() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("TEMPO").filter(|path| !path.is_empty()) {
-        return Some(PathBuf::from(path));
+fn program() -> Result<Option<PathBuf>> {
+    match part::TEMPO.find() {
+        Ok(program) => Ok(Some(program)),
+        Err(Lack::Missing(_)) => Ok(None),
+        Err(broken) => Err(broken.into()),
     }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join("tempo"))
-        .find(|path| path.is_file())
+}
+
+/// The configuration with what that program's own version needs besides.
+fn configuration(program: &Path) -> Result<NamedTempFile> {
+    let output = Command::new(program).arg("--version").output()?;
+    let mut file = tempfile::Builder::new()
+        .prefix("scopegate-tempo-")
+        .suffix(".yaml")
+        .tempfile()?;
+    let told = [output.stdout, output.stderr].concat();
+    file.write_all(&configuration_of(&String::from_utf8_lossy(&told))?)?;
+    Ok(file)
+}
+
+/// Either version refuses what the other needs. One that does not tell its number is taken for the newer.
+fn configuration_of(version: &str) -> Result<Vec<u8>> {
+    let more = if version.contains("version 2.") {
+        "2.yaml"
+    } else {
+        "3.yaml"
+    };
+    let read = |name: &str| {
+        let path = paths::integration().join("stack/tempo").join(name);
+        std::fs::read(&path).with_context(|| path.display().to_string())
+    };
+    Ok([read("tempo.yaml")?, read(more)?].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml;
+
+    #[test]
+    fn each_version_is_told_what_it_needs() -> Result<()> {
+        for (version, needed, other) in [
+            (
+                "tempo, version 2.10.8 (branch: HEAD)",
+                "overrides",
+                "live_store",
+            ),
+            (
+                "tempo, version 3.0.3 (branch: HEAD)",
+                "live_store",
+                "overrides",
+            ),
+            ("tempo, version main-1234567", "live_store", "overrides"),
+        ] {
+            let text = String::from_utf8(configuration_of(version)?)?;
+            let document: serde_json::Value = yaml::parse(&text)?;
+            assert!(document[needed].is_object(), "{version}: {document}");
+            assert!(document[other].is_null(), "{version}: {document}");
+            assert!(document["storage"].is_object(), "{version}: {document}");
+        }
+        Ok(())
+    }
 }

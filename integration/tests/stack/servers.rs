@@ -19,7 +19,7 @@ impl Servers {
         let stack = &scene.stack;
         let tempo = match &stack.tempo {
             Tempo::StandIn(stand_in) => u64::try_from(stand_in.requests())?,
-            Tempo::Real(backend, _) => {
+            Tempo::Real(backend, ..) => {
                 count(backend.http(), "tempo_request_duration_seconds_count").await?
             }
         };

@@ -104,10 +104,14 @@ const fn grpc_write(template: &'static str, backend: Backend) -> Endpoint {
 }
 
 // The tests of the real servers that have shown that a row's answer is limited to the scope.
-const APART: &str = "stack::scopes::apart::a_scoped_caller_sees_its_namespaces_and_no_other";
+const APART: &str = "stack::scopes::twins::what_is_out_of_scope_is_neither_named_nor_counted";
 const TAILED: &str = "stack::scopes::apart::a_scoped_tail_gets_the_lines_of_its_namespace";
-const PATTERNS_APART: &str = APART;
-const TRACES_APART: &str = APART;
+const PATTERNS_APART: &str =
+    "stack::scopes::patterns::patterns_are_those_of_the_scope_whether_loki_keeps_them_or_not";
+const SEARCHED: &str =
+    "stack::scopes::traces::a_search_shows_traces_with_a_span_in_scope_and_of_them_no_other_span";
+const TAGS_APART: &str = "stack::scopes::traces::values_of_tags_are_those_of_spans_in_scope";
+const SPANS_APART: &str = "stack::scopes::traces::a_metric_of_spans_counts_those_in_scope";
 const RESOURCE_APART: &str = "stack::scopes::resources::a_resources_logs_are_its_own";
 const RESOURCE_METRICS_APART: &str = "stack::scopes::resources::a_resources_metrics_are_its_own";
 
@@ -213,14 +217,14 @@ pub const TABLE: &[Endpoint] = &[
     tempo("/tempo/api/traces/{traceID}", Scoping::WholeTrace),
     tempo("/tempo/api/v2/traces/{traceID}", Scoping::WholeTrace),
     row(POST, "/tempo/api/v2/traces/diff", Tempo, Read, Text, Many, NO).rewritten(WithoutPrefix("/tempo")),
-    tempo("/tempo/api/search", TRACES.since(2, 0, TRACES_APART)),
+    tempo("/tempo/api/search", TRACES.since(2, 0, SEARCHED)),
     tempo("/tempo/api/search/tags", NO),
     // Tempo remembers the names of tags without the filter that they were asked for with.
     tempo("/tempo/api/v2/search/tags", NO),
     tempo("/tempo/api/search/tag/{tag%2F}/values", NO),
-    tempo("/tempo/api/v2/search/tag/{tag%2F}/values", TRACE_TAG_VALUES.since(2, 10, TRACES_APART)),
-    tempo("/tempo/api/metrics/query", TRACE_METRICS.since(2, 6, TRACES_APART)),
-    tempo("/tempo/api/metrics/query_range", TRACE_METRICS.since(2, 4, TRACES_APART)),
+    tempo("/tempo/api/v2/search/tag/{tag%2F}/values", TRACE_TAG_VALUES.since(2, 10, TAGS_APART)),
+    tempo("/tempo/api/metrics/query", TRACE_METRICS.since(2, 6, SPANS_APART)),
+    tempo("/tempo/api/metrics/query_range", TRACE_METRICS.since(2, 4, SPANS_APART)),
     tempo("/tempo/api/echo", FREE).without_tenant(),
     tempo("/tempo/api/status/buildinfo", FREE).without_tenant(),
     row(POST, "/v1/traces", Tempo, Write, Otlp, One, NO),

@@ -144,7 +144,8 @@ async fn push_lines(scene: &Scene, tenant: &str) -> Result<()> {
     push(scene, tenant, &streams).await
 }
 
-async fn push(scene: &Scene, tenant: &str, streams: &[Value]) -> Result<()> {
+/// Streams as Loki's JSON has them.
+pub async fn push(scene: &Scene, tenant: &str, streams: &[Value]) -> Result<()> {
     let body = json!({"streams": streams}).to_string();
     let request =
         RawRequest::post("/loki/api/v1/push", body).header("content-type", "application/json");
