@@ -1196,9 +1196,13 @@ fn what_the_gate_does_of_its_own_accord_is_checked() {
         ("tenants", json!({"all": true}), "tenants.all", "expected a string"),
         ("tenants", json!({"any": "*"}), "tenants.any", "unknown key"),
         ("health", json!({}), "health.path", "missing"),
-        ("health", json!({"path": "healthz"}), "health.path", "must be a path"),
-        ("health", json!({"path": "/healthz?x"}), "health.path", "must be a path"),
-        ("health", json!({"path": "/he alth"}), "health.path", "must be a path"),
+        ("health", json!({"path": "healthz"}), "health.path", "must be a plain path"),
+        ("health", json!({"path": "/healthz?x"}), "health.path", "must be a plain path"),
+        ("health", json!({"path": "/he alth"}), "health.path", "must be a plain path"),
+        ("health", json!({"path": "/"}), "health.path", "must be a plain path"),
+        ("health", json!({"path": "//"}), "health.path", "must be a plain path"),
+        ("health", json!({"path": "/a/.."}), "health.path", "must be a plain path"),
+        ("health", json!({"path": "/%2e"}), "health.path", "must be a plain path"),
         ("health", json!({"path": "/loki/api/v1/labels"}), "health.path", "is a path of the endpoint table"),
         ("health", json!({"path": "/loki/api/v1/push"}), "health.path", "is a path of the endpoint table"),
         ("health", json!({"path": "/loki/api/v1/label/health/values"}), "health.path", "is a path of the endpoint table"),
@@ -1239,4 +1243,7 @@ fn what_the_gate_does_of_its_own_accord_is_checked() {
     let found = problems(&config);
     assert_eq!(found[0].0, "tenants.all");
     assert!(found[0].1.contains("a tenant is named \"*\" itself"), "{found:?}");
+    // Nor one that nobody holds anything on.
+    put(&mut config, "organizations.0.rbac", json!({}));
+    assert!(problems(&config).iter().any(|(place, _)| place == "tenants.all"));
 }

@@ -672,3 +672,30 @@ fn build_information_needed_a_tenant() {
     assert_eq!(probe(&["strangers"]), "tenant_not_granted");
     assert_eq!(probe(&[]), "tenant_not_granted");
 }
+
+#[test]
+fn a_label_policy_for_each_of_a_thousand_tenants_filled_the_memory() {
+    let mut configuration = config();
+    let tenants: Vec<String> = (0..1_000).map(|number| format!("t{number:03}")).collect();
+    let values: Vec<String> = (0..256)
+        .map(|number| format!("{number:03}{}", "|".repeat(250)))
+        .collect();
+    configuration["organizations"][0]["tenants"] = json!(tenants);
+    configuration["organizations"][0]["rbac"]["viewers"] =
+        json!([{"group": "readers", "labels": {"ns": values}}]);
+    configuration["limits"] = json!({"tenants_per_request": 1_000});
+    configuration["tenants"] = json!({"all": "*"});
+    configuration["forward"] = json!({"label_policy_header": true});
+    let ask = |configuration: &Value, tenant: &str| {
+        let request = Request::bearing(&Token::new().build()).set("x-scope-orgid", tenant);
+        common::answer(configuration, &request)
+    };
+    for tenant in ["*", tenants.join("|").as_str(), "t000"] {
+        assert_eq!(ask(&configuration, tenant), "scope_unsupported");
+    }
+    configuration["organizations"][0]["rbac"]["viewers"] =
+        json!([{"group": "readers", "labels": {"ns": ["web", "shop"]}}]);
+    assert_eq!(ask(&configuration, "*"), "allowed");
+    configuration["forward"] = json!({});
+    assert_eq!(ask(&configuration, "*"), "allowed");
+}

@@ -35,6 +35,7 @@ fn key() -> Arc<VerifyingKey> {
 fn session(subject: &str) -> Arc<Session> {
     Arc::new(Session {
         principal: Principal {
+            groups_are_whole: true,
             provider: ProviderIndex::at(0),
             subject: Subject::parse(subject).unwrap(),
             groups: [].into(),
@@ -98,6 +99,7 @@ fn member() -> Arc<Session> {
     let group = Groups::default().name("readers");
     let Session { times, key, .. } = Arc::into_inner(session("alice")).unwrap();
     let principal = Principal {
+        groups_are_whole: true,
         provider: ProviderIndex::at(0),
         subject: Subject::parse("alice").unwrap(),
         groups: [group].into(),

@@ -59,6 +59,7 @@ impl ClaimMapping {
             .and_then(Subject::parse)
             .ok_or(Denial::SubjectInvalid)?;
         let mut seen: usize = 0;
+        let mut whole = true;
         let mut groups: Vec<GroupIndex> = Vec::new();
         for source in &self.groups {
             let Some(value) = find(claims, &source.path) else {
@@ -67,6 +68,7 @@ impl ClaimMapping {
                 }
                 continue;
             };
+            whole &= !is_overage(claims, &source.path) && is_of_texts(value);
             source.each(value, |name| {
                 seen = seen.saturating_add(1);
                 if seen > max_groups || name.len() > MAX_GROUP_BYTES {
@@ -85,6 +87,7 @@ impl ClaimMapping {
         Ok(Principal {
             provider,
             subject,
+            groups_are_whole: whole,
             groups: groups.into(),
         })
     }
@@ -125,6 +128,15 @@ fn find<'a>(claims: &'a Object, path: &[String]) -> Option<&'a Value> {
     object
         .get(last)
         .filter(|value| verified && !matches!(value, Value::Null))
+}
+
+/// Whether nothing in there is anything else than a text.
+fn is_of_texts(value: &Value) -> bool {
+    match value {
+        Value::String(_) => true,
+        Value::Array(many) => many.iter().all(|one| one.as_str().is_some()),
+        _ => false,
+    }
 }
 
 /// Entra's overage: above 200 groups the claim is replaced by a pointer in

@@ -48,7 +48,7 @@ fn read_star(node: &Node<'_>, policy: Option<&Draft>) -> Option<bool> {
         node.problem("must be \"*\": that alone stands for all tenants");
         return None;
     }
-    if policy.is_some_and(|policy| policy.has_tenant("*")) {
+    if policy.is_some_and(Draft::has_star) {
         node.problem("a tenant is named \"*\" itself: leave this out, or rename the tenant");
         return None;
     }
@@ -60,9 +60,16 @@ fn read_health(top: &Section<'_>) -> Option<Box<str>> {
     let section = top.get("health")?.section(&["path"])?;
     let node = section.require("path", "the path to answer, such as /healthz")?;
     let path = node.text()?;
-    let plain = |byte: u8| matches!(byte, b'!'..=b'~') && !matches!(byte, b'?' | b'#' | b'\\');
-    if !path.starts_with('/') || path.len() > MAX_PATH || !path.bytes().all(plain) {
-        node.problem("must be a path as in a request, without a query: /healthz");
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    // What a proxy would make another path of could never be asked for.
+    let is_segment = |segment: &str| {
+        !segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(plain)
+    };
+    let segments = path.strip_prefix('/');
+    let sound = segments.is_some_and(|segments| segments.split('/').all(is_segment));
+    if !sound || path.len() > MAX_PATH {
+        node.problem("must be a plain path of letters, digits, - . _ and ~, such as /healthz");
         return None;
     }
     let all = [Surface::Platform, Surface::LokiLegacy, Surface::Projects];

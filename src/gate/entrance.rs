@@ -23,13 +23,16 @@ impl Gate {
         time: Time,
         trace: &mut Trace<'_>,
     ) -> Result<(), Stop> {
-        if self.is_health_path(path) {
+        // Envoy would answer it in the form of gRPC, with a status that says nothing.
+        let grpc = head.resembles_grpc();
+        if self.is_health_path(path) && !grpc {
             return match method {
                 b"GET" | b"HEAD" => Err(self.health(time).into()),
                 _ => Err(Denial::MethodNotAllowed(Methods::GET.or(Methods::HEAD)).into()),
             };
         }
         if method == b"OPTIONS"
+            && !grpc
             && self.listed_origin(head).is_some()
             && let Occurrence::Once(asked) = head.asked_method
             && let Ok(endpoint) = endpoints.find(path, asked)
@@ -49,7 +52,9 @@ impl Gate {
     #[must_use]
     pub fn is_health_check(&self, head: &Head<'_>) -> bool {
         request_line(head).is_ok_and(|(method, path, _)| {
-            self.is_health_path(path) && matches!(method, b"GET" | b"HEAD")
+            self.is_health_path(path)
+                && matches!(method, b"GET" | b"HEAD")
+                && !head.resembles_grpc()
         })
     }
 

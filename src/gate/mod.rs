@@ -21,7 +21,7 @@ use crate::authn::authenticator::{
 };
 use crate::authn::key_cache::{KeyCache, Keys};
 use crate::authn::token_cache::{Owner, Session};
-use crate::authz::endpoint::{Endpoint, Endpoints, Surface};
+use crate::authz::endpoint::{Endpoint, Endpoints, Surface, Tenants};
 use crate::authz::policy::{Organizations, Remembered};
 use crate::authz::projects::{self, Answer, Answers, Directory, Question, Resource};
 use crate::config::{Config, KeySource, Mode};
@@ -225,6 +225,8 @@ impl Gate {
             // Which tenants the caller has is not known, so that none can be left out.
             Err(Unproven::Refused(Denial::GroupsOverage))
                 if head.org_id == Occurrence::Absent
+                    && endpoint.tenants != Tenants::Optional
+                    && endpoint.surface != Surface::Projects
                     && self.config.entrance.tenants.only_one_may_be_absent =>
             {
                 return Err(Denial::TenantMissing.into());
@@ -249,7 +251,10 @@ impl Gate {
         trace.scope.clone_from(&scope);
         let query = match &scope {
             None => Query::AsSent(query),
-            Some(scope) => self.narrow(head, endpoint, query, scope)?,
+            Some(scope) => {
+                self.check_label_policy(endpoint, &tenants, scope)?;
+                self.narrow(head, endpoint, query, scope)?
+            }
         };
         if !self.has(endpoint) {
             return Err(Denial::BackendNotConfigured.into());

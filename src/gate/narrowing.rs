@@ -1,17 +1,24 @@
 //! From a scope to the parameters that a request goes on with.
 
+use std::sync::Arc;
+
 use super::Gate;
 use super::head::{is_at_most, request_line};
 use super::outcome::{Query, Stop};
-use crate::authz::endpoint::{Endpoint, Honoured, Scoping};
-use crate::scoping::narrow::{MAX_BODY, Narrowing};
+use crate::authz::endpoint::{Backend, Endpoint, Honoured, Scoping};
+use crate::scoping::narrow::{MAX_BODY, Narrowing, label_policy};
 use crate::scoping::parameters::Parameters;
 use crate::scoping::scope::Scope;
 use crate::scoping::tags;
 use crate::words::denial::Denial;
 use crate::words::own_answer::OwnAnswer;
 use crate::words::request::{Head, Occurrence};
+use crate::words::tenant::TenantSet;
 use crate::words::unscoped::Unscoped;
+
+/// Longest `X-Prom-Label-Policy`, in bytes: what Envoy accepts of a client's headers
+/// altogether, and far below what the backends do.
+const MAX_LABEL_POLICY: usize = 61_440;
 
 impl Gate {
     /// Whether the server behind an endpoint honours what limits it, as far as it is known.
@@ -31,6 +38,26 @@ impl Gate {
         }
         if parameters.whole_traces && backends.tempo_search_denied {
             return Err(unscoped(Unscoped::Denied));
+        }
+        Ok(())
+    }
+
+    /// Whether the scope can be sent as a label policy as well, where that is asked for.
+    pub(super) fn check_label_policy(
+        &self,
+        endpoint: &Endpoint,
+        tenants: &TenantSet<'_>,
+        scope: &Arc<Scope>,
+    ) -> Result<(), Denial> {
+        if !self.config.forward.label_policy_header || endpoint.backend == Backend::Tempo {
+            return Ok(());
+        }
+        // Once for each tenant, with a colon and a comma.
+        let policy = label_policy(scope).len().saturating_add(2);
+        let policies = policy.saturating_mul(tenants.iter().count());
+        let size = tenants.canonical().len().saturating_add(policies);
+        if size > MAX_LABEL_POLICY {
+            return Err(unscoped(Unscoped::Header));
         }
         Ok(())
     }
@@ -63,15 +90,26 @@ impl Gate {
             }
             Scoping::WholeTrace => return Err(unscoped(Unscoped::TraceById).into()),
         };
+        let spans_only =
+            endpoint.backend == Backend::Tempo && self.config.backends.tempo_search_denied;
         if parameters.tag_in_path {
             let (_, path, _) = request_line(head)?;
             let tag = endpoint.segment(path);
-            if !tag.is_some_and(|tag| tags::are_filtered(&tag)) {
-                return Err(unscoped(Unscoped::Tag).into());
+            match tag {
+                Some(tag) if spans_only && tags::are_of_whole_traces(&tag) => {
+                    return Err(unscoped(Unscoped::Denied).into());
+                }
+                Some(tag) if tags::are_filtered(&tag) => {}
+                _ => return Err(unscoped(Unscoped::Tag).into()),
             }
         }
         let attributes = &self.config.backends.tempo_attributes;
         let narrowing = Narrowing::new(parameters, scope, attributes, query)?;
+        let narrowing = if spans_only {
+            narrowing.of_spans_only()
+        } else {
+            narrowing
+        };
         // What follows the head of a websocket is no body.
         if !head.has_body || head.upgrade != Occurrence::Absent {
             return Ok(Query::Narrowed(narrowing.form(None)?));

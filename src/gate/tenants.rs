@@ -25,6 +25,10 @@ impl Gate {
                     Err(Denial::TenantNotGranted)
                 };
             }
+            // Whoever has named one in another spelling has named one.
+            Occurrence::Absent if head.names_tenant_otherwise() => {
+                return Err(Denial::TenantMissing);
+            }
             Occurrence::Absent => return self.only_tenant(session).map(Some),
             Occurrence::Repeated => return Err(Denial::TenantRepeated),
         };
@@ -45,7 +49,8 @@ impl Gate {
 
     /// The one tenant of a caller who has no other, where that may be left out.
     fn only_tenant<'a>(&mut self, session: &Session) -> Result<TenantSet<'a>, Denial> {
-        if !self.config.entrance.tenants.only_one_may_be_absent {
+        let allowed = self.config.entrance.tenants.only_one_may_be_absent;
+        if !allowed || !session.principal.groups_are_whole {
             return Err(Denial::TenantMissing);
         }
         let policy = &self.config.policy;
@@ -65,6 +70,9 @@ impl Gate {
     ) -> Result<TenantSet<'a>, Denial> {
         if endpoint.tenants == Tenants::One {
             return Err(Denial::TenantNotSingle);
+        }
+        if !session.principal.groups_are_whole {
+            return Err(Denial::GroupsOverage);
         }
         let policy = &self.config.policy;
         let limit = self.config.limits.tenants_per_request;

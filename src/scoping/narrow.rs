@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::scoping::form::{self, Pair};
 use crate::scoping::parameters::{Absent, Carrier, Parameters};
 use crate::scoping::query::{self, Failure, Language, MAX_TRACEQL, Matcher, Shape};
-use crate::scoping::scope::{Attributes, Scope};
+use crate::scoping::scope::{Attributes, LabelValue, Scope};
 use crate::words::denial::Denial;
 use crate::words::refusal::{Refusal, Rule};
 use crate::words::unscoped::{Label, Unscoped};
@@ -25,6 +25,8 @@ const MAX_FORM: usize = 1_048_576;
 #[derive(Debug)]
 pub struct Narrowing {
     parameters: &'static Parameters,
+    /// Whether nothing may be asked for of traces as a whole.
+    spans_only: bool,
     matcher: Matcher,
     url: Vec<Pair>,
 }
@@ -47,9 +49,17 @@ impl Narrowing {
         }
         Ok(Self {
             parameters,
+            spans_only: false,
             matcher,
             url: parse(query.unwrap_or_default())?,
         })
+    }
+
+    /// Nothing may be asked for of traces as a whole.
+    #[must_use]
+    pub const fn of_spans_only(mut self) -> Self {
+        self.spans_only = true;
+        self
     }
 
     /// The parameters to send: those of the query string and of the body, if there is
@@ -179,6 +189,10 @@ impl Narrowing {
         least: usize,
     ) -> Result<String, Denial> {
         let language = self.parameters.language;
+        let shape = match shape {
+            Shape::Query if self.spans_only => Shape::SpanQuery,
+            shape => shape,
+        };
         match query::scope(language, shape, text, &self.matcher) {
             Ok(scoped) if scoped.selectors >= least => Ok(scoped.text),
             Ok(_) => Err(Denial::QueryRefused(
@@ -208,6 +222,14 @@ fn is_beyond(parameters: &Parameters, scope: &Scope, matcher: &Matcher) -> Optio
             let known = |byte: u8| is_plain(byte) || byte == b'.';
             label_beyond(scope, known).map(Unscoped::Value)
         }
+        // Where Loki keeps patterns, the scope is a filter of labels in its second query, and
+        // there it takes what begins like two of several values for one of them.
+        Carrier::One {
+            shape: Shape::PlainQuery,
+            ..
+        } if let Some(label) = label_with_a_common_beginning(scope) => {
+            Some(Unscoped::Beginning(label))
+        }
         // What is put into another query as it is must be plain in our own matchers too.
         Carrier::One {
             shape: Shape::PlainQuery,
@@ -218,6 +240,18 @@ fn is_beyond(parameters: &Parameters, scope: &Scope, matcher: &Matcher) -> Optio
         }
         Carrier::One { .. } | Carrier::Many(_) => None,
     }
+}
+
+/// The first label of whose values two begin with the same character.
+fn label_with_a_common_beginning(scope: &Scope) -> Option<Label> {
+    let mut rules = scope.rules();
+    let (label, _) = rules.find(|(_, values)| {
+        // They are in order, so that those that begin alike are neighbours.
+        let first = |value: &LabelValue| value.as_str().chars().next();
+        let beside = values.iter().zip(values.iter().skip(1));
+        beside.clone().any(|(one, next)| first(one) == first(next))
+    })?;
+    Some(Label::new(label.as_str()))
 }
 
 /// The first label with a value that consists of more than that.

@@ -47,6 +47,15 @@ pub fn are_filtered(tag: &[u8]) -> bool {
     on_a_level || INTRINSICS.iter().any(|known| known.as_bytes() == tag)
 }
 
+/// Whether the values of this tag are of traces as a whole, of which a part is in scope.
+#[must_use]
+pub fn are_of_whole_traces(tag: &[u8]) -> bool {
+    matches!(
+        tag,
+        b"rootName" | b"rootServiceName" | b"trace:rootName" | b"trace:rootService"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

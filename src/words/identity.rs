@@ -120,6 +120,9 @@ pub struct Principal {
     pub provider: ProviderIndex,
     /// The caller's name there.
     pub subject: Subject,
+    /// Whether these are all: not where the token points at groups that it does not list, or
+    /// holds something where they should be that is none.
+    pub groups_are_whole: bool,
     /// The caller's groups that some role names, sorted and distinct. Shared with what is
     /// remembered of them.
     pub groups: Arc<[GroupIndex]>,

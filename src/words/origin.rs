@@ -1,5 +1,6 @@
 //! Where a page in a browser comes from (RFC 6454), compared byte for byte.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 /// Longest origin, in bytes.
@@ -27,12 +28,7 @@ impl Origin {
             Some((host, port)) if !port.contains(']') => (host, Some(port)),
             _ => (rest, None),
         };
-        let plain = |byte: u8| {
-            byte.is_ascii_lowercase()
-                || byte.is_ascii_digit()
-                || matches!(byte, b'-' | b'.' | b'_' | b'[' | b']' | b':')
-        };
-        if host.is_empty() || text.len() > MAX_ORIGIN || !host.bytes().all(plain) {
+        if text.len() > MAX_ORIGIN || !is_host(host) {
             return Err(
                 "must be scheme, host and port as a browser sends them: in lowercase, without a path or a slash at the end",
             );
@@ -55,6 +51,23 @@ impl Origin {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// A name, or an IPv6 address in brackets.
+fn is_host(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[') {
+        let address = address.strip_suffix(']');
+        return address.is_some_and(|address| {
+            address
+                .parse::<Ipv6Addr>()
+                .is_ok_and(|parsed| parsed.to_string() == address)
+        });
+    }
+    let plain = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
+    };
+    host.split('.')
+        .all(|label| !label.is_empty() && label.bytes().all(plain))
 }
 
 #[cfg(test)]
@@ -93,6 +106,13 @@ mod tests {
             "https://a, https://b",
             "ftp://example.com",
             "https://example.com?x",
+            "https://[",
+            "https://[::1",
+            "https://[::1]:",
+            "https://a:1:8443",
+            "https://..",
+            "https://a..b",
+            "https://a.",
         ] {
             assert!(Origin::parse(bad).is_err(), "{bad}");
         }

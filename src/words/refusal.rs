@@ -82,6 +82,8 @@ pub enum Rule {
     Syntax,
     /// Brackets are nested deeper than 64 levels, or in a filter of TraceQL 512.
     Depth,
+    /// It tells of a trace as a whole, where only spans in scope may be told of.
+    WholeTrace,
     /// The text is longer than what is read, or would be longer than what is sent.
     Length,
 }
@@ -108,6 +110,7 @@ impl Rule {
             Self::ReservedName => "names that begin with __ are reserved",
             Self::String => "a string does not end",
             Self::Syntax => "not understood",
+            Self::WholeTrace => "this tells of whole traces, which is switched off here",
             Self::Unbalanced => "brackets do not match",
         }
     }

@@ -109,6 +109,13 @@ impl<'a> Head<'a> {
         head
     }
 
+    /// Whether a header in another spelling of `x-scope-orgid` names a tenant.
+    #[must_use]
+    pub fn names_tenant_otherwise(&self) -> bool {
+        let mut names = self.forbidden.iter();
+        names.any(|name| dashes_equal(name, b"x-scope-orgid"))
+    }
+
     /// Whether the body is a plain form: `application/x-www-form-urlencoded`, in UTF-8
     /// if it says, in no encoding.
     #[must_use]

@@ -18,6 +18,11 @@ pub enum Unscoped {
     TraceById,
     /// Tempo looks for the values of such a tag everywhere.
     Tag,
+    /// Two values of the policy of that label begin alike, and the server would take more for
+    /// one of them.
+    Beginning(Label),
+    /// The policy, once for each tenant, is longer than a header may be.
+    Header,
     /// The policy is longer than a query of this language may be.
     Length,
     /// The policy of that label has a value whose characters the server does not honour on
@@ -67,6 +72,13 @@ impl fmt::Display for Unscoped {
             ),
             Self::Tag => f.write_str(
                 "the values of this tag cannot be limited to it: name its level, as in span.name or resource.name",
+            ),
+            Self::Beginning(label) => write!(
+                f,
+                "the server would not apply the policy of your label {label} here, because two of its values begin alike"
+            ),
+            Self::Header => f.write_str(
+                "your label policy, once for each tenant, is too long for a header: name fewer tenants",
             ),
             Self::Length => f.write_str("your label policy is too long for this query language"),
             Self::Value(label) => write!(

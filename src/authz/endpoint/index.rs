@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::path::{Fit, fit};
+use super::path::matches;
 use super::table::{MOVED, TABLE};
 use super::{Endpoint, Surface};
 use crate::words::denial::Denial;
@@ -45,20 +45,13 @@ impl Endpoints {
         if let Some(rows) = self.exact.get(path) {
             return choose(rows.iter().copied(), method);
         }
-        let mut in_doubt = None;
-        let rows = self.templates.iter().copied();
-        let rows = rows.filter(|row| match fit(row.template, path) {
-            Fit::Whole => true,
-            Fit::Unsound => {
-                in_doubt = in_doubt.or(row.doubt());
-                false
-            }
-            Fit::Not => false,
-        });
-        match choose(rows, method) {
-            Err(Denial::RouteNotListed) => Err(in_doubt.unwrap_or_else(|| not_found(path))),
-            chosen => chosen,
+        let rows = || self.templates.iter().copied();
+        let chosen = choose(rows().filter(|row| matches(row.template, path)), method);
+        if chosen.as_ref().err() != Some(&Denial::RouteNotListed) {
+            return chosen;
         }
+        let in_doubt = rows().find_map(|row| row.doubt(path));
+        Err(in_doubt.unwrap_or_else(|| not_found(path)))
     }
 }
 

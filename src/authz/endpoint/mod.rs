@@ -130,8 +130,14 @@ impl Endpoint {
         path::decoded(path.strip_suffix(after.as_bytes())?)
     }
 
-    /// What is said to names in its path that are in doubt, if they are names of rules.
-    const fn doubt(&self) -> Option<Denial> {
+    /// What is said to a path that is none, but begins like this one, if that is of rules:
+    /// what follows must be names in doubt.
+    fn doubt(&self, path: &[u8]) -> Option<Denial> {
+        let (before, _) = self.template.split_once('{')?;
+        let names = path.strip_prefix(before.as_bytes())?;
+        if names.is_empty() {
+            return None;
+        }
         match (self.permission, self.backend) {
             // It decodes them twice.
             (Permission::RulesRead | Permission::RulesWrite, Backend::Loki) => Some(

@@ -2,17 +2,6 @@
 
 use crate::words::wire::hex_digit;
 
-/// How a path fits a template.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Fit {
-    /// It is the template with every `{…}` filled by one sound segment.
-    Whole,
-    /// It would be, but for a segment that servers do not all read in one way.
-    Unsound,
-    /// It is another path.
-    Not,
-}
-
 /// Escapes of separators that a segment may hold; others it may hold anyway.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Separators {
@@ -37,28 +26,23 @@ impl Separators {
     }
 }
 
-/// How a path fits a template.
+/// Whether `path` is the template with every `{…}` filled by one sound segment.
 ///
 /// Literal segments compare byte for byte, so `//`, `;`, `\`, `#`, NUL, an escape
-/// or a dot segment anywhere in them cannot fit.
-pub(super) fn fit(template: &str, path: &[u8]) -> Fit {
+/// or a dot segment anywhere in them cannot match.
+pub(super) fn matches(template: &str, path: &[u8]) -> bool {
     let mut ours = template.as_bytes().split(|byte| *byte == b'/');
     let mut theirs = path.split(|byte| *byte == b'/');
-    let mut fit = Fit::Whole;
     loop {
-        match (ours.next(), theirs.next()) {
-            (None, None) => return fit,
+        let matching = match (ours.next(), theirs.next()) {
+            (None, None) => return true,
             // Before what compares them, since a client may echo a template's segment.
-            (Some([b'{', name @ ..]), Some(segment)) => {
-                if segment.is_empty() {
-                    return Fit::Not;
-                }
-                if !is_sound(segment, Separators::of(name)) {
-                    fit = Fit::Unsound;
-                }
-            }
-            (Some(literal), Some(segment)) if literal == segment => {}
-            _ => return Fit::Not,
+            (Some([b'{', name @ ..]), Some(segment)) => is_sound(segment, Separators::of(name)),
+            (Some(literal), Some(segment)) => literal == segment,
+            _ => false,
+        };
+        if !matching {
+            return false;
         }
     }
 }

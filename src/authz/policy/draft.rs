@@ -25,6 +25,7 @@ pub struct Draft {
     /// From a kind and one more roll to the kind of both.
     longer: HashMap<(Option<KindIndex>, RollIndex), KindIndex, QuickHash>,
     tenants: HashMap<Box<[u8]>, KindIndex, QuickHash>,
+    has_star: bool,
 }
 
 /// A list of who holds what in an organization.
@@ -92,6 +93,7 @@ impl Draft {
 
     /// Puts a tenant on a roll. It may stand on several, of an organization each.
     pub fn enrol(&mut self, tenant: &TenantId, Roll(roll): Roll) {
+        self.has_star |= tenant.as_str() == "*";
         let Some(roll) = roll else { return };
         let name = tenant.as_str().as_bytes();
         let rest = self.tenants.get(name).copied();
@@ -109,10 +111,10 @@ impl Draft {
         self.groups.name(name)
     }
 
-    /// Whether there is a tenant of that name.
+    /// Whether a tenant is named `*`, whoever holds anything on it.
     #[must_use]
-    pub fn has_tenant(&self, name: &str) -> bool {
-        self.tenants.contains_key(name.as_bytes())
+    pub const fn has_star(&self) -> bool {
+        self.has_star
     }
 
     /// The policy. `indexed`: with what [`Policy::held`] needs.

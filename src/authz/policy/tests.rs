@@ -45,6 +45,7 @@ fn principal(policy: &Policy, groups: &[&str]) -> Principal {
     Principal {
         provider: ProviderIndex(0),
         subject: Subject::parse("s").unwrap(),
+        groups_are_whole: true,
         groups: groups.into(),
     }
 }

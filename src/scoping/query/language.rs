@@ -21,6 +21,8 @@ pub enum Shape {
     PlainQuery,
     /// Any query; it may have no selector at all, as `1+1`.
     Query,
+    /// Any query that asks for nothing of a trace as a whole (TraceQL only).
+    SpanQuery,
     /// One selector and nothing else.
     Selector,
 }

@@ -45,6 +45,7 @@ pub(super) fn recognise(shape: Shape, text: &str) -> Result<Vec<Place>, Refusal>
     reader.trivia()?;
     match shape {
         Shape::Query | Shape::PlainQuery => {}
+        Shape::SpanQuery => return reader.cursor.refuse(Rule::Syntax),
         Shape::Selector => {
             if reader.cursor.peek() != Some(b'{') {
                 return reader.cursor.refuse(Rule::OneSelector);

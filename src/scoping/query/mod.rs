@@ -126,7 +126,7 @@ fn recognise(language: Language, shape: Shape, text: &str) -> Result<Vec<Place>,
 /// Whether a second reading finds as many selectors, each beginning with the matcher.
 fn is_sound(language: Language, shape: Shape, scoped: &Scoped, matcher: &Matcher) -> bool {
     let shape = match shape {
-        Shape::PlainQuery => shape,
+        Shape::PlainQuery | Shape::SpanQuery => shape,
         Shape::Pipeline | Shape::Query | Shape::Selector => Shape::Query,
     };
     // The insertions may have made it longer than what is read from strangers.

@@ -21,7 +21,9 @@ pub(in crate::scoping::query) fn recognise(
     match shape {
         Shape::Query => reader.expression()?,
         Shape::Selector => reader.selector()?,
-        Shape::Pipeline | Shape::PlainQuery => return reader.lexer.refuse(Rule::Syntax),
+        Shape::Pipeline | Shape::PlainQuery | Shape::SpanQuery => {
+            return reader.lexer.refuse(Rule::Syntax);
+        }
     }
     reader.lexer.trivia();
     if let Some(refusal) = reader.lexer.doubt() {

@@ -29,10 +29,11 @@ pub(in crate::scoping::query) fn recognise(
     let mut reader = Reader {
         lexer: Lexer::new(text),
         places: Vec::new(),
+        spans_only: shape == Shape::SpanQuery,
     };
     match shape {
         Shape::Pipeline | Shape::PlainQuery => reader.lexer.refuse(Rule::Syntax)?,
-        Shape::Query => reader.query()?,
+        Shape::Query | Shape::SpanQuery => reader.query()?,
         Shape::Selector => reader.selector()?,
     }
     Ok(reader.places)
@@ -77,6 +78,8 @@ impl Function {
 struct Reader<'a> {
     lexer: Lexer<'a>,
     places: Vec<Place>,
+    /// Whether nothing may be asked for of a trace as a whole.
+    spans_only: bool,
 }
 
 impl Reader<'_> {
@@ -233,12 +236,17 @@ impl Reader<'_> {
 
     /// A word and its arguments.
     fn function(&mut self) -> Result<(), Refusal> {
+        let begin = self.lexer.here();
         let name = self.lexer.take_word();
         if self.lexer.next()? != Some(b'(') {
             return self.lexer.unexpected();
         }
         self.lexer.enter()?;
         if Function::named(name) == Some(Function::Compare) {
+            // It tells of every attribute and intrinsic, those of traces too.
+            if self.spans_only {
+                return begin.refuse(Rule::WholeTrace);
+            }
             if self.lexer.next()? != Some(b'{') {
                 return self.lexer.unexpected();
             }
@@ -304,6 +312,9 @@ impl Reader<'_> {
     fn word(&mut self) -> Result<(), Refusal> {
         let begin = self.lexer.here();
         let word = self.lexer.take_word();
+        if self.spans_only && matches!(word, b"rootName" | b"rootServiceName" | b"traceDuration") {
+            return begin.refuse(Rule::WholeTrace);
+        }
         let scoped = matches!(
             word,
             b"event" | b"instrumentation" | b"link" | b"resource" | b"span"
@@ -315,8 +326,12 @@ impl Reader<'_> {
             }
             Some(b':') if scoped || word == b"trace" => {
                 self.lexer.bump();
-                if self.lexer.take_word().is_empty() {
+                let name = self.lexer.take_word();
+                if name.is_empty() {
                     return self.lexer.unexpected();
+                }
+                if self.spans_only && word == b"trace" && name != b"id" {
+                    return begin.refuse(Rule::WholeTrace);
                 }
                 match self.lexer.peek() {
                     Some(b'.' | b':') => self.lexer.refuse(Rule::Syntax),
