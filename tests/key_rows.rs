@@ -10,6 +10,9 @@ mod common;
 use common::{
     ALLOWED, Bench, ISSUER, Request, Token, ask_at, b64, fetched, gate, jwk, jwk_with, jwks, unb64,
 };
+use jwt_simple::prelude::{
+    Claims, Duration, ECDSAP256KeyPairLike as _, ECDSAP256PublicKeyLike as _, ES256KeyPair,
+};
 use scopegate::authn::jwks::{JwksError, KeySet, Lookup, MAX_DOCUMENT_BYTES, MAX_KEYS, SkipReason};
 use scopegate::authn::keys::{Algorithm, InModule, SignatureEngine as _};
 use serde_json::{Value, json};
@@ -105,11 +108,6 @@ fn rsa_exponents_other_than_65537_and_even_moduli_are_skipped() {
             SkipReason::Material,
         );
     }
-    // 65537 with a leading zero is not canonical (RFC 7518 §6.3.1.2).
-    skipped(
-        &jwk_with("rsa-a", json!({"e": "AAEAAQ"})),
-        SkipReason::Material,
-    );
     let mut n = unb64(jwk("rsa-a")["n"].as_str().unwrap());
     *n.last_mut().unwrap() &= 0xfe;
     skipped(
@@ -143,7 +141,6 @@ fn a_roca_modulus_is_a_known_difference() {
 fn keys_for_encryption_are_skipped() {
     for members in [
         json!({"use": "enc"}),
-        json!({"use": ""}),
         json!({"use": "SIG"}),
         json!({"use": ["sig"]}),
         json!({"use": 1}),
@@ -176,7 +173,6 @@ fn keys_for_encryption_are_skipped() {
 #[test]
 fn key_ops_must_hold_verify() {
     for ops in [
-        json!([]),
         json!(["sign"]),
         json!(["encrypt", "wrapKey"]),
         json!("verify"),
@@ -236,15 +232,24 @@ fn quirks_that_are_no_attacks_keep_the_key() {
     ] {
         odd[name] = value;
     }
+    // What is empty is not there.
+    let empty = json!({"use": "", "alg": "", "key_ops": [], "kid": ""});
+    for name in ["rsa-a", "p256-a", "ed25519-a"] {
+        let set = parse(&[jwk_with(name, empty.clone())]).unwrap();
+        assert_eq!(set.keys()[0].key_id(), None, "{name}");
+    }
     kept(&odd, "rsa-a", Algorithm::RS256);
     // A kid that is no string is no kid.
     let set = parse(std::slice::from_ref(&odd)).unwrap();
     assert_eq!(set.keys()[0].key_id(), None);
     assert!(matches!(
         set.find(Some("42"), Algorithm::RS256),
-        Lookup::Unknown
+        Lookup::Candidates(_)
     ));
-    assert!(matches!(set.find(None, Algorithm::RS256), Lookup::Found(_)));
+    assert!(matches!(
+        set.find(None, Algorithm::RS256),
+        Lookup::Candidates(_)
+    ));
 }
 
 #[test]
@@ -255,9 +260,14 @@ fn numbers_that_are_no_canonical_base64url_are_skipped() {
         standard, n,
         "the key must need the alphabet's last two characters"
     );
+    // Padding is a slip of theirs.
+    for padding in ["=", "=="] {
+        let padded = jwk_with("rsa-a", json!({"n": format!("{n}{padding}"), "e": "AQAB="}));
+        kept(&padded, "rsa-a", Algorithm::RS256);
+    }
     for n in [
-        json!(format!("{n}=")),
-        json!(format!("{n}==")),
+        json!(format!("{n}===")),
+        json!(format!("={n}")),
         json!(standard),
         json!(format!("{n}\n")),
         json!(format!(" {n}")),
@@ -278,10 +288,23 @@ fn numbers_that_are_no_canonical_base64url_are_skipped() {
         key.as_object_mut().unwrap().remove(member);
         skipped(&key, SkipReason::Material);
     }
-    // Coordinates have the curve's full length.
+    // An exponent of a fixed size is the same exponent.
+    kept(
+        &jwk_with("rsa-a", json!({"e": b64([0, 0, 0, 0, 0, 1, 0, 1])})),
+        "rsa-a",
+        Algorithm::RS256,
+    );
+    skipped(
+        &jwk_with("rsa-a", json!({"e": b64([0, 0, 0])})),
+        SkipReason::Material,
+    );
+    // A coordinate is a number: zeros before it may be too few, or one too many.
     let x = unb64(jwk("p256-a")["x"].as_str().unwrap());
+    let one_more = jwk_with("p256-a", json!({"x": b64([&[0], &x[..]].concat())}));
+    kept(&one_more, "p256-a", Algorithm::ES256);
     for x in [
-        [&[0], &x[..]].concat(),
+        [&[0, 0], &x[..]].concat(),
+        [&[1], &x[..]].concat(),
         x[1..].to_vec(),
         x[..31].to_vec(),
         Vec::new(),
@@ -291,6 +314,34 @@ fn numbers_that_are_no_canonical_base64url_are_skipped() {
             SkipReason::Material,
         );
     }
+}
+
+/// One key in 128 has a coordinate that begins with a zero, which some providers leave out.
+#[test]
+fn coordinates_that_lack_their_first_zeros_are_the_same_points() {
+    let keys = std::iter::repeat_with(ES256KeyPair::generate);
+    let short = keys.take(4_096).find(|pair| {
+        let point = pair.public_key().public_key().to_bytes_uncompressed();
+        point[1] == 0 || point[33] == 0
+    });
+    let pair = short.expect("one of 4,096 keys has such a coordinate");
+    let point = pair.public_key().public_key().to_bytes_uncompressed();
+    let zeroless = |coordinate: &[u8]| {
+        let zeros = coordinate.iter().take_while(|byte| **byte == 0).count();
+        b64(&coordinate[zeros..])
+    };
+    let (x, y) = (zeroless(&point[1..33]), zeroless(&point[33..]));
+    let key = json!({"kty": "EC", "crv": "P-256", "kid": "short", "x": x, "y": y});
+    let set = parse(&[key]).unwrap();
+    let whole = json!({"kty": "EC", "crv": "P-256", "kid": "short", "x": b64(&point[1..33]), "y": b64(&point[33..])});
+    assert!(set.is_same(&parse(&[whole]).unwrap()));
+    let token = pair.sign(Claims::create(Duration::from_secs(60))).unwrap();
+    let (input, signature) = token.rsplit_once('.').unwrap();
+    let signature = unb64(signature);
+    assert_eq!(
+        InModule.verify(&set.keys()[0], input.as_bytes(), &signature),
+        Ok(())
+    );
 }
 
 #[test]
@@ -397,7 +448,6 @@ fn a_bad_document_leaves_the_old_set_as_it_is() {
         (jwks(&[jwk("rsa-1024")]), "none of its 1 keys"),
         (large.into_bytes(), "larger than 262144 bytes"),
         (huge, "larger than 262144 bytes"),
-        (jwks(&many), "more than 64 usable keys"),
     ];
     for (document, words) in cases {
         let mut gate = loaded();
@@ -414,7 +464,11 @@ fn a_bad_document_leaves_the_old_set_as_it_is() {
         assert_eq!(answer.code(), ALLOWED, "{shown}");
     }
     // As many as fit.
-    assert_eq!(parse(&many[1..]).unwrap().keys().len(), MAX_KEYS);
+    assert_eq!(parse(&many[1..]).unwrap().surplus(), 0);
+    // The first ones are kept, and the rest is counted.
+    let set = parse(&many).unwrap();
+    assert_eq!((set.keys().len(), set.surplus()), (MAX_KEYS, 1));
+    assert_eq!(set.keys()[0].key_id(), Some("k0"));
     // Ten thousand unusable ones are only long.
     let mut gate = loaded();
     let odd = format!(r#"{{"keys":[{}1]}}"#, "1,".repeat(9_999));
@@ -423,14 +477,19 @@ fn a_bad_document_leaves_the_old_set_as_it_is() {
 }
 
 #[test]
-fn a_lookup_without_kid_finds_the_only_candidate() {
+fn a_lookup_without_kid_finds_all_that_may_have_signed() {
+    let names = |lookup: Lookup<'_>| match lookup {
+        Lookup::Candidates(keys) => keys
+            .iter()
+            .map(|key| key.key_id().unwrap_or("-").to_owned())
+            .collect(),
+        other => vec![format!("{other:?}")],
+    };
     let set = parse(&[jwk("p256-a"), jwk("rsa-a"), jwk("rsa-b")]).unwrap();
-    assert!(
-        matches!(set.find(None, Algorithm::ES256), Lookup::Found(key) if key.key_id() == Some("p256-a"))
-    );
-    assert!(matches!(set.find(None, Algorithm::RS256), Lookup::Unknown));
+    assert_eq!(names(set.find(None, Algorithm::ES256)), ["p256-a"]);
+    assert_eq!(names(set.find(None, Algorithm::RS256)), ["rsa-a", "rsa-b"]);
     assert!(matches!(set.find(None, Algorithm::EdDSA), Lookup::Unknown));
-    // With one, nothing but that name counts.
+    // With one that a key has, nothing but that name counts.
     assert!(matches!(
         set.find(Some("rsa-b"), Algorithm::RS256),
         Lookup::Found(_)
@@ -443,17 +502,21 @@ fn a_lookup_without_kid_finds_the_only_candidate() {
         set.find(Some("RSA-B"), Algorithm::RS256),
         Lookup::Unknown
     ));
-    assert!(matches!(
-        set.find(Some(""), Algorithm::RS256),
-        Lookup::Unknown
-    ));
-    // A key without kid is no key for a token that names one.
-    let set = parse(&[jwk_with("p256-a", json!({"kid": null}))]).unwrap();
-    assert!(matches!(
-        set.find(Some("p256-a"), Algorithm::ES256),
-        Lookup::Unknown
-    ));
-    assert!(matches!(set.find(None, Algorithm::ES256), Lookup::Found(_)));
+    // With one that no key has, those without a name count.
+    let nameless = |name| jwk_with(name, json!({"kid": null}));
+    let set = parse(&[jwk("rsa-a"), nameless("p256-a"), nameless("rsa-b")]).unwrap();
+    assert_eq!(names(set.find(Some("new"), Algorithm::ES256)), ["-"]);
+    assert_eq!(names(set.find(Some("new"), Algorithm::RS256)), ["-"]);
+    assert_eq!(names(set.find(None, Algorithm::RS256)), ["rsa-a", "-"]);
+    // As many as a token may have tried.
+    let many: Vec<Value> = ["a", "b", "c", "d", "e"]
+        .map(|kid| jwk_with("p256-a", json!({"kid": kid})))
+        .into();
+    let set = parse(&many).unwrap();
+    assert_eq!(
+        names(set.find(None, Algorithm::ES256)),
+        ["a", "b", "c", "d"]
+    );
 }
 
 #[test]
@@ -494,7 +557,9 @@ fn duplicate_kids_are_told_apart_by_algorithm_or_dropped() {
     let nameless = |name| jwk_with(name, json!({"kid": null}));
     let set = parse(&[nameless("p256-a"), nameless("p256-b")]).unwrap();
     assert_eq!(set.keys().len(), 2);
-    assert!(matches!(set.find(None, Algorithm::ES256), Lookup::Unknown));
+    assert!(
+        matches!(set.find(None, Algorithm::ES256), Lookup::Candidates(keys) if keys.len() == 2)
+    );
 }
 
 #[test]

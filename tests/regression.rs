@@ -699,3 +699,25 @@ fn a_label_policy_for_each_of_a_thousand_tenants_filled_the_memory() {
     configuration["forward"] = json!({});
     assert_eq!(ask(&configuration, "*"), "allowed");
 }
+
+/// Of providers that do not name their keys, every second token was refused.
+#[test]
+fn a_token_without_a_kid_was_refused_where_there_are_two_keys() {
+    let mut configuration = config();
+    let nameless = |name| common::jwk_with(name, json!({"kid": null}));
+    configuration["providers"][0]["jwks"] =
+        json!({"inline": {"keys": [nameless("p256-b"), nameless("p256-a")]}});
+    let ask = |token: Token| common::answer(&configuration, &Request::bearing(&token.build()));
+    for name in ["p256-a", "p256-b"] {
+        let token = Token::new().by(name, "ES256");
+        assert_eq!(
+            ask(token.clone().without_header("kid")),
+            "allowed",
+            "{name}"
+        );
+        // Nor does it matter what the token calls a key that has no name.
+        assert_eq!(ask(token.header("kid", "new")), "allowed", "{name}");
+    }
+    let stranger = Token::new().by("p256-stranger", "ES256");
+    assert_eq!(ask(stranger.without_header("kid")), "unknown_key");
+}

@@ -10,12 +10,13 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::{ALLOWED, ISSUER, Request, Token, ask_at, b64, config, fetched, gate, jwk, sign};
 use scopegate::authn::jwks::{KeySet, Lookup};
-use scopegate::authn::keys::{Algorithm, InModule, SignatureEngine as _};
+use scopegate::authn::keys::{Algorithm, InModule, SignatureEngine as _, VerifyingKey};
 use scopegate::authn::token::Unverified;
 use scopegate::words::denial::Denial;
 use serde_json::{Value, json};
@@ -62,13 +63,14 @@ fn verifies(keys: &Value, jws: &str) -> bool {
     let Ok(set) = KeySet::parse(&document(keys), &Algorithm::ALL, ISSUER) else {
         return false;
     };
-    let Lookup::Found(key) = set.find(token.header.key_id.as_deref(), algorithm) else {
-        return false;
+    let keys = match set.find(token.header.key_id.as_deref(), algorithm) {
+        Lookup::Found(key) => vec![key],
+        Lookup::Candidates(keys) => keys,
+        Lookup::AlgorithmMismatch | Lookup::Unknown => return false,
     };
     let input = format!("{header}.{payload}");
-    InModule
-        .verify(key, input.as_bytes(), &token.signature)
-        .is_ok()
+    let signs = |key: &Arc<VerifyingKey>| InModule.verify(key, input.as_bytes(), &token.signature);
+    keys.into_iter().any(|key| signs(key).is_ok())
 }
 
 /// The whole gate, with these keys in hand if they are usable, lets nothing pass.

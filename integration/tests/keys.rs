@@ -262,7 +262,6 @@ async fn a_good_set_outlives_every_kind_of_bad_answer() -> Result<()> {
         ("html", AnswerMode::Html),
         ("empty", AnswerMode::EmptySet),
         ("huge", AnswerMode::Huge),
-        ("hundred-keys", AnswerMode::ManyKeys(100)),
         ("many-keys", AnswerMode::ManyKeys(10_000)),
         ("redirect", AnswerMode::Redirect),
         ("too-many", AnswerMode::TooManyRequests),

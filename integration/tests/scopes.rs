@@ -720,7 +720,7 @@ async fn records_name_the_scope() -> Result<()> {
         (
             "never",
             "GET",
-            "/prometheus/api/v1/metadata",
+            "/prometheus/config/v1/rules",
             "",
             "scope_unsupported",
         ),
@@ -772,7 +772,7 @@ async fn every_endpoint_scopes_or_refuses() -> Result<()> {
             let mut request = RawRequest::new(method, &path)
                 .bearer(&token)
                 .tenant(match row.needs.as_str() {
-                    "rules-write" => "acme-alerts",
+                    "rules-write" | "alerts-read" | "alerts-write" => "acme-alerts",
                     _ => "acme",
                 })
                 .header("x-test-id", id.as_str());

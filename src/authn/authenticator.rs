@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::authn::jwks::{JwksError, KeySet};
+use crate::authn::jwks::{JwksError, KeySet, Lookup};
 use crate::authn::key_cache::{Edition, Keys, Missing, Need, Stranger};
-use crate::authn::keys::{Algorithm, Proof, SignatureEngine};
+use crate::authn::keys::{Algorithm, Proof, SignatureEngine, VerifyingKey};
 use crate::authn::token::{self, Unverified};
 use crate::authn::token_cache::{Owner, Session, TokenCache};
 use crate::authn::verifier::{Plausible, Provider};
@@ -169,34 +169,37 @@ impl Authenticator {
             issued_at: plausible.times().issued_at,
             leeway: rules.leeway,
         };
-        let found = match provider.keys.usable(now.mono) {
-            None => Err(Denial::KeysUnavailable),
-            Some(set) => plausible.key(set).map(Arc::clone),
-        };
-        let key = match found {
-            Ok(key) => key,
-            Err(Denial::UnknownKey | Denial::KeysUnavailable) => {
-                return Err(match provider.keys.missing(&stranger, now.mono) {
-                    Missing::Final(denial) => Unproven::Refused(denial),
-                    Missing::Awaits { need, otherwise } => Unproven::AwaitsKeys {
-                        provider: index,
-                        need,
-                        otherwise,
-                    },
-                });
-            }
-            Err(denial) => return Err(denial.into()),
-        };
         // These very bytes may have been proven for another configuration, with a key
         // that is trusted for this issuer still: all but the signature is judged anew.
         let earlier = lent.tokens.proof(token).cloned();
-        let proof = if let Some(proof) = earlier.filter(|proof| proof.key().is_same(&key)) {
+        let mut prove = |key: &Arc<VerifyingKey>| {
+            if let Some(proof) = earlier.as_ref().filter(|proof| proof.key().is_same(key)) {
+                return Ok(proof.clone());
+            }
+            let proof = plausible.prove(key, lent.engine);
+            findings.verified = Some((index, key.algorithm(), proof.is_ok()));
             proof
-        } else {
-            let proof = plausible.prove(&key, lent.engine);
-            let held = proof.is_ok();
-            findings.verified = Some((index, key.algorithm(), held));
-            proof?
+        };
+        let lookup = provider
+            .keys
+            .usable(now.mono)
+            .map(|set| plausible.lookup(set));
+        let proof = match lookup {
+            Some(Lookup::Found(key)) => Some(prove(key)?),
+            Some(Lookup::AlgorithmMismatch) => return Err(Denial::KeyAlgorithmMismatch.into()),
+            // If none of them has signed it, some key has that is not known.
+            Some(Lookup::Candidates(keys)) => keys.into_iter().find_map(|key| prove(key).ok()),
+            Some(Lookup::Unknown) | None => None,
+        };
+        let Some(proof) = proof else {
+            return Err(match provider.keys.missing(&stranger, now.mono) {
+                Missing::Final(denial) => Unproven::Refused(denial),
+                Missing::Awaits { need, otherwise } => Unproven::AwaitsKeys {
+                    provider: index,
+                    need,
+                    otherwise,
+                },
+            });
         };
         self.admit(token, plausible, proof, index, lent.tokens, known)
     }

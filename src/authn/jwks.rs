@@ -16,7 +16,7 @@ use crate::authn::keys::{Algorithm, VerifyingKey};
 /// Largest document, in bytes: a hundred RSA keys with certificates fit.
 pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
-/// Most usable keys in a set; providers publish two to ten.
+/// Most usable keys of a document that are kept; providers publish two to ten.
 pub const MAX_KEYS: usize = 64;
 
 /// Most keys of a set that cannot be used which are told of one by one.
@@ -29,6 +29,8 @@ pub struct KeySet {
     skipped: Vec<Skipped>,
     /// How many more were left out than are told of.
     untold: usize,
+    /// How many usable keys stood behind the first [`MAX_KEYS`].
+    surplus: usize,
 }
 
 /// A key that was read but cannot be used.
@@ -94,8 +96,6 @@ pub enum JwksError {
     },
     /// More bytes than [`MAX_DOCUMENT_BYTES`].
     TooLarge,
-    /// More usable keys than [`MAX_KEYS`].
-    TooManyKeys,
 }
 
 impl fmt::Display for JwksError {
@@ -115,19 +115,24 @@ impl fmt::Display for JwksError {
                 write!(f, "none of its {listed} keys is usable")
             }
             Self::TooLarge => write!(f, "larger than {MAX_DOCUMENT_BYTES} bytes"),
-            Self::TooManyKeys => write!(f, "more than {MAX_KEYS} usable keys"),
         }
     }
 }
 
-/// What a set knows about the key a token names.
+/// Most keys that are tried for a token that names none of them.
+const MAX_CANDIDATES: usize = 4;
+
+/// What a set knows about the key of a token.
 #[derive(Clone, Debug)]
 pub enum Lookup<'a> {
     /// The key of that name is bound to another algorithm.
     AlgorithmMismatch,
-    /// The key.
+    /// Keys that may have signed it, none of which it names: at least one, in the order of the
+    /// document.
+    Candidates(Vec<&'a Arc<VerifyingKey>>),
+    /// The key of that name.
     Found(&'a Arc<VerifyingKey>),
-    /// No such key, or no telling which.
+    /// There is none.
     Unknown,
 }
 
@@ -173,15 +178,18 @@ impl KeySet {
         };
         let mut keys: Vec<Arc<VerifyingKey>> = Vec::new();
         let mut skipped = Vec::new();
+        let mut surplus: usize = 0;
         for jwk in listed {
             let key_id = jwk
                 .as_object()
                 .and_then(|jwk| jwk.get("kid"))
-                .and_then(Value::as_str);
+                .and_then(Value::as_str)
+                // Some serialisers write what they do not have.
+                .filter(|key_id| !key_id.is_empty());
             match import(jwk, key_id, algorithms, issuer) {
                 // The same key listed twice is one key.
                 Ok(key) if keys.iter().any(|other| other.is_same(&key)) => {}
-                Ok(_) if keys.len() >= MAX_KEYS => return Err(JwksError::TooManyKeys),
+                Ok(_) if keys.len() >= MAX_KEYS => surplus = surplus.saturating_add(1),
                 Ok(key) => keys.push(Arc::new(key)),
                 Err(reason) => skipped.push(Skipped {
                     key_id: key_id.map(ToOwned::to_owned),
@@ -202,26 +210,32 @@ impl KeySet {
             keys,
             skipped,
             untold,
+            surplus,
         })
     }
 
-    /// Finds the key for a token's `kid` and `alg` (OIDC Core §10.1: without `kid`
-    /// there must be exactly one candidate).
+    /// Finds the key for a token's `kid` and `alg` (RFC 7515 §4.1.4). Without a `kid` it may
+    /// be any key of that algorithm, and with one that no key has, any without a name.
     #[must_use]
     pub fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> Lookup<'_> {
-        let mut candidates = self
-            .keys
-            .iter()
-            .filter(|key| key_id.is_none() || key.key_id() == key_id)
-            .peekable();
-        if key_id.is_some() && candidates.peek().is_none() {
-            return Lookup::Unknown;
+        let named = |key: &&Arc<VerifyingKey>| key_id.is_some() && key.key_id() == key_id;
+        let mut of_name = self.keys.iter().filter(named).peekable();
+        if of_name.peek().is_some() {
+            // No two have both the same.
+            return match of_name.find(|key| key.algorithm() == algorithm) {
+                Some(key) => Lookup::Found(key),
+                None => Lookup::AlgorithmMismatch,
+            };
         }
-        let mut fitting = candidates.filter(|key| key.algorithm() == algorithm);
-        match (fitting.next(), fitting.next(), key_id) {
-            (Some(key), None, _) => Lookup::Found(key),
-            (None, _, Some(_)) => Lookup::AlgorithmMismatch,
-            _ => Lookup::Unknown,
+        let candidates = self.keys.iter().filter(|key| {
+            let unnamed = key_id.is_none() || key.key_id().is_none();
+            unnamed && key.algorithm() == algorithm
+        });
+        let candidates: Vec<_> = candidates.take(MAX_CANDIDATES).collect();
+        if candidates.is_empty() {
+            Lookup::Unknown
+        } else {
+            Lookup::Candidates(candidates)
         }
     }
 
@@ -241,6 +255,12 @@ impl KeySet {
     #[must_use]
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
+    }
+
+    /// How many usable keys stood behind the first [`MAX_KEYS`], and are not used.
+    #[must_use]
+    pub const fn surplus(&self) -> usize {
+        self.surplus
     }
 
     /// How many more were left out than those.
@@ -302,10 +322,13 @@ fn import(
             // Some providers keep DER's sign byte.
             let n = n.strip_prefix(&[0]).unwrap_or(&n);
             let e = number(jwk, "e")?;
-            if n.first() == Some(&0) || e.first() == Some(&0) {
+            if n.first() == Some(&0) {
                 return Err(SkipReason::Material);
             }
-            VerifyingKey::rsa(key_id, algorithm, n, &e)
+            // Others write the exponent as an integer of a fixed size.
+            let zeros = e.iter().take_while(|byte| **byte == 0).count();
+            let e = e.get(zeros..).unwrap_or_default();
+            VerifyingKey::rsa(key_id, algorithm, n, e)
         }
         Some("EC") => VerifyingKey::ec(key_id, algorithm, &number(jwk, "x")?, &number(jwk, "y")?),
         Some("OKP") => VerifyingKey::ed25519(key_id, &number(jwk, "x")?),
@@ -320,11 +343,12 @@ const PRIVATE_MEMBERS: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "k"];
 fn check_use(jwk: &Object) -> Result<(), SkipReason> {
     match jwk.get("use") {
         None | Some(Value::Null) => {}
-        Some(Value::String(usage)) if usage == "sig" => {}
+        Some(Value::String(usage)) if usage == "sig" || usage.is_empty() => {}
         Some(_) => return Err(SkipReason::Use),
     }
     match jwk.get("key_ops") {
         None | Some(Value::Null) => Ok(()),
+        Some(Value::Array(ops)) if ops.is_empty() => Ok(()),
         Some(Value::Array(ops)) if ops.iter().any(|op| op.as_str() == Some("verify")) => Ok(()),
         Some(_) => Err(SkipReason::Use),
     }
@@ -339,6 +363,7 @@ fn bind(
     let curve = jwk.get("crv").and_then(Value::as_str);
     let stated = match jwk.get("alg") {
         None | Some(Value::Null) => None,
+        Some(Value::String(name)) if name.is_empty() => None,
         Some(Value::String(name)) => Some(Algorithm::from_name(name).ok_or(SkipReason::Algorithm)?),
         Some(_) => return Err(SkipReason::Algorithm),
     };
@@ -380,10 +405,16 @@ fn rsa_default(algorithms: &[Algorithm]) -> Result<Algorithm, SkipReason> {
     }
 }
 
-/// Base64urlUInt or coordinate, canonical (RFC 7518 §2).
+/// Base64urlUInt or coordinate, canonical (RFC 7518 §2) but for padding, which some
+/// providers leave on. In a token it is never accepted.
 fn number(jwk: &Object, name: &str) -> Result<Vec<u8>, SkipReason> {
     jwk.get(name)
         .and_then(Value::as_str)
+        .map(|text| {
+            text.strip_suffix("==")
+                .or(text.strip_suffix('='))
+                .unwrap_or(text)
+        })
         .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
         .ok_or(SkipReason::Material)
 }

@@ -263,11 +263,13 @@ impl VerifyingKey {
         Ok(Self::new(key_id, algorithm, spki, material))
     }
 
-    /// An elliptic-curve key from its coordinates, each of the curve's full length.
+    /// An elliptic-curve key from its coordinates. They should have the curve's full length
+    /// (RFC 7518 §6.2.1.2), but some providers write them as integers: without the zeros that
+    /// they begin with, or with one more.
     ///
     /// # Errors
-    /// [`BadKey`] for another length, a point off the curve, or an algorithm that
-    /// is not ECDSA's.
+    /// [`BadKey`] for a longer coordinate, none, a point off the curve, or an algorithm
+    /// that is not ECDSA's.
     pub fn ec(
         key_id: Option<&str>,
         algorithm: Algorithm,
@@ -275,10 +277,8 @@ impl VerifyingKey {
         y: &[u8],
     ) -> Result<Self, BadKey> {
         let bytes = algorithm.ecdsa_scalar_bytes().ok_or(BadKey)?;
-        if x.len() != bytes || y.len() != bytes {
-            return Err(BadKey);
-        }
-        let point = [&[0x04][..], x, y].concat();
+        let (x, y) = (coordinate(x, bytes)?, coordinate(y, bytes)?);
+        let point = [&[0x04][..], &x, &y].concat();
         let (material, spki) = if algorithm == Algorithm::ES256 {
             let key = ES256PublicKey::from_bytes(&point).map_err(|_| BadKey)?;
             (Material::ES256(key), [&P256_SPKI[..], &point].concat())
@@ -374,6 +374,20 @@ impl fmt::Debug for VerifyingKey {
             .field("algorithm", &self.algorithm)
             .finish_non_exhaustive()
     }
+}
+
+/// A coordinate of exactly so many bytes, of one that may lack zeros before it or have one
+/// more: the same number.
+fn coordinate(written: &[u8], bytes: usize) -> Result<Vec<u8>, BadKey> {
+    let written = match written {
+        [0, rest @ ..] if rest.len() == bytes => rest,
+        written => written,
+    };
+    let missing = bytes.checked_sub(written.len()).ok_or(BadKey)?;
+    if written.is_empty() {
+        return Err(BadKey);
+    }
+    Ok([&vec![0; missing], written].concat())
 }
 
 fn verify_rsa<K: RSAPublicKeyLike>(

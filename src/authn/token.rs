@@ -101,6 +101,8 @@ impl Header {
         };
         let key_id = match object.get("kid") {
             None => None,
+            // As in keys: some serialisers write what they do not have.
+            Some(Value::String(kid)) if kid.is_empty() => None,
             Some(Value::String(kid)) if kid.len() <= MAX_KEY_ID_BYTES => Some(kid.clone()),
             Some(_) => return Err(Denial::TokenMalformed),
         };

@@ -132,17 +132,10 @@ impl Plausible<'_> {
         self.times
     }
 
-    /// Finds the key that would have signed it.
-    ///
-    /// # Errors
-    /// [`Denial::UnknownKey`], which a newer set may mend, or
-    /// [`Denial::KeyAlgorithmMismatch`], which is final.
-    pub fn key<'k>(&self, keys: &'k KeySet) -> Result<&'k Arc<VerifyingKey>, Denial> {
-        match keys.find(self.key_id(), self.algorithm) {
-            Lookup::Found(key) => Ok(key),
-            Lookup::AlgorithmMismatch => Err(Denial::KeyAlgorithmMismatch),
-            Lookup::Unknown => Err(Denial::UnknownKey),
-        }
+    /// What a set knows about the key that would have signed it.
+    #[must_use]
+    pub fn lookup<'k>(&self, keys: &'k KeySet) -> Lookup<'k> {
+        keys.find(self.key_id(), self.algorithm)
     }
 }
 

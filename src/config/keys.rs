@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::reader::{Node, Section};
 use super::{KeySource, KeyUri, Start};
 use crate::authn::discovery::Address;
-use crate::authn::jwks::KeySet;
+use crate::authn::jwks::{KeySet, MAX_KEYS};
 use crate::authn::keys::Algorithm;
 
 pub(super) fn read_key_source(
@@ -96,6 +96,9 @@ fn read_inline(
                     skipped.key_id.as_deref().unwrap_or("without kid"),
                     skipped.reason.name()
                 ));
+            }
+            if keys.surplus() > 0 {
+                inline.problem(format!("more than {MAX_KEYS} usable keys"));
             }
             if keys.untold() > 0 {
                 inline.problem(format!("{} more keys cannot be used", keys.untold()));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::authn::authenticator::Authenticator;
-use crate::authn::jwks::{JwksError, KeySet, MAX_DOCUMENT_BYTES};
+use crate::authn::jwks::{JwksError, KeySet, MAX_DOCUMENT_BYTES, MAX_KEYS};
 use crate::authn::key_cache::{KeyCache, Keys};
 use crate::authn::key_lease::Document;
 use crate::authn::token_cache::TokenCache;
@@ -316,6 +316,13 @@ impl Keyring<'_> {
             let key = skipped.key_id.as_deref().unwrap_or_default();
             let (key, reason) = (excerpt(key, MAX_NAME), skipped.reason.name());
             let line = format!("provider {name}: key {key:?} skipped: {reason}");
+            say(self.out, Level::Warn, &line);
+        }
+        if set.surplus() > 0 {
+            let line = format!(
+                "provider {name}: {} usable keys are not used: a set has at most {MAX_KEYS}",
+                set.surplus()
+            );
             say(self.out, Level::Warn, &line);
         }
         if set.untold() > 0 {
