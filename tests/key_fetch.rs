@@ -382,12 +382,16 @@ fn the_fetch_goes_where_the_configuration_says() {
         (":scheme", "http"),
         (":authority", "idp.example:8080"),
         (":path", "/certs?x=1"),
-        ("accept", "application/json"),
+        (
+            "accept",
+            "application/json, application/jwk-set+json, */*;q=0.1",
+        ),
+        ("accept-encoding", "identity"),
         ("user-agent", "scopegate"),
     ] {
         assert_eq!(call.header(name), Some(value.as_bytes()), "{name}");
     }
-    assert_eq!(call.headers.len(), 6);
+    assert_eq!(call.headers.len(), 7);
 }
 
 #[test]
@@ -491,7 +495,7 @@ fn whatever_is_no_good_document_is_a_failure_by_its_kind() {
         (
             respond(b"200", &|| Some((*b"<html>").into())),
             "unusable",
-            "not valid JSON",
+            "HTML or XML, not JSON",
         ),
         (
             respond(b"200", &|| Some((*b"{\"keys\":[]}").into())),
@@ -537,6 +541,29 @@ fn whatever_is_no_good_document_is_a_failure_by_its_kind() {
     let call = site.only_call();
     site.answer(&call, "200", &good);
     assert_eq!(site.fetches, ["unusable", "ok"]);
+}
+
+#[test]
+fn a_mark_of_the_encoding_is_skipped_and_what_is_no_json_is_named() {
+    let mut site = Site::alone(&scheduled(), 1);
+    site.tick();
+    let call = site.only_call();
+    let marked = [b"\xef\xbb\xbf", document(&["p256-a"]).as_slice()].concat();
+    site.answer(&call, "200", &marked);
+    assert_eq!(site.fetches, ["ok"]);
+    assert_eq!(site.verdict(&by("p256-a")), ALLOWED);
+    for (body, words) in [
+        (&b"\x1f\x8b\x08\0"[..], "compressed by gzip"),
+        (b"\n <!DOCTYPE html><html>", "HTML or XML, not JSON"),
+        (b"\xef\xbb\xbf<html>", "HTML or XML, not JSON"),
+    ] {
+        let mut site = Site::alone(&scheduled(), 1);
+        site.tick();
+        let call = site.only_call();
+        site.answer(&call, "200", body);
+        assert_eq!(site.fetches, ["unusable"]);
+        assert_eq!(site.said(words), 1, "{:?}", site.lines);
+    }
 }
 
 #[test]
@@ -1201,7 +1228,8 @@ fn a_discovery_document_that_leads_astray_is_a_failure() {
             "jwks_uri is http",
         ),
         (b"{}".to_vec(), "its issuer is"),
-        (b"<html>".to_vec(), "no JSON object"),
+        (b"<html>".to_vec(), "HTML or XML, not JSON"),
+        (b"[]".to_vec(), "no JSON object"),
         // A key set is no discovery document.
         (document(&["p256-a"]), "its issuer is"),
     ] {

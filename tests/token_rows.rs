@@ -1011,9 +1011,13 @@ fn an_unverified_email_authorises_nobody() {
         token.clone().claim("email_verified", false),
         token.clone().claim("email_verified", json!(null)),
         token.clone().claim("email_verified", 1),
+        token.clone().claim("email_verified", "True"),
+        token.clone().claim("email_verified", "false"),
     ] {
         refused(&config, &unverified, "tenant_not_granted", &verified);
     }
+    // Some providers write it as a text.
+    accepted(&config, &token.claim("email_verified", "true"));
 }
 
 #[test]

@@ -124,7 +124,13 @@ fn find<'a>(claims: &'a Object, path: &[String]) -> Option<&'a Value> {
     for name in parents {
         object = object.get(name)?.as_object()?;
     }
-    let verified = last != "email" || object.get("email_verified") == Some(&Value::Bool(true));
+    // Some providers write it as a text.
+    let verified = last != "email"
+        || match object.get("email_verified") {
+            Some(Value::Bool(verified)) => *verified,
+            Some(Value::String(verified)) => verified == "true",
+            _ => false,
+        };
     object
         .get(last)
         .filter(|value| verified && !matches!(value, Value::Null))

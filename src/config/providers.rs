@@ -199,7 +199,7 @@ fn read_algorithms(section: &Section<'_>) -> Option<Vec<Algorithm>> {
         match Algorithm::from_name(name) {
             Some(algorithm) => algorithms.push(algorithm),
             None if name.starts_with("HS") || name.eq_ignore_ascii_case("none") => {
-                node.problem("is never accepted: anyone could sign");
+                node.problem(format!("{name:?} is never accepted: anyone could sign"));
             }
             None => {
                 let known: Vec<&str> = Algorithm::ALL.iter().map(|a| a.name()).collect();

@@ -30,6 +30,10 @@ use crate::worker::dice::Dice;
 use crate::worker::effect::{Effect, Sink};
 use crate::worker::event::{CallId, Entry, RootId, SourceId, Swap};
 
+/// What providers call a key set or a discovery document (RFC 7517 §8.5.2), and whatever
+/// those call it that know no better.
+const ACCEPTED: &[u8] = b"application/json, application/jwk-set+json, */*;q=0.1";
+
 /// How long a discovered address is used before it is asked for again, in milliseconds.
 const DISCOVERED_FOR: u64 = 24 * 3_600_000;
 
@@ -750,12 +754,14 @@ impl KeyFetch {
             step,
             asked: now,
         };
-        let headers: [(&str, &[u8]); 6] = [
+        let headers: [(&str, &[u8]); 7] = [
             (":method", b"GET"),
             (":scheme", address.scheme.as_bytes()),
             (":authority", address.authority.as_bytes()),
             (":path", address.path.as_bytes()),
-            ("accept", b"application/json"),
+            ("accept", ACCEPTED),
+            // Nothing here could unpack it.
+            ("accept-encoding", b"identity"),
             ("user-agent", b"scopegate"),
         ];
         out.emit(Effect::Call {

@@ -201,6 +201,11 @@ impl Keyring<'_> {
             return Heard::Nothing;
         };
         let came = match document_of(answer) {
+            Ok((bytes, _)) if other_kind(&bytes).is_some() => {
+                let kind = other_kind(&bytes).unwrap_or_default();
+                let result = if of_keys { "unusable" } else { "discovery" };
+                Err((result, format!("the answer is {kind}, not JSON")))
+            }
             Ok((bytes, _)) if !of_keys => self.discovered(source, &bytes),
             Ok((bytes, max_age)) => self.arrived(source, bytes, max_age),
             Err(failure) => Err(failure),
@@ -384,9 +389,23 @@ fn document_of(answer: Answer<'_>) -> Result<(Box<[u8]>, Option<u64>), Failure> 
                 return Err(("unusable", format!("{size} bytes are too many")));
             }
             let bytes = body().ok_or_else(|| ("error", "no body".to_owned()))?;
+            // A mark at the beginning says that it is UTF-8, as all JSON is (RFC 8259 §8.1).
+            let bytes = match bytes.strip_prefix(b"\xef\xbb\xbf") {
+                Some(rest) => rest.into(),
+                None => bytes,
+            };
             Ok((bytes, cache_control.and_then(max_age)))
         }
     }
+}
+
+/// What a body is that is no document, if that is plain.
+fn other_kind(body: &[u8]) -> Option<&'static str> {
+    if body.starts_with(b"\x1f\x8b") {
+        return Some("compressed by gzip, though that was not asked for");
+    }
+    let html = body.trim_ascii_start().starts_with(b"<");
+    html.then_some("HTML or XML")
 }
 
 /// Why a request of the worker's own was not sent.
