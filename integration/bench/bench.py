@@ -345,7 +345,7 @@ def rows(
             ("with-cors", "pages configured, and none asks", {"cors": {"origins": [origin]}}, "", {}),
             ("with-page", "a page that asks", {"cors": {"origins": [origin]}}, "", {"Origin": origin}),
         ]:
-            filters = [wasm(key, module, scopegate(jwks, 10, **(equal | more)))]
+            filters = [wasm(key, module, scopegate(jwks, 10, **equal) | more)]
             row = Row(key, f"scopegate warm, 10 tenants, {name}", filters, 10, checks_tenant=True, scopegate=True)
             row.sent, row.more = sent, page
             table.append(row)
