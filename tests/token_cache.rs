@@ -17,7 +17,7 @@ use scopegate::authn::keys::{
 use scopegate::authn::token_cache::{Owner, Session, TokenCache};
 use scopegate::authn::verifier::TokenTimes;
 use scopegate::gate::{Attempt, Gate};
-use scopegate::words::identity::{Groups, Principal, ProviderIndex, Subject};
+use scopegate::words::identity::{Groups, Listing, Principal, ProviderIndex, Subject};
 use scopegate::words::time::{Now, Time, Timestamp};
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ fn key() -> Arc<VerifyingKey> {
 fn session(subject: &str) -> Arc<Session> {
     Arc::new(Session {
         principal: Principal {
-            groups_are_whole: true,
+            listing: Listing::Whole,
             provider: ProviderIndex::at(0),
             subject: Subject::parse(subject).unwrap(),
             groups: [].into(),
@@ -99,7 +99,7 @@ fn member() -> Arc<Session> {
     let group = Groups::default().name("readers");
     let Session { times, key, .. } = Arc::into_inner(session("alice")).unwrap();
     let principal = Principal {
-        groups_are_whole: true,
+        listing: Listing::Whole,
         provider: ProviderIndex::at(0),
         subject: Subject::parse("alice").unwrap(),
         groups: [group].into(),

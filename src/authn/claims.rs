@@ -3,12 +3,12 @@
 //! A path is a list of member names, because real claim names hold dots, slashes
 //! and colons. Group values are opaque strings; a prefix keeps sources apart, so
 //! that a role named like a group is not that group. What is missing or of another
-//! type gives nothing, and a token that only points at its groups is a refusal
-//! rather than a caller without groups.
+//! type gives nothing, and of a token that only points at groups it is kept that they
+//! are not all known, so that what is refused is refused for that reason.
 
 use crate::authn::json::{Object, Value};
 use crate::words::denial::Denial;
-use crate::words::identity::{GroupIndex, Groups, Principal, ProviderIndex, Subject};
+use crate::words::identity::{GroupIndex, Groups, Listing, Principal, ProviderIndex, Subject};
 
 /// Longest group value, in bytes.
 const MAX_GROUP_BYTES: usize = 512;
@@ -42,8 +42,7 @@ impl ClaimMapping {
     /// Groups that are not `known` are dropped: they cannot decide anything.
     ///
     /// # Errors
-    /// [`Denial::SubjectInvalid`], [`Denial::GroupsOverage`],
-    /// [`Denial::GroupsOverLimit`] beyond `max_groups` values.
+    /// [`Denial::SubjectInvalid`], [`Denial::GroupsOverLimit`] beyond `max_groups` values.
     pub fn principal(
         &self,
         claims: &Object,
@@ -59,16 +58,18 @@ impl ClaimMapping {
             .and_then(Subject::parse)
             .ok_or(Denial::SubjectInvalid)?;
         let mut seen: usize = 0;
-        let mut whole = true;
+        let mut listing = Listing::Whole;
         let mut groups: Vec<GroupIndex> = Vec::new();
         for source in &self.groups {
+            if is_overage(claims, &source.path) {
+                listing = Listing::Overage;
+            }
             let Some(value) = find(claims, &source.path) else {
-                if is_overage(claims, &source.path) {
-                    return Err(Denial::GroupsOverage);
-                }
                 continue;
             };
-            whole &= !is_overage(claims, &source.path) && is_of_texts(value);
+            if !is_of_texts(value) {
+                listing = listing.max(Listing::Unread);
+            }
             source.each(value, |name| {
                 seen = seen.saturating_add(1);
                 if seen > max_groups || name.len() > MAX_GROUP_BYTES {
@@ -87,7 +88,7 @@ impl ClaimMapping {
         Ok(Principal {
             provider,
             subject,
-            groups_are_whole: whole,
+            listing,
             groups: groups.into(),
         })
     }
@@ -235,21 +236,35 @@ mod tests {
     }
 
     #[test]
-    fn c17_overage_is_a_refusal_of_its_own() {
-        let sources = [source(&["groups"], "", None)];
+    fn c17_groups_that_are_only_pointed_at_are_not_all_known() {
+        let sources = [source(&["groups"], "", None), source(&["roles"], "", None)];
+        let listing = |claims| map(claims, &sources, &["a"]).unwrap().listing;
         for claims in [
             r#"{"sub":"s","_claim_names":{"groups":"src1"}}"#,
             r#"{"sub":"s","hasgroups":true}"#,
             r#"{"sub":"s","hasgroups":"true"}"#,
+            r#"{"sub":"s","hasgroups":true,"roles":["a"]}"#,
+            r#"{"sub":"s","groups":["a"],"_claim_names":{"groups":"src1"}}"#,
+            r#"{"sub":"s","groups":{"a":1},"hasgroups":true}"#,
         ] {
-            assert_eq!(
-                map(claims, &sources, &[]).unwrap_err(),
-                Denial::GroupsOverage
-            );
+            assert_eq!(listing(claims), Listing::Overage, "{claims}");
         }
-        assert!(map(r#"{"sub":"s","hasgroups":false}"#, &sources, &[]).is_ok());
-        let both = r#"{"sub":"s","groups":["a"],"_claim_names":{"groups":"src1"}}"#;
-        assert!(map(both, &sources, &[]).is_ok());
+        for claims in [
+            r#"{"sub":"s","groups":{"a":1}}"#,
+            r#"{"sub":"s","groups":["a",1]}"#,
+            r#"{"sub":"s","groups":[],"roles":1}"#,
+        ] {
+            assert_eq!(listing(claims), Listing::Unread, "{claims}");
+        }
+        for claims in [
+            r#"{"sub":"s","hasgroups":false}"#,
+            r#"{"sub":"s","groups":null,"roles":"a"}"#,
+        ] {
+            assert_eq!(listing(claims), Listing::Whole, "{claims}");
+        }
+        // What is known is known.
+        let both = r#"{"sub":"s","hasgroups":true,"roles":["a"]}"#;
+        assert_eq!(map(both, &sources, &["a"]).unwrap().groups.len(), 1);
     }
 
     #[test]

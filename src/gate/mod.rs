@@ -21,13 +21,14 @@ use crate::authn::authenticator::{
 };
 use crate::authn::key_cache::{KeyCache, Keys};
 use crate::authn::token_cache::{Owner, Session};
-use crate::authz::endpoint::{Endpoint, Endpoints, Surface, Tenants};
+use crate::authz::endpoint::{Endpoint, Endpoints, Surface};
 use crate::authz::policy::{Organizations, Remembered};
 use crate::authz::projects::{self, Answer, Answers, Directory, Question, Resource};
 use crate::config::{Config, KeySource, Mode};
 use crate::words::denial::Denial;
+use crate::words::identity::Listing;
 use crate::words::own_answer::OwnAnswer;
-use crate::words::request::{Head, Occurrence};
+use crate::words::request::Head;
 use crate::words::time::{Now, Time};
 
 pub use self::outcome::{
@@ -128,7 +129,7 @@ impl Gate {
                 otherwise,
             },
             Err(Stop::Answer(answer)) => self.answer(answer, &trace),
-            Err(Stop::Deny(denial)) => self.refuse(denial, trace.endpoint),
+            Err(Stop::Deny(denial)) => self.refuse(with_reason(denial, &trace), trace.endpoint),
             Err(Stop::NeedsClock) => Outcome::NeedsClock,
         };
         Evaluation { outcome, trace }
@@ -221,18 +222,7 @@ impl Gate {
         trace.endpoint = Some(endpoint);
         check_transport(head, endpoint)?;
         let token = credential(head, query)?;
-        let session = match self.authenticate(token, attempt, lent, trace) {
-            // Which tenants the caller has is not known, so that none can be left out.
-            Err(Unproven::Refused(Denial::GroupsOverage))
-                if head.org_id == Occurrence::Absent
-                    && endpoint.tenants != Tenants::Optional
-                    && endpoint.surface != Surface::Projects
-                    && self.config.entrance.tenants.only_one_may_be_absent =>
-            {
-                return Err(Denial::TenantMissing.into());
-            }
-            session => session?,
-        };
+        let session = self.authenticate(token, attempt, lent, trace)?;
         trace.session = Some(Arc::clone(&session));
         if endpoint.surface == Surface::Projects {
             let caller = Caller { token, session };
@@ -375,6 +365,20 @@ impl Gate {
             let time = service.cache_ttl;
             self.answers.insert(question, answer, now.mono, time);
         }
+    }
+}
+
+/// What a caller lacks it may have by a group that its token does not list.
+fn with_reason(denial: Denial, trace: &Trace<'_>) -> Denial {
+    let session = trace.session.as_ref();
+    let listing = session.map(|session| session.principal.listing);
+    match denial {
+        Denial::PermissionMissing(_) | Denial::ProjectNotGranted | Denial::TenantNotGranted
+            if listing == Some(Listing::Overage) =>
+        {
+            Denial::GroupsOverage
+        }
+        denial => denial,
     }
 }
 

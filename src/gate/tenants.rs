@@ -4,6 +4,7 @@ use super::Gate;
 use crate::authn::token_cache::Session;
 use crate::authz::endpoint::{Endpoint, Tenants};
 use crate::words::denial::Denial;
+use crate::words::identity::Listing;
 use crate::words::request::{Head, Occurrence};
 use crate::words::tenant::{TenantError, TenantSet};
 
@@ -50,7 +51,7 @@ impl Gate {
     /// The one tenant of a caller who has no other, where that may be left out.
     fn only_tenant<'a>(&mut self, session: &Session) -> Result<TenantSet<'a>, Denial> {
         let allowed = self.config.entrance.tenants.only_one_may_be_absent;
-        if !allowed || !session.principal.groups_are_whole {
+        if !allowed || session.principal.listing != Listing::Whole {
             return Err(Denial::TenantMissing);
         }
         let policy = &self.config.policy;
@@ -71,7 +72,7 @@ impl Gate {
         if endpoint.tenants == Tenants::One {
             return Err(Denial::TenantNotSingle);
         }
-        if !session.principal.groups_are_whole {
+        if session.principal.listing == Listing::Overage {
             return Err(Denial::GroupsOverage);
         }
         let policy = &self.config.policy;

@@ -113,6 +113,17 @@ impl ProviderIndex {
     }
 }
 
+/// How far a token lists its caller's groups.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Listing {
+    /// It lists all of them.
+    Whole,
+    /// Where they should be it holds something that is none.
+    Unread,
+    /// It points at groups that it does not list (Entra's overage).
+    Overage,
+}
+
 /// A proven caller, reduced to what decisions and records need.
 #[derive(Clone, Debug)]
 pub struct Principal {
@@ -120,9 +131,8 @@ pub struct Principal {
     pub provider: ProviderIndex,
     /// The caller's name there.
     pub subject: Subject,
-    /// Whether these are all: not where the token points at groups that it does not list, or
-    /// holds something where they should be that is none.
-    pub groups_are_whole: bool,
+    /// How far these are all.
+    pub listing: Listing,
     /// The caller's groups that some role names, sorted and distinct. Shared with what is
     /// remembered of them.
     pub groups: Arc<[GroupIndex]>,

@@ -4,7 +4,7 @@ use super::*;
 use crate::scoping::scope::Scope;
 use crate::scoping::scope::{LabelName, LabelValue};
 use crate::words::denial::Denial;
-use crate::words::identity::{GroupIndex, Principal};
+use crate::words::identity::{GroupIndex, Listing, Principal};
 use crate::words::identity::{ProviderIndex, Subject};
 use crate::words::permission::{Permission, Permissions};
 use crate::words::tenant::TenantId;
@@ -45,7 +45,7 @@ fn principal(policy: &Policy, groups: &[&str]) -> Principal {
     Principal {
         provider: ProviderIndex(0),
         subject: Subject::parse("s").unwrap(),
-        groups_are_whole: true,
+        listing: Listing::Whole,
         groups: groups.into(),
     }
 }
