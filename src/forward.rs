@@ -87,7 +87,7 @@ fn identify(
         }
     }
     if let Some(name) = &forward.subject_header {
-        let subject = session.principal.subject.as_str();
+        let subject = session.principal.subject.in_header();
         emit(Edit::Add(
             name.as_str().as_bytes(),
             Cow::Borrowed(subject.as_bytes()),

@@ -721,3 +721,15 @@ fn a_token_without_a_kid_was_refused_where_there_are_two_keys() {
     let stranger = Token::new().by("p256-stranger", "ES256");
     assert_eq!(ask(stranger.without_header("kid")), "unknown_key");
 }
+
+#[test]
+fn a_person_with_an_umlaut_in_the_name_was_locked_out() {
+    let ask = |subject: &str| {
+        let token = Token::new().claim("sub", subject).build();
+        common::answer(&config(), &Request::bearing(&token))
+    };
+    for subject in ["J\u{fc}rgen", "\u{5c71}\u{7530}", " padded ", "100%"] {
+        assert_eq!(ask(subject), "allowed", "{subject}");
+    }
+    assert_eq!(ask("two\nlines"), "subject_invalid");
+}

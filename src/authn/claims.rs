@@ -19,7 +19,7 @@ pub type Path = Vec<String>;
 /// Which claims name the caller and its groups.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClaimMapping {
-    /// The first that holds a non-empty string is the subject.
+    /// The first that holds a text without control characters is the subject.
     pub subject: Vec<Path>,
     /// The union of all of them are the groups.
     pub groups: Vec<GroupSource>,
@@ -54,8 +54,7 @@ impl ClaimMapping {
             .subject
             .iter()
             .filter_map(|path| find(claims, path)?.as_str())
-            .find(|value| !value.is_empty())
-            .and_then(Subject::parse)
+            .find_map(Subject::parse)
             .ok_or(Denial::SubjectInvalid)?;
         let mut seen: usize = 0;
         let mut listing = Listing::Whole;

@@ -1,7 +1,7 @@
 //! Who is calling: the words between a verified token and a policy decision.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use crate::words::hash::QuickHash;
@@ -30,29 +30,67 @@ impl fmt::Display for Issuer {
     }
 }
 
-/// Longest subject, in bytes (OpenID Connect Core §2: 255 ASCII characters).
-pub const MAX_SUBJECT_BYTES: usize = 255;
+/// Longest subject, in bytes. OpenID Connect Core §2 has 255 ASCII characters, but not
+/// every claim that names a person is a `sub`.
+pub const MAX_SUBJECT_BYTES: usize = 1_024;
 
-/// The caller's name: 1–255 printable ASCII bytes, so it is safe in a header.
+/// The caller's name: text without control characters.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Subject(Box<str>);
+pub struct Subject {
+    text: Box<str>,
+    /// As it stands in a header, if that is another text.
+    encoded: Option<Box<str>>,
+}
 
 impl Subject {
-    /// Takes a claim value if it can stand in a header and a log line as it is.
+    /// Takes a claim value that names somebody.
     #[must_use]
     pub fn parse(value: &str) -> Option<Self> {
         let fits = !value.is_empty() && value.len() <= MAX_SUBJECT_BYTES;
-        let printable = value.bytes().all(|byte| matches!(byte, 0x20..=0x7e));
-        // A leading or trailing space would not survive a header.
-        let trimmed = value.trim().len() == value.len();
-        (fits && printable && trimmed).then(|| Self(value.into()))
+        if !fits || value.chars().any(char::is_control) {
+            return None;
+        }
+        Some(Self {
+            text: value.into(),
+            encoded: encoded(value).map(Into::into),
+        })
     }
 
     /// The value.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
+
+    /// As it stands in a header: bytes that would not survive there are percent-encoded
+    /// (RFC 3986 §2.1), and so is the percent sign, so that no two subjects are spelt alike.
+    #[must_use]
+    pub fn in_header(&self) -> &str {
+        self.encoded.as_ref().unwrap_or(&self.text)
+    }
+}
+
+/// A subject for a header; `None` for one that can stand there as it is.
+fn encoded(subject: &str) -> Option<String> {
+    let last = subject.len().saturating_sub(1);
+    let stays = |(place, byte): (usize, u8)| match byte {
+        b'%' => false,
+        // At the ends it would be taken for padding.
+        b' ' => place != 0 && place != last,
+        byte => matches!(byte, 0x21..=0x7e),
+    };
+    if subject.bytes().enumerate().all(stays) {
+        return None;
+    }
+    let mut text = String::with_capacity(subject.len().saturating_mul(3));
+    for (place, byte) in subject.bytes().enumerate() {
+        if stays((place, byte)) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    Some(text)
 }
 
 /// Position of a group in the compiled policy; groups that no role names have none.
@@ -154,12 +192,33 @@ mod tests {
     }
 
     #[test]
-    fn subjects_are_printable_and_bounded() {
-        for good in ["a", "auth0|5f", "system:serviceaccount:a:b", "x y"] {
-            assert!(Subject::parse(good).is_some(), "{good}");
+    fn subjects_are_bounded_and_spelt_in_one_way() {
+        for plain in ["a", "auth0|5f", "system:serviceaccount:a:b", "x y"] {
+            assert_eq!(Subject::parse(plain).unwrap().in_header(), plain);
         }
-        let long = "a".repeat(256);
-        for bad in ["", " a", "a ", "a\0b", "a\nb", "é", long.as_str()] {
+        for (subject, spelt) in [
+            ("J\u{fc}rgen", "J%C3%BCrgen"),
+            ("J%C3%BCrgen", "J%25C3%25BCrgen"),
+            (" a ", "%20a%20"),
+            (" ", "%20"),
+            ("a  b", "a  b"),
+            ("\u{2028}", "%E2%80%A8"),
+            ("100%", "100%25"),
+        ] {
+            let parsed = Subject::parse(subject).unwrap();
+            assert_eq!((parsed.as_str(), parsed.in_header()), (subject, spelt));
+        }
+        assert!(Subject::parse(&"a".repeat(1_024)).is_some());
+        let long = "a".repeat(1_025);
+        for bad in [
+            "",
+            "a\0b",
+            "a\nb",
+            "a\tb",
+            "a\u{7f}",
+            "a\u{85}",
+            long.as_str(),
+        ] {
             assert!(Subject::parse(bad).is_none(), "{bad:?}");
         }
     }
