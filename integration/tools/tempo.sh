@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Prints the path of the tempo on PATH. It can be neither built nor fetched: no registry has
-# the program.
+# Prints the path of the tempo on PATH; it is neither built nor fetched here.
 set -euo pipefail
 . "$(dirname "$0")/deps.sh"
 
