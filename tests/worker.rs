@@ -808,3 +808,57 @@ fn sources_of_keys_that_nobody_names_do_not_pile_up() {
     }
     assert_eq!(host.worker().leases().count(), 65);
 }
+
+/// What a request was promised by its configuration holds until its answer, whatever comes
+/// after it.
+#[test]
+fn a_new_configuration_has_an_entrance_of_its_own() {
+    const PAGE: &str = "https://grafana.example.com";
+    let mut before = config();
+    before["audit"] = json!({"log": "none", "access_log": false});
+    before["organizations"][0]["tenants"] = json!(["a"]);
+    before["tenants"] = json!({"when_absent": "only", "all": "*"});
+    before["health"] = json!({"path": "/healthz"});
+    before["cors"] = json!({"origins": [PAGE]});
+    let mut after = config();
+    after["audit"] = before["audit"].clone();
+    after["health"] = json!({"path": "/ready"});
+    let mut host = alone();
+    load(&mut host, 1, &before);
+    host.tick(1);
+    let page = Request::bearing(&by("p256-a", "ES256")).set("origin", PAGE);
+    let unnamed = page.clone().remove("x-scope-orgid");
+    let star = page.clone().set("x-scope-orgid", "*");
+    let health = |path: &str| Request::new().set(":path", path);
+    host.open(1, 1);
+    assert_eq!(host.head(1, &page.fields(), true), Action::Continue);
+    assert_eq!(ask(&mut host, 2, 1, &unnamed), ["allowed"]);
+    assert_eq!(ask(&mut host, 3, 1, &star), ["allowed"]);
+    // No decision is counted for a health check.
+    assert_eq!(ask(&mut host, 4, 1, &health("/healthz")), [""; 0]);
+
+    load(&mut host, 2, &after);
+    host.tick(2);
+    assert_eq!(ask(&mut host, 5, 2, &unnamed), ["tenant_missing"]);
+    assert_eq!(ask(&mut host, 6, 2, &star), ["tenant_not_granted"]);
+    assert_eq!(
+        ask(&mut host, 7, 2, &health("/healthz")),
+        ["route_not_listed"]
+    );
+    assert_eq!(ask(&mut host, 8, 2, &health("/ready")), [""; 0]);
+    host.open(9, 2);
+    assert_eq!(host.head(9, &page.fields(), true), Action::Continue);
+    host.take_done();
+
+    // What was let in before names the page still; what came after names none.
+    let named = |done: &[Done]| {
+        done.iter().any(|done| {
+            matches!(done, Done::Response(_, name, Some(value))
+                if name == b"access-control-allow-origin" && value == PAGE.as_bytes())
+        })
+    };
+    host.respond(1, 200);
+    assert!(named(&host.take_done()));
+    host.respond(9, 200);
+    assert_eq!(host.take_done(), []);
+}
