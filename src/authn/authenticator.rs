@@ -187,8 +187,13 @@ impl Authenticator {
         let proof = match lookup {
             Some(Lookup::Found(key)) => Some(prove(key)?),
             Some(Lookup::AlgorithmMismatch) => return Err(Denial::KeyAlgorithmMismatch.into()),
-            // If none of them has signed it, some key has that is not known.
-            Some(Lookup::Candidates(keys)) => keys.into_iter().find_map(|key| prove(key).ok()),
+            // If none of them has signed it, some key has that is not known. The one that is
+            // known to have comes first.
+            Some(Lookup::Candidates(mut keys)) => {
+                let earlier = earlier.as_ref().map(Proof::key);
+                keys.sort_by_key(|key| !earlier.is_some_and(|earlier| earlier.is_same(key)));
+                keys.into_iter().find_map(|key| prove(key).ok())
+            }
             Some(Lookup::Unknown) | None => None,
         };
         let Some(proof) = proof else {
