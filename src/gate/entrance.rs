@@ -2,8 +2,7 @@
 
 use super::Gate;
 use super::head::request_line;
-use super::outcome::Stop;
-use super::outcome::Trace;
+use super::outcome::{Stop, Trace};
 use crate::authz::endpoint::Endpoints;
 use crate::words::denial::Denial;
 use crate::words::method::Methods;

@@ -328,7 +328,13 @@ impl Gate {
         let Caller { token, session } = caller;
         match &projects.directory {
             Directory::Inline(list) => {
-                projects::check_inline(list, &session.principal, resource)?;
+                let checked = projects::check_inline(list, &session.principal, resource);
+                let partly_known = session.principal.listing == Listing::Overage;
+                // A service that is asked goes by what it knows itself.
+                checked.map_err(|denial| match denial {
+                    Denial::ProjectNotGranted if partly_known => Denial::GroupsOverage,
+                    denial => denial,
+                })?;
             }
             // No answer is used for longer than it may be remembered.
             Directory::Http(_) => {
@@ -373,7 +379,7 @@ fn with_reason(denial: Denial, trace: &Trace<'_>) -> Denial {
     let session = trace.session.as_ref();
     let listing = session.map(|session| session.principal.listing);
     match denial {
-        Denial::PermissionMissing(_) | Denial::ProjectNotGranted | Denial::TenantNotGranted
+        Denial::PermissionMissing(_) | Denial::TenantNotGranted
             if listing == Some(Listing::Overage) =>
         {
             Denial::GroupsOverage
