@@ -413,11 +413,7 @@ pub(super) fn deny(
     desk.count_lookups(trace);
     let family = trace.endpoint.map(|endpoint| endpoint.family);
     let reply = desk.denial(denial, family, head);
-    let stream = desk.stream;
-    desk.out.emit(Effect::Reply {
-        stream,
-        reply: &reply,
-    });
+    desk.answer(&reply);
     desk.decided(head, trace, Verdict::Denied(denial), false, peer);
     (Exchange::Refused, Action::Pause)
 }
@@ -433,11 +429,7 @@ fn answer_here(
     desk.count_lookups(trace);
     let mut reply = reply::answer(answer, head);
     Cors::of(&desk.root.gate, head).mark(&mut reply);
-    let stream = desk.stream;
-    desk.out.emit(Effect::Reply {
-        stream,
-        reply: &reply,
-    });
+    desk.answer(&reply);
     if answer.is_decision() {
         let peer = Peer::Ask(case.peer);
         desk.decided(head, trace, Verdict::Answered(answer), false, &peer);
@@ -478,11 +470,7 @@ pub fn on_unperformed(desk: &mut Desk<'_>, exchange: &Exchange, uncounted: bool)
     }
     // It has been counted. What it has of a record tells how it ended.
     let reply = desk.denial(denial, endpoint.map(|endpoint| endpoint.family), &head);
-    let stream = desk.stream;
-    desk.out.emit(Effect::Reply {
-        stream,
-        reply: &reply,
-    });
+    desk.answer(&reply);
     if let Exchange::Forwarded(forwarded) = exchange {
         desk.log_record(forwarded.record.as_ref(), Some(denial.status()));
     }

@@ -127,6 +127,12 @@ impl Desk<'_> {
         reply
     }
 
+    /// Answers the stream; nothing of its request goes on.
+    pub(super) fn answer(&mut self, reply: &Reply) {
+        let stream = self.stream;
+        self.out.emit(Effect::Reply { stream, reply });
+    }
+
     /// Counts and records a decision. The record comes back if it is to be logged with
     /// the status that the backend will give.
     pub(super) fn decided(

@@ -50,11 +50,7 @@ pub fn on_response(
     let denial = Denial::BackendUnavailable;
     let id = response.request_id();
     let reply = desk.denial(denial, family, &head_for(endpoint, json, &id, cors));
-    let stream = desk.stream;
-    desk.out.emit(Effect::Reply {
-        stream,
-        reply: &reply,
-    });
+    desk.answer(&reply);
     desk.log_record(record, Some(denial.status()));
     desk.count(Count::Decision {
         endpoint,
@@ -87,11 +83,7 @@ pub fn end_stream(
         return false;
     };
     let reply = farewell(desk, endpoint, end);
-    let stream = desk.stream;
-    desk.out.emit(Effect::Reply {
-        stream,
-        reply: &reply,
-    });
+    desk.answer(&reply);
     desk.count(Count::StreamEnded {
         reason: end.reason(),
     });
