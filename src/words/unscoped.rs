@@ -65,7 +65,7 @@ impl fmt::Display for Unscoped {
         match self {
             Self::Endpoint => f.write_str("this endpoint cannot be limited to it"),
             Self::Denied => {
-                f.write_str("a search also shows names of services in whole traces, so that it is switched off here")
+                f.write_str("this tells of whole traces, which is switched off here (backends.tempo.scoped_search)")
             }
             Self::TraceById => f.write_str(
                 "a trace by its ID cannot be limited to it: search for { trace:id = \"\u{2026}\" } instead",
