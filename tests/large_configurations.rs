@@ -223,7 +223,9 @@ fn time_and_memory_grow_with_the_length_of_the_document_alone() {
                 "{name}: {} at the peak",
                 cost.peak
             );
-            assert!(cost.held <= cost.bytes * 14, "{name}: {} held", cost.held);
+            // A name of a few bytes takes many times its length.
+            let most = if name.starts_with("short") { 14 } else { 6 };
+            assert!(cost.held <= cost.bytes * most, "{name}: {} held", cost.held);
         }
         let (longer, slower) = (
             many.bytes as f64 / few.bytes as f64,
