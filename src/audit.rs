@@ -3,12 +3,13 @@
 //! It holds proven facts and the request's own words about the tenant, never a
 //! token. Control characters are escaped by JSON, bytes outside UTF-8 replaced,
 //! and every text and list is bounded, so that neither a caller nor a large
-//! configuration can forge or flood a log: no record is longer than 6 KiB.
+//! configuration can forge or flood a log: no record is longer than 7 KiB.
 
 use std::fmt::Write as _;
 
+use crate::authn::group_source::{GroupSource, spelt};
 use crate::gate::{Gate, Trace};
-use crate::words::identity::ProviderIndex;
+use crate::words::identity::{Listing, ProviderIndex};
 use crate::words::request::Head;
 use crate::words::tenant::TenantSet;
 use crate::words::time::Timestamp;
@@ -25,6 +26,9 @@ const MAX_WRITTEN: usize = 512;
 /// Longest list as it is written, in bytes without its brackets. The tenants of a request
 /// that names 64 fit in as long as their names have 13 bytes on average.
 const MAX_LIST: usize = 1_024;
+
+/// Most places of groups that could not be read.
+const MAX_UNREAD: usize = 8;
 
 /// What a record says besides what was found out on the way.
 #[derive(Clone, Copy, Debug)]
@@ -79,11 +83,15 @@ pub fn record(gate: &mut Gate, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<
             .map(|provider| &provider.rules)
     });
     line.plain("provider", provider.map(|p| p.name.as_str()));
-    line.text("issuer", provider.map(|p| p.issuer.as_str().as_bytes()));
+    let issuer = session.map(|session| session.issuer.as_str());
+    line.text("issuer", issuer.map(str::as_bytes));
     let subject = session.map(|session| session.principal.subject.as_str());
     line.text("subject", subject.map(str::as_bytes));
     let key = session.and_then(|session| session.key.key_id());
     line.text("key_id", key.map(str::as_bytes));
+    if let (Some(session), Some(provider)) = (session, provider) {
+        line.listing(&session.principal.listing, &provider.mapping.groups);
+    }
     let names = organizations.first.iter();
     let names = names.filter_map(|organization| config.policy.organization(*organization));
     line.list("organizations", names.map(str::as_bytes), organizations.all);
@@ -171,6 +179,20 @@ impl Line {
         let omitted = all.max(seen).saturating_sub(written);
         if omitted > 0 {
             let _ = write!(self.0, ",\"{name}_omitted\":{omitted}");
+        }
+    }
+
+    /// What of a token's groups is of no use, if there is any such thing.
+    fn listing(&mut self, listing: &Listing, sources: &[GroupSource]) {
+        if !listing.unread.is_empty() {
+            let sources = listing.unread.iter().filter_map(|at| sources.get(*at));
+            let paths = sources.take(MAX_UNREAD).map(|source| spelt(&source.path));
+            let paths: Vec<_> = paths.collect();
+            let paths = paths.iter().map(|path| path.as_bytes());
+            self.list("groups_unread", paths, listing.unread.len());
+        }
+        if listing.dropped > 0 {
+            let _ = write!(self.0, ",\"groups_dropped\":{}", listing.dropped);
         }
     }
 

@@ -50,6 +50,7 @@ fn full() -> Value {
                 "issuer": "https://partner.example",
                 "audience_check": "off",
                 "jwks": {"inline": {"keys": [jwk("p256-a"), jwk("rsa-a")]}},
+                "claims": {"groups": [{"path": ["groups"], "prefix": "partner:"}]},
             },
         ],
         "organizations": [
@@ -345,7 +346,7 @@ fn unknown_keys_are_refused_everywhere_with_advice() {
         ("providers.0.clockSkew", json!(1), "providers[0].clockSkew", "did you mean clock_skew?"),
         ("providers.0.algorithm", json!(1), "providers[0].algorithm", "did you mean algorithms?"),
         ("providers.0.audience", json!("x"), "providers[0].audience", "write audiences, a list"),
-        ("providers.0.issuers", json!([]), "providers[0].issuers", "one issuer"),
+        ("providers.0.issuers", json!([]), "providers[0].issuers", "must stand alone"),
         ("providers.0.jwks_uri", json!("x"), "providers[0].jwks_uri", "write jwks: {uri: …"),
         ("providers.0.jwksUri", json!("x"), "providers[0].jwksUri", "write jwks: {uri: …"),
         ("providers.0.remote_jwks", json!({}), "providers[0].remote_jwks", "write jwks: {uri: …"),
@@ -662,6 +663,12 @@ fn claim_paths_are_lists_of_names() {
         ("providers.0.claims.groups.1.prefix", json!(1), &format!("{groups}[1].prefix"), "expected a string"),
         ("providers.0.claims.groups.1.split", json!(1), &format!("{groups}[1].split"), "expected a string"),
         ("providers.0.claims.groups.1.split", json!(""), &format!("{groups}[1].split"), "may not be empty"),
+        ("providers.0.claims.groups.0.form", json!("json"), &format!("{groups}[0].form"), "can only be list"),
+        ("providers.0.claims.groups.0.keys", json!("yes"), &format!("{groups}[0].keys"), "expected true or false"),
+        ("providers.0.claims.groups.0.having", json!("320"), &format!("{groups}[0].having"), "no meaning without keys"),
+        ("providers.0.claims.groups.0.field", json!(""), &format!("{groups}[0].field"), "may not be empty"),
+        ("providers.0.claims.groups.0", json!({"path": ["a"], "keys": true, "field": "b"}), &format!("{groups}[0]"), "only one of form, keys and field"),
+        ("providers.0.claims.groups.0", json!({"path": ["a"], "form": "list", "field": "b"}), &format!("{groups}[0]"), "only one of form, keys and field"),
     ]);
     // A path that is partly text must not be read as a shorter one.
     for path in [json!(["realm_access", 1]), json!([1]), json!(["a", ""])] {
@@ -674,7 +681,120 @@ fn claim_paths_are_lists_of_names() {
         ("providers.0.claims.groups", json!([])),
         ("providers.0.claims.groups.0.path", json!(["https://ns/roles"])),
         ("providers.0.claims.groups.0.path", json!(["kubernetes.io", "namespace"])),
+        ("providers.0.claims.groups.0.prefix", json!("")),
+        ("providers.0.claims.groups.0.form", json!("list")),
+        ("providers.0.claims.groups.0", json!({"path": ["a"], "keys": true, "having": "320"})),
+        ("providers.0.claims.groups.0", json!({"path": ["a"], "keys": false, "field": "name", "split": ","})),
     ]);
+}
+
+/// A provider that could write the groups of another could hand out the other's rights.
+#[test]
+fn providers_have_no_prefix_in_common_unless_both_say_so() {
+    let problem = |changes: &[(&str, Value)]| {
+        let mut config = full();
+        for (path, value) in changes {
+            put(&mut config, path, value.clone());
+        }
+        load(&config).err().map(|found| found[0].to_string())
+    };
+    let partner = "providers.1.claims.groups";
+    let both = [
+        ("providers.0.shared_groups", json!(true)),
+        ("providers.1.shared_groups", json!(true)),
+    ];
+    let scope = json!([{"path": ["x"], "prefix": "scope:"}, {"path": ["y"], "prefix": "scope:"}]);
+    for (groups, named) in [
+        (json!([{"path": ["groups"]}]), "no prefix"),
+        (json!([{"path": ["groups"], "prefix": ""}]), "no prefix"),
+        (Value::Null, "no prefix"),
+        (scope, "the prefix \"scope:\""),
+    ] {
+        let change = (partner, groups.clone());
+        let found = problem(std::slice::from_ref(&change)).unwrap();
+        assert!(found.starts_with("providers[1]: "), "{found}");
+        assert!(
+            found.contains(named) && found.contains("\"corporate\""),
+            "{found}"
+        );
+        for one in &both {
+            assert!(
+                problem(&[change.clone(), one.clone()]).is_some(),
+                "{groups}"
+            );
+        }
+        let [one, other] = both.clone();
+        assert_eq!(problem(&[change, one, other]), None, "{groups}");
+    }
+    // Within one provider they may repeat, and one that is longer is another.
+    let longer =
+        json!([{"path": ["x"], "prefix": "scope:x:"}, {"path": ["y"], "prefix": "scope:x:"}]);
+    assert_eq!(problem(&[(partner, longer)]), None);
+}
+
+#[test]
+fn an_issuer_may_have_several_spellings() {
+    let problem = |issuer: Value, issuers: Value| {
+        let mut config = full();
+        put(&mut config, "providers.0.issuer", issuer);
+        config["providers"][0]["issuers"] = issuers;
+        load(&config).err().map(|found| found[0].to_string())
+    };
+    let many: Vec<String> = (0..9).map(|number| format!("i{number}")).collect();
+    for (issuer, issuers, expected) in [
+        (
+            json!(ISSUER),
+            json!([ISSUER, "b"]),
+            "providers[0].issuers: must stand alone",
+        ),
+        (
+            Value::Null,
+            Value::Null,
+            "providers[0].issuer: missing: the exact iss",
+        ),
+        (
+            Value::Null,
+            json!("a"),
+            "providers[0].issuers: expected a list",
+        ),
+        (
+            Value::Null,
+            json!([]),
+            "providers[0].issuers: must have 2 to 8",
+        ),
+        (
+            Value::Null,
+            json!(["a"]),
+            "providers[0].issuers: must have 2 to 8",
+        ),
+        (
+            Value::Null,
+            json!(many),
+            "providers[0].issuers: has more than 8",
+        ),
+        (
+            Value::Null,
+            json!(["a", "a"]),
+            "providers[0].issuers[1]: stands in the list before",
+        ),
+        (
+            Value::Null,
+            json!(["a", "https://x/{tenantid}"]),
+            "providers[0].issuers[1]: a template",
+        ),
+        (
+            Value::Null,
+            json!(["a", "https://partner.example"]),
+            "providers[1]: another provider has the same issuer",
+        ),
+    ] {
+        let found = problem(issuer, issuers.clone()).unwrap();
+        assert!(found.starts_with(expected), "{issuers}: {found}");
+    }
+    assert_eq!(
+        problem(Value::Null, json!([ISSUER, "login.example.com"])),
+        None
+    );
 }
 
 #[rustfmt::skip]

@@ -84,7 +84,10 @@ fn two_providers(patch: Value) -> Value {
     let provider = |name: &str| {
         let issuer = format!("https://{name}.example.com");
         let jwks = json!({"uri": format!("{issuer}/keys"), "cluster": name});
-        json!({"name": name, "issuer": issuer, "audiences": ["observability"], "jwks": jwks})
+        json!({
+            "name": name, "issuer": issuer, "audiences": ["observability"], "jwks": jwks,
+            "shared_groups": true,
+        })
     };
     config["providers"] = json!([provider("one"), provider("two")]);
     merge(&mut config, patch);

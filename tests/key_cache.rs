@@ -7,8 +7,8 @@ mod common;
 use std::sync::Arc;
 
 use common::{
-    ALLOWED, Answer, Bench, ISSUER, NOW, Request, Token, UPTIME, ask_at, at, attempt, config,
-    decide, fetched, gate, jwk, jwk_with, jwks, merge, misfits,
+    ALLOWED, Answer, Bench, NOW, Request, Token, UPTIME, ask_at, at, attempt, config, decide,
+    fetched, gate, issuers, jwk, jwk_with, jwks, merge, misfits,
 };
 use scopegate::authn::jwks::KeySet;
 use scopegate::authn::key_cache::{Edition, KeyCache, Keys, Missing, Need, Stranger};
@@ -44,7 +44,7 @@ const UNKNOWN: Missing = Missing::Final(Denial::UnknownKey);
 
 fn set(names: &[&str]) -> Arc<KeySet> {
     let keys: Vec<Value> = names.iter().map(|name| jwk(name)).collect();
-    Arc::new(KeySet::parse(&jwks(&keys), &Algorithm::ALL, ISSUER).unwrap())
+    Arc::new(KeySet::parse(&jwks(&keys), &Algorithm::ALL, &issuers()).unwrap())
 }
 
 /// As many usable keys as that, `k0` and so on, from `first` on.
@@ -53,7 +53,7 @@ fn named(first: usize, count: usize) -> Arc<KeySet> {
     let keys: Vec<Value> = names
         .map(|name| jwk_with("p256-a", json!({ "kid": name })))
         .collect();
-    Arc::new(KeySet::parse(&jwks(&keys), &Algorithm::ALL, ISSUER).unwrap())
+    Arc::new(KeySet::parse(&jwks(&keys), &Algorithm::ALL, &issuers()).unwrap())
 }
 
 fn mono(millis: u64) -> Monotonic {
@@ -444,6 +444,7 @@ fn forged_and_misdirected_tokens_ask_for_no_keys() {
 #[test]
 fn a_key_that_left_the_set_takes_its_remembered_tokens_with_it() {
     let mut config = fetched(json!({}));
+    config["providers"][0]["shared_groups"] = json!(true);
     let mut partner = config["providers"][0].clone();
     merge(
         &mut partner,

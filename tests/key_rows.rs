@@ -8,18 +8,19 @@
 mod common;
 
 use common::{
-    ALLOWED, Bench, ISSUER, Request, Token, ask_at, b64, fetched, gate, jwk, jwk_with, jwks, unb64,
+    ALLOWED, Bench, Request, Token, ask_at, b64, fetched, gate, issuers, jwk, jwk_with, jwks, unb64,
 };
 use jwt_simple::prelude::{
     Claims, Duration, ECDSAP256KeyPairLike as _, ECDSAP256PublicKeyLike as _, ES256KeyPair,
 };
 use scopegate::authn::jwks::{JwksError, KeySet, Lookup, MAX_DOCUMENT_BYTES, MAX_KEYS, SkipReason};
 use scopegate::authn::keys::{Algorithm, InModule, SignatureEngine as _};
+use scopegate::words::identity::Issuers;
 use serde_json::{Value, json};
 
 /// Everything the gate can verify, so that no key is skipped for want of permission.
 fn parse(keys: &[Value]) -> Result<KeySet, JwksError> {
-    KeySet::parse(&jwks(keys), &Algorithm::ALL, ISSUER)
+    KeySet::parse(&jwks(keys), &Algorithm::ALL, &issuers())
 }
 
 /// How many keys were listed in a set of which none was usable.
@@ -575,7 +576,7 @@ fn an_rsa_key_without_alg_is_bound_by_the_configuration() {
     ] {
         let document = jwks(&[jwk("rsa-a"), jwk("p256-a")]);
         let with_ec = [allowed, &[ES256]].concat();
-        let set = KeySet::parse(&document, &with_ec, ISSUER).unwrap();
+        let set = KeySet::parse(&document, &with_ec, &issuers()).unwrap();
         let rsa = set.keys().iter().find(|key| key.key_id() == Some("rsa-a"));
         match bound {
             Ok(algorithm) => assert_eq!(rsa.unwrap().algorithm(), algorithm, "{allowed:?}"),
@@ -591,7 +592,7 @@ fn an_algorithm_that_is_not_allowed_is_never_bound() {
         jwk("p384-a"),
         jwk("p256-a"),
     ]);
-    let set = KeySet::parse(&document, &[Algorithm::RS256, Algorithm::ES256], ISSUER).unwrap();
+    let set = KeySet::parse(&document, &[Algorithm::RS256, Algorithm::ES256], &issuers()).unwrap();
     assert_eq!(set.keys().len(), 1);
     assert!(
         set.skipped()
@@ -614,7 +615,7 @@ fn entra_keys_of_other_issuers_are_skipped() {
         ("whatever", true),
     ] {
         let document = jwks(&[jwk_with("p256-a", json!({"issuer": theirs}))]);
-        let set = KeySet::parse(&document, &Algorithm::ALL, ours);
+        let set = KeySet::parse(&document, &Algorithm::ALL, &Issuers::new(ours, []));
         assert_eq!(set.is_ok(), usable, "{theirs}");
     }
 }

@@ -371,7 +371,10 @@ fn lists_and_names_of_a_configuration_are_bounded() {
             let provider = config["providers"][0].clone();
             let named = |name: String| {
                 let mut provider = provider.clone();
-                merge(&mut provider, json!({"name": name, "issuer": name}));
+                merge(
+                    &mut provider,
+                    json!({"name": name, "issuer": name, "shared_groups": true}),
+                );
                 provider
             };
             config["providers"] = names.into_iter().map(named).collect();

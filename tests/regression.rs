@@ -733,3 +733,83 @@ fn a_person_with_an_umlaut_in_the_name_was_locked_out() {
     }
     assert_eq!(ask("two\nlines"), "subject_invalid");
 }
+
+/// Whoever may name groups at the provider could name one that stands for a client.
+#[test]
+fn a_group_posed_as_the_client_of_an_agent() {
+    let mut configuration = config();
+    configuration["providers"][0]["claims"] = json!({"groups": [
+        {"path": ["groups"]},
+        {"path": ["azp"], "prefix": "client:"},
+        {"path": ["client"], "prefix": "client:"},
+    ]});
+    configuration["organizations"][0]["rbac"]["writers"] = json!(["client:agent-a"]);
+    let push = |token: Token| {
+        let request = Request::bearing(&token.build()).set(":path", "/loki/api/v1/push");
+        common::answer(&configuration, &request.set(":method", "POST"))
+    };
+    let posing = Token::new().claim("groups", json!(["client:agent-a", "readers"]));
+    assert_eq!(push(posing.clone()), "permission_missing");
+    assert_eq!(push(posing.claim("azp", "agent-a")), "allowed");
+    // Several sources of one provider may speak for the same prefix.
+    assert_eq!(push(Token::new().claim("client", "agent-a")), "allowed");
+}
+
+/// A second provider's people could be in the first one's groups.
+#[test]
+fn the_groups_of_a_second_provider_were_those_of_the_first() {
+    let mut configuration = config();
+    let mut partner = configuration["providers"][0].clone();
+    merge(
+        &mut partner,
+        json!({"name": "partner", "issuer": "https://partner.example"}),
+    );
+    configuration["providers"]
+        .as_array_mut()
+        .unwrap()
+        .push(partner);
+    let parse = |configuration: &Value| {
+        let document = configuration.to_string();
+        Config::parse(document.as_bytes(), &Environment::default())
+    };
+    let problems = parse(&configuration).unwrap_err();
+    assert!(problems[0].text.contains("shared_groups"), "{problems:?}");
+
+    configuration["providers"][1]["claims"] =
+        json!({"groups": [{"path": ["groups"], "prefix": "partner:"}]});
+    let ask = |configuration: &Value, token: Token| {
+        common::answer(configuration, &Request::bearing(&token.build()))
+    };
+    let theirs = |groups: &str| {
+        let token = Token::new().claim("iss", "https://partner.example");
+        token.claim("groups", json!([groups]))
+    };
+    assert_eq!(ask(&configuration, theirs("readers")), "tenant_not_granted");
+    configuration["organizations"][0]["rbac"]["viewers"] = json!(["readers", "partner:readers"]);
+    assert_eq!(ask(&configuration, theirs("readers")), "allowed");
+    // Nor can the first one write what is the second one's.
+    let ours = Token::new().claim("groups", json!(["partner:readers"]));
+    assert_eq!(ask(&configuration, ours), "tenant_not_granted");
+}
+
+/// Google's tokens have one of two issuers.
+#[test]
+fn an_issuer_with_two_spellings_could_have_one_only() {
+    let mut configuration = config();
+    let provider = configuration["providers"][0].as_object_mut().unwrap();
+    provider.remove("issuer");
+    provider.insert("issuers".to_owned(), json!([ISSUER, "login.example.com"]));
+    let ask = |issuer: &str| {
+        let token = Token::new().claim("iss", issuer).build();
+        common::answer(&configuration, &Request::bearing(&token))
+    };
+    assert_eq!(ask(ISSUER), "allowed");
+    assert_eq!(ask("login.example.com"), "allowed");
+    for other in [
+        "https://login.example.com",
+        "login.example.com/",
+        "LOGIN.example.com",
+    ] {
+        assert_eq!(ask(other), "issuer_unknown", "{other}");
+    }
+}

@@ -118,6 +118,7 @@ fn a_stream_expires_when_a_new_request_would_be_refused_as_expired() {
 #[test]
 fn the_skew_is_that_of_the_provider_whose_token_it_is() {
     let mut config = provider(json!({"clock_skew": "0s"}));
+    config["providers"][0]["shared_groups"] = json!(true);
     let mut other = config["providers"][0].clone();
     merge(
         &mut other,

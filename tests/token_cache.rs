@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use common::{
     ALLOWED, Answer, Bench, ISSUER, NOW, Request, Token, ask, ask_at, at, attempt, b64, config,
-    decide, gate, jwk, jwk_with, jwks, parse, provider, sign,
+    decide, gate, issuers, jwk, jwk_with, jwks, parse, provider, sign,
 };
 use scopegate::authn::jwks::KeySet;
 use scopegate::authn::keys::{
@@ -17,7 +17,7 @@ use scopegate::authn::keys::{
 use scopegate::authn::token_cache::{Owner, Session, TokenCache};
 use scopegate::authn::verifier::TokenTimes;
 use scopegate::gate::{Attempt, Gate};
-use scopegate::words::identity::{Groups, Listing, Principal, ProviderIndex, Subject};
+use scopegate::words::identity::{Groups, Issuer, Listing, Principal, ProviderIndex, Subject};
 use scopegate::words::time::{Now, Time, Timestamp};
 use serde_json::{Value, json};
 
@@ -28,14 +28,15 @@ const OURS: Owner = Owner(1);
 const SEED: u64 = 7;
 
 fn key() -> Arc<VerifyingKey> {
-    let set = KeySet::parse(&jwks(&[jwk("p256-a")]), &Algorithm::ALL, ISSUER).unwrap();
+    let set = KeySet::parse(&jwks(&[jwk("p256-a")]), &Algorithm::ALL, &issuers()).unwrap();
     Arc::clone(&set.keys()[0])
 }
 
 fn session(subject: &str) -> Arc<Session> {
     Arc::new(Session {
+        issuer: Issuer::new(ISSUER),
         principal: Principal {
-            listing: Listing::Whole,
+            listing: Listing::default(),
             provider: ProviderIndex::at(0),
             subject: Subject::parse(subject).unwrap(),
             groups: [].into(),
@@ -99,12 +100,13 @@ fn member() -> Arc<Session> {
     let group = Groups::default().name("readers");
     let Session { times, key, .. } = Arc::into_inner(session("alice")).unwrap();
     let principal = Principal {
-        listing: Listing::Whole,
+        listing: Listing::default(),
         provider: ProviderIndex::at(0),
         subject: Subject::parse("alice").unwrap(),
         groups: [group].into(),
     };
     Arc::new(Session {
+        issuer: Issuer::new(ISSUER),
         principal,
         times,
         key,

@@ -800,8 +800,10 @@ fn iss_is_one_exact_string() {
 /// Two providers: `corporate` with p256-a, `partner` with p256-b under `kid`.
 fn two_providers(kid: &str) -> Value {
     let mut config = config();
+    config["providers"][0]["shared_groups"] = json!(true);
     let partner = json!({
         "name": "partner",
+        "shared_groups": true,
         "issuer": "https://partner.example",
         "audiences": ["observability"],
         "jwks": {"inline": {"keys": [jwk_with("p256-b", json!({"kid": kid}))]}},

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use common::{ALLOWED, ISSUER, Request, Token, ask_at, b64, config, fetched, gate, jwk, sign};
+use common::{ALLOWED, Request, Token, ask_at, b64, config, fetched, gate, issuers, jwk, sign};
 use scopegate::authn::jwks::{KeySet, Lookup};
 use scopegate::authn::keys::{Algorithm, InModule, SignatureEngine as _, VerifyingKey};
 use scopegate::authn::token::Unverified;
@@ -60,7 +60,7 @@ fn verifies(keys: &Value, jws: &str) -> bool {
     let Some(algorithm) = token.header.algorithm else {
         return false;
     };
-    let Ok(set) = KeySet::parse(&document(keys), &Algorithm::ALL, ISSUER) else {
+    let Ok(set) = KeySet::parse(&document(keys), &Algorithm::ALL, &issuers()) else {
         return false;
     };
     let keys = match set.find(token.header.key_id.as_deref(), algorithm) {
@@ -382,7 +382,7 @@ fn rfc7520_keys_are_taken_or_skipped_as_the_rules_say() {
         ("3_6.symmetric_key_encryption", false),
     ] {
         let key = read(&format!("rfc7520/jwk/{name}.json"));
-        let set = KeySet::parse(&document(&key), &Algorithm::ALL, ISSUER);
+        let set = KeySet::parse(&document(&key), &Algorithm::ALL, &issuers());
         assert_eq!(set.is_ok(), usable, "{name}");
     }
 }

@@ -347,7 +347,7 @@ fn a_configuration_of_many_providers_keeps_all_keys() {
         let mut provider = one.clone();
         merge(
             &mut provider,
-            json!({"name": format!("p{number}"), "issuer": issuer}),
+            json!({"name": format!("p{number}"), "issuer": issuer, "shared_groups": true}),
         );
         provider
     });

@@ -59,6 +59,9 @@ pub struct Findings {
     pub cached: Option<bool>,
     /// Which provider's signature was checked with which algorithm, and whether it held.
     pub verified: Option<(ProviderIndex, Algorithm, bool)>,
+    /// Which provider's token, judged anew, held how many group values that pose as another
+    /// source's.
+    pub dropped: Option<(ProviderIndex, usize)>,
 }
 
 /// Why there is no session.
@@ -153,7 +156,7 @@ impl Authenticator {
         let position = self
             .providers
             .iter()
-            .position(|provider| provider.rules.issuer.as_str() == issuer)
+            .position(|provider| provider.rules.issuers.find(issuer).is_some())
             .ok_or(Denial::IssuerUnknown)?;
         let provider = self
             .providers
@@ -206,7 +209,10 @@ impl Authenticator {
                 },
             });
         };
-        self.admit(token, plausible, proof, index, lent.tokens, known)
+        let session = self.admit(token, plausible, proof, index, lent.tokens, known)?;
+        let dropped = session.principal.listing.dropped;
+        findings.dropped = (dropped > 0).then_some((index, dropped));
+        Ok(session)
     }
 
     /// From a proven token to a session, which is remembered.
@@ -230,6 +236,7 @@ impl Authenticator {
                 .principal(verified.claims(), provider, known, self.max_groups)?;
         let session = Arc::new(Session {
             principal,
+            issuer: verified.issuer().clone(),
             times: verified.times(),
             key: Arc::clone(verified.key()),
         });
@@ -282,7 +289,7 @@ impl Authenticator {
     /// [`JwksError`]
     pub fn read_keys(&self, provider: ProviderIndex, document: &[u8]) -> Result<KeySet, JwksError> {
         let rules = &self.provider(provider).ok_or(JwksError::NoList)?.rules;
-        KeySet::parse(document, &rules.algorithms, rules.issuer.as_str())
+        KeySet::parse(document, &rules.algorithms, &rules.issuers)
     }
 
     /// Puts what a newer document holds in the place of a provider's keys: `None` if it

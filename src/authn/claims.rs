@@ -1,20 +1,18 @@
 //! From proven claims to a [`Principal`], as the provider's claim mapping says.
 //!
-//! A path is a list of member names, because real claim names hold dots, slashes
-//! and colons. Group values are opaque strings; a prefix keeps sources apart, so
-//! that a role named like a group is not that group. What is missing or of another
-//! type gives nothing, and of a token that only points at groups it is kept that they
-//! are not all known, so that what is refused is refused for that reason.
+//! What is missing gives nothing. What is there and cannot be used gives nothing either,
+//! but it is kept where that was; and of a token that only points at groups it is kept that
+//! they are not all known, so that what is refused is refused for that reason.
 
+use std::borrow::Cow;
+
+use crate::authn::group_source::{At, GroupSource, Path, Prefixes, find};
 use crate::authn::json::{Object, Value};
 use crate::words::denial::Denial;
 use crate::words::identity::{GroupIndex, Groups, Listing, Principal, ProviderIndex, Subject};
 
 /// Longest group value, in bytes.
 const MAX_GROUP_BYTES: usize = 512;
-
-/// Member names from the top of the claims down.
-pub type Path = Vec<String>;
 
 /// Which claims name the caller and its groups.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -23,23 +21,26 @@ pub struct ClaimMapping {
     pub subject: Vec<Path>,
     /// The union of all of them are the groups.
     pub groups: Vec<GroupSource>,
-}
-
-/// One place to find groups.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct GroupSource {
-    /// Where: a string or a list of strings.
-    pub path: Path,
-    /// Put before each value.
-    pub prefix: String,
-    /// Splits a string into values (`scope` is one space-separated string).
-    pub split: Option<String>,
+    /// Those of all providers. A value is dropped if the longest that it begins with is not
+    /// its own source's: it poses as another's.
+    pub prefixes: Prefixes,
 }
 
 impl ClaimMapping {
+    /// Who is meant by claims whose signature has been verified.
+    #[must_use]
+    pub fn subject(&self, claims: &Object) -> Option<Subject> {
+        self.subject
+            .iter()
+            .find_map(|path| match find(claims, path) {
+                At::Value(value) => Subject::parse(value.as_str()?),
+                At::Nothing | At::Unusable => None,
+            })
+    }
+
     /// Maps claims whose signature has been verified.
     ///
-    /// Groups that are not `known` are dropped: they cannot decide anything.
+    /// Groups that are not `known` are left out: they cannot decide anything.
     ///
     /// # Errors
     /// [`Denial::SubjectInvalid`], [`Denial::GroupsOverLimit`] beyond `max_groups` values.
@@ -50,37 +51,40 @@ impl ClaimMapping {
         known: &Groups,
         max_groups: usize,
     ) -> Result<Principal, Denial> {
-        let subject = self
-            .subject
-            .iter()
-            .filter_map(|path| find(claims, path)?.as_str())
-            .find_map(Subject::parse)
-            .ok_or(Denial::SubjectInvalid)?;
+        let subject = self.subject(claims).ok_or(Denial::SubjectInvalid)?;
         let mut seen: usize = 0;
-        let mut listing = Listing::Whole;
+        let mut listing = Listing::default();
         let mut groups: Vec<GroupIndex> = Vec::new();
-        for source in &self.groups {
-            if is_overage(claims, &source.path) {
-                listing = Listing::Overage;
-            }
-            let Some(value) = find(claims, &source.path) else {
-                continue;
+        for (position, source) in self.groups.iter().enumerate() {
+            listing.overage |= is_overage(claims, &source.path);
+            let value = match find(claims, &source.path) {
+                At::Value(value) => value,
+                At::Nothing => continue,
+                At::Unusable => {
+                    listing.unread.push(position);
+                    continue;
+                }
             };
-            if !is_of_texts(value) {
-                listing = listing.max(Listing::Unread);
-            }
-            source.each(value, |name| {
+            let usable = source.each(value, |name| {
                 seen = seen.saturating_add(1);
                 if seen > max_groups || name.len() > MAX_GROUP_BYTES {
                     return Err(Denial::GroupsOverLimit);
                 }
-                groups.extend(if source.prefix.is_empty() {
-                    known.get(name)
+                let name = if source.prefix.is_empty() {
+                    Cow::Borrowed(name)
                 } else {
-                    known.get(&[source.prefix.as_str(), name].concat())
-                });
+                    Cow::Owned([source.prefix.as_str(), name].concat())
+                };
+                if self.prefixes.longest(&name) == source.prefix.len() {
+                    groups.extend(known.get(&name));
+                } else {
+                    listing.dropped = listing.dropped.saturating_add(1);
+                }
                 Ok(())
             })?;
+            if !usable {
+                listing.unread.push(position);
+            }
         }
         groups.sort_unstable();
         groups.dedup();
@@ -90,58 +94,6 @@ impl ClaimMapping {
             listing,
             groups: groups.into(),
         })
-    }
-}
-
-impl GroupSource {
-    /// Visits the values of a string or a list of strings; others have none.
-    fn each(
-        &self,
-        value: &Value,
-        mut visit: impl FnMut(&str) -> Result<(), Denial>,
-    ) -> Result<(), Denial> {
-        let mut text = |text: &str| match &self.split {
-            Some(separator) => text
-                .split(separator.as_str())
-                .filter(|part| !part.is_empty())
-                .try_for_each(&mut visit),
-            None if text.is_empty() => Ok(()),
-            None => visit(text),
-        };
-        match value {
-            Value::String(one) => text(one),
-            Value::Array(many) => many.iter().filter_map(Value::as_str).try_for_each(text),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The value at a path; `null` is nothing, and so is an e-mail address that the
-/// provider does not call verified: anybody could have typed it in.
-fn find<'a>(claims: &'a Object, path: &[String]) -> Option<&'a Value> {
-    let (last, parents) = path.split_last()?;
-    let mut object = claims;
-    for name in parents {
-        object = object.get(name)?.as_object()?;
-    }
-    // Some providers write it as a text.
-    let verified = last != "email"
-        || match object.get("email_verified") {
-            Some(Value::Bool(verified)) => *verified,
-            Some(Value::String(verified)) => verified == "true",
-            _ => false,
-        };
-    object
-        .get(last)
-        .filter(|value| verified && !matches!(value, Value::Null))
-}
-
-/// Whether nothing in there is anything else than a text.
-fn is_of_texts(value: &Value) -> bool {
-    match value {
-        Value::String(_) => true,
-        Value::Array(many) => many.iter().all(|one| one.as_str().is_some()),
-        _ => false,
     }
 }
 
@@ -181,9 +133,8 @@ mod tests {
 
     fn source(segments: &[&str], prefix: &str, split: Option<&str>) -> GroupSource {
         GroupSource {
-            path: path(segments),
-            prefix: prefix.into(),
             split: split.map(Into::into),
+            ..GroupSource::texts(path(segments), prefix.into())
         }
     }
 
@@ -191,6 +142,7 @@ mod tests {
         let mapping = ClaimMapping {
             subject: vec![path(&["oid"]), path(&["sub"])],
             groups: sources.to_vec(),
+            prefixes: Prefixes::new(sources.iter().map(|source| source.prefix.as_str())),
         };
         let claims = json::parse_object(claims.as_bytes(), 16).unwrap();
         mapping.principal(&claims, ProviderIndex(0), &groups(known), 4)
@@ -225,11 +177,9 @@ mod tests {
         assert_eq!(groups(r#"{"sub":"s","realm_access":{"roles":["a"]}}"#), 1);
         assert_eq!(groups(r#"{"sub":"s","scope":"x  b"}"#), 1);
         assert_eq!(groups(r#"{"sub":"s","https://x/roles":"c"}"#), 1);
-        assert_eq!(
-            groups(r#"{"sub":"s","groups":["role:a"]}"#),
-            1,
-            "values are opaque"
-        );
+        let posing = map(r#"{"sub":"s","groups":["role:a","a"]}"#, &sources, &known).unwrap();
+        assert_eq!((posing.groups.len(), posing.listing.dropped), (1, 1));
+        assert!(posing.listing.is_whole());
         assert_eq!(groups(r#"{"sub":"s","groups":{"a":1}}"#), 0);
         assert_eq!(groups(r#"{"sub":"s"}"#), 0);
     }
@@ -246,20 +196,23 @@ mod tests {
             r#"{"sub":"s","groups":["a"],"_claim_names":{"groups":"src1"}}"#,
             r#"{"sub":"s","groups":{"a":1},"hasgroups":true}"#,
         ] {
-            assert_eq!(listing(claims), Listing::Overage, "{claims}");
+            assert!(listing(claims).overage, "{claims}");
         }
-        for claims in [
-            r#"{"sub":"s","groups":{"a":1}}"#,
-            r#"{"sub":"s","groups":["a",1]}"#,
-            r#"{"sub":"s","groups":[],"roles":1}"#,
+        for (claims, unread) in [
+            (r#"{"sub":"s","groups":{"a":1}}"#, &[0][..]),
+            (r#"{"sub":"s","groups":["a",1]}"#, &[0]),
+            (r#"{"sub":"s","groups":[],"roles":1}"#, &[1]),
+            (r#"{"sub":"s","groups":1,"roles":false}"#, &[0, 1]),
         ] {
-            assert_eq!(listing(claims), Listing::Unread, "{claims}");
+            let listing = listing(claims);
+            assert!(!listing.overage && !listing.is_whole(), "{claims}");
+            assert_eq!(listing.unread, unread, "{claims}");
         }
         for claims in [
             r#"{"sub":"s","hasgroups":false}"#,
             r#"{"sub":"s","groups":null,"roles":"a"}"#,
         ] {
-            assert_eq!(listing(claims), Listing::Whole, "{claims}");
+            assert!(listing(claims).is_whole(), "{claims}");
         }
         // What is known is known.
         let both = r#"{"sub":"s","hasgroups":true,"roles":["a"]}"#;

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::authn::json::{self, JsonError, Object, Value};
 use crate::authn::keys::{Algorithm, VerifyingKey};
+use crate::words::identity::{Issuer, Issuers};
 
 /// Largest document, in bytes: a hundred RSA keys with certificates fit.
 pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
@@ -155,13 +156,13 @@ impl KeySet {
     pub fn parse(
         document: &[u8],
         algorithms: &[Algorithm],
-        issuer: &str,
+        issuers: &Issuers,
     ) -> Result<Self, JwksError> {
         if document.len() > MAX_DOCUMENT_BYTES {
             return Err(JwksError::TooLarge);
         }
         let object = json::parse_object(document, json::MAX_DEPTH).map_err(JwksError::Json)?;
-        Self::from_object(&object, algorithms, issuer)
+        Self::from_object(&object, algorithms, issuers)
     }
 
     /// As [`KeySet::parse`], from a document that was parsed already.
@@ -171,7 +172,7 @@ impl KeySet {
     pub fn from_object(
         document: &Object,
         algorithms: &[Algorithm],
-        issuer: &str,
+        issuers: &Issuers,
     ) -> Result<Self, JwksError> {
         let Some(listed) = document.get("keys").and_then(Value::as_array) else {
             return Err(JwksError::NoList);
@@ -186,7 +187,7 @@ impl KeySet {
                 .and_then(Value::as_str)
                 // Some serialisers write what they do not have.
                 .filter(|key_id| !key_id.is_empty());
-            match import(jwk, key_id, algorithms, issuer) {
+            match import(jwk, key_id, algorithms, issuers) {
                 // The same key listed twice is one key.
                 Ok(key) if keys.iter().any(|other| other.is_same(&key)) => {}
                 Ok(_) if keys.len() >= MAX_KEYS => surplus = surplus.saturating_add(1),
@@ -300,7 +301,7 @@ fn import(
     jwk: &Value,
     key_id: Option<&str>,
     algorithms: &[Algorithm],
-    issuer: &str,
+    issuers: &Issuers,
 ) -> Result<VerifyingKey, SkipReason> {
     let jwk = jwk.as_object().ok_or(SkipReason::Type)?;
     if PRIVATE_MEMBERS.iter().any(|name| jwk.has(name)) {
@@ -310,7 +311,7 @@ fn import(
     if jwk
         .get("issuer")
         .and_then(Value::as_str)
-        .is_some_and(|theirs| is_foreign(theirs, issuer))
+        .is_some_and(|theirs| is_foreign(theirs, issuers))
     {
         return Err(SkipReason::ForeignIssuer);
     }
@@ -422,13 +423,15 @@ fn number(jwk: &Object, name: &str) -> Result<Vec<u8>, SkipReason> {
 /// Entra publishes keys of several issuers in one document and names each key's in
 /// `issuer`, with `{tenantid}` where any tenant is meant. Only issuers of our own
 /// host are compared: elsewhere the member means nothing we know.
-fn is_foreign(theirs: &str, ours: &str) -> bool {
+fn is_foreign(theirs: &str, issuers: &Issuers) -> bool {
     let host = |url: &str| url.split('/').nth(2).map(ToOwned::to_owned);
-    if host(theirs).is_none() || host(theirs) != host(ours) {
+    let Some(named) = host(theirs) else {
         return false;
-    }
-    match theirs.split_once("{tenantid}") {
-        None => theirs != ours,
-        Some((before, after)) => !(ours.starts_with(before) && ours.ends_with(after)),
-    }
+    };
+    let is_named = |ours: &str| match theirs.split_once("{tenantid}") {
+        None => theirs == ours,
+        Some((before, after)) => ours.starts_with(before) && ours.ends_with(after),
+    };
+    let ours = || issuers.iter().map(Issuer::as_str);
+    ours().any(|ours| host(ours).as_ref() == Some(&named)) && !ours().any(is_named)
 }

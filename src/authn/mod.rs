@@ -4,6 +4,7 @@ pub mod authenticator;
 pub mod bearer;
 pub mod claims;
 pub mod discovery;
+pub mod group_source;
 pub mod json;
 pub mod jwks;
 pub mod key_cache;

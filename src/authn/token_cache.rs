@@ -24,13 +24,15 @@ use std::sync::Arc;
 use crate::authn::keys::{Proof, VerifyingKey};
 use crate::authn::verifier::TokenTimes;
 use crate::words::hash::{QuickHash, equal};
-use crate::words::identity::Principal;
+use crate::words::identity::{Issuer, Principal};
 
 /// What a verified token says.
 #[derive(Debug)]
 pub struct Session {
     /// The caller.
     pub principal: Principal,
+    /// The `iss`, as the token spells it.
+    pub issuer: Issuer,
     /// For the check at each use.
     pub times: TokenTimes,
     /// The key that signed the token.

@@ -13,7 +13,7 @@ use crate::authn::jwks::{KeySet, Lookup};
 use crate::authn::keys::{Algorithm, Proof, SignatureEngine, VerifyingKey};
 use crate::authn::token::{self, RegisteredClaims, Unverified};
 use crate::words::denial::Denial;
-use crate::words::identity::Issuer;
+use crate::words::identity::{Issuer, Issuers};
 use crate::words::time::{Leeway, Timestamp};
 
 /// What kind of token a provider issued.
@@ -30,8 +30,8 @@ pub enum TokenKind {
 pub struct Provider {
     /// Its name in logs and metrics.
     pub name: String,
-    /// The exact `iss`.
-    pub issuer: Issuer,
+    /// The exact `iss`, in each of its spellings.
+    pub issuers: Issuers,
     /// Accepted `aud` values; `None` only if the check was switched off by name.
     pub audiences: Option<Vec<String>>,
     /// Accepted `alg` values.
@@ -67,6 +67,7 @@ pub struct TokenTimes {
 #[derive(Debug)]
 pub struct Verified {
     claims: Object,
+    issuer: Issuer,
     times: TokenTimes,
     key: Arc<VerifyingKey>,
 }
@@ -76,6 +77,12 @@ impl Verified {
     #[must_use]
     pub const fn claims(&self) -> &Object {
         &self.claims
+    }
+
+    /// Its `iss`, as it is spelt there.
+    #[must_use]
+    pub const fn issuer(&self) -> &Issuer {
+        &self.issuer
     }
 
     /// Its times.
@@ -95,6 +102,7 @@ impl Verified {
 #[derive(Debug)]
 pub struct Plausible<'a> {
     token: Unverified<'a>,
+    issuer: Issuer,
     algorithm: Algorithm,
     times: TokenTimes,
 }
@@ -151,9 +159,11 @@ impl Provider {
     ) -> Result<Plausible<'a>, Denial> {
         // The caller chose the provider by this; a token of another one has no
         // business here (RFC 8725 §3.8).
-        if token::issuer(&token.claims)? != self.issuer.as_str() {
-            return Err(Denial::IssuerUnknown);
-        }
+        let issuer = self
+            .issuers
+            .find(token::issuer(&token.claims)?)
+            .ok_or(Denial::IssuerUnknown)?
+            .clone();
         let algorithm = token
             .header
             .algorithm
@@ -182,6 +192,7 @@ impl Provider {
         }
         Ok(Plausible {
             token,
+            issuer,
             algorithm,
             times,
         })
@@ -206,6 +217,7 @@ impl Provider {
         }
         Ok(Verified {
             claims,
+            issuer: token.issuer,
             times: token.times,
             key: Arc::clone(proof.key()),
         })

@@ -7,11 +7,12 @@ use super::{KeySource, KeyUri, Start};
 use crate::authn::discovery::Address;
 use crate::authn::jwks::{KeySet, MAX_KEYS};
 use crate::authn::keys::Algorithm;
+use crate::words::identity::Issuers;
 
 pub(super) fn read_key_source(
     node: &Node<'_>,
     algorithms: &[Algorithm],
-    issuer: &str,
+    issuers: &Issuers,
 ) -> Option<KeySource> {
     const KNOWN: [&str; 9] = [
         "inline",
@@ -33,7 +34,7 @@ pub(super) fn read_key_source(
         hosts.problem("has no meaning without discovery: true");
     }
     match (section.get("inline"), section.get("uri"), discovery) {
-        (Some(inline), None, false) => read_inline(&section, &inline, algorithms, issuer),
+        (Some(inline), None, false) => read_inline(&section, &inline, algorithms, issuers),
         (None, Some(uri), false) => {
             let address = uri.text().and_then(|text| {
                 let address = Address::parse(text);
@@ -45,7 +46,7 @@ pub(super) fn read_key_source(
             read_fetched(&section, address.map(Start::Keys))
         }
         (None, None, true) => {
-            let address = Address::of_discovery(issuer);
+            let address = Address::of_discovery(issuers.first().as_str());
             if address.is_none() {
                 section.problem("discovery needs an issuer that is an http or https URL");
             }
@@ -71,7 +72,7 @@ fn read_inline(
     section: &Section<'_>,
     inline: &Node<'_>,
     algorithms: &[Algorithm],
-    issuer: &str,
+    issuers: &Issuers,
 ) -> Option<KeySource> {
     for name in [
         "cluster",
@@ -88,7 +89,7 @@ fn read_inline(
         inline.problem("must be a JWK Set: {keys: […]}");
         return None;
     };
-    match KeySet::from_object(document, algorithms, issuer) {
+    match KeySet::from_object(document, algorithms, issuers) {
         Ok(keys) => {
             for skipped in keys.skipped() {
                 inline.problem(format!(

@@ -5,6 +5,7 @@
 //! environment handed in, so every worker comes to the same result; it reports
 //! every problem at once and never half-applies a document.
 
+mod claims;
 mod entrance;
 mod keys;
 mod organizations;

@@ -1,17 +1,18 @@
 //! The `providers` section: whom to trust, and how to read their tokens.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::claims::read_mapping;
 use super::keys::read_key_source;
 use super::reader::{Node, Section, flag};
-use super::{ConfiguredProvider, DEFAULT_ALGORITHMS};
-use crate::authn::claims::{ClaimMapping, GroupSource};
+use super::{ConfiguredProvider, DEFAULT_ALGORITHMS, KeySource};
+use crate::authn::group_source;
 use crate::authn::json::Value;
 use crate::authn::keys::Algorithm;
 use crate::authn::token::normal_type;
 use crate::authn::verifier::{Provider, TokenKind};
-use crate::words::identity::Issuer;
+use crate::words::identity::Issuers;
 use crate::words::time::Leeway;
 
 /// Most providers: each has fetches, waiting requests and metrics of its own.
@@ -26,27 +27,105 @@ pub(super) fn read_providers(top: &Section<'_>) -> Option<Vec<ConfiguredProvider
     }
     let mut names = HashSet::new();
     let mut issuers = HashSet::new();
+    let mut prefixes = Prefixes::default();
     let mut providers = Vec::new();
     for node in nodes.iter() {
         let Some(provider) = read_provider(&node) else {
             continue;
         };
-        let rules = &provider.rules;
+        let ReadProvider { rules, .. } = &provider;
         if !names.insert(rules.name.clone()) {
             node.problem(format!("the name {:?} is taken", rules.name));
         }
-        if !issuers.insert(rules.issuer.clone()) {
+        if !rules
+            .issuers
+            .iter()
+            .all(|issuer| issuers.insert(issuer.clone()))
+        {
             node.problem("another provider has the same issuer: tokens choose by it");
         }
+        prefixes.take(&node, &provider);
         providers.push(provider);
     }
-    (providers.len() == nodes.len()).then_some(providers)
+    if providers.len() != nodes.len() {
+        return None;
+    }
+    let all = prefixes.0.keys().map(String::as_str);
+    let all = group_source::Prefixes::new(all);
+    let apart = |mut provider: ReadProvider| {
+        provider.rules.mapping.prefixes = all.clone();
+        ConfiguredProvider {
+            rules: Arc::new(provider.rules),
+            source: provider.source,
+        }
+    };
+    Some(providers.into_iter().map(apart).collect())
 }
 
-fn read_provider(node: &Node<'_>) -> Option<ConfiguredProvider> {
-    const KNOWN: [&str; 13] = [
+/// A provider whose groups are not yet told from those of others.
+struct ReadProvider {
+    rules: Provider,
+    source: KeySource,
+    /// Whether it may have groups in common with others that say the same.
+    shared_groups: bool,
+}
+
+/// The prefixes of groups, each with its holder.
+#[derive(Default)]
+struct Prefixes(HashMap<String, Holder>);
+
+/// The provider that has a prefix, and whether it shares.
+struct Holder {
+    provider: String,
+    shares: bool,
+}
+
+impl Prefixes {
+    /// Takes those of a provider. One that another has would let each of the two put its
+    /// people into the other's groups.
+    fn take(&mut self, node: &Node<'_>, provider: &ReadProvider) {
+        let ReadProvider {
+            rules,
+            shared_groups,
+            ..
+        } = provider;
+        let mut told = HashSet::new();
+        for source in &rules.mapping.groups {
+            let prefix = &source.prefix;
+            let Some(holder) = self.0.get(prefix) else {
+                let holder = Holder {
+                    provider: rules.name.clone(),
+                    shares: *shared_groups,
+                };
+                self.0.insert(prefix.clone(), holder);
+                continue;
+            };
+            let Holder {
+                provider: other,
+                shares,
+            } = holder;
+            if *other == rules.name || (*shares && *shared_groups) || !told.insert(prefix) {
+                continue;
+            }
+            node.problem(format!(
+                "groups with {} come from the provider {other:?} too, so that each of the two \
+                 could put its people into the groups of the other: give one of them a prefix \
+                 in claims.groups, or set shared_groups: true in both",
+                if prefix.is_empty() {
+                    "no prefix".to_owned()
+                } else {
+                    format!("the prefix {prefix:?}")
+                }
+            ));
+        }
+    }
+}
+
+fn read_provider(node: &Node<'_>) -> Option<ReadProvider> {
+    const KNOWN: [&str; 15] = [
         "name",
         "issuer",
+        "issuers",
         "audiences",
         "audience_check",
         "algorithms",
@@ -58,12 +137,11 @@ fn read_provider(node: &Node<'_>) -> Option<ConfiguredProvider> {
         "reject_bound_tokens",
         "jwks",
         "claims",
+        "shared_groups",
     ];
     let section = node.section(&KNOWN)?;
     let name = read_provider_name(&section);
-    let issuer = section
-        .require("issuer", "the exact iss of its tokens")
-        .and_then(|node| read_issuer(&node));
+    let issuers = read_issuers(&section);
     let audiences = read_audiences(&section);
     let algorithms = read_algorithms(&section);
     let clock_skew = section
@@ -84,19 +162,20 @@ fn read_provider(node: &Node<'_>) -> Option<ConfiguredProvider> {
     };
     let reject_bound_tokens = flag(&section, "reject_bound_tokens", false);
     let mapping = read_mapping(&section);
+    let shared_groups = flag(&section, "shared_groups", false);
     let source = section
         .require("jwks", "one of inline, uri or discovery")
         .and_then(|node| {
             read_key_source(
                 &node,
                 algorithms.as_deref().unwrap_or(&DEFAULT_ALGORITHMS),
-                issuer.unwrap_or_default(),
+                issuers.as_ref().unwrap_or(&Issuers::new("", [])),
             )
         });
     let owned = |texts: Vec<&str>| texts.into_iter().map(ToOwned::to_owned).collect();
     let rules = Provider {
         name: name?.to_owned(),
-        issuer: Issuer::new(issuer?),
+        issuers: issuers?,
         audiences: audiences?,
         algorithms: algorithms?,
         leeway: Leeway::from_secs(clock_skew? / 1000),
@@ -107,9 +186,10 @@ fn read_provider(node: &Node<'_>) -> Option<ConfiguredProvider> {
         reject_bound_tokens: reject_bound_tokens?,
         mapping: mapping?,
     };
-    Some(ConfiguredProvider {
-        rules: Arc::new(rules),
+    Some(ReadProvider {
+        rules,
         source: source?,
+        shared_groups: shared_groups?,
     })
 }
 
@@ -126,6 +206,41 @@ fn read_provider_name<'a>(section: &Section<'a>) -> Option<&'a str> {
         return None;
     }
     Some(name)
+}
+
+/// Most spellings of one issuer.
+const MAX_ISSUERS: usize = 8;
+
+/// `issuer`, or `issuers` for an authority that spells its own name in several ways.
+fn read_issuers(section: &Section<'_>) -> Option<Issuers> {
+    let several = match (section.get("issuer"), section.get("issuers")) {
+        (Some(_), Some(several)) => {
+            several.problem("must stand alone: put issuer into the list, as the first");
+            return None;
+        }
+        (Some(one), None) => return read_issuer(&one).map(|issuer| Issuers::new(issuer, [])),
+        (None, Some(several)) => several,
+        (None, None) => {
+            section.require("issuer", "the exact iss of its tokens (or issuers, a list)")?;
+            return None;
+        }
+    };
+    let nodes = several.elements(MAX_ISSUERS)?;
+    let mut issuers: Vec<&str> = Vec::new();
+    for node in nodes.iter() {
+        let Some(issuer) = read_issuer(&node) else {
+            continue;
+        };
+        if issuers.contains(&issuer) {
+            node.problem("stands in the list before");
+        }
+        issuers.push(issuer);
+    }
+    if nodes.len() < 2 {
+        several.problem("must have 2 to 8 spellings: write issuer for one");
+    }
+    let (first, others) = issuers.split_first()?;
+    (issuers.len() == nodes.len()).then(|| Issuers::new(first, others.iter().copied()))
 }
 
 fn read_issuer<'a>(node: &Node<'a>) -> Option<&'a str> {
@@ -228,72 +343,4 @@ fn read_kinds(section: &Section<'_>) -> Option<Vec<TokenKind>> {
         node.problem("must name at least one of access, id");
     }
     (!kinds.is_empty() && kinds.len() == nodes.len()).then_some(kinds)
-}
-
-fn read_path(node: &Node<'_>) -> Option<Vec<String>> {
-    let segments = node.texts()?;
-    if segments.is_empty() {
-        node.problem("must name at least one claim");
-        return None;
-    }
-    Some(segments.into_iter().map(ToOwned::to_owned).collect())
-}
-
-fn read_mapping(section: &Section<'_>) -> Option<ClaimMapping> {
-    let default_subject = || vec![vec!["sub".to_owned()]];
-    let Some(node) = section.get("claims") else {
-        return Some(ClaimMapping {
-            subject: default_subject(),
-            groups: vec![GroupSource {
-                path: vec!["groups".to_owned()],
-                prefix: String::new(),
-                split: None,
-            }],
-        });
-    };
-    let claims = node.section(&["subject", "groups"])?;
-    let subject = match claims.get("subject") {
-        None => Some(default_subject()),
-        Some(node) => node.list().and_then(|nodes| {
-            if nodes.is_empty() {
-                node.problem("must list at least one path, such as [[sub]]");
-                return None;
-            }
-            let paths: Vec<_> = nodes.iter().map(|node| read_path(&node)).collect();
-            paths.into_iter().collect()
-        }),
-    };
-    let groups = match claims.get("groups") {
-        None => Some(vec![GroupSource {
-            path: vec!["groups".to_owned()],
-            prefix: String::new(),
-            split: None,
-        }]),
-        Some(node) => node.list().and_then(|nodes| {
-            let sources: Vec<_> = nodes.iter().map(|node| read_group_source(&node)).collect();
-            sources.into_iter().collect()
-        }),
-    };
-    Some(ClaimMapping {
-        subject: subject?,
-        groups: groups?,
-    })
-}
-
-fn read_group_source(node: &Node<'_>) -> Option<GroupSource> {
-    let section = node.section(&["path", "prefix", "split"])?;
-    let path = section
-        .require("path", "where in the claims the groups stand")
-        .and_then(|node| read_path(&node));
-    let text = |name| match section.get(name) {
-        None => Some(None),
-        Some(node) => node.text().map(Some),
-    };
-    let prefix = text("prefix");
-    let split = text("split");
-    Some(GroupSource {
-        path: path?,
-        prefix: prefix?.unwrap_or_default().to_owned(),
-        split: split?.map(ToOwned::to_owned),
-    })
 }

@@ -464,9 +464,8 @@ pub(super) fn flag(section: &Section<'_>, name: &str, default: bool) -> Option<b
 }
 
 /// Keys that other gateways have, or that people expect, with what to write here.
-const ADVICE: [(&str, &str); 8] = [
+const ADVICE: [(&str, &str); 7] = [
     ("audience", "unknown key: write audiences, a list"),
-    ("issuers", "unknown key: each provider has one issuer"),
     ("jwks_uri", "unknown key: write jwks: {uri: …, cluster: …}"),
     ("jwksUri", "unknown key: write jwks: {uri: …, cluster: …}"),
     (

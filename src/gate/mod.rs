@@ -26,7 +26,6 @@ use crate::authz::policy::{Organizations, Remembered};
 use crate::authz::projects::{self, Answer, Answers, Directory, Question, Resource};
 use crate::config::{Config, KeySource, Mode};
 use crate::words::denial::Denial;
-use crate::words::identity::Listing;
 use crate::words::own_answer::OwnAnswer;
 use crate::words::request::Head;
 use crate::words::time::{Now, Time};
@@ -284,6 +283,7 @@ impl Gate {
         trace.session = findings.session;
         trace.cached = findings.cached;
         trace.verified = findings.verified;
+        trace.dropped = findings.dropped;
         session
     }
 
@@ -329,7 +329,7 @@ impl Gate {
         match &projects.directory {
             Directory::Inline(list) => {
                 let checked = projects::check_inline(list, &session.principal, resource);
-                let partly_known = session.principal.listing == Listing::Overage;
+                let partly_known = session.principal.listing.overage;
                 // A service that is asked goes by what it knows itself.
                 checked.map_err(|denial| match denial {
                     Denial::ProjectNotGranted if partly_known => Denial::GroupsOverage,
@@ -377,11 +377,9 @@ impl Gate {
 /// What a caller lacks it may have by a group that its token does not list.
 fn with_reason(denial: Denial, trace: &Trace<'_>) -> Denial {
     let session = trace.session.as_ref();
-    let listing = session.map(|session| session.principal.listing);
+    let partly_known = session.is_some_and(|session| session.principal.listing.overage);
     match denial {
-        Denial::PermissionMissing(_) | Denial::TenantNotGranted
-            if listing == Some(Listing::Overage) =>
-        {
+        Denial::PermissionMissing(_) | Denial::TenantNotGranted if partly_known => {
             Denial::GroupsOverage
         }
         denial => denial,

@@ -250,6 +250,9 @@ pub struct Trace<'a> {
     /// Which provider's signature was checked with which algorithm, and whether
     /// the token held.
     pub verified: Option<(ProviderIndex, Algorithm, bool)>,
+    /// Which provider's token, verified for this request, held how many group values that
+    /// pose as another source's.
+    pub dropped: Option<(ProviderIndex, usize)>,
 }
 
 /// When a request came, and when it is.

@@ -4,7 +4,6 @@ use super::Gate;
 use crate::authn::token_cache::Session;
 use crate::authz::endpoint::{Endpoint, Tenants};
 use crate::words::denial::Denial;
-use crate::words::identity::Listing;
 use crate::words::request::{Head, Occurrence};
 use crate::words::tenant::{TenantError, TenantSet};
 
@@ -51,7 +50,7 @@ impl Gate {
     /// The one tenant of a caller who has no other, where that may be left out.
     fn only_tenant<'a>(&mut self, session: &Session) -> Result<TenantSet<'a>, Denial> {
         let allowed = self.config.entrance.tenants.only_one_may_be_absent;
-        if !allowed || session.principal.listing != Listing::Whole {
+        if !allowed || !session.principal.listing.is_whole() {
             return Err(Denial::TenantMissing);
         }
         let policy = &self.config.policy;
@@ -72,7 +71,7 @@ impl Gate {
         if endpoint.tenants == Tenants::One {
             return Err(Denial::TenantNotSingle);
         }
-        if session.principal.listing == Listing::Overage {
+        if session.principal.listing.overage {
             return Err(Denial::GroupsOverage);
         }
         let policy = &self.config.policy;

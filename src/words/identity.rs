@@ -8,7 +8,7 @@ use crate::words::hash::QuickHash;
 
 /// An `iss` value, compared byte for byte and never as a parsed URL.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Issuer(Box<str>);
+pub struct Issuer(Arc<str>);
 
 impl Issuer {
     /// Wraps a configured issuer.
@@ -27,6 +27,42 @@ impl Issuer {
 impl fmt::Display for Issuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// The spellings of one authority's `iss`, as Google and Microsoft have two: each compared
+/// byte for byte, the first the one whose discovery document and keys are meant.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Issuers {
+    first: Issuer,
+    others: Box<[Issuer]>,
+}
+
+impl Issuers {
+    /// These spellings.
+    #[must_use]
+    pub fn new<'a>(first: &str, others: impl IntoIterator<Item = &'a str>) -> Self {
+        Self {
+            first: Issuer::new(first),
+            others: others.into_iter().map(Issuer::new).collect(),
+        }
+    }
+
+    /// The one whose discovery document and keys are meant.
+    #[must_use]
+    pub const fn first(&self) -> &Issuer {
+        &self.first
+    }
+
+    /// All of them, the first first.
+    pub fn iter(&self) -> impl Iterator<Item = &Issuer> {
+        std::iter::once(&self.first).chain(&*self.others)
+    }
+
+    /// The one that is spelt exactly so.
+    #[must_use]
+    pub fn find(&self, issuer: &str) -> Option<&Issuer> {
+        self.iter().find(|known| known.as_str() == issuer)
     }
 }
 
@@ -152,14 +188,23 @@ impl ProviderIndex {
 }
 
 /// How far a token lists its caller's groups.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Listing {
-    /// It lists all of them.
-    Whole,
-    /// Where they should be it holds something that is none.
-    Unread,
-    /// It points at groups that it does not list (Entra's overage).
-    Overage,
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Listing {
+    /// Whether it points at groups that it does not list (Entra's overage).
+    pub overage: bool,
+    /// Positions, in the provider's mapping, of the sources where it holds something that
+    /// cannot be used.
+    pub unread: Vec<usize>,
+    /// How many values it holds that pose as another source's.
+    pub dropped: usize,
+}
+
+impl Listing {
+    /// Whether it lists all of them.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        !self.overage && self.unread.is_empty()
+    }
 }
 
 /// A proven caller, reduced to what decisions and records need.

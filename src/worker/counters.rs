@@ -30,6 +30,13 @@ pub enum Count<'a> {
         /// What came of it.
         result: &'static str,
     },
+    /// Group values of a token that pose as another source's.
+    GroupsDropped {
+        /// Who wrote them.
+        provider: &'a str,
+        /// How many.
+        values: usize,
+    },
     /// The end of a stream whose time was up.
     StreamEnded {
         /// Why.
@@ -156,8 +163,8 @@ pub struct Counters {
 }
 
 impl Counter {
-    fn add(&mut self) {
-        self.pending = self.pending.saturating_add(1);
+    fn add(&mut self, by: i64) {
+        self.pending = self.pending.saturating_add(by);
     }
 
     fn flush(&mut self, registry: &dyn Registry, name: impl FnOnce() -> String) {
@@ -180,13 +187,19 @@ impl Counters {
     pub fn count(&mut self, count: Count<'_>) {
         match count {
             Count::Decision { endpoint, verdict } => self.decided(endpoint, verdict),
-            Count::Lookup { hit: true } => self.hits.add(),
-            Count::Lookup { hit: false } => self.misses.add(),
-            Count::Fetch { provider, result } => self.named(format!(
-                "scopegate_jwks_fetch_total.provider={provider}.result={result}"
-            )),
+            Count::Lookup { hit: true } => self.hits.add(1),
+            Count::Lookup { hit: false } => self.misses.add(1),
+            Count::Fetch { provider, result } => {
+                let name =
+                    format!("scopegate_jwks_fetch_total.provider={provider}.result={result}");
+                self.named(name, 1);
+            }
+            Count::GroupsDropped { provider, values } => {
+                let name = format!("scopegate_groups_dropped_total.provider={provider}");
+                self.named(name, i64::try_from(values).unwrap_or(i64::MAX));
+            }
             Count::StreamEnded { reason } => {
-                self.named(format!("scopegate_streams_ended_total.reason={reason}"));
+                self.named(format!("scopegate_streams_ended_total.reason={reason}"), 1);
             }
             Count::Verification {
                 provider,
@@ -194,9 +207,10 @@ impl Counters {
                 held,
             } => {
                 let result = if held { "ok" } else { "bad" };
-                self.named(format!(
+                let name = format!(
                     "scopegate_verify_total.provider={provider}.algorithm={algorithm}.result={result}"
-                ));
+                );
+                self.named(name, 1);
             }
         }
     }
@@ -211,12 +225,12 @@ impl Counters {
             endpoint,
             counter: Counter::default(),
         });
-        decisions.counter.add();
+        decisions.counter.add(1);
     }
 
-    fn named(&mut self, name: String) {
+    fn named(&mut self, name: String, by: i64) {
         if self.named.len() < MAX_NAMES || self.named.contains_key(&name) {
-            self.named.entry(name).or_default().add();
+            self.named.entry(name).or_default().add(by);
         }
     }
 

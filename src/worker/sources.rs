@@ -36,7 +36,9 @@ impl Sources {
         let providers = config.providers.iter();
         let sources = providers.map(|provider| match &provider.source {
             KeySource::Inline(_) => None,
-            KeySource::Uri(uri) => Some(self.source(root, provider.rules.issuer.as_str(), uri)),
+            KeySource::Uri(uri) => {
+                Some(self.source(root, provider.rules.issuers.first().as_str(), uri))
+            }
         });
         sources.collect()
     }

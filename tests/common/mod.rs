@@ -31,7 +31,7 @@ use scopegate::config::{Config, Environment};
 use scopegate::forward::{self, Edit};
 use scopegate::gate::{Attempt, Evaluation, Gate, Outcome, Passage};
 use scopegate::words::denial::Denial;
-use scopegate::words::identity::ProviderIndex;
+use scopegate::words::identity::{Issuers, ProviderIndex};
 use scopegate::words::own_answer::OwnAnswer;
 use scopegate::words::request::Head;
 use scopegate::words::time::{Monotonic, Now, Time, Timestamp};
@@ -48,6 +48,11 @@ pub const NOW: u64 = 1_800_000_000;
 pub const UPTIME: u64 = 1_000_000_000;
 
 pub const ISSUER: &str = "https://login.example.com/realms/platform";
+
+/// [`ISSUER`], spelt in no other way.
+pub fn issuers() -> Issuers {
+    Issuers::new(ISSUER, [])
+}
 
 /// What [`Answer::code`] says of a request that may pass.
 pub const ALLOWED: &str = "allowed";

@@ -45,7 +45,7 @@ fn principal(policy: &Policy, groups: &[&str]) -> Principal {
     Principal {
         provider: ProviderIndex(0),
         subject: Subject::parse("s").unwrap(),
-        listing: Listing::Whole,
+        listing: Listing::default(),
         groups: groups.into(),
     }
 }

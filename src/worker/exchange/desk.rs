@@ -191,16 +191,26 @@ impl Desk<'_> {
                 about: None,
             });
         }
-        let Some((provider, algorithm, held)) = trace.verified else {
-            return;
-        };
         let authenticator = self.root.gate.authenticator();
-        if let Some(provider) = authenticator.provider(provider) {
+        if let Some((provider, algorithm, held)) = trace.verified
+            && let Some(provider) = authenticator.provider(provider)
+        {
             self.out.emit(Effect::Count {
                 count: Count::Verification {
                     provider: &provider.rules.name,
                     algorithm,
                     held,
+                },
+                about: None,
+            });
+        }
+        if let Some((provider, values)) = trace.dropped
+            && let Some(provider) = authenticator.provider(provider)
+        {
+            self.out.emit(Effect::Count {
+                count: Count::GroupsDropped {
+                    provider: &provider.rules.name,
+                    values,
                 },
                 about: None,
             });

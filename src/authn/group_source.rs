@@ -1,0 +1,379 @@
+//! One place in the claims where groups stand, and how they are written there.
+//!
+//! Group values are opaque texts; a prefix keeps sources apart, so that a role named like
+//! a group is not that group. Nobody else may write into that: of a value that begins
+//! with the prefix of another source, it is that other source that may speak.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::authn::json::{self, Object, Value};
+use crate::words::denial::Denial;
+
+/// Nesting of a list that is written into a text.
+const MAX_DEPTH: usize = 2;
+
+/// Member names from the top of the claims down, because real claim names hold dots,
+/// slashes and colons.
+pub type Path = Vec<String>;
+
+/// One place to find groups.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GroupSource {
+    /// Where.
+    pub path: Path,
+    /// Put before each value.
+    pub prefix: String,
+    /// How they are written there.
+    pub shape: Shape,
+    /// Splits each text into values, without the blanks around them (`scope` is one
+    /// space-separated text).
+    pub split: Option<String>,
+}
+
+/// How groups are written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Shape {
+    /// A text, or a list of texts.
+    Texts,
+    /// A list that is written into a text: as JSON, or as `[a, b]`.
+    ListInText,
+    /// The names of an object's members (Zitadel's roles).
+    Keys {
+        /// Only of members that are objects with a member of this name.
+        having: Option<String>,
+    },
+    /// This member of each object of a list.
+    Field(String),
+}
+
+/// What stands at a path.
+pub(super) enum At<'a> {
+    /// Nothing, or `null`.
+    Nothing,
+    /// Something that may not be used.
+    Unusable,
+    /// This.
+    Value(&'a Value),
+}
+
+/// The value at a path; an e-mail address may not be used unless the provider calls it
+/// verified: anybody could have typed it in.
+pub(super) fn find<'a>(claims: &'a Object, path: &[String]) -> At<'a> {
+    let Some((last, parents)) = path.split_last() else {
+        return At::Nothing;
+    };
+    let mut object = claims;
+    for name in parents {
+        match object.get(name) {
+            None | Some(Value::Null) => return At::Nothing,
+            Some(Value::Object(inner)) => object = inner,
+            Some(_) => return At::Unusable,
+        }
+    }
+    // Some providers write it as a text.
+    let verified = last != "email"
+        || match object.get("email_verified") {
+            Some(Value::Bool(verified)) => *verified,
+            Some(Value::String(verified)) => verified == "true",
+            _ => false,
+        };
+    match object.get(last) {
+        None | Some(Value::Null) => At::Nothing,
+        Some(_) if !verified => At::Unusable,
+        Some(value) => At::Value(value),
+    }
+}
+
+/// The prefixes of all sources of all providers, in their order, each once.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Prefixes(Arc<[Box<str>]>);
+
+impl Prefixes {
+    /// These.
+    #[must_use]
+    pub fn new<'a>(prefixes: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut prefixes: Vec<Box<str>> = prefixes.into_iter().map(Into::into).collect();
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        Self(prefixes.into())
+    }
+
+    /// How many bytes the longest one has that a value begins with.
+    pub(super) fn longest(&self, value: &str) -> usize {
+        let value = value.as_bytes();
+        let mut beginning = value;
+        loop {
+            // All that begin the value stand before it, and what stands between one of them
+            // and the value begins with it.
+            let before = self
+                .0
+                .partition_point(|prefix| prefix.as_bytes() <= beginning);
+            let Some(nearest) = before.checked_sub(1).and_then(|at| self.0.get(at)) else {
+                return 0;
+            };
+            let pairs = nearest.bytes().zip(beginning);
+            let common = pairs.take_while(|(a, b)| a == *b).count();
+            if common == nearest.len() {
+                return common;
+            }
+            beginning = value.get(..common).unwrap_or_default();
+        }
+    }
+}
+
+impl GroupSource {
+    /// Texts and lists of texts at a path, as they are.
+    #[must_use]
+    pub const fn texts(path: Path, prefix: String) -> Self {
+        Self {
+            path,
+            prefix,
+            shape: Shape::Texts,
+            split: None,
+        }
+    }
+
+    /// Visits the values in there, and says whether nothing in there was of no use.
+    pub(super) fn each(
+        &self,
+        value: &Value,
+        mut visit: impl FnMut(&str) -> Result<(), Denial>,
+    ) -> Result<bool, Denial> {
+        let mut text = |text: &str| match &self.split {
+            Some(separator) => text
+                .split(separator.as_str())
+                .map(str::trim_ascii)
+                .filter(|part| !part.is_empty())
+                .try_for_each(&mut visit),
+            None if text.is_empty() => Ok(()),
+            None => visit(text),
+        };
+        match (&self.shape, value) {
+            (Shape::Texts | Shape::ListInText, Value::Array(many)) => texts(many, Some, text),
+            (Shape::Texts, Value::String(one)) => text(one).map(|()| true),
+            (Shape::ListInText, Value::String(one)) => list_in_text(one, text),
+            (Shape::Keys { having }, Value::Object(members)) => {
+                let mut usable = true;
+                for (name, member) in members.iter() {
+                    match (having, member) {
+                        (None, _) => text(name)?,
+                        (Some(having), Value::Object(member)) if member.has(having) => text(name)?,
+                        // Of somebody else.
+                        (Some(_), Value::Object(_)) => {}
+                        (Some(_), _) => usable = false,
+                    }
+                }
+                Ok(usable)
+            }
+            (Shape::Field(name), Value::Array(many)) => {
+                texts(many, |one| one.as_object()?.get(name), text)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+/// Visits the texts of a list, and says whether all of it were some.
+fn texts<'a>(
+    list: &'a [Value],
+    text_of: impl Fn(&'a Value) -> Option<&'a Value>,
+    mut visit: impl FnMut(&str) -> Result<(), Denial>,
+) -> Result<bool, Denial> {
+    let mut usable = true;
+    for one in list {
+        match text_of(one).and_then(Value::as_str) {
+            Some(text) => visit(text)?,
+            None => usable = false,
+        }
+    }
+    Ok(usable)
+}
+
+/// Visits the elements of a list that was written into a text. Amazon Cognito writes
+/// `[a, b]` where a list of another provider is mapped to an attribute, others JSON.
+fn list_in_text(
+    text: &str,
+    mut visit: impl FnMut(&str) -> Result<(), Denial>,
+) -> Result<bool, Denial> {
+    if let Ok(Value::Array(many)) = json::parse(text.as_bytes(), MAX_DEPTH) {
+        return texts(&many, Some, visit);
+    }
+    let trimmed = text.trim_ascii();
+    let inner = trimmed
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let Some(inner) = inner else {
+        return if text.is_empty() {
+            Ok(true)
+        } else {
+            visit(text).map(|()| true)
+        };
+    };
+    inner
+        .split(',')
+        .map(str::trim_ascii)
+        .filter(|part| !part.is_empty())
+        .try_for_each(visit)
+        .map(|()| true)
+}
+
+/// A path as records spell it: its names with dots between them.
+#[must_use]
+pub fn spelt(path: &[String]) -> Cow<'_, str> {
+    match path {
+        [name] => Cow::Borrowed(name),
+        names => Cow::Owned(names.join(".")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(shape: Shape, split: Option<&str>) -> GroupSource {
+        GroupSource {
+            shape,
+            split: split.map(Into::into),
+            ..GroupSource::texts(vec!["groups".to_owned()], String::new())
+        }
+    }
+
+    /// The values of a claim, and whether all of it was of use.
+    fn values(source: &GroupSource, claim: &str) -> (Vec<String>, bool) {
+        let value = json::parse(claim.as_bytes(), 16).unwrap();
+        let mut values = Vec::new();
+        let usable = source
+            .each(&value, |text| {
+                values.push(text.to_owned());
+                Ok(())
+            })
+            .unwrap();
+        (values, usable)
+    }
+
+    #[track_caller]
+    fn check(source: &GroupSource, claim: &str, expected: &[&str], usable: bool) {
+        let expected = expected.iter().map(ToString::to_string).collect();
+        assert_eq!(values(source, claim), (expected, usable), "{claim}");
+    }
+
+    #[test]
+    fn texts_and_lists_of_texts() {
+        let texts = source(Shape::Texts, None);
+        check(&texts, r#""a""#, &["a"], true);
+        check(&texts, r#"" a ""#, &[" a "], true);
+        check(&texts, r#""""#, &[], true);
+        check(&texts, r#"["a","","b"]"#, &["a", "b"], true);
+        check(&texts, r#"["a",1,null]"#, &["a"], false);
+        check(&texts, r#"{"a":1}"#, &[], false);
+        check(&texts, "7", &[], false);
+    }
+
+    #[test]
+    fn split_texts_lose_the_blanks_around_their_parts() {
+        let comma = source(Shape::Texts, Some(","));
+        check(&comma, r#""a, b ,,c""#, &["a", "b", "c"], true);
+        check(&comma, r#"["a, b","c"]"#, &["a", "b", "c"], true);
+        let blank = source(Shape::Texts, Some(" "));
+        check(&blank, r#""openid  logs\t""#, &["openid", "logs"], true);
+        let fields = source(Shape::Field("name".into()), Some(";"));
+        check(&fields, r#"[{"name":"a; b"}]"#, &["a", "b"], true);
+    }
+
+    #[test]
+    fn a_list_may_be_written_into_a_text() {
+        let list = source(Shape::ListInText, None);
+        check(&list, r#""[\"a, b\", \"c\"]""#, &["a, b", "c"], true);
+        check(&list, r#""[\"a\", 1]""#, &["a"], false);
+        check(&list, r#""[\"a\", [\"b\"]]""#, &["a"], false);
+        check(&list, r#""[a, b c,, d]""#, &["a", "b c", "d"], true);
+        check(&list, r#"" [a] ""#, &["a"], true);
+        check(&list, r#""[]""#, &[], true);
+        check(&list, r#""""#, &[], true);
+        check(&list, r#""a, b""#, &["a, b"], true);
+        check(&list, r#""[a""#, &["[a"], true);
+        check(&list, r#"["a"]"#, &["a"], true);
+        check(&list, "{}", &[], false);
+    }
+
+    #[test]
+    fn names_of_members_may_be_groups() {
+        let keys = source(Shape::Keys { having: None }, None);
+        let roles = r#"{"admin":{"1":"acme.example"},"viewer":{"2":"x"},"odd":1}"#;
+        check(&keys, roles, &["admin", "viewer", "odd"], true);
+        check(&keys, "[]", &[], false);
+        let having = Some("1".to_owned());
+        let keys = source(Shape::Keys { having }, None);
+        check(&keys, roles, &["admin"], false);
+        check(&keys, r#"{"viewer":{"2":"x"}}"#, &[], true);
+    }
+
+    #[test]
+    fn a_field_of_each_object_may_be_a_group() {
+        let field = source(Shape::Field("name".into()), None);
+        check(
+            &field,
+            r#"[{"name":"a","id":1},{"name":"b"}]"#,
+            &["a", "b"],
+            true,
+        );
+        check(
+            &field,
+            r#"[{"name":"a"},{"id":1},{"name":2},"c"]"#,
+            &["a"],
+            false,
+        );
+        check(&field, r#"{"name":"a"}"#, &[], false);
+    }
+
+    #[test]
+    fn the_longest_prefix_of_a_value_is_found_among_all() {
+        let prefixes = Prefixes::new(["", "client:", "client:robot:", "role:", "client:"]);
+        for (value, longest) in [
+            ("", ""),
+            ("a", ""),
+            ("client", ""),
+            ("client:", "client:"),
+            ("client:a", "client:"),
+            ("client:robot", "client:"),
+            ("client:robot:", "client:robot:"),
+            ("client:robot:x", "client:robot:"),
+            ("client:zebra", "client:"),
+            ("roles:x", ""),
+            ("role:x", "role:"),
+            ("z\u{e9}", ""),
+        ] {
+            assert_eq!(prefixes.longest(value), longest.len(), "{value}");
+        }
+        // Against the plain rule, over all short texts of three letters.
+        let mut texts = vec![String::new()];
+        for length in 0..5 {
+            let longest: Vec<_> = texts
+                .iter()
+                .filter(|t| t.len() == length)
+                .cloned()
+                .collect();
+            texts.extend(
+                longest
+                    .iter()
+                    .flat_map(|text| ["a", "b", "c"].map(|c| text.clone() + c)),
+            );
+        }
+        for seed in 0..200_u64 {
+            let chosen =
+                |number: u64| (seed.wrapping_mul(2_654_435_761) >> number).is_multiple_of(5);
+            let numbered = texts.iter().take(40).zip(0..);
+            let some: Vec<_> = numbered
+                .filter(|(_, number)| chosen(*number))
+                .map(|(t, _)| t.as_str())
+                .collect();
+            let prefixes = Prefixes::new(some.iter().copied());
+            for value in &texts {
+                let begin = some.iter().filter(|prefix| value.starts_with(**prefix));
+                let plain = begin.map(|prefix| prefix.len()).max().unwrap_or(0);
+                assert_eq!(prefixes.longest(value), plain, "{some:?} {value}");
+            }
+        }
+    }
+}
