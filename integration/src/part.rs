@@ -35,6 +35,8 @@ pub struct Part {
 enum Shows {
     /// It tells its version.
     Version,
+    /// It does if that is its only argument, without dashes.
+    VersionCommand,
     /// This program in it does.
     VersionOf(&'static str),
     /// It is there.
@@ -63,6 +65,8 @@ pub const PROMTOOL: Part = Part::new("PROMTOOL", "part.sh prometheus", "bin/prom
 /// The folder of one that is installed.
 pub const KEYCLOAK: Part =
     Part::new("KEYCLOAK", "part.sh keycloak", "").shows(Shows::VersionOf("bin/kc.sh"));
+/// A second OpenID provider, of another kind.
+pub const DEX: Part = Part::new("DEX", "part.sh dex", "bin/dex").shows(Shows::VersionCommand);
 /// The folder of the parsers of Prometheus and Mimir.
 pub const JUDGE: Part = Part::new("", "judge.sh", "");
 /// The folder of the editors' grammars.
@@ -220,16 +224,17 @@ impl Part {
 
 impl Shows {
     fn shown_by(self, path: &Path) -> Result<()> {
-        let program = match self {
-            Shows::Version => path.to_path_buf(),
-            Shows::VersionOf(program) => path.join(program),
+        let (program, argument) = match self {
+            Shows::Version => (path.to_path_buf(), "--version"),
+            Shows::VersionCommand => (path.to_path_buf(), "version"),
+            Shows::VersionOf(program) => (path.join(program), "--version"),
             Shows::Presence => {
                 std::fs::metadata(path)?;
                 return Ok(());
             }
         };
         let output = Command::new(&program)
-            .arg("--version")
+            .arg(argument)
             .stdin(Stdio::null())
             .output()
             .with_context(|| format!("cannot run {}", program.display()))?;
@@ -345,8 +350,10 @@ mod tests {
     #[test]
     fn what_does_not_tell_its_version_is_broken() -> Result<()> {
         Shows::Version.shown_by(Path::new("true"))?;
+        Shows::VersionCommand.shown_by(Path::new("true"))?;
         for (shows, path) in [
             (Shows::Version, "false"),
+            (Shows::VersionCommand, "false"),
             (Shows::Version, "/no/such/program"),
             (Shows::VersionOf("bin/kc.sh"), "/no/such/folder"),
             (Shows::Presence, "/no/such/library"),

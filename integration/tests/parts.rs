@@ -10,7 +10,8 @@ use anyhow::{Result, ensure};
 use integration::paths;
 
 /// A run of the heavy tests sets them; here none is set.
-const VARIABLES: [&str; 10] = [
+const VARIABLES: [&str; 11] = [
+    "DEX",
     "KEYCLOAK",
     "LOGCLI",
     "LOKI",
@@ -120,6 +121,7 @@ fn what_is_refused_is_listed_and_no_failure() -> Result<()> {
         "judge",
         "keycloak",
         "collector",
+        "dex",
         "manifests",
         "compose",
         "lezer",

@@ -5,6 +5,7 @@
 #   part.sh mimir        mimir               built with Go from integration/stack/mimir
 #   part.sh collector    otelcol             built with Go from integration/stack/collector
 #   part.sh prometheus   prometheus, promtool  built with Go from integration/stack/prometheus
+#   part.sh dex          dex                 built with Go and a C compiler from integration/stack/dex
 #   part.sh keycloak     a Keycloak, optimised for a quick start; fetched with Maven, runs on Java
 #
 # What is built lies in the cache under a name that is made of what it is built from, so
@@ -12,7 +13,7 @@
 set -euo pipefail
 . "$(dirname "$0")/deps.sh"
 
-part="${1:?usage: part.sh loki|mimir|collector|prometheus|keycloak}"
+part="${1:?usage: part.sh loki|mimir|collector|prometheus|dex|keycloak}"
 source_folder="$(cd "$(dirname "$0")/../stack" && pwd)/$part"
 
 KEYCLOAK=26.5.5
@@ -22,6 +23,10 @@ MAVEN_DEPENDENCY_PLUGIN=3.8.1
 # Go that is old fetches a newer one by itself, unless it was told not to.
 need_go() {
     have go || die "no go: install Go 1.26.5 or newer (https://go.dev/dl/) for $part"
+}
+
+need_c() {
+    have cc || die "no cc: install a C compiler (Debian: gcc) for the SQLite in $part"
 }
 
 need_java() {
@@ -77,13 +82,29 @@ build() {
     esac
 }
 
+# Dex does not compile without C, for its SQLite. (Not in `build`, whose text is in the names of all other parts.)
+dex() {
+    local folder="$1"
+    mkdir -p "$folder/bin"
+    (cd "$source_folder" &&
+        CGO_ENABLED=1 GOBIN="$folder/bin" GOFLAGS="-mod=readonly" \
+            go install -trimpath -ldflags "-s -w" tool </dev/null >&2)
+}
+
 case "$part" in
 keycloak) need_java ;;
+dex)
+    need_go
+    need_c
+    ;;
 *) need_go ;;
 esac
 
 key="$({
-    sed -n '/^KEYCLOAK/p; /^go_install/,/^}/p; /^build/,/^}/p' "$0"
+    case "$part" in
+    dex) sed -n '/^dex()/,/^}/p' "$0" ;;
+    *) sed -n '/^KEYCLOAK/p; /^go_install/,/^}/p; /^build/,/^}/p' "$0" ;;
+    esac
     [ "$part" = keycloak ] || { go version; cat "$source_folder"/go.mod "$source_folder"/go.sum; }
     [ ! -f "$source_folder/manifest.yaml" ] || cat "$source_folder/manifest.yaml"
 } | sha256sum | cut -c1-12)"
@@ -97,7 +118,10 @@ if [ ! -d "$folder" ]; then
     esac
     started=$SECONDS
     rm -rf "$folder.part"
-    build "$folder.part"
+    case "$part" in
+    dex) dex "$folder.part" ;;
+    *) build "$folder.part" ;;
+    esac
     mv "$folder.part" "$folder"
     say "$part: ready after $((SECONDS - started)) s"
 fi

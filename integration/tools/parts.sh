@@ -20,7 +20,7 @@ part_seconds=$((all_seconds * 3 / 5))
 # In two lanes: while the one waits for a network or links, the other compiles. The judges
 # come after the servers that they share most packages with.
 case "${1:-all}" in
-all) one=(loki mimir prometheus judge) other=(keycloak collector manifests openapi compose lezer tempo) ;;
+all) one=(loki mimir prometheus judge) other=(keycloak collector dex manifests openapi compose lezer tempo) ;;
 stack) one=(loki mimir prometheus) other=(keycloak collector) ;;
 *) die "usage: parts.sh [stack]" ;;
 esac
@@ -41,6 +41,7 @@ is_named() {
     collector) named OTELCOL ;;
     keycloak) named KEYCLOAK ;;
     openapi) named OPENAPI_PYTHON ;;
+    dex) named DEX ;;
     tempo) named TEMPO ;;
     *) false ;;
     esac
@@ -48,7 +49,7 @@ is_named() {
 
 script_of() {
     case "$1" in
-    loki | mimir | prometheus | collector | keycloak) printf '%s\n' "$tools/part.sh" "$1" ;;
+    loki | mimir | prometheus | collector | dex | keycloak) printf '%s\n' "$tools/part.sh" "$1" ;;
     *) printf '%s\n' "$tools/$1.sh" ;;
     esac
 }
