@@ -29,6 +29,19 @@ pub struct Tokens {
     pub id: Option<String>,
 }
 
+impl Tokens {
+    /// What that answer of a token endpoint holds.
+    pub(super) fn of(reply: &Reply) -> Result<Tokens> {
+        let answer = reply.json()?;
+        let text = |name: &str| answer[name].as_str().map(str::to_owned);
+        Ok(Tokens {
+            access: text("access_token").with_context(|| format!("{}: {answer}", reply.status))?,
+            refresh: text("refresh_token"),
+            id: text("id_token"),
+        })
+    }
+}
+
 impl Keycloak {
     /// Start it and wait until both realms answer. `KEYCLOAK` may name the folder of one that is installed.
     pub async fn start() -> Result<Keycloak> {
@@ -78,13 +91,7 @@ impl Keycloak {
     pub async fn grant(&self, realm: &str, form: &[(&str, &str)]) -> Result<Tokens> {
         let path = format!("/realms/{realm}{PROTOCOL}/token");
         let reply = client::post_form(self.address, &path, form).await?;
-        let answer = reply.json()?;
-        let text = |name: &str| answer[name].as_str().map(str::to_owned);
-        Ok(Tokens {
-            access: text("access_token").with_context(|| format!("{}: {answer}", reply.status))?,
-            refresh: text("refresh_token"),
-            id: text("id_token"),
-        })
+        Tokens::of(&reply)
     }
 
     /// Tokens of a person who has logged in to Grafana; the password is the name.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`loki`], [`mimir`], [`tempo`] | the backends; Tempo's stand-in where there is no program |
 //! | [`keycloak`] | the OpenID provider, with its admin interface |
+//! | [`dex`] | a second OpenID provider, which only its own tests start |
 //! | [`collector`] | an OpenTelemetry Collector that writes through the gate |
 //! | [`backend`], [`daemon`] | processes that are killed and started again |
 //!
@@ -12,6 +13,7 @@
 pub mod backend;
 pub mod collector;
 pub mod daemon;
+pub mod dex;
 pub mod keycloak;
 pub mod loki;
 pub mod mimir;

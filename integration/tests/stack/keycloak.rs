@@ -692,15 +692,15 @@ fn encoded(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
 }
 
-fn header_of(token: &str) -> Result<Value> {
+pub fn header_of(token: &str) -> Result<Value> {
     decoded(parts(token)?.0)
 }
 
-fn claims_of(token: &str) -> Result<Value> {
+pub fn claims_of(token: &str) -> Result<Value> {
     decoded(parts(token)?.1)
 }
 
-fn kid_of(token: &str) -> Result<String> {
+pub fn kid_of(token: &str) -> Result<String> {
     let kid = header_of(token)?["kid"].as_str().map(str::to_owned);
     kid.context("no kid")
 }

@@ -7,6 +7,7 @@
 
 mod alerts;
 mod clients;
+mod dex;
 mod differential;
 mod entrance;
 mod grafana;
@@ -91,6 +92,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         entrance::tests(),
         clients::together(),
         keycloak::together::tests(),
+        dex::tests(),
         tls::tests(),
         trailers::tests(),
     ]

@@ -22,7 +22,7 @@ use integration::stack::{ACME, GLOBEX, Stack};
 use integration::{form, loki_push, otlp, token};
 use prost::Message;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 /// The stack, and when it was written to.
 pub struct Scene {
@@ -31,6 +31,8 @@ pub struct Scene {
     pub from: i64,
     pub to: i64,
     tokens: Mutex<BTreeMap<String, (String, Instant)>>,
+    /// What the tests of Dex share, once one of them has run.
+    pub dex: OnceCell<crate::dex::Site>,
 }
 
 impl Scene {
@@ -42,6 +44,7 @@ impl Scene {
             from: token::now() - 60,
             to: 0,
             tokens: Mutex::default(),
+            dex: OnceCell::new(),
         };
         let began = Instant::now();
         tokio::try_join!(scene.write(ACME), scene.write(GLOBEX))?;
