@@ -1,15 +1,19 @@
 //! The record of a decision: the same fields for allow and deny, one JSON line.
 //!
-//! It holds proven facts and the request's own words about the tenant, never a
-//! token. Control characters are escaped by JSON, bytes outside UTF-8 replaced,
+//! It holds proven facts, the request's own words about the tenant and, where a token was
+//! refused and nothing of it is proven, that token's words about itself, which are marked as
+//! claimed; never a token. Control characters are escaped by JSON, bytes outside UTF-8 replaced,
 //! and every text and list is bounded, so that neither a caller nor a large
 //! configuration can forge or flood a log: no record is longer than 7 KiB.
 
 use std::fmt::Write as _;
 
 use crate::authn::group_source::{GroupSource, spelt};
+use crate::authn::keys::VerifyingKey;
+use crate::authn::refused::{Claimed, ClaimedAudience, Refused};
 use crate::gate::{Gate, Trace};
-use crate::words::identity::{Listing, ProviderIndex};
+use crate::words::credential::CredentialKind;
+use crate::words::identity::{Issuer, Listing, ProviderIndex, Subject};
 use crate::words::request::Head;
 use crate::words::tenant::TenantSet;
 use crate::words::time::Timestamp;
@@ -75,20 +79,29 @@ pub fn record(gate: &mut Gate, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<
     line.plain("decision", Some(decision));
     line.plain("code", Some(facts.verdict.code()));
     let session = trace.session.as_deref();
-    let provider = session.and_then(|session| {
-        let ProviderIndex(position) = session.principal.provider;
+    let proven = Proof::of(trace);
+    let provider = proven.as_ref().and_then(|proven| {
+        let ProviderIndex(position) = proven.provider;
         config
             .providers
             .get(position)
             .map(|provider| &provider.rules)
     });
+    let proven = proven.as_ref();
     line.plain("provider", provider.map(|p| p.name.as_str()));
-    let issuer = session.map(|session| session.issuer.as_str());
+    let issuer = proven.map(|proven| proven.issuer.as_str());
     line.text("issuer", issuer.map(str::as_bytes));
-    let subject = session.map(|session| session.principal.subject.as_str());
+    let subject = proven
+        .and_then(|proven| proven.subject)
+        .map(Subject::as_str);
     line.text("subject", subject.map(str::as_bytes));
-    let key = session.and_then(|session| session.key.key_id());
+    let key = proven.and_then(|proven| proven.key.key_id());
     line.text("key_id", key.map(str::as_bytes));
+    line.plain("credential", trace.credential.map(CredentialKind::name));
+    match &trace.refused {
+        Some(Refused::Claimed(claimed)) if session.is_none() => line.claimed(claimed),
+        _ => {}
+    }
     if let (Some(session), Some(provider)) = (session, provider) {
         line.listing(&session.principal.listing, &provider.mapping.groups);
     }
@@ -105,6 +118,34 @@ pub fn record(gate: &mut Gate, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<
     line.text("scope", scope.as_ref().map(String::as_bytes));
     line.text("source", facts.source);
     Record(line.0)
+}
+
+/// What was proven of a token, whatever came of it.
+struct Proof<'a> {
+    provider: ProviderIndex,
+    issuer: &'a Issuer,
+    subject: Option<&'a Subject>,
+    key: &'a VerifyingKey,
+}
+
+impl<'a> Proof<'a> {
+    fn of(trace: &'a Trace<'_>) -> Option<Self> {
+        match (&trace.session, &trace.refused) {
+            (Some(session), _) => Some(Self {
+                provider: session.principal.provider,
+                issuer: &session.issuer,
+                subject: Some(&session.principal.subject),
+                key: &session.key,
+            }),
+            (None, Some(Refused::Proven(proven))) => Some(Self {
+                provider: proven.provider,
+                issuer: &proven.issuer,
+                subject: proven.subject.as_ref(),
+                key: &proven.key,
+            }),
+            (None, Some(Refused::Claimed(_)) | None) => None,
+        }
+    }
 }
 
 /// The beginning of a text, cut between two characters if it is UTF-8.
@@ -180,6 +221,23 @@ impl Line {
         if omitted > 0 {
             let _ = write!(self.0, ",\"{name}_omitted\":{omitted}");
         }
+    }
+
+    /// What a token says of itself, of which nothing is proven. An audience that is a list
+    /// is written as one.
+    fn claimed(&mut self, claimed: &Claimed) {
+        let issuer = claimed.issuer.as_deref().map(str::as_bytes);
+        self.text("claimed_issuer", issuer);
+        match &claimed.audience {
+            ClaimedAudience::Unreadable => self.text("claimed_audience", None),
+            ClaimedAudience::One(one) => self.text("claimed_audience", Some(one.as_bytes())),
+            ClaimedAudience::List { first, all } => {
+                let first = first.iter().map(|audience| audience.as_bytes());
+                self.list("claimed_audience", first, *all);
+            }
+        }
+        let key_id = claimed.key_id.as_deref().map(str::as_bytes);
+        self.text("claimed_key_id", key_id);
     }
 
     /// What of a token's groups is of no use, if there is any such thing.

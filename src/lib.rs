@@ -26,8 +26,8 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | [`words`] | `hash` `time` `wire` `tenant` `identity` `origin` `request` `subject_header` `method` `own_answer` `permission` `refusal` `version` `unscoped` `denial` `verdict` |
-//! | [`authn`] | `bearer` `json` `keys` `token` `jwks` `discovery` `group_source` `claims` `verifier` `token_cache` `key_cache` `key_lease` `authenticator` |
+//! | [`words`] | `hash` `time` `wire` `tenant` `identity` `origin` `request` `own_header` `method` `own_answer` `permission` `refusal` `version` `credential` `unscoped` `denial` `verdict` |
+//! | [`authn`] | `bearer` `basic` `json` `keys` `token` `refused` `jwks` `discovery` `group_source` `claims` `verifier` `token_cache` `key_cache` `key_lease` `authenticator` |
 //! | [`scoping`] | `scope` `tags` `query` `form` `parameters` `narrow` |
 //! | [`authz`] | `endpoint` `policy` `projects` |
 //! | composition | [`config`] [`gate`] [`forward`] [`reply`] [`audit`] |

@@ -10,7 +10,7 @@ use scopegate::authn::verifier::TokenKind;
 use scopegate::config::{
     AuditLog, Config, ConfiguredProvider, Environment, KeySource, Mode, Problem,
 };
-use scopegate::words::subject_header::SubjectHeader;
+use scopegate::words::own_header::SubjectHeader;
 use serde_json::{Value, json};
 
 /// A document that uses every key that is supported.

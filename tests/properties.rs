@@ -24,6 +24,7 @@ use scopegate::authz::endpoint::{Backend, Endpoint, Endpoints, Rewrite, Surface,
 use scopegate::config::{Config, Environment};
 use scopegate::gate::Outcome;
 use scopegate::words::denial::Denial;
+use scopegate::words::request::OwnHeaders;
 use scopegate::words::request::{Head, Occurrence};
 use scopegate::words::tenant::TenantSet;
 use serde_json::{Value, json as object};
@@ -585,7 +586,8 @@ proptest! {
         subject in select(vec![None, Some(&b"remote-user"[..]), Some(&b""[..])]),
     ) {
         let pairs = || headers.iter().map(|(name, value)| (&name[..], &value[..]));
-        let head = Head::read(pairs(), subject);
+        let own = OwnHeaders { subject, id_token: None };
+        let head = Head::read(pairs(), own);
         let count = |name: &[u8]| headers.iter().filter(|(other, _)| other == name).count();
         for (name, read) in [
             (&b":method"[..], head.method),

@@ -14,9 +14,10 @@ use scopegate::authn::jwks::KeySet;
 use scopegate::authn::keys::{
     Algorithm, BadSignature, InModule, Proof, SignatureEngine, VerifyingKey,
 };
-use scopegate::authn::token_cache::{Owner, Session, TokenCache};
+use scopegate::authn::token_cache::{Owner, Sent, Session, TokenCache};
 use scopegate::authn::verifier::TokenTimes;
 use scopegate::gate::{Attempt, Gate};
+use scopegate::words::credential::Purpose;
 use scopegate::words::identity::{Groups, Issuer, Listing, Principal, ProviderIndex, Subject};
 use scopegate::words::time::{Now, Time, Timestamp};
 use serde_json::{Value, json};
@@ -63,9 +64,17 @@ fn proof(key: &Arc<VerifyingKey>) -> Proof {
     Proof::by(&Trusting, key, b"", b"").unwrap()
 }
 
+/// A token that came as an access token.
+fn sent(token: &[u8]) -> Sent<'_> {
+    Sent {
+        token,
+        purpose: Purpose::Access,
+    }
+}
+
 /// Remembers a token for [`OURS`].
 fn insert(cache: &mut TokenCache, token: &[u8], session: &Arc<Session>) {
-    cache.insert(token, proof(&session.key), OURS, Arc::clone(session));
+    cache.insert(sent(token), proof(&session.key), OURS, Arc::clone(session));
 }
 
 /// A token of exactly this many bytes whose end tells its number.
@@ -74,7 +83,7 @@ fn token(number: usize, bytes: usize) -> Vec<u8> {
 }
 
 fn has(cache: &mut TokenCache, token: &[u8]) -> bool {
-    cache.session(token, OURS).is_some()
+    cache.session(sent(token), OURS).is_some()
 }
 
 #[test]
@@ -142,14 +151,14 @@ fn a_token_that_two_configurations_use_is_in_use() {
     let mut cache = TokenCache::new(100, 1 << 20, SEED);
     for number in 0..60 {
         insert(&mut cache, &token(number, 100), &member);
-        let proof = cache.proof(&token(number, 100)).cloned().unwrap();
+        let proof = cache.proof(sent(&token(number, 100))).cloned().unwrap();
         let other = Owner(OURS.0 + 1);
-        cache.insert(&token(number, 100), proof, other, Arc::clone(&member));
+        cache.insert(sent(&token(number, 100)), proof, other, Arc::clone(&member));
     }
     for number in 1_000..4_000 {
         insert(&mut cache, &token(number, 100), &member);
     }
-    let left = (0..60).filter(|number| cache.proof(&token(*number, 100)).is_some());
+    let left = (0..60).filter(|number| cache.proof(sent(&token(*number, 100))).is_some());
     assert_eq!(left.count(), 60);
 }
 
@@ -250,10 +259,10 @@ fn tokens_with_the_same_end_displace_each_other_without_mixing() {
     insert(&mut cache, &twin(b'a'), &session("alice"));
     insert(&mut cache, &twin(b'b'), &session("bob"));
     assert!(!has(&mut cache, &twin(b'a')));
-    let held = cache.session(&twin(b'b'), OURS).unwrap();
+    let held = cache.session(sent(&twin(b'b')), OURS).unwrap();
     assert_eq!(held.principal.subject.as_str(), "bob");
     assert_eq!(cache.len(), 1);
-    cache.forget(&twin(b'b'));
+    cache.forget(sent(&twin(b'b')));
     assert!(cache.is_empty());
 }
 
@@ -326,9 +335,9 @@ fn retain_and_forget_leave_the_rest() {
     cache.retain(|_, session| session.principal.subject.as_str() != "alice");
     assert_eq!(cache.len(), 2);
     assert!(!has(&mut cache, &token(0, 200)) && has(&mut cache, &token(1, 200)));
-    cache.forget(&token(1, 200));
-    cache.forget(&token(1, 200));
-    cache.forget(b"never seen");
+    cache.forget(sent(&token(1, 200)));
+    cache.forget(sent(&token(1, 200)));
+    cache.forget(sent(b"never seen"));
     assert_eq!(cache.len(), 1);
     // Their room is free again.
     for number in 10..14 {
@@ -345,21 +354,24 @@ fn retain_and_forget_leave_the_rest() {
 fn another_owner_gets_no_session_but_the_proof() {
     let mut cache = TokenCache::new(10, 1_000, SEED);
     let theirs = Owner(2);
-    assert!(cache.proof(b"token").is_none());
+    assert!(cache.proof(sent(b"token")).is_none());
     insert(&mut cache, b"token", &session("alice"));
-    assert!(cache.session(b"token", theirs).is_none());
-    assert!(cache.proof(b"token").unwrap().key().is_same(&key()));
-    assert!(cache.proof(b"tokem").is_none());
+    assert!(cache.session(sent(b"token"), theirs).is_none());
+    assert!(cache.proof(sent(b"token")).unwrap().key().is_same(&key()));
+    assert!(cache.proof(sent(b"tokem")).is_none());
     // Whoever derives a session of its own takes the place, and the proof stays.
     let bob = session("bob");
-    cache.insert(b"token", proof(&bob.key), theirs, bob);
+    cache.insert(sent(b"token"), proof(&bob.key), theirs, bob);
     assert_eq!(cache.len(), 1);
     assert!(!has(&mut cache, b"token"));
-    let held = cache.session(b"token", theirs).unwrap();
+    let held = cache.session(sent(b"token"), theirs).unwrap();
     assert_eq!(held.principal.subject.as_str(), "bob");
-    assert!(cache.proof(b"token").is_some());
+    assert!(cache.proof(sent(b"token")).is_some());
     cache.retain(|owner, _| owner != theirs);
-    assert!(cache.proof(b"token").is_none(), "it goes with its entry");
+    assert!(
+        cache.proof(sent(b"token")).is_none(),
+        "it goes with its entry"
+    );
 }
 
 #[test]
@@ -663,4 +675,29 @@ fn a_key_that_left_one_configuration_leaves_the_tokens_of_others_alone() {
     // A token that it has no key for is none of its business, proven or not.
     let answer = ask_at(&mut bench, &Request::bearing(&token), 20);
     assert_eq!(answer.code(), "waits for a key");
+}
+
+/// What came as an ID token is no access token for having been proven once.
+#[test]
+fn the_same_bytes_for_another_purpose_are_another_token() {
+    let mut cache = TokenCache::new(8, 10_000, SEED);
+    insert(&mut cache, b"token", &session("alice"));
+    let as_id_token = Sent {
+        token: b"token",
+        purpose: Purpose::Identity,
+    };
+    assert!(cache.session(as_id_token, OURS).is_none());
+    assert!(cache.proof(as_id_token).is_none());
+    cache.forget(as_id_token);
+    assert!(has(&mut cache, b"token"));
+
+    let bob = session("bob");
+    cache.insert(as_id_token, proof(&bob.key), OURS, Arc::clone(&bob));
+    assert!(
+        !has(&mut cache, b"token"),
+        "one takes the place of the other"
+    );
+    let held = cache.session(as_id_token, OURS).unwrap();
+    assert_eq!(held.principal.subject.as_str(), "bob");
+    assert_eq!(cache.len(), 1);
 }

@@ -26,7 +26,7 @@ use scopegate::authn::keys::InModule;
 use scopegate::authn::token_cache::{Owner, TokenCache};
 use scopegate::config::{Config, Environment};
 use scopegate::gate::{Attempt, Gate, Outcome, Passage};
-use scopegate::words::request::Head;
+use scopegate::words::request::{Head, OwnHeaders};
 use scopegate::words::time::{Monotonic, Now, Time, Timestamp};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -645,7 +645,7 @@ fn core_verdict(configuration: &Value, token: &str) -> Result<u16> {
         (b"authorization", authorization.as_bytes()),
         (b"x-scope-orgid", b"acme"),
     ];
-    let head = Head::read(headers.into_iter(), None);
+    let head = Head::read(headers.into_iter(), OwnHeaders::default());
     let now = Now {
         wall: Timestamp::from_secs(token::now().unsigned_abs()),
         mono: Monotonic::from_millis(1),

@@ -914,7 +914,7 @@ fn names(record: &Value) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn records_say_the_same_for_allow_and_deny_and_never_hold_a_token() -> Result<()> {
-    const FIELDS: [&str; 16] = [
+    const FIELDS: [&str; 17] = [
         "time",
         "request_id",
         "decision",
@@ -923,6 +923,7 @@ async fn records_say_the_same_for_allow_and_deny_and_never_hold_a_token() -> Res
         "issuer",
         "subject",
         "key_id",
+        "credential",
         "organizations",
         "tenants",
         "endpoint",
@@ -980,8 +981,17 @@ async fn records_say_the_same_for_allow_and_deny_and_never_hold_a_token() -> Res
             "{log}: {records:#?}"
         );
         for record in &records {
-            let found: BTreeSet<String> = names(record).into_iter().collect();
+            // And beside them, of a token of which nothing is proven, what it claims.
+            let (claimed, found): (BTreeSet<String>, BTreeSet<String>) = names(record)
+                .into_iter()
+                .partition(|name| name.starts_with("claimed_"));
             ensure!(found == fields, "{log}: {found:?}");
+            ensure!(
+                claimed.is_empty() || record["provider"].is_null(),
+                "{record}"
+            );
+            let forged = record["code"] == "signature_invalid";
+            ensure!(!forged || claimed.len() == 3, "{record}");
             ensure!(
                 record["status"].is_u64() && record["source"].is_string(),
                 "{record}"

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use crate::authn::jwks::{JwksError, KeySet, Lookup};
 use crate::authn::key_cache::{Edition, Keys, Missing, Need, Stranger};
 use crate::authn::keys::{Algorithm, Proof, SignatureEngine, VerifyingKey};
+use crate::authn::refused::{Claimed, Proven, Refused};
 use crate::authn::token::{self, Unverified};
-use crate::authn::token_cache::{Owner, Session, TokenCache};
+use crate::authn::token_cache::{Owner, Sent, Session, TokenCache};
 use crate::authn::verifier::{Plausible, Provider};
+use crate::words::credential::Purpose;
 use crate::words::denial::Denial;
 use crate::words::identity::{Groups, Principal, ProviderIndex};
 use crate::words::time::{Monotonic, Now, Time, Timestamp};
@@ -33,8 +35,8 @@ pub struct Authenticator {
 /// A token that is to be judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Presented<'a> {
-    /// Its bytes.
-    pub token: &'a [u8],
+    /// Its bytes, and what they are taken for.
+    pub sent: Sent<'a>,
     /// When its request came.
     pub arrived: Monotonic,
     /// The clocks.
@@ -62,6 +64,8 @@ pub struct Findings {
     /// Which provider's token, judged anew, held how many group values that pose as another
     /// source's.
     pub dropped: Option<(ProviderIndex, usize)>,
+    /// What is known of a token that was refused, unless it was remembered.
+    pub refused: Option<Refused>,
 }
 
 /// Why there is no session.
@@ -136,8 +140,8 @@ impl Authenticator {
         known: &Groups,
         findings: &mut Findings,
     ) -> Result<Arc<Session>, Unproven> {
-        let Presented { token, time, .. } = presented;
-        match self.remembered(token, time.now(), lent.tokens, findings) {
+        let Presented { sent, time, .. } = presented;
+        match self.remembered(sent, time.now(), lent.tokens, findings) {
             Ok(Some(session)) => {
                 findings.cached = Some(true);
                 return Ok(session);
@@ -151,22 +155,36 @@ impl Authenticator {
         }
         let now = time.exact().ok_or(Unproven::NeedsClock)?;
         findings.cached = Some(false);
-        let unverified = Unverified::parse(token, self.token_bytes)?;
+        let unverified = Unverified::parse(sent.token, self.token_bytes)?;
+        let judged = self.judge(&unverified, presented, now, lent, known, findings);
+        if judged.is_err() && findings.refused.is_none() {
+            findings.refused = Some(Refused::Claimed(Claimed::by(&unverified)));
+        }
+        judged
+    }
+
+    /// The session of a token that is not remembered.
+    fn judge(
+        &mut self,
+        unverified: &Unverified<'_>,
+        presented: Presented<'_>,
+        now: Now,
+        lent: &mut Lent<'_>,
+        known: &Groups,
+        findings: &mut Findings,
+    ) -> Result<Arc<Session>, Unproven> {
+        let sent = presented.sent;
         let issuer = token::issuer(&unverified.claims)?;
-        let position = self
-            .providers
-            .iter()
-            .position(|provider| provider.rules.issuers.find(issuer).is_some())
-            .ok_or(Denial::IssuerUnknown)?;
+        let position = self.position(issuer).ok_or(Denial::IssuerUnknown)?;
         let provider = self
             .providers
             .get_mut(position)
             .ok_or(Denial::GateUnavailable)?;
         let index = ProviderIndex(position);
         let rules = Arc::clone(&provider.rules);
-        let plausible = rules.check(unverified, now.wall)?;
+        let plausible = rules.check(unverified, sent.purpose, now.wall)?;
         let stranger = Stranger {
-            token,
+            token: sent.token,
             key_id: plausible.key_id(),
             arrived: presented.arrived,
             issued_at: plausible.times().issued_at,
@@ -174,7 +192,7 @@ impl Authenticator {
         };
         // These very bytes may have been proven for another configuration, with a key
         // that is trusted for this issuer still: all but the signature is judged anew.
-        let earlier = lent.tokens.proof(token).cloned();
+        let earlier = lent.tokens.proof(sent).cloned();
         let mut prove = |key: &Arc<VerifyingKey>| {
             if let Some(proof) = earlier.as_ref().filter(|proof| proof.key().is_same(key)) {
                 return Ok(proof.clone());
@@ -209,22 +227,34 @@ impl Authenticator {
                 },
             });
         };
-        let session = self.admit(token, plausible, proof, index, lent.tokens, known)?;
-        let dropped = session.principal.listing.dropped;
-        findings.dropped = (dropped > 0).then_some((index, dropped));
-        Ok(session)
+        let admitted = self.admit(sent, &plausible, proof.clone(), index, lent.tokens, known);
+        match &admitted {
+            Ok(session) => {
+                let dropped = session.principal.listing.dropped;
+                findings.dropped = (dropped > 0).then_some((index, dropped));
+            }
+            Err(_) => {
+                findings.refused = Some(Refused::Proven(Proven {
+                    provider: index,
+                    issuer: plausible.issuer().clone(),
+                    subject: rules.mapping.subject(plausible.claims()),
+                    key: Arc::clone(proof.key()),
+                }));
+            }
+        }
+        Ok(admitted?)
     }
 
     /// From a proven token to a session, which is remembered.
     fn admit(
         &self,
-        token: &[u8],
-        plausible: Plausible<'_>,
+        sent: Sent<'_>,
+        plausible: &Plausible<'_>,
         proof: Proof,
         provider: ProviderIndex,
         tokens: &mut TokenCache,
         known: &Groups,
-    ) -> Result<Arc<Session>, Unproven> {
+    ) -> Result<Arc<Session>, Denial> {
         let rules = &self
             .provider(provider)
             .ok_or(Denial::GateUnavailable)?
@@ -240,20 +270,45 @@ impl Authenticator {
             times: verified.times(),
             key: Arc::clone(verified.key()),
         });
-        tokens.insert(token, proof, self.owner, Arc::clone(&session));
+        tokens.insert(sent, proof, self.owner, Arc::clone(&session));
         Ok(session)
+    }
+
+    /// Whose tokens have that `iss`.
+    fn position(&self, issuer: &str) -> Option<usize> {
+        let mut providers = self.providers.iter();
+        providers.position(|provider| provider.rules.issuers.find(issuer).is_some())
+    }
+
+    /// Whether a token that came as an access token was made for this service, so that what
+    /// comes of it is final: it says that it is of a provider, and names one of its audiences.
+    pub fn is_meant(&self, token: &[u8], tokens: &mut TokenCache) -> bool {
+        let sent = Sent {
+            token,
+            purpose: Purpose::Access,
+        };
+        if tokens.session(sent, self.owner).is_some() {
+            return true;
+        }
+        let Some(claims) = token::peek(token, self.token_bytes) else {
+            return false;
+        };
+        let issuer = token::issuer(&claims).ok();
+        let position = issuer.and_then(|issuer| self.position(issuer));
+        let provider = position.and_then(|position| self.providers.get(position));
+        provider.is_some_and(|provider| provider.rules.is_audience(&claims))
     }
 
     /// The session of a remembered token whose times hold now and whose provider still
     /// has keys that are fresh enough.
     fn remembered(
         &self,
-        token: &[u8],
+        sent: Sent<'_>,
         now: Now,
         tokens: &mut TokenCache,
         findings: &mut Findings,
     ) -> Result<Option<Arc<Session>>, Denial> {
-        let Some(session) = tokens.session(token, self.owner).map(Arc::clone) else {
+        let Some(session) = tokens.session(sent, self.owner).map(Arc::clone) else {
             return Ok(None);
         };
         let provider = self
@@ -266,7 +321,7 @@ impl Authenticator {
         if let Err(denial) = times {
             findings.session = Some(session);
             if denial == Denial::TokenExpired {
-                tokens.forget(token);
+                tokens.forget(sent);
             }
             return Err(denial);
         }

@@ -1,7 +1,7 @@
 //! Verified tokens, remembered by their exact bytes.
 //!
-//! What is cached is the proof that these bytes carry a good signature, and what they
-//! say to the configuration that asked last; never a decision. Times are checked again
+//! What is cached is the proof that these bytes, taken for what they came as, carry a good
+//! signature, and what they say to the configuration that asked last; never a decision. Times are checked again
 //! at each hit by the caller, tenants and permissions are decided anew for each request,
 //! and a key that leaves its provider's set takes its tokens with it
 //! ([`TokenCache::retain`]). One cache serves all configurations of a worker: another
@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use crate::authn::keys::{Proof, VerifyingKey};
 use crate::authn::verifier::TokenTimes;
+use crate::words::credential::Purpose;
 use crate::words::hash::{QuickHash, equal};
 use crate::words::identity::{Issuer, Principal};
 
@@ -47,9 +48,20 @@ pub struct Owner(pub u64);
 /// of any other.
 const HASHED_BYTES: usize = 64;
 
+/// The bytes of a token, with what they are taken for: as another thing they are another
+/// token.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent<'a> {
+    /// Its bytes.
+    pub token: &'a [u8],
+    /// What it is taken for.
+    pub purpose: Purpose,
+}
+
 #[derive(Debug)]
 struct Entry {
     token: Box<[u8]>,
+    purpose: Purpose,
     proof: Proof,
     owner: Owner,
     session: Arc<Session>,
@@ -63,6 +75,12 @@ struct Entry {
 struct Taken {
     entries: usize,
     bytes: usize,
+}
+
+impl Entry {
+    fn is(&self, sent: Sent<'_>) -> bool {
+        self.purpose == sent.purpose && equal(&self.token, sent.token)
+    }
 }
 
 impl Taken {
@@ -125,8 +143,8 @@ impl TokenCache {
     }
 
     /// What exactly these bytes say to that configuration, if it was the last to ask.
-    pub fn session(&mut self, token: &[u8], owner: Owner) -> Option<&Arc<Session>> {
-        let slot = self.slot(token)?;
+    pub fn session(&mut self, sent: Sent<'_>, owner: Owner) -> Option<&Arc<Session>> {
+        let slot = self.slot(sent)?;
         let entry = self.slots.get_mut(slot)?.as_mut()?;
         if entry.owner != owner {
             return None;
@@ -140,19 +158,20 @@ impl TokenCache {
     }
 
     /// The proof that exactly these bytes carry a good signature, whoever had it made.
-    pub fn proof(&mut self, token: &[u8]) -> Option<&Proof> {
-        let slot = self.slot(token)?;
+    pub fn proof(&mut self, sent: Sent<'_>) -> Option<&Proof> {
+        let slot = self.slot(sent)?;
         Some(&self.slots.get(slot)?.as_ref()?.proof)
     }
 
-    fn slot(&self, token: &[u8]) -> Option<usize> {
-        let slot = *self.index.get(&self.hash(token))?;
+    fn slot(&self, sent: Sent<'_>) -> Option<usize> {
+        let slot = *self.index.get(&self.hash(sent.token))?;
         let entry = self.slots.get(slot)?.as_ref()?;
-        equal(&entry.token, token).then_some(slot)
+        entry.is(sent).then_some(slot)
     }
 
     /// Remembers a verified token, making room as needed.
-    pub fn insert(&mut self, token: &[u8], proof: Proof, owner: Owner, session: Arc<Session>) {
+    pub fn insert(&mut self, sent: Sent<'_>, proof: Proof, owner: Owner, session: Arc<Session>) {
+        let Sent { token, purpose } = sent;
         if token.len() > self.max_bytes || self.max_entries == 0 {
             return;
         }
@@ -162,7 +181,7 @@ impl TokenCache {
         let mut again = false;
         if let Some(slot) = self.index.get(&hash).copied() {
             if let Some(Some(entry)) = self.slots.get(slot) {
-                again = equal(&entry.token, token);
+                again = entry.is(sent);
             }
             self.remove(slot);
         }
@@ -183,6 +202,7 @@ impl TokenCache {
         };
         *place = Some(Entry {
             token: token.into(),
+            purpose,
             proof,
             owner,
             session,
@@ -198,8 +218,8 @@ impl TokenCache {
     }
 
     /// Forgets one token.
-    pub fn forget(&mut self, token: &[u8]) {
-        if let Some(slot) = self.index.get(&self.hash(token)).copied() {
+    pub fn forget(&mut self, sent: Sent<'_>) {
+        if let Some(slot) = self.slot(sent) {
             self.remove(slot);
         }
     }

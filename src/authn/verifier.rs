@@ -12,6 +12,7 @@ use crate::authn::json::{Object, Value};
 use crate::authn::jwks::{KeySet, Lookup};
 use crate::authn::keys::{Algorithm, Proof, SignatureEngine, VerifyingKey};
 use crate::authn::token::{self, RegisteredClaims, Unverified};
+use crate::words::credential::Purpose;
 use crate::words::denial::Denial;
 use crate::words::identity::{Issuer, Issuers};
 use crate::words::time::{Leeway, Timestamp};
@@ -34,6 +35,9 @@ pub struct Provider {
     pub issuers: Issuers,
     /// Accepted `aud` values; `None` only if the check was switched off by name.
     pub audiences: Option<Vec<String>>,
+    /// Accepted `aud` values of ID tokens that come in a header of their own; without any,
+    /// none of them is accepted.
+    pub id_token_audiences: Vec<String>,
     /// Accepted `alg` values.
     pub algorithms: Vec<Algorithm>,
     /// Tolerated clock difference.
@@ -65,18 +69,18 @@ pub struct TokenTimes {
 
 /// Claims whose signature was verified. Only [`Provider::verify`] makes one.
 #[derive(Debug)]
-pub struct Verified {
-    claims: Object,
+pub struct Verified<'a> {
+    claims: &'a Object,
     issuer: Issuer,
     times: TokenTimes,
     key: Arc<VerifyingKey>,
 }
 
-impl Verified {
+impl Verified<'_> {
     /// The proven payload.
     #[must_use]
     pub const fn claims(&self) -> &Object {
-        &self.claims
+        self.claims
     }
 
     /// Its `iss`, as it is spelt there.
@@ -101,7 +105,8 @@ impl Verified {
 /// A token that passed every check but the signature's.
 #[derive(Debug)]
 pub struct Plausible<'a> {
-    token: Unverified<'a>,
+    token: &'a Unverified<'a>,
+    purpose: Purpose,
     issuer: Issuer,
     algorithm: Algorithm,
     times: TokenTimes,
@@ -130,8 +135,20 @@ impl Plausible<'_> {
             signing_input,
             signature,
             ..
-        } = &self.token;
+        } = self.token;
         Proof::by(engine, key, signing_input, signature).map_err(|_| Denial::SignatureInvalid)
+    }
+
+    /// Its `iss`, which is one of its provider's, unproven.
+    #[must_use]
+    pub const fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    /// Its payload, unproven.
+    #[must_use]
+    pub const fn claims(&self) -> &Object {
+        &self.token.claims
     }
 
     /// Its times, unproven.
@@ -154,7 +171,8 @@ impl Provider {
     /// The first 401 that applies.
     pub fn check<'a>(
         &self,
-        token: Unverified<'a>,
+        token: &'a Unverified<'a>,
+        purpose: Purpose,
         now: Timestamp,
     ) -> Result<Plausible<'a>, Denial> {
         // The caller chose the provider by this; a token of another one has no
@@ -169,10 +187,8 @@ impl Provider {
             .algorithm
             .filter(|algorithm| self.algorithms.contains(algorithm))
             .ok_or(Denial::AlgorithmNotAllowed)?;
-        if let Some(typ) = &token.header.token_type
-            && !self.token_types.contains(typ)
-        {
-            return Err(Denial::TokenTypeRefused);
+        if let Some(typ) = &token.header.token_type {
+            self.check_type(typ, purpose)?;
         }
         let registered = RegisteredClaims::read(&token.claims)?;
         let times = TokenTimes {
@@ -181,17 +197,26 @@ impl Provider {
             issued_at: registered.issued_at,
         };
         self.check_times(times, now)?;
-        if let Some(audiences) = &self.audiences {
-            let named = |audience: &&str| audiences.iter().any(|ours| ours == audience);
-            if !registered.audiences.iter().any(named) {
-                return Err(Denial::AudienceMismatch);
-            }
+        let audiences = match purpose {
+            Purpose::Access => self.audiences.as_deref(),
+            Purpose::Identity => Some(&*self.id_token_audiences),
+        };
+        if let Some(audiences) = audiences
+            && !names_one_of(&registered.audiences, audiences)
+        {
+            return Err(Denial::AudienceMismatch);
         }
-        if !kind(&token.claims).is_some_and(|kind| self.kinds.contains(&kind)) {
+        let stated = stated(&token.claims).ok_or(Denial::TokenKindRefused)?;
+        let fits = match purpose {
+            Purpose::Access => self.kinds.contains(&stated.unwrap_or(TokenKind::Access)),
+            Purpose::Identity => stated != Some(TokenKind::Access) && !has_scope(&token.claims),
+        };
+        if !fits {
             return Err(Denial::TokenKindRefused);
         }
         Ok(Plausible {
             token,
+            purpose,
             issuer,
             algorithm,
             times,
@@ -204,20 +229,20 @@ impl Provider {
     /// # Errors
     /// [`Denial::KeyAlgorithmMismatch`], [`Denial::BoundToken`] or
     /// [`Denial::ClientNotAllowed`].
-    pub fn verify(&self, token: Plausible<'_>, proof: &Proof) -> Result<Verified, Denial> {
+    pub fn verify<'a>(&self, token: &Plausible<'a>, proof: &Proof) -> Result<Verified<'a>, Denial> {
         if proof.key().algorithm() != token.algorithm {
             return Err(Denial::KeyAlgorithmMismatch);
         }
-        let claims = token.token.claims;
+        let claims = &token.token.claims;
         if self.reject_bound_tokens && claims.has("cnf") {
             return Err(Denial::BoundToken);
         }
-        if !self.clients.is_empty() && !self.allows_client(&claims) {
+        if !self.clients.is_empty() && !self.allows_client(claims, token.purpose) {
             return Err(Denial::ClientNotAllowed);
         }
         Ok(Verified {
             claims,
-            issuer: token.issuer,
+            issuer: token.issuer.clone(),
             times: token.times,
             key: Arc::clone(proof.key()),
         })
@@ -259,54 +284,103 @@ impl Provider {
         times.expires.after(self.leeway.as_secs())
     }
 
+    /// Whether a `typ` may stand in the header of a token for that purpose.
+    fn check_type(&self, typ: &String, purpose: Purpose) -> Result<(), Denial> {
+        match (purpose, typ.as_str()) {
+            (Purpose::Identity, "jwt") => Ok(()),
+            // The header of access tokens (RFC 9068 §2.1).
+            (Purpose::Identity, "at+jwt") => Err(Denial::TokenKindRefused),
+            (Purpose::Access, _) if self.token_types.contains(typ) => Ok(()),
+            _ => Err(Denial::TokenTypeRefused),
+        }
+    }
+
+    /// Whether a token with these claims, of one of its issuers, was made for this service:
+    /// it names one of the audiences, unless none is asked for.
+    #[must_use]
+    pub fn is_audience(&self, claims: &Object) -> bool {
+        let Some(audiences) = &self.audiences else {
+            return true;
+        };
+        match claims.get("aud") {
+            Some(Value::String(one)) => audiences.contains(one),
+            Some(Value::Array(many)) => {
+                let texts: Vec<&str> = many.iter().filter_map(Value::as_str).collect();
+                names_one_of(&texts, audiences)
+            }
+            _ => false,
+        }
+    }
+
     /// Every client claim present must be allowed, and one must be present, so
-    /// that an allowed `azp` beside another `client_id` does not pass.
-    fn allows_client(&self, claims: &Object) -> bool {
+    /// that an allowed `azp` beside another `client_id` does not pass. An ID token names its
+    /// client in `aud`, so that it need not name it again.
+    fn allows_client(&self, claims: &Object, purpose: Purpose) -> bool {
+        let (others, needed): (&[String], _) = match purpose {
+            Purpose::Access => (&[], true),
+            Purpose::Identity => (&self.id_token_audiences, false),
+        };
+        let allowed = |client: &str| {
+            let mut allowed = self.clients.iter().chain(others);
+            allowed.any(|allowed| allowed == client)
+        };
         let mut present = CLIENT_CLAIMS
             .iter()
             .filter_map(|name| claims.get(name))
             .peekable();
-        present.peek().is_some()
-            && present.all(|value| {
-                value
-                    .as_str()
-                    .is_some_and(|client| self.clients.iter().any(|allowed| allowed == client))
-            })
+        (present.peek().is_some() || !needed)
+            && present.all(|value| value.as_str().is_some_and(allowed))
     }
+}
+
+/// Whether one of those is ours.
+fn names_one_of(named: &[&str], ours: &[String]) -> bool {
+    named
+        .iter()
+        .any(|audience| ours.iter().any(|our| our == audience))
 }
 
 /// Where providers put the client's name: OIDC, Entra v1, Okta, RFC 9068.
 const CLIENT_CLAIMS: [&str; 4] = ["azp", "appid", "cid", "client_id"];
 
-/// Tells the kind by what providers state; `None` is any other kind.
+/// The kind of token, by what providers state: `Some(None)` if they state nothing, `None`
+/// for any other kind.
 ///
 /// Keycloak states it in the payload's `typ`, Cognito in `token_use`; a security
 /// event or logout token has `events` (RFC 8417 §2.2, OIDC Back-Channel Logout).
 /// Where nothing is stated, the audience tells: an ID token's is its client.
-fn kind(claims: &Object) -> Option<TokenKind> {
+#[expect(clippy::option_option)]
+fn stated(claims: &Object) -> Option<Option<TokenKind>> {
     if claims.has("events") {
         return None;
     }
     let keycloak = match claims.get("typ") {
-        None => TokenKind::Access,
+        None => None,
         Some(Value::String(typ)) => match typ.to_ascii_lowercase().as_str() {
-            "bearer" | "jwt" | "at+jwt" | "access" | "dpop" => TokenKind::Access,
-            "id" => TokenKind::Id,
+            "bearer" | "at+jwt" | "access" | "dpop" => Some(TokenKind::Access),
+            "jwt" => None,
+            "id" => Some(TokenKind::Id),
             _ => return None,
         },
         Some(_) => return None,
     };
     let cognito = match claims.get("token_use") {
-        None => TokenKind::Access,
+        None => None,
         Some(Value::String(usage)) => match usage.as_str() {
-            "access" => TokenKind::Access,
-            "id" => TokenKind::Id,
+            "access" => Some(TokenKind::Access),
+            "id" => Some(TokenKind::Id),
             _ => return None,
         },
         Some(_) => return None,
     };
-    match (keycloak, cognito) {
-        (TokenKind::Access, TokenKind::Access) => Some(TokenKind::Access),
-        _ => Some(TokenKind::Id),
-    }
+    Some(match (keycloak, cognito) {
+        (Some(TokenKind::Id), _) | (_, Some(TokenKind::Id)) => Some(TokenKind::Id),
+        (one, other) => one.or(other),
+    })
+}
+
+/// Whether claims hold what only access tokens have: scopes (RFC 9068 §2.2.3; Okta and Entra
+/// write `scp`) or Okta's name of the client.
+fn has_scope(claims: &Object) -> bool {
+    ["scope", "scp", "cid"].iter().any(|name| claims.has(name))
 }

@@ -6,6 +6,7 @@
 //! every problem at once and never half-applies a document.
 
 mod claims;
+mod credentials;
 mod entrance;
 mod keys;
 mod organizations;
@@ -25,7 +26,7 @@ use crate::authz::policy::Policy;
 use crate::authz::projects::{Directory, Projects, Service};
 use crate::scoping::scope::Attributes;
 use crate::words::origin::Origin;
-use crate::words::subject_header::SubjectHeader;
+use crate::words::own_header::{IdTokenHeader, SubjectHeader};
 use crate::words::version::Version;
 
 pub use parse::{Environment, MAX_DOCUMENT};
@@ -38,6 +39,8 @@ pub struct Config {
     pub mode: Mode,
     /// In `WWW-Authenticate`.
     pub realm: String,
+    /// By which ways a token may come.
+    pub credentials: Credentials,
     /// Trusted providers and where their keys come from.
     pub providers: Vec<ConfiguredProvider>,
     /// Who may do what where.
@@ -54,6 +57,15 @@ pub struct Config {
     pub limits: Limits,
     /// What is recorded.
     pub audit: Audit,
+}
+
+/// By which ways a token may come, beside `Authorization: Bearer`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Credentials {
+    /// As the password of `Authorization: Basic`.
+    pub basic: bool,
+    /// As an ID token in this header.
+    pub id_token_header: Option<IdTokenHeader>,
 }
 
 /// A trusted provider: its rules, and where its keys come from.
@@ -73,6 +85,7 @@ impl Config {
         Self {
             mode: Mode::Enforce,
             realm: DEFAULT_REALM.to_owned(),
+            credentials: Credentials::default(),
             providers: Vec::new(),
             policy: Policy::default(),
             backends: Backends::default(),

@@ -1,5 +1,6 @@
 //! From the document to [`Config`]: the top level and its small sections.
 
+use super::credentials::{check_credentials, read_credentials};
 use super::entrance::read_entrance;
 use super::organizations::{read_organizations, read_roles};
 use super::projects::read_projects;
@@ -10,7 +11,7 @@ use crate::authn::json;
 use crate::authz::endpoint::BACKEND_NAMES;
 use crate::scoping::scope::{AttributeName, Attributes, LabelName};
 use crate::words::hash::QuickHash;
-use crate::words::subject_header::SubjectHeader;
+use crate::words::own_header::SubjectHeader;
 use crate::words::version::Version;
 
 /// Longest document, in bytes: room for 30,000 organizations with ten groups each. Time
@@ -88,9 +89,10 @@ fn read(
     hash: QuickHash,
     problems: &Problems,
 ) -> Option<Config> {
-    const KNOWN: [&str; 13] = [
+    const KNOWN: [&str; 14] = [
         "mode",
         "realm",
+        "credentials",
         "providers",
         "organizations",
         "roles",
@@ -106,6 +108,7 @@ fn read(
     let top = Section::top(object, &KNOWN, problems);
     let mode = read_mode(&top);
     let realm = read_realm(&top);
+    let credentials = read_credentials(&top);
     let limits = read_limits(&top);
     let providers = read_providers(&top);
     let roles = read_roles(&top);
@@ -116,6 +119,11 @@ fn read(
     let backends = read_backends(&top, environment, problems);
     let forward = read_forward(&top);
     let audit = read_audit(&top);
+    if let (Some(credentials), Some(providers), Some(forward)) =
+        (&credentials, &providers, &forward)
+    {
+        check_credentials(&top, credentials, providers, forward);
+    }
     let entrance = entrance?;
     let TenantRules {
         only_one_may_be_absent,
@@ -124,6 +132,7 @@ fn read(
     Some(Config {
         mode: mode?,
         realm: realm?,
+        credentials: credentials?,
         providers: providers?,
         policy: policy?.finish(only_one_may_be_absent || star_is_all),
         backends,

@@ -122,12 +122,13 @@ impl Prefixes {
 }
 
 fn read_provider(node: &Node<'_>) -> Option<ReadProvider> {
-    const KNOWN: [&str; 15] = [
+    const KNOWN: [&str; 16] = [
         "name",
         "issuer",
         "issuers",
         "audiences",
         "audience_check",
+        "id_token_audiences",
         "algorithms",
         "clock_skew",
         "max_lifetime",
@@ -156,6 +157,10 @@ fn read_provider(node: &Node<'_>) -> Option<ReadProvider> {
         None => Some(vec!["JWT", "at+jwt"]),
     };
     let kinds = read_kinds(&section);
+    let id_token_audiences = match section.get("id_token_audiences") {
+        Some(node) => node.texts(),
+        None => Some(Vec::new()),
+    };
     let clients = match section.get("clients") {
         Some(node) => node.texts(),
         None => Some(Vec::new()),
@@ -177,6 +182,7 @@ fn read_provider(node: &Node<'_>) -> Option<ReadProvider> {
         name: name?.to_owned(),
         issuers: issuers?,
         audiences: audiences?,
+        id_token_audiences: owned(id_token_audiences?),
         algorithms: algorithms?,
         leeway: Leeway::from_secs(clock_skew? / 1000),
         max_lifetime: max_lifetime?.map(|millis| millis / 1000),

@@ -1,8 +1,13 @@
 //! What a request's head says, where it says one thing only.
 
-use crate::authn::bearer;
+use std::borrow::Cow;
+
+use crate::authn::basic;
+use crate::authn::bearer::{self, BearerError};
 use crate::authz::endpoint::Endpoint;
+use crate::config::Credentials;
 use crate::scoping::form;
+use crate::words::credential::CredentialKind;
 use crate::words::denial::Denial;
 use crate::words::permission::Permission;
 use crate::words::request::{Head, Occurrence};
@@ -63,17 +68,74 @@ pub(super) fn opens_stream(head: &Head<'_>, endpoint: &Endpoint) -> bool {
     upgraded || (endpoint.is_grpc() && endpoint.permission == Permission::Read)
 }
 
-pub(super) fn credential<'a>(head: &Head<'a>, query: Option<&[u8]>) -> Result<&'a [u8], Denial> {
+/// What a request offers to show who sends it: at least one of the two.
+pub(super) struct Offer<'a> {
+    /// In `authorization`.
+    pub(super) access: Option<Credential<'a>>,
+    /// In the header for ID tokens.
+    pub(super) id_token: Option<&'a [u8]>,
+}
+
+/// A token, and by which way it came.
+pub(super) struct Credential<'a> {
+    pub(super) token: Cow<'a, [u8]>,
+    pub(super) kind: CredentialKind,
+}
+
+/// What a request offers of what is accepted.
+pub(super) fn offer<'a>(
+    head: &Head<'a>,
+    query: Option<&[u8]>,
+    accepted: &Credentials,
+) -> Result<Offer<'a>, Denial> {
     let in_query = query.is_some_and(form::has_access_token);
-    match head.authorization {
-        Occurrence::Repeated => Err(Denial::CredentialRepeated),
-        Occurrence::Absent if in_query => Err(Denial::TokenInQuery),
-        Occurrence::Absent => Err(Denial::CredentialMissing),
-        Occurrence::Once(_) if in_query => Err(Denial::CredentialRepeated),
-        Occurrence::Once(value) => bearer::parse(value).map_err(|error| match error {
-            bearer::BearerError::Malformed => Denial::AuthorizationMalformed,
-            bearer::BearerError::OtherScheme => Denial::SchemeNotSupported,
-            bearer::BearerError::Several => Denial::CredentialRepeated,
+    let id_token = match head.id_token {
+        _ if accepted.id_token_header.is_none() => None,
+        Occurrence::Repeated => return Err(Denial::CredentialRepeated),
+        Occurrence::Once(token) => Some(token),
+        Occurrence::Absent => None,
+    };
+    let value = match head.authorization {
+        Occurrence::Repeated => return Err(Denial::CredentialRepeated),
+        Occurrence::Once(value) => Some(value),
+        Occurrence::Absent => None,
+    };
+    let is_given = value.is_some() || id_token.is_some();
+    match (is_given, in_query) {
+        (true, true) => return Err(Denial::CredentialRepeated),
+        (false, true) => return Err(Denial::TokenInQuery),
+        (false, false) => return Err(Denial::CredentialMissing),
+        (true, false) => {}
+    }
+    let access = match value.map(|value| access(value, accepted)) {
+        None => None,
+        Some(Ok(credential)) => Some(credential),
+        // It is for somebody else.
+        Some(Err(BearerError::OtherScheme)) if id_token.is_some() => None,
+        Some(Err(error)) => return Err(refusal(error)),
+    };
+    Ok(Offer { access, id_token })
+}
+
+/// The token in the value of an `authorization`.
+fn access<'a>(value: &'a [u8], accepted: &Credentials) -> Result<Credential<'a>, BearerError> {
+    match bearer::parse(value) {
+        Ok(token) => Ok(Credential {
+            token: Cow::Borrowed(token),
+            kind: CredentialKind::Bearer,
         }),
+        Err(BearerError::OtherScheme) if accepted.basic => Ok(Credential {
+            token: Cow::Owned(basic::parse(value)?),
+            kind: CredentialKind::Basic,
+        }),
+        Err(error) => Err(error),
+    }
+}
+
+const fn refusal(error: BearerError) -> Denial {
+    match error {
+        BearerError::Malformed => Denial::AuthorizationMalformed,
+        BearerError::OtherScheme => Denial::SchemeNotSupported,
+        BearerError::Several => Denial::CredentialRepeated,
     }
 }

@@ -14,17 +14,18 @@ mod tenants;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use self::head::{check_transport, credential, opens_stream, request_line};
+use self::head::{Credential, Offer, check_transport, offer, opens_stream, request_line};
 use self::outcome::{Found, Stop};
 use crate::authn::authenticator::{
     Authenticator, Findings, Lent, Presented, TrustedProvider, Unproven,
 };
 use crate::authn::key_cache::{KeyCache, Keys};
-use crate::authn::token_cache::{Owner, Session};
+use crate::authn::token_cache::{Owner, Sent, Session};
 use crate::authz::endpoint::{Endpoint, Endpoints, Surface};
 use crate::authz::policy::{Organizations, Remembered};
 use crate::authz::projects::{self, Answer, Answers, Directory, Question, Resource};
 use crate::config::{Config, KeySource, Mode};
+use crate::words::credential::CredentialKind;
 use crate::words::denial::Denial;
 use crate::words::own_answer::OwnAnswer;
 use crate::words::request::Head;
@@ -220,10 +221,16 @@ impl Gate {
         let endpoint = endpoints.find(path, method)?;
         trace.endpoint = Some(endpoint);
         check_transport(head, endpoint)?;
-        let token = credential(head, query)?;
-        let session = self.authenticate(token, attempt, lent, trace)?;
+        let Credential { token, kind } = self.credential(head, query, lent)?;
+        trace.credential = Some(kind);
+        let sent = Sent {
+            token: &token,
+            purpose: kind.purpose(),
+        };
+        let session = self.authenticate(sent, attempt, lent, trace)?;
         trace.session = Some(Arc::clone(&session));
         if endpoint.surface == Surface::Projects {
+            let token = &*token;
             let caller = Caller { token, session };
             return self.evaluate_project(head, endpoint, caller, attempt.time, trace);
         }
@@ -263,15 +270,35 @@ impl Gate {
         })
     }
 
+    /// The credential that decides: what came in `authorization` if it was made for this
+    /// service, so that what comes of it is final, or else the ID token, if there is one.
+    fn credential<'a>(
+        &self,
+        head: &Head<'a>,
+        query: Option<&[u8]>,
+        lent: &mut Lent<'_>,
+    ) -> Result<Credential<'a>, Denial> {
+        let Offer { access, id_token } = offer(head, query, &self.config.credentials)?;
+        let Some(id_token) = id_token else {
+            return access.ok_or(Denial::CredentialMissing);
+        };
+        let meant =
+            |access: &Credential<'_>| self.authenticator.is_meant(&access.token, lent.tokens);
+        Ok(access.filter(meant).unwrap_or(Credential {
+            token: Cow::Borrowed(id_token),
+            kind: CredentialKind::IdToken,
+        }))
+    }
+
     fn authenticate(
         &mut self,
-        token: &[u8],
+        sent: Sent<'_>,
         attempt: Attempt,
         lent: &mut Lent<'_>,
         trace: &mut Trace<'_>,
     ) -> Result<Arc<Session>, Unproven> {
         let presented = Presented {
-            token,
+            sent,
             arrived: attempt.arrived,
             time: attempt.time,
         };
@@ -284,6 +311,7 @@ impl Gate {
         trace.cached = findings.cached;
         trace.verified = findings.verified;
         trace.dropped = findings.dropped;
+        trace.refused = findings.refused;
         session
     }
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use crate::authn::authenticator::Unproven;
 use crate::authn::key_cache::Need;
 use crate::authn::keys::Algorithm;
+use crate::authn::refused::Refused;
 use crate::authn::token_cache::Session;
 use crate::authz::endpoint::Endpoint;
 use crate::authz::projects::Question;
 use crate::scoping::narrow::Narrowing;
 use crate::scoping::scope::Scope;
+use crate::words::credential::CredentialKind;
 use crate::words::denial::Denial;
 use crate::words::identity::ProviderIndex;
 use crate::words::own_answer::OwnAnswer;
@@ -231,14 +233,18 @@ pub struct Evaluation<'a> {
     pub trace: Trace<'a>,
 }
 
-/// What a record says about a decision. Holds proven facts only: the session is
-/// set once a signature was verified.
+/// What a record says about a decision. The session is set once a signature was verified,
+/// and what is not proven is marked as such.
 #[derive(Clone, Debug, Default)]
 pub struct Trace<'a> {
     /// The endpoint, once matched.
     pub endpoint: Option<&'static Endpoint>,
+    /// By which way the token came that decides, once that is settled.
+    pub credential: Option<CredentialKind>,
     /// The caller, once verified.
     pub session: Option<Arc<Session>>,
+    /// What is known of a token that was refused, unless it was remembered.
+    pub refused: Option<Refused>,
     /// The tenants as asked for, once well-formed.
     pub tenants: Option<TenantSet<'a>>,
     /// The tenant of a project, which no header names.

@@ -1,15 +1,17 @@
 //! The words that everything else is said in.
 
+pub mod credential;
 pub mod denial;
 pub mod hash;
 pub mod identity;
 pub mod method;
 pub mod origin;
 pub mod own_answer;
+pub mod own_header;
 pub mod permission;
 pub mod refusal;
 pub mod request;
-pub mod subject_header;
+
 pub mod tenant;
 pub mod time;
 pub mod unscoped;

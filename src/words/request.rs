@@ -36,6 +36,21 @@ impl<'a> Occurrence<'a> {
     }
 }
 
+/// Names of headers, lower case, that a configuration makes the gate's own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OwnHeaders<'a> {
+    /// The one that carries the subject to the backend.
+    pub subject: Option<&'a [u8]>,
+    /// The one in which clients pass on an ID token.
+    pub id_token: Option<&'a [u8]>,
+}
+
+impl<'a> OwnHeaders<'a> {
+    fn iter(self) -> impl Iterator<Item = &'a [u8]> {
+        self.subject.into_iter().chain(self.id_token)
+    }
+}
+
 /// What the gate looks at in a request's head.
 #[derive(Clone, Debug, Default)]
 pub struct Head<'a> {
@@ -45,6 +60,8 @@ pub struct Head<'a> {
     pub path: Occurrence<'a>,
     /// `authorization`
     pub authorization: Occurrence<'a>,
+    /// The header for ID tokens, if there is one.
+    pub id_token: Occurrence<'a>,
     /// `x-scope-orgid`
     pub org_id: Occurrence<'a>,
     /// `access-control-request-method`
@@ -71,13 +88,7 @@ pub struct Head<'a> {
 
 impl<'a> Head<'a> {
     /// Reads a header list in order, pseudo-headers included.
-    ///
-    /// `subject_header` is the configured name of the header that carries the
-    /// subject to the backend, lower case.
-    pub fn read(
-        headers: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-        subject_header: Option<&[u8]>,
-    ) -> Self {
+    pub fn read(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>, own: OwnHeaders<'_>) -> Self {
         let mut head = Self::default();
         for (name, value) in headers {
             match name {
@@ -97,11 +108,16 @@ impl<'a> Head<'a> {
                 }
                 b"upgrade" => head.upgrade = head.upgrade.another(value),
                 b"connection" => {
-                    head.connection_names_protected |= names_protected(value, subject_header);
+                    head.connection_names_protected |= names_protected(value, own);
                 }
-                // A name that repeats is removed once: removal takes all values.
-                _ if is_forbidden(name, subject_header) && !head.forbidden.contains(&name) => {
-                    head.forbidden.push(name);
+                _ if is_forbidden(name, own) => {
+                    if own.id_token == Some(name) {
+                        head.id_token = head.id_token.another(value);
+                    }
+                    // A name that repeats is removed once: removal takes all values.
+                    if !head.forbidden.contains(&name) {
+                        head.forbidden.push(name);
+                    }
                 }
                 _ => {}
             }
@@ -169,13 +185,13 @@ const MAX_NAME: usize = 48;
 /// Headers that name the tenant or the caller, or change how a backend evaluates
 /// a request, by the components that set them: Grafana dskit and Loki, Mimir and
 /// Tempo internals, prom-label-proxy, Grafana's own proxy, and the gate.
-fn is_forbidden(name: &[u8], subject_header: Option<&[u8]>) -> bool {
-    if !may_be_listed(name) && subject_header.is_none_or(|subject| subject.len() != name.len()) {
+fn is_forbidden(name: &[u8], own: OwnHeaders<'_>) -> bool {
+    if !may_be_listed(name) && own.iter().all(|own| own.len() != name.len()) {
         return false;
     }
     // Before the buffer, which does not hold every length: a client's copy of these
     // would stand beside ours.
-    if subject_header.is_some_and(|subject| dashes_equal(subject, name))
+    if own.iter().any(|own| dashes_equal(own, name))
         || begins_with(name, b"x-scopegate-")
         || begins_with(name, b"x-mimir-")
     {
@@ -242,14 +258,14 @@ fn dashes_equal(a: &[u8], b: &[u8]) -> bool {
 
 /// Whether a `connection` value asks the next hop to drop a header that carries
 /// the decision (RFC 9110 §7.6.1 lets any header be named there).
-fn names_protected(value: &[u8], subject_header: Option<&[u8]>) -> bool {
+fn names_protected(value: &[u8], own: OwnHeaders<'_>) -> bool {
     value.split(|byte| *byte == b',').any(|option| {
         let option = option.trim_ascii();
         dashes_equal(option, b"authorization")
             || dashes_equal(option, b"x-scope-orgid")
             || dashes_equal(option, b"content-type")
             || dashes_equal(option, b"content-length")
-            || is_forbidden(option, subject_header)
+            || is_forbidden(option, own)
     })
 }
 
@@ -257,9 +273,16 @@ fn names_protected(value: &[u8], subject_header: Option<&[u8]>) -> bool {
 mod tests {
     use super::*;
 
+    fn subject(name: &[u8]) -> OwnHeaders<'_> {
+        OwnHeaders {
+            subject: Some(name),
+            id_token: None,
+        }
+    }
+
     fn read<'a>(headers: &[(&'a str, &'a str)]) -> Head<'a> {
         let pairs = headers.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes()));
-        Head::read(pairs, Some(b"x-scopegate-subject"))
+        Head::read(pairs, subject(b"x-scopegate-subject"))
     }
 
     #[test]
@@ -315,9 +338,9 @@ mod tests {
     #[test]
     fn a_subject_header_of_any_name_is_forbidden_to_clients() {
         let pair = (&b"remote_user"[..], &b"root"[..]);
-        let head = Head::read([pair].into_iter(), Some(b"remote-user"));
+        let head = Head::read([pair].into_iter(), subject(b"remote-user"));
         assert_eq!(head.forbidden, [b"remote_user"]);
-        let head = Head::read([pair].into_iter(), None);
+        let head = Head::read([pair].into_iter(), OwnHeaders::default());
         assert!(head.forbidden.is_empty());
     }
 
@@ -327,13 +350,13 @@ mod tests {
         let sent = name.replace('-', "_");
         assert_eq!(name.len(), 64);
         let pair = (sent.as_bytes(), &b"root"[..]);
-        let head = Head::read([pair].into_iter(), Some(name.as_bytes()));
+        let head = Head::read([pair].into_iter(), subject(name.as_bytes()));
         assert_eq!(head.forbidden, [sent.as_bytes()]);
         // Also where no header of the list begins like it.
         let name = "remote-user-".to_owned() + &"b".repeat(45);
         let sent = name.replace('-', "_");
         let pair = (sent.as_bytes(), &b"root"[..]);
-        let head = Head::read([pair].into_iter(), Some(name.as_bytes()));
+        let head = Head::read([pair].into_iter(), subject(name.as_bytes()));
         assert_eq!(head.forbidden, [sent.as_bytes()]);
         let long = "x-mimir-".to_owned() + &"y".repeat(90);
         assert_eq!(read(&[(&long, "v")]).forbidden, [long.as_bytes()]);

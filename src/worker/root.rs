@@ -3,6 +3,7 @@
 use crate::config::{KeySource, KeyUri, Mode};
 use crate::gate::Gate;
 use crate::words::identity::ProviderIndex;
+use crate::words::request::OwnHeaders;
 use crate::words::time::Monotonic;
 use crate::worker::clocks::Pulse;
 use crate::worker::effect::{Effect, Level, Sink};
@@ -56,11 +57,16 @@ impl Root {
         self.id
     }
 
-    /// The configured header for the subject.
+    /// The headers that its configuration makes the gate's own.
     #[must_use]
-    pub fn subject_header(&self) -> Option<&[u8]> {
-        let header = self.gate.config().forward.subject_header.as_ref();
-        header.map(|header| header.as_str().as_bytes())
+    pub fn own_headers(&self) -> OwnHeaders<'_> {
+        let config = self.gate.config();
+        let subject = config.forward.subject_header.as_ref();
+        let id_token = config.credentials.id_token_header.as_ref();
+        OwnHeaders {
+            subject: subject.map(|header| header.as_str().as_bytes()),
+            id_token: id_token.map(|header| header.as_str().as_bytes()),
+        }
     }
 
     /// Where a provider's keys come from, if they are fetched.

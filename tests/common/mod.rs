@@ -33,7 +33,7 @@ use scopegate::gate::{Attempt, Evaluation, Gate, Outcome, Passage};
 use scopegate::words::denial::Denial;
 use scopegate::words::identity::{Issuers, ProviderIndex};
 use scopegate::words::own_answer::OwnAnswer;
-use scopegate::words::request::Head;
+use scopegate::words::request::{Head, OwnHeaders};
 use scopegate::words::time::{Monotonic, Now, Time, Timestamp};
 use serde_json::{Map, Value, json};
 use superboring::hash::MessageDigest;
@@ -510,7 +510,11 @@ impl Request {
 
     pub fn head(&self) -> Head<'_> {
         let pairs = self.0.iter().map(|(n, v)| (n.as_slice(), v.as_slice()));
-        Head::read(pairs, Some(b"x-scopegate-subject"))
+        let own = OwnHeaders {
+            subject: Some(b"x-scopegate-subject"),
+            id_token: Some(b"x-id-token"),
+        };
+        Head::read(pairs, own)
     }
 }
 

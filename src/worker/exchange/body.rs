@@ -61,7 +61,7 @@ pub fn on_body(
 
 /// Acts on what was found in a body.
 pub fn conclude(desk: &mut Desk<'_>, reading: &Reading, verdict: Result<(), Denial>) -> Step {
-    let head = Head::read(reading.headers.iter(), desk.root.subject_header());
+    let head = Head::read(reading.headers.iter(), desk.root.own_headers());
     let trace = Trace {
         endpoint: reading.endpoint,
         session: reading.session.clone(),

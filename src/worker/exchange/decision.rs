@@ -73,7 +73,7 @@ fn read<'a>(desk: &Desk<'_>, case: &Case<'a>) -> (Head<'a>, bool) {
     let mut seen: usize = 0;
     let headers = case.headers.iter();
     let headers = headers.inspect(|_| seen = seen.saturating_add(1));
-    let mut head = Head::read(headers, desk.root.subject_header());
+    let mut head = Head::read(headers, desk.root.own_headers());
     head.has_body = !case.end;
     (head, case.headers.has_all(seen))
 }
@@ -193,9 +193,11 @@ fn ask(
 }
 
 /// What a record says of a request that nobody has decided about.
-fn shortened<'a>(trace: &Trace<'a>) -> Trace<'a> {
+fn shortened(trace: &Trace<'_>) -> Trace<'static> {
     Trace {
         endpoint: trace.endpoint,
+        credential: trace.credential,
+        refused: trace.refused.clone(),
         cached: trace.cached,
         ..Trace::default()
     }
@@ -217,11 +219,11 @@ fn wait(
         return refuse(desk, case, head, &shortened(trace), Denial::WaitingRoomFull);
     }
     let limits = desk.root.gate.config().limits;
-    let mut cached = trace.cached;
+    let mut kept = shortened(trace);
     if matches!(awaited, Cause::Directory(_)) {
         // What came of the token is known, and is remembered when the answer comes.
         desk.count_lookups(trace);
-        cached = None;
+        kept.cached = None;
     }
     let waiting = Waiting {
         root: desk.root.id(),
@@ -229,8 +231,7 @@ fn wait(
         deadline: case.arrived.after(limits.wait),
         party,
         arrived: case.arrived,
-        endpoint: trace.endpoint,
-        cached,
+        trace: kept,
         headers: case.headers.clone(),
         end: case.end,
         peer: desk.peer(&Peer::Ask(case.peer)),
@@ -275,7 +276,7 @@ pub enum Why {
 
 /// A request that waits is looked at again.
 pub fn on_wake(desk: &mut Desk<'_>, waiting: &Waiting, why: Why) -> Exchange {
-    let mut head = Head::read(waiting.headers.iter(), desk.root.subject_header());
+    let mut head = Head::read(waiting.headers.iter(), desk.root.own_headers());
     head.has_body = !waiting.end;
     let case = Case {
         headers: &waiting.headers,
@@ -283,11 +284,7 @@ pub fn on_wake(desk: &mut Desk<'_>, waiting: &Waiting, why: Why) -> Exchange {
         arrived: waiting.arrived,
         peer: &|| waiting.peer.clone(),
     };
-    let trace = Trace {
-        endpoint: waiting.endpoint,
-        cached: waiting.cached,
-        ..Trace::default()
-    };
+    let trace = &waiting.trace;
     let step = match why {
         Why::Came => {
             let attempt = Attempt {
@@ -307,9 +304,9 @@ pub fn on_wake(desk: &mut Desk<'_>, waiting: &Waiting, why: Why) -> Exchange {
             {
                 fetch.owe(desk.now.mono);
             }
-            Some(refuse(desk, &case, &head, &trace, denial))
+            Some(refuse(desk, &case, &head, trace, denial))
         }
-        Why::Faulty => Some(refuse(desk, &case, &head, &trace, Denial::GateUnavailable)),
+        Why::Faulty => Some(refuse(desk, &case, &head, trace, Denial::GateUnavailable)),
     };
     // The clocks are exact, so nothing can ask for them.
     let (exchange, _) = step.unwrap_or_else(|| {
@@ -456,7 +453,7 @@ pub fn on_unperformed(desk: &mut Desk<'_>, exchange: &Exchange, uncounted: bool)
         Exchange::Forwarded(forwarded) => forwarded.endpoint,
         Exchange::Streaming(streaming) => streaming.endpoint,
         Exchange::Reading(reading) => reading.endpoint,
-        Exchange::Waiting(waiting) => waiting.endpoint,
+        Exchange::Waiting(waiting) => waiting.trace.endpoint,
         Exchange::Opened { .. } | Exchange::Refused | Exchange::Done => None,
     };
     let trace = Trace {
@@ -496,5 +493,5 @@ pub fn on_breach(desk: &mut Desk<'_>, endpoint: Option<&'static Endpoint>) -> St
 /// The endpoint that a request which waits has asked for.
 #[must_use]
 pub const fn endpoint_of(waiting: &Waiting) -> Option<&'static Endpoint> {
-    waiting.endpoint
+    waiting.trace.endpoint
 }

@@ -9,7 +9,7 @@ use crate::authn::key_cache::Need;
 use crate::authn::token_cache::Session;
 use crate::authz::endpoint::{Endpoint, Family};
 use crate::authz::projects::Question;
-use crate::gate::Form;
+use crate::gate::{Form, Trace};
 use crate::scoping::scope::Scope;
 use crate::words::denial::Denial;
 use crate::words::time::Monotonic;
@@ -58,8 +58,8 @@ pub struct Waiting {
     /// Whose place it holds.
     pub(super) party: Party,
     pub(super) arrived: Monotonic,
-    pub(super) endpoint: Option<&'static Endpoint>,
-    pub(super) cached: Option<bool>,
+    /// What a record says if nobody decides about it.
+    pub(super) trace: Trace<'static>,
     pub(super) headers: HeaderBlock,
     pub(super) end: bool,
     pub(super) peer: Option<Box<[u8]>>,

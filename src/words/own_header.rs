@@ -1,9 +1,10 @@
-//! The name of the header that tells a backend who is calling.
+//! The names of headers that are the gate's own: the one that tells a backend who is
+//! calling, and the one in which a client passes on an ID token.
 //!
-//! Whatever a client sends under that name is removed and the proven subject put in its
-//! place, so the name must be one that nobody else means anything by: not the gate, which
-//! would read the client's value before; not the proxy, which would put its own there
-//! after; not clients and backends, which would no longer understand each other.
+//! Whatever a client sends under such a name is removed, and the proven subject put in the
+//! place of the one, so the name must be one that nobody else means anything by: not the
+//! gate, which would read the client's value before; not the proxy, which would put its own
+//! there after; not clients and backends, which would no longer understand each other.
 
 use crate::words::request::BACKEND_HEADER;
 
@@ -26,14 +27,7 @@ impl SubjectHeader {
     /// # Errors
     /// The rule that it breaks.
     pub fn parse(name: &str) -> Result<Self, &'static str> {
-        let name = name.to_ascii_lowercase();
-        let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let plain = |byte: u8| word(byte) || byte == b'-';
-        let begins = name.bytes().next().is_some_and(word);
-        let ends = name.bytes().next_back().is_some_and(word);
-        if !begins || !ends || name.len() > MAX_NAME || !name.bytes().all(plain) {
-            return Err("must be a header name of at most 64 letters, digits and -");
-        }
+        let name = spelt(name)?;
         match meaning_of(&name) {
             Some(meaning) => Err(meaning),
             None => Ok(Self(name.into())),
@@ -45,6 +39,46 @@ impl SubjectHeader {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// A lower-case name that is free to carry an ID token, or carries one by custom.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct IdTokenHeader(Box<str>);
+
+impl IdTokenHeader {
+    /// Takes a name in any case.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn parse(name: &str) -> Result<Self, &'static str> {
+        let name = spelt(name)?;
+        match meaning_of(&name) {
+            Some(meaning) if name != ID_TOKEN_BY_CUSTOM => Err(meaning),
+            _ => Ok(Self(name.into())),
+        }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Where Grafana puts the ID token of whoever has logged in (Forward OAuth Identity).
+const ID_TOKEN_BY_CUSTOM: &str = "x-id-token";
+
+/// A name in lower case.
+fn spelt(name: &str) -> Result<String, &'static str> {
+    let name = name.to_ascii_lowercase();
+    let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let plain = |byte: u8| word(byte) || byte == b'-';
+    let begins = name.bytes().next().is_some_and(word);
+    let ends = name.bytes().next_back().is_some_and(word);
+    if !begins || !ends || name.len() > MAX_NAME || !name.bytes().all(plain) {
+        return Err("must be a header name of at most 64 letters, digits and -");
+    }
+    Ok(name)
 }
 
 /// Headers that mean something already, with what that is. A name that ends in a dash
@@ -228,7 +262,14 @@ fn meaning_of(name: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::request::{Head, Occurrence};
+    use crate::words::request::{Head, Occurrence, OwnHeaders};
+
+    fn own(name: &str) -> OwnHeaders<'_> {
+        OwnHeaders {
+            subject: Some(name.as_bytes()),
+            id_token: None,
+        }
+    }
 
     #[test]
     fn what_the_gate_reads_of_a_head_is_taken() {
@@ -246,7 +287,7 @@ mod tests {
             assert!(SubjectHeader::parse(name).is_err(), "{name}");
             // That these are the ones: as a subject's header they would not be removed.
             let pair = (name.as_bytes(), &b"root"[..]);
-            let head = Head::read([pair].into_iter(), Some(name.as_bytes()));
+            let head = Head::read([pair].into_iter(), own(name));
             assert!(head.forbidden.is_empty(), "{name}");
         }
     }
@@ -263,7 +304,7 @@ mod tests {
         ] {
             let header = SubjectHeader::parse(name).unwrap();
             let pair = (name.as_bytes(), &b"root"[..]);
-            let head = Head::read([pair].into_iter(), Some(header.as_str().as_bytes()));
+            let head = Head::read([pair].into_iter(), own(header.as_str()));
             assert_eq!(head.forbidden, [name.as_bytes()], "{name}");
             assert_eq!(head.request_id, Occurrence::Absent);
         }

@@ -1,0 +1,86 @@
+//! The `credentials` section: by which ways a token may come.
+
+use super::reader::{Node, Section};
+use super::{ConfiguredProvider, Credentials, Forward};
+use crate::authn::json::Value;
+use crate::words::own_header::IdTokenHeader;
+
+pub(super) fn read_credentials(top: &Section<'_>) -> Option<Credentials> {
+    let mut credentials = Credentials::default();
+    let Some(node) = top.get("credentials") else {
+        return Some(credentials);
+    };
+    let nodes = node.list()?;
+    let mut bearer = false;
+    let mut sound = true;
+    for node in nodes.iter() {
+        let repeated = match node.value {
+            Value::String(kind) if kind == "bearer" => std::mem::replace(&mut bearer, true),
+            Value::String(kind) if kind == "basic" => {
+                std::mem::replace(&mut credentials.basic, true)
+            }
+            Value::Object(_) => match read_id_token_header(&node) {
+                Some(header) => credentials.id_token_header.replace(header).is_some(),
+                None => {
+                    sound = false;
+                    false
+                }
+            },
+            _ => {
+                node.problem("must be bearer, basic, or id_token_header: with a header's name");
+                false
+            }
+        };
+        if repeated {
+            node.problem("stands in the list before");
+        }
+    }
+    if sound && !bearer {
+        node.problem("must have bearer in the list: the others only come beside it");
+    }
+    sound.then_some(credentials)
+}
+
+fn read_id_token_header(node: &Node<'_>) -> Option<IdTokenHeader> {
+    let section = node.section(&["id_token_header"])?;
+    let node = section.require("id_token_header", "the name of the header")?;
+    match IdTokenHeader::parse(node.text()?) {
+        Ok(header) => Some(header),
+        Err(rule) => {
+            node.problem(rule);
+            None
+        }
+    }
+}
+
+/// What the ways of tokens and the rest of a configuration must agree in.
+pub(super) fn check_credentials(
+    top: &Section<'_>,
+    credentials: &Credentials,
+    providers: &[ConfiguredProvider],
+    forward: &Forward,
+) {
+    let expected = |provider: &ConfiguredProvider| !provider.rules.id_token_audiences.is_empty();
+    let place = || top.get("credentials").or_else(|| top.get("providers"));
+    let problem = match &credentials.id_token_header {
+        None if providers.iter().any(expected) => {
+            "a provider has id_token_audiences, which have no meaning without id_token_header \
+             in credentials"
+        }
+        Some(_) if !providers.iter().any(expected) => {
+            "id_token_header has no meaning where no provider has id_token_audiences"
+        }
+        Some(header)
+            if forward
+                .subject_header
+                .as_ref()
+                .is_some_and(|subject| subject.as_str() == header.as_str()) =>
+        {
+            "id_token_header may not be forward.subject_header"
+        }
+        _ => return,
+    };
+    if let Some(node) = place() {
+        node.problem(problem);
+    }
+}
