@@ -26,7 +26,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | [`words`] | `hash` `time` `wire` `tenant` `identity` `origin` `request` `own_header` `method` `own_answer` `permission` `refusal` `version` `credential` `unscoped` `denial` `verdict` |
+//! | [`words`] | `hash` `time` `wire` `tenant` `identity` `origin` `request` `own_header` `method` `own_answer` `permission` `refusal` `version` `credential` `secret` `unscoped` `denial` `verdict` |
 //! | [`authn`] | `bearer` `basic` `json` `keys` `token` `refused` `jwks` `discovery` `group_source` `claims` `verifier` `token_cache` `key_cache` `key_lease` `authenticator` |
 //! | [`scoping`] | `scope` `tags` `query` `form` `parameters` `narrow` |
 //! | [`authz`] | `endpoint` `policy` `projects` |

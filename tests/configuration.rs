@@ -1367,3 +1367,62 @@ fn what_the_gate_does_of_its_own_accord_is_checked() {
     put(&mut config, "organizations.0.rbac", json!({}));
     assert!(problems(&config).iter().any(|(place, _)| place == "tenants.all"));
 }
+
+#[test]
+fn a_credential_for_the_keys_stands_in_a_variable_that_is_set() {
+    let load = |authorization: Value, environment: &[(&str, &str)]| {
+        let config = with("providers.0.jwks.authorization", authorization);
+        load_with(&config, environment)
+    };
+    let named = json!({"environment": "IDP_TOKEN"});
+    let config = load(named.clone(), &[("IDP_TOKEN", "s3cret\n")]).unwrap();
+    // Whoever prints a configuration does not print it.
+    let printed = format!("{config:?}");
+    assert!(printed.contains("authorization: Some(Secret(…))") && !printed.contains("s3cret"));
+    let environment = Environment::new([("IDP_TOKEN".to_owned(), "s3cret".to_owned())]);
+    assert_eq!(format!("{environment:?}"), "{\"IDP_TOKEN\"}");
+
+    let place = "providers[0].jwks.authorization";
+    let variable = format!("{place}.environment");
+    for (authorization, environment, expected, words) in [
+        (named.clone(), &[][..], variable.as_str(), "is not set"),
+        (named.clone(), &[("OTHER", "x")], &variable, "is not set"),
+        (
+            named.clone(),
+            &[("IDP_TOKEN", "")],
+            &variable,
+            "is no token",
+        ),
+        (
+            named,
+            &[("IDP_TOKEN", "top s3cret")],
+            &variable,
+            "is no token",
+        ),
+        (json!("s3cret"), &[], place, "expected an object"),
+        (json!({}), &[], &variable, "missing"),
+        (
+            json!({"token": "s3cret"}),
+            &[],
+            &format!("{place}.token"),
+            "unknown key",
+        ),
+        (
+            json!({"environment": 1}),
+            &[],
+            &variable,
+            "expected a string",
+        ),
+    ] {
+        let found = load(authorization.clone(), environment).unwrap_err();
+        assert_eq!(found[0].place, expected, "{authorization}: {found:?}");
+        assert!(found[0].text.contains(words), "{authorization}: {found:?}");
+        let told = format!("{found:?}");
+        assert!(!told.contains("s3cret"), "{told}");
+    }
+    let inline = with(
+        "providers.1.jwks.authorization",
+        json!({"environment": "X"}),
+    );
+    assert!(problems(&inline)[0].1.contains("no meaning beside inline"));
+}

@@ -81,7 +81,11 @@ impl Site {
 
     fn load(&mut self, root: u64, config: &Value) {
         let document = config.to_string();
-        let good = self.host.configure(root, &document, &[]);
+        let good = self.host.configure(
+            root,
+            &document,
+            &[("IDP_TOKEN".to_owned(), "s3cret".to_owned())],
+        );
         self.settle();
         assert!(good, "{:?}", self.lines);
         self.roots.push(root);
@@ -2079,4 +2083,57 @@ fn a_key_under_a_new_name_is_no_other_key() {
     site.answer(&call, "200", &jwks(&[renamed]));
     assert_eq!(site.said("keys in use"), 2, "that is a change");
     assert_ne!(site.verdict(&by("p256-a")), ALLOWED);
+}
+
+/// With the operator's own credential for the key endpoint, as Kubernetes wants one.
+fn credentialed(mut config: Value) -> Value {
+    let jwks = json!({"jwks": {"authorization": {"environment": "IDP_TOKEN"}}});
+    merge(&mut config["providers"][0], jwks);
+    config
+}
+
+#[test]
+fn the_credential_for_the_keys_is_shown_to_their_authority_and_never_logged() {
+    let bearer = Some(&b"Bearer s3cret"[..]);
+    let mut site = Site::alone(&credentialed(scheduled()), 1);
+    site.tick();
+    let call = site.only_call();
+    assert_eq!(call.header("authorization"), bearer);
+    site.answer(&call, "403", b"");
+    let mut plain = Site::alone(&scheduled(), 1);
+    plain.tick();
+    assert_eq!(plain.only_call().header("authorization"), None);
+
+    // A new configuration without one shows none, and the keys stay.
+    site.pass(2_000);
+    let call = site.only_call();
+    assert_eq!(call.header("authorization"), bearer);
+    site.publish(&call, &["p256-a"]);
+    assert!(
+        site.lines.iter().any(|(_, line)| line.contains("403")),
+        "{:?}",
+        site.lines
+    );
+    for (_, line) in &site.lines {
+        assert!(!line.contains("s3cret"), "{line}");
+    }
+}
+
+#[test]
+fn a_discovered_address_elsewhere_gets_no_credential() {
+    let mut config = credentialed(discovering());
+    let hosts = json!({"jwks": {"hosts": ["10.0.0.1:6443", "login.example.com:8443"]}});
+    merge(&mut config["providers"][0], hosts);
+    for (keys, shown) in [
+        (KEYS, true),
+        ("https://10.0.0.1:6443/keys/1", false),
+        ("https://login.example.com:8443/keys/1", false),
+    ] {
+        let mut site = Site::alone(&config, 1);
+        site.tick();
+        let call = site.only_call();
+        assert_eq!(call.header("authorization"), Some(&b"Bearer s3cret"[..]));
+        let call = discover(&mut site, &call, keys);
+        assert_eq!(call.header("authorization").is_some(), shown, "{keys}");
+    }
 }

@@ -144,6 +144,7 @@ struct State {
     discovery_answer: AnswerMode,
     discovery_members: Map<String, Value>,
     cache_control: Option<String>,
+    wanted: Option<String>,
     fetches: Fetches,
     jwks_fetched_at: Vec<Instant>,
     minted: u64,
@@ -226,6 +227,11 @@ impl Issuer {
     /// Members to put into (or, as null, take out of) the discovery document.
     pub fn set_discovery_members(&self, members: Map<String, Value>) {
         lock(&self.state).discovery_members = members;
+    }
+
+    /// Show discovery document and keys to nobody without that bearer token.
+    pub fn want_credential(&self, token: &str) {
+        lock(&self.state).wanted = Some(format!("Bearer {token}"));
     }
 
     pub fn set_cache_control(&self, value: Option<&str>) {
@@ -477,6 +483,7 @@ impl State {
             discovery_answer: AnswerMode::Good,
             discovery_members: Map::new(),
             cache_control: None,
+            wanted: None,
             fetches: Fetches::default(),
             jwks_fetched_at: Vec::new(),
             minted: 0,
@@ -608,6 +615,11 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
     }
     let (mode, document) = {
         let mut state = lock(&state);
+        let shown = request.headers().get("authorization");
+        let shown = shown.and_then(|value| value.to_str().ok());
+        if state.wanted.is_some() && state.wanted.as_deref() != shown {
+            return Ok(plain(StatusCode::UNAUTHORIZED, "Unauthorized"));
+        }
         if path.ends_with("/.well-known/openid-configuration") {
             state.fetches.discovery += 1;
             (state.discovery_answer.clone(), state.discovery())

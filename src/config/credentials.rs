@@ -12,20 +12,21 @@ pub(super) fn read_credentials(top: &Section<'_>) -> Option<Credentials> {
     };
     let nodes = node.list()?;
     let mut bearer = false;
-    let mut sound = true;
+    let mut problems = false;
     for node in nodes.iter() {
         let repeated = match node.value {
             Value::String(kind) if kind == "bearer" => std::mem::replace(&mut bearer, true),
             Value::String(kind) if kind == "basic" => {
                 std::mem::replace(&mut credentials.basic, true)
             }
-            Value::Object(_) => match read_id_token_header(&node) {
-                Some(header) => credentials.id_token_header.replace(header).is_some(),
-                None => {
-                    sound = false;
-                    false
+            Value::Object(_) => {
+                let header = read_id_token_header(&node);
+                problems |= header.is_none();
+                header.is_some() && {
+                    let before = std::mem::replace(&mut credentials.id_token_header, header);
+                    before.is_some()
                 }
-            },
+            }
             _ => {
                 node.problem("must be bearer, basic, or id_token_header: with a header's name");
                 false
@@ -35,10 +36,10 @@ pub(super) fn read_credentials(top: &Section<'_>) -> Option<Credentials> {
             node.problem("stands in the list before");
         }
     }
-    if sound && !bearer {
+    if !problems && !bearer {
         node.problem("must have bearer in the list: the others only come beside it");
     }
-    sound.then_some(credentials)
+    (!problems).then_some(credentials)
 }
 
 fn read_id_token_header(node: &Node<'_>) -> Option<IdTokenHeader> {

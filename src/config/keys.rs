@@ -2,24 +2,28 @@
 
 use std::sync::Arc;
 
+use super::environment::Environment;
 use super::reader::{Node, Section};
 use super::{KeySource, KeyUri, Start};
 use crate::authn::discovery::Address;
 use crate::authn::jwks::{KeySet, MAX_KEYS};
 use crate::authn::keys::Algorithm;
 use crate::words::identity::Issuers;
+use crate::words::secret::Secret;
 
 pub(super) fn read_key_source(
     node: &Node<'_>,
     algorithms: &[Algorithm],
     issuers: &Issuers,
+    environment: &Environment,
 ) -> Option<KeySource> {
-    const KNOWN: [&str; 9] = [
+    const KNOWN: [&str; 10] = [
         "inline",
         "uri",
         "discovery",
         "hosts",
         "cluster",
+        "authorization",
         "timeout",
         "refresh_interval",
         "max_stale",
@@ -43,7 +47,7 @@ pub(super) fn read_key_source(
                 }
                 address
             });
-            read_fetched(&section, address.map(Start::Keys))
+            read_fetched(&section, address.map(Start::Keys), environment)
         }
         (None, None, true) => {
             let address = Address::of_discovery(issuers.first().as_str());
@@ -55,7 +59,7 @@ pub(super) fn read_key_source(
                 None => Vec::new(),
             };
             let start = address.map(|address| Start::Discovery { address, hosts });
-            read_fetched(&section, start)
+            read_fetched(&section, start, environment)
         }
         (None, None, false) => {
             section.problem("must have one of inline, uri and discovery: true");
@@ -76,6 +80,7 @@ fn read_inline(
 ) -> Option<KeySource> {
     for name in [
         "cluster",
+        "authorization",
         "timeout",
         "refresh_interval",
         "max_stale",
@@ -113,7 +118,38 @@ fn read_inline(
     }
 }
 
-fn read_fetched(section: &Section<'_>, start: Option<Start>) -> Option<KeySource> {
+/// The operator's own credential for the key endpoint: the value of a variable, so that it
+/// does not stand in the document.
+#[expect(clippy::option_option)]
+fn read_authorization(section: &Section<'_>, environment: &Environment) -> Option<Option<Secret>> {
+    let Some(node) = section.get("authorization") else {
+        return Some(None);
+    };
+    let section = node.section(&["environment"])?;
+    let node = section.require("environment", "the name of the variable that holds a token")?;
+    let name = node.text()?;
+    let Some(value) = environment.get(name) else {
+        node.problem(format!(
+            "the variable {name:?} is not set for the module: name it in Envoy's \
+             environment_variables"
+        ));
+        return None;
+    };
+    let secret = Secret::bearer(value);
+    if secret.is_none() {
+        node.problem(format!(
+            "the value of the variable {name:?} is no token: empty, too long, or with blanks or \
+             other bytes that no header carries"
+        ));
+    }
+    secret.map(Some)
+}
+
+fn read_fetched(
+    section: &Section<'_>,
+    start: Option<Start>,
+    environment: &Environment,
+) -> Option<KeySource> {
     let cluster = section
         .require("cluster", "Envoy's cluster that reaches the provider")
         .and_then(|node| node.text());
@@ -126,10 +162,12 @@ fn read_fetched(section: &Section<'_>, start: Option<Start>) -> Option<KeySource
     let refresh_interval = duration("refresh_interval", 600_000, "1m", "24h");
     let max_stale = duration("max_stale", 86_400_000, "0s", "168h");
     let share = section.get("share").map_or(Some(true), |node| node.flag());
+    let authorization = read_authorization(section, environment);
     let refresh_interval = refresh_interval?;
     Some(KeySource::Uri(KeyUri {
         cluster: cluster?.to_owned(),
         start: start?,
+        authorization: authorization?,
         share: share?,
         timeout: timeout?,
         refresh_interval,

@@ -8,6 +8,7 @@
 mod claims;
 mod credentials;
 mod entrance;
+mod environment;
 mod keys;
 mod organizations;
 mod parse;
@@ -27,9 +28,11 @@ use crate::authz::projects::{Directory, Projects, Service};
 use crate::scoping::scope::Attributes;
 use crate::words::origin::Origin;
 use crate::words::own_header::{IdTokenHeader, SubjectHeader};
+use crate::words::secret::Secret;
 use crate::words::version::Version;
 
-pub use parse::{Environment, MAX_DOCUMENT};
+pub use environment::Environment;
+pub use parse::MAX_DOCUMENT;
 pub use reader::Problem;
 
 /// Everything the gate needs to know.
@@ -153,6 +156,8 @@ pub enum KeySource {
 /// Where a provider's keys are fetched, and when.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KeyUri {
+    /// Sent as bearer token to the authority of [`KeyUri::start`], and to no other.
+    pub authorization: Option<Secret>,
     /// Envoy's cluster that reaches the provider.
     pub cluster: String,
     /// What is fetched first.

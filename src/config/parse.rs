@@ -2,6 +2,7 @@
 
 use super::credentials::{check_credentials, read_credentials};
 use super::entrance::read_entrance;
+use super::environment::Environment;
 use super::organizations::{read_organizations, read_roles};
 use super::projects::read_projects;
 use super::providers::read_providers;
@@ -22,30 +23,6 @@ pub const MAX_DOCUMENT: usize = 8_388_608;
 
 /// Nesting a configuration may use; the reference uses seven levels.
 const MAX_DEPTH: usize = 32;
-
-/// Overrides from the environment: names and raw values, as Envoy's
-/// `environment_variables` hands them in.
-#[derive(Clone, Debug, Default)]
-pub struct Environment(Vec<(String, String)>);
-
-impl Environment {
-    /// From pairs; names that are not ours are ignored.
-    pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self(
-            pairs
-                .into_iter()
-                .filter(|(name, _)| name.starts_with("SCOPEGATE_"))
-                .collect(),
-        )
-    }
-
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, value)| value.as_str())
-    }
-}
 
 impl Config {
     /// Parses a configuration document.
@@ -110,7 +87,7 @@ fn read(
     let realm = read_realm(&top);
     let credentials = read_credentials(&top);
     let limits = read_limits(&top);
-    let providers = read_providers(&top);
+    let providers = read_providers(&top, environment);
     let roles = read_roles(&top);
     let mut policy = read_organizations(&top, &roles, hash);
     // Its readers are groups that principals must be asked for.

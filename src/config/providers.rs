@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::claims::read_mapping;
+use super::environment::Environment;
 use super::keys::read_key_source;
 use super::reader::{Node, Section, flag};
 use super::{ConfiguredProvider, DEFAULT_ALGORITHMS, KeySource};
@@ -18,7 +19,10 @@ use crate::words::time::Leeway;
 /// Most providers: each has fetches, waiting requests and metrics of its own.
 const MAX_PROVIDERS: usize = 64;
 
-pub(super) fn read_providers(top: &Section<'_>) -> Option<Vec<ConfiguredProvider>> {
+pub(super) fn read_providers(
+    top: &Section<'_>,
+    environment: &Environment,
+) -> Option<Vec<ConfiguredProvider>> {
     let node = top.require("providers", "without one no token can be verified")?;
     let nodes = node.elements(MAX_PROVIDERS)?;
     if nodes.is_empty() {
@@ -30,7 +34,7 @@ pub(super) fn read_providers(top: &Section<'_>) -> Option<Vec<ConfiguredProvider
     let mut prefixes = Prefixes::default();
     let mut providers = Vec::new();
     for node in nodes.iter() {
-        let Some(provider) = read_provider(&node) else {
+        let Some(provider) = read_provider(&node, environment) else {
             continue;
         };
         let ReadProvider { rules, .. } = &provider;
@@ -121,7 +125,7 @@ impl Prefixes {
     }
 }
 
-fn read_provider(node: &Node<'_>) -> Option<ReadProvider> {
+fn read_provider(node: &Node<'_>, environment: &Environment) -> Option<ReadProvider> {
     const KNOWN: [&str; 16] = [
         "name",
         "issuer",
@@ -175,6 +179,7 @@ fn read_provider(node: &Node<'_>) -> Option<ReadProvider> {
                 &node,
                 algorithms.as_deref().unwrap_or(&DEFAULT_ALGORITHMS),
                 issuers.as_ref().unwrap_or(&Issuers::new("", [])),
+                environment,
             )
         });
     let owned = |texts: Vec<&str>| texts.into_iter().map(ToOwned::to_owned).collect();

@@ -11,6 +11,7 @@ pub mod own_header;
 pub mod permission;
 pub mod refusal;
 pub mod request;
+pub mod secret;
 
 pub mod tenant;
 pub mod time;

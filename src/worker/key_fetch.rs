@@ -754,7 +754,8 @@ impl KeyFetch {
             step,
             asked: now,
         };
-        let headers: [(&str, &[u8]); 7] = [
+        let bearer = self.authorization(address);
+        let mut headers: Vec<(&str, &[u8])> = vec![
             (":method", b"GET"),
             (":scheme", address.scheme.as_bytes()),
             (":authority", address.authority.as_bytes()),
@@ -764,6 +765,11 @@ impl KeyFetch {
             ("accept-encoding", b"identity"),
             ("user-agent", b"scopegate"),
         ];
+        headers.extend(
+            bearer
+                .iter()
+                .map(|value| ("authorization", value.as_bytes())),
+        );
         out.emit(Effect::Call {
             root,
             call: CallId::Keys(self.id, self.serial),
@@ -772,6 +778,15 @@ impl KeyFetch {
             timeout: self.uri.timeout,
         });
         News::None
+    }
+
+    /// What a request to that address shows of the operator's credential: nothing, if it is
+    /// not the authority that it is for. A provider names the address of its keys itself.
+    fn authorization(&self, address: &Address) -> Option<String> {
+        let secret = self.uri.authorization.as_ref()?;
+        let (Start::Keys(home) | Start::Discovery { address: home, .. }) = &self.uri.start;
+        let is_home = home.authority == address.authority && home.scheme == address.scheme;
+        is_home.then(|| ["Bearer ", secret.expose()].concat())
     }
 
     /// Whether that call is the one that is on its way, and whether it asks for keys
