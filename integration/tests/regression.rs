@@ -672,6 +672,7 @@ async fn a_text_of_the_provider_was_logged_in_full() -> Result<()> {
         })
         .await?;
         let mut provider = drill::provider(name, &issuer.issuer(), name);
+        provider["shared_groups"] = json!(true);
         if let Some((member, value)) = member {
             provider["jwks"] = json!({"discovery": true, "cluster": name});
             let members = [(member.to_owned(), json!(value))];

@@ -56,7 +56,18 @@ fn read_group_source(node: &Node<'_>) -> Option<GroupSource> {
     let section = node.section(&KNOWN)?;
     let path = section
         .require("path", "where in the claims the groups stand")
-        .and_then(|node| read_path(&node));
+        .and_then(|node| {
+            let path = read_path(&node)?;
+            if let [name] = path.as_slice()
+                && DISPLAY_NAMES.contains(&name.as_str())
+            {
+                node.problem(
+                    "people choose their display names themselves: none may decide access",
+                );
+                return None;
+            }
+            Some(path)
+        });
     let text = |name| match section.get(name) {
         None => Some(None),
         Some(node) => node.text().map(Some),
@@ -74,6 +85,15 @@ fn read_group_source(node: &Node<'_>) -> Option<GroupSource> {
         ..GroupSource::texts(path?, prefix?.unwrap_or_default().to_owned())
     })
 }
+
+/// Claims in which people write what they like (OpenID Connect Core §5.1).
+const DISPLAY_NAMES: [&str; 5] = [
+    "family_name",
+    "given_name",
+    "middle_name",
+    "name",
+    "nickname",
+];
 
 /// How the groups of a source are written.
 fn read_shape(node: &Node<'_>, section: &Section<'_>) -> Option<Shape> {

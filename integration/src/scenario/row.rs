@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -331,14 +333,20 @@ impl IssuerState {
     }
 }
 
+/// Put the token into a text, as it is or as the password of HTTP's Basic scheme.
 fn fill(text: &[u8], token: &[u8]) -> Vec<u8> {
-    const MARK: &[u8] = b"${token}";
+    let password = STANDARD.encode([b"agent:".as_slice(), token].concat());
+    let text = replace(text, b"${token}", token);
+    replace(&text, b"${as_password}", password.as_bytes())
+}
+
+fn replace(text: &[u8], mark: &[u8], by: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.windows(MARK.len()).position(|window| window == MARK) {
+    while let Some(at) = rest.windows(mark.len()).position(|window| window == mark) {
         out.extend_from_slice(&rest[..at]);
-        out.extend_from_slice(token);
-        rest = &rest[at + MARK.len()..];
+        out.extend_from_slice(by);
+        rest = &rest[at + mark.len()..];
     }
     out.extend_from_slice(rest);
     out
