@@ -1,0 +1,352 @@
+//! A provider as data: what it publishes, and the tokens that it gives.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use integration::issuer::{self, PublishedKey};
+use integration::{keys, paths, yaml};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::gate::{ALLOWED, NOW};
+
+/// One file of `identities`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recipe {
+    pub documents: Vec<Document>,
+    /// The environment of the module.
+    pub environment: BTreeMap<String, String>,
+    /// A token of the same provider that is not ours: of another tenant, realm, pool, owner.
+    elsewhere: Option<Elsewhere>,
+    /// A token for somebody else than us.
+    audience: Elsewhere,
+    /// Kinds of token that the provider does not have, and why.
+    lacks: BTreeMap<Kind, String>,
+    pub tokens: Vec<Token>,
+}
+
+/// What stands at a URL.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    pub url: String,
+    #[serde(default)]
+    body: Option<Value>,
+    #[serde(default)]
+    keys: Vec<PublishedKey>,
+    /// The bearer token without which it is not given.
+    #[serde(default)]
+    pub credential: Option<String>,
+}
+
+/// How such a token differs from a good one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Elsewhere {
+    claims: Map<String, Value>,
+    /// The key that signs it, if it is another.
+    #[serde(default)]
+    key: Option<String>,
+    code: String,
+}
+
+impl Default for Elsewhere {
+    fn default() -> Elsewhere {
+        let mut claims = Map::new();
+        claims.insert("aud".to_owned(), "somebody-else".into());
+        Elsewhere {
+            claims,
+            key: None,
+            code: "audience_mismatch".to_owned(),
+        }
+    }
+}
+
+/// Whose token it is, and what for.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// With which a person calls the gate.
+    Person,
+    /// With which a machine does.
+    Machine,
+    /// An ID token where an access token belongs.
+    Id,
+    /// Whatever else is worth a look.
+    Other,
+}
+
+/// One token, and what comes of it.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    pub name: String,
+    #[serde(default = "other")]
+    pub kind: Kind,
+    /// The token whose members it has, unless it says otherwise; `null` takes one out.
+    #[serde(default)]
+    like: Option<String>,
+    /// File name in `integration/keys`.
+    #[serde(default)]
+    key: Option<String>,
+    #[serde(default)]
+    header: Map<String, Value>,
+    #[serde(default)]
+    claims: Map<String, Value>,
+    /// Dates, in seconds from now.
+    #[serde(default)]
+    times: BTreeMap<String, i64>,
+    /// The headers it travels in; `${token}` is replaced.
+    #[serde(default)]
+    sent: BTreeMap<String, String>,
+    pub asks: Vec<Ask>,
+}
+
+/// A request: `{read: acme}`, or `{read: acme, refused: code}`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "AskText")]
+pub struct Ask {
+    pub verb: Verb,
+    pub tenant: String,
+    /// What is said to it, [`ALLOWED`] included.
+    pub code: String,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verb {
+    Read,
+    Write,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AskText {
+    read: Option<String>,
+    write: Option<String>,
+    refused: Option<String>,
+}
+
+impl TryFrom<AskText> for Ask {
+    type Error = &'static str;
+
+    fn try_from(text: AskText) -> Result<Ask, Self::Error> {
+        let (verb, tenant) = match (text.read, text.write) {
+            (Some(tenant), None) => (Verb::Read, tenant),
+            (None, Some(tenant)) => (Verb::Write, tenant),
+            _ => return Err("one of read and write"),
+        };
+        Ok(Ask {
+            verb,
+            tenant,
+            code: text.refused.unwrap_or_else(|| ALLOWED.to_owned()),
+        })
+    }
+}
+
+impl Ask {
+    pub fn with_code(&self, code: &str) -> Ask {
+        Ask {
+            code: code.to_owned(),
+            ..self.clone()
+        }
+    }
+}
+
+impl std::fmt::Display for Verb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Verb::Read => "reading",
+            Verb::Write => "writing",
+        })
+    }
+}
+
+impl Recipe {
+    pub fn read(name: &str) -> Result<Recipe> {
+        let mut recipe: Recipe = yaml::read(&folder().join(format!("{name}.yaml")))?;
+        let mut tokens: Vec<Token> = Vec::new();
+        for mut token in recipe.tokens {
+            if let Some(like) = &token.like {
+                let base = tokens.iter().find(|base| base.name == *like);
+                let base = base.with_context(|| format!("{name}.yaml: no token {like:?} above"))?;
+                token.inherit(base);
+            }
+            tokens.push(token);
+        }
+        recipe.tokens = tokens;
+        Ok(recipe)
+    }
+
+    /// What must be in every recipe.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for kind in [Kind::Person, Kind::Machine, Kind::Id] {
+            let has = self.tokens.iter().any(|token| token.kind == kind);
+            match self.lacks.get(&kind) {
+                None if !has => problems.push(format!("no token of a {kind:?}, and no reason why")),
+                Some(_) if has => problems.push(format!("lacks {kind:?}, but has it")),
+                _ => {}
+            }
+        }
+        if self.elsewhere.is_none() {
+            problems.push("says nothing of tokens from elsewhere".to_owned());
+        }
+        for token in &self.tokens {
+            let may = token.granted().is_some();
+            match token.kind {
+                Kind::Person | Kind::Machine if !may => {
+                    problems.push(format!("{}: may do nothing", token.name));
+                }
+                Kind::Id if may => problems.push(format!("{}: is let in", token.name)),
+                _ => {}
+            }
+        }
+        problems
+    }
+
+    /// A token that is let in, with one thing wrong each time, and the code of its refusal.
+    pub fn defects_of(&self, token: &Token) -> Vec<(Token, String)> {
+        if token.granted().is_none() {
+            return Vec::new();
+        }
+        let defect = |what: &str, change: &dyn Fn(&mut Token)| {
+            let mut token = token.clone();
+            token.name = format!("{} ({what})", token.name);
+            change(&mut token);
+            token
+        };
+        let changed = |what: &str, elsewhere: &Elsewhere| {
+            let token = defect(what, &|token| {
+                token.claims = merged(&token.claims, &elsewhere.claims);
+                if let Some(key) = &elsewhere.key {
+                    token.key = Some(key.clone());
+                }
+            });
+            (token, elsewhere.code.clone())
+        };
+        let mut defects = vec![
+            changed("another audience", &self.audience),
+            (
+                defect("expired", &|token| {
+                    token.times.insert("iat".to_owned(), -7200);
+                    token.times.insert("exp".to_owned(), -3600);
+                }),
+                "token_expired".to_owned(),
+            ),
+            (
+                defect("forged", &|token| {
+                    token.key = Some("rsa-stranger".to_owned());
+                }),
+                "signature_invalid".to_owned(),
+            ),
+        ];
+        defects.extend(
+            self.elsewhere
+                .iter()
+                .map(|elsewhere| changed("from elsewhere", elsewhere)),
+        );
+        defects
+    }
+}
+
+impl Document {
+    pub fn text(&self) -> Result<String> {
+        match &self.body {
+            Some(body) => Ok(body.to_string()),
+            None if self.keys.is_empty() => bail!("{}: neither body nor keys", self.url),
+            None => Ok(issuer::jwks(&self.keys)?.to_string()),
+        }
+    }
+}
+
+impl Token {
+    fn inherit(&mut self, base: &Token) {
+        self.header = merged(&base.header, &self.header);
+        self.claims = merged(&base.claims, &self.claims);
+        self.key = self.key.take().or_else(|| base.key.clone());
+        if self.times.is_empty() {
+            self.times.clone_from(&base.times);
+        }
+        if self.sent.is_empty() {
+            self.sent.clone_from(&base.sent);
+        }
+    }
+
+    /// The first request that it is good for.
+    pub fn granted(&self) -> Option<&Ask> {
+        self.asks.iter().find(|ask| ask.code == ALLOWED)
+    }
+
+    /// The signed token.
+    pub fn text(&self) -> Result<String> {
+        let mut claims = self.claims.clone();
+        for (name, offset) in &self.times {
+            let date = i64::try_from(NOW)?.saturating_add(*offset);
+            claims.insert(name.clone(), date.into());
+        }
+        for name in ["exp", "iat"] {
+            if !claims.contains_key(name) {
+                bail!("{}: no {name}", self.name);
+            }
+        }
+        let part = |members: &Map<String, Value>| {
+            URL_SAFE_NO_PAD.encode(Value::Object(members.clone()).to_string())
+        };
+        let input = format!("{}.{}", part(&self.header), part(&claims));
+        let key = self.key.as_deref();
+        let key = keys::key(key.with_context(|| format!("{}: no key", self.name))?)?;
+        let algorithm = self.header.get("alg").and_then(Value::as_str);
+        let algorithm = algorithm.with_context(|| format!("{}: no alg", self.name))?;
+        let signature = key.sign(algorithm, input.as_bytes())?;
+        Ok(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    /// The headers it travels in.
+    pub fn headers(&self) -> Result<Vec<(String, String)>> {
+        let text = self.text()?;
+        if self.sent.is_empty() {
+            return Ok(vec![("authorization".to_owned(), format!("Bearer {text}"))]);
+        }
+        let filled = self.sent.iter();
+        Ok(filled
+            .map(|(name, value)| (name.clone(), value.replace("${token}", &text)))
+            .collect())
+    }
+}
+
+/// The members of both; `null` takes one out.
+fn merged(base: &Map<String, Value>, own: &Map<String, Value>) -> Map<String, Value> {
+    let mut merged = base.clone();
+    for (name, value) in own {
+        if value.is_null() {
+            merged.remove(name);
+        } else {
+            merged.insert(name.clone(), value.clone());
+        }
+    }
+    merged
+}
+
+/// The names of all recipes.
+pub fn names() -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(folder())? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        names.extend(name.strip_suffix(".yaml").map(ToOwned::to_owned));
+    }
+    Ok(names)
+}
+
+fn folder() -> PathBuf {
+    paths::integration().join("identities")
+}
+
+fn other() -> Kind {
+    Kind::Other
+}
