@@ -35,7 +35,7 @@ macro_rules! providers {
     };
 }
 
-providers![keycloak];
+providers![auth0, cognito, dex, github, keycloak, okta];
 
 #[test]
 fn every_page_has_a_recipe_a_test_and_a_row_in_the_index() {
