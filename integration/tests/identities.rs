@@ -16,6 +16,7 @@ mod recipe;
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
+use integration::yaml;
 use scopegate::words::denial::ROWS;
 use serde_json::{Value, json};
 
@@ -35,7 +36,7 @@ macro_rules! providers {
     };
 }
 
-providers![auth0, cognito, dex, github, keycloak, okta];
+providers![auth0, cognito, dex, github, keycloak, okta, zitadel];
 
 #[test]
 fn every_page_has_a_recipe_a_test_and_a_row_in_the_index() {
@@ -84,6 +85,58 @@ fn all_pages_stand_side_by_side_in_one_document() {
     }
     Gate::start(&whole, &Recipe::default()).expect("one document");
 }
+
+/// The index tells how to read groups from other shapes of claims; each of its rows does find the group `a`.
+#[test]
+fn the_sources_of_groups_in_the_index_find_their_groups() {
+    let index = page::index().expect("the index");
+    let section = index.split("| in the token | source |").nth(1);
+    let rows = section.expect("the table").lines().skip(2);
+    let rows: Vec<&str> = rows.take_while(|row| row.trim() != "").collect();
+    assert_eq!(rows.len(), 9);
+    for row in rows {
+        let cells: Vec<&str> = row.split('`').collect();
+        let [_, claim, _, source, _] = cells.as_slice() else {
+            unreachable!("{row}");
+        };
+        let recipe = format!("{OTHER}\n      {claim}\n    asks: [{{read: acme}}]\n");
+        let recipe: Recipe = yaml::parse(&recipe).expect(claim);
+        let source: Value = yaml::parse(source).expect(source);
+        let document = json!({
+            "providers": [{
+                "name": "other",
+                "issuer": "https://idp.example.com",
+                "audiences": ["observability"],
+                "jwks": {"uri": "https://idp.example.com/keys", "cluster": "idp"},
+                "claims": {"groups": [source]},
+            }],
+            "organizations": [{
+                "name": "acme",
+                "tenants": ["acme"],
+                "rbac": {"viewers": [format!("{}a", source["prefix"].as_str().expect(row))]},
+            }],
+        });
+        let mut gate = Gate::start(&document, &recipe).expect(row);
+        let token = &recipe.tokens[0];
+        report(&Vec::from_iter(
+            differs(&mut gate, token, &token.asks[0]).expect(row),
+        ));
+    }
+}
+
+/// A provider and a token whose claims end here.
+const OTHER: &str = "
+documents:
+  - {url: https://idp.example.com/keys, keys: [rsa-a]}
+tokens:
+  - name: a token
+    key: rsa-a
+    header: {alg: RS256, kid: rsa-a}
+    times: {iat: -60, exp: 60}
+    claims:
+      iss: https://idp.example.com
+      aud: observability
+      sub: somebody";
 
 /// Everything that a page and its recipe promise, in words where it does not hold.
 fn check(name: &str) -> Result<Vec<String>> {

@@ -97,7 +97,7 @@ impl<'recipe> Gate<'recipe> {
             field("content-type", "application/x-protobuf");
             field("content-length", &body.len().to_string());
         }
-        for (name, value) in token.headers()? {
+        for (name, value) in token.headers(self.recipe)? {
             field(&name, &value);
         }
         self.streams += 1;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use integration::issuer::{self, PublishedKey};
@@ -101,7 +101,7 @@ pub struct Token {
     /// Dates, in seconds from now.
     #[serde(default)]
     times: BTreeMap<String, i64>,
-    /// The headers it travels in; `${token}` is replaced.
+    /// The headers it travels in; `${token}` is it, `${NAME}` the other token of that name.
     #[serde(default)]
     sent: BTreeMap<String, String>,
     pub asks: Vec<Ask>,
@@ -308,15 +308,28 @@ impl Token {
     }
 
     /// The headers it travels in.
-    pub fn headers(&self) -> Result<Vec<(String, String)>> {
+    pub fn headers(&self, recipe: &Recipe) -> Result<Vec<(String, String)>> {
         let text = self.text()?;
         if self.sent.is_empty() {
             return Ok(vec![("authorization".to_owned(), format!("Bearer {text}"))]);
         }
-        let filled = self.sent.iter();
-        Ok(filled
-            .map(|(name, value)| (name.clone(), value.replace("${token}", &text)))
-            .collect())
+        let mut headers = Vec::new();
+        for (name, value) in &self.sent {
+            let mut value = value.replace("${token}", &text);
+            for other in &recipe.tokens {
+                let mark = format!("${{{}}}", other.name);
+                if value.contains(&mark) {
+                    value = value.replace(&mark, &other.text()?);
+                }
+            }
+            ensure!(
+                !value.contains("${"),
+                "{}: no such token: {value}",
+                self.name
+            );
+            headers.push((name.clone(), value));
+        }
+        Ok(headers)
     }
 }
 
