@@ -36,7 +36,9 @@ macro_rules! providers {
     };
 }
 
-providers![auth0, cognito, dex, github, keycloak, okta, zitadel];
+providers![
+    auth0, cognito, dex, entra, github, google, keycloak, kubernetes, okta, zitadel,
+];
 
 #[test]
 fn every_page_has_a_recipe_a_test_and_a_row_in_the_index() {

@@ -19,8 +19,8 @@ use super::gate::{ALLOWED, NOW};
 #[serde(deny_unknown_fields, default)]
 pub struct Recipe {
     pub documents: Vec<Document>,
-    /// The environment of the module.
-    pub environment: BTreeMap<String, String>,
+    /// The bearer tokens that Envoy puts into requests through a cluster.
+    pub injected: BTreeMap<String, String>,
     /// A token of the same provider that is not ours: of another tenant, realm, pool, owner.
     elsewhere: Option<Elsewhere>,
     /// A token for somebody else than us.
