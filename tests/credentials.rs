@@ -229,6 +229,25 @@ fn what_says_that_it_is_an_access_token_is_no_id_token() {
     );
 }
 
+/// Zitadel gives both kinds the same audience and states neither.
+#[test]
+fn claims_may_mark_an_id_token_where_nothing_states_the_kind() {
+    let mut config = open();
+    config["providers"][0]["id_token_claims"] = json!(["at_hash", "nonce"]);
+    let plain = Token::new().claim("aud", json!(["observability", "grafana"]));
+    check(&config, Some(&bearer(&plain)), None, "allowed");
+    check(&config, None, Some(&plain.build()), "token_kind_refused");
+    for mark in ["at_hash", "nonce"] {
+        let marked = plain.clone().claim(mark, "x");
+        check(&config, Some(&bearer(&marked)), None, "token_kind_refused");
+        check(&config, None, Some(&marked.build()), "allowed");
+        // What is stated counts.
+        let stated = marked.claim("typ", "Bearer");
+        check(&config, Some(&bearer(&stated)), None, "allowed");
+        check(&config, None, Some(&stated.build()), "token_kind_refused");
+    }
+}
+
 #[test]
 fn a_provider_without_audiences_for_them_gives_no_id_tokens() {
     let mut two = open();

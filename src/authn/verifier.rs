@@ -48,6 +48,8 @@ pub struct Provider {
     pub token_types: Vec<String>,
     /// Accepted kinds.
     pub kinds: Vec<TokenKind>,
+    /// Claims that only its ID tokens have, where it does not state the kind.
+    pub id_token_claims: Vec<String>,
     /// Accepted clients (`azp`, `appid`, `cid`, `client_id`); empty accepts any.
     pub clients: Vec<String>,
     /// Whether a token with `cnf` is refused, because Bearer proves no key.
@@ -207,6 +209,7 @@ impl Provider {
             return Err(Denial::AudienceMismatch);
         }
         let stated = stated(&token.claims).ok_or(Denial::TokenKindRefused)?;
+        let stated = stated.or_else(|| self.marked(&token.claims));
         let fits = match purpose {
             Purpose::Access => self.kinds.contains(&stated.unwrap_or(TokenKind::Access)),
             Purpose::Identity => stated != Some(TokenKind::Access) && !has_scope(&token.claims),
@@ -282,6 +285,19 @@ impl Provider {
     #[must_use]
     pub const fn expires(&self, times: TokenTimes) -> Timestamp {
         times.expires.after(self.leeway.as_secs())
+    }
+
+    /// The kind that a token's claims tell of, where the provider marks one of the two.
+    fn marked(&self, claims: &Object) -> Option<TokenKind> {
+        if self.id_token_claims.is_empty() {
+            return None;
+        }
+        let mut marks = self.id_token_claims.iter();
+        Some(if marks.any(|name| claims.has(name)) {
+            TokenKind::Id
+        } else {
+            TokenKind::Access
+        })
     }
 
     /// Whether a `typ` may stand in the header of a token for that purpose.

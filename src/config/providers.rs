@@ -126,7 +126,7 @@ impl Prefixes {
 }
 
 fn read_provider(node: &Node<'_>, environment: &Environment) -> Option<ReadProvider> {
-    const KNOWN: [&str; 16] = [
+    const KNOWN: [&str; 17] = [
         "name",
         "issuer",
         "issuers",
@@ -138,6 +138,7 @@ fn read_provider(node: &Node<'_>, environment: &Environment) -> Option<ReadProvi
         "max_lifetime",
         "token_types",
         "accept",
+        "id_token_claims",
         "clients",
         "reject_bound_tokens",
         "jwks",
@@ -161,14 +162,13 @@ fn read_provider(node: &Node<'_>, environment: &Environment) -> Option<ReadProvi
         None => Some(vec!["JWT", "at+jwt"]),
     };
     let kinds = read_kinds(&section);
-    let id_token_audiences = match section.get("id_token_audiences") {
+    let texts = |name| match section.get(name) {
         Some(node) => node.texts(),
         None => Some(Vec::new()),
     };
-    let clients = match section.get("clients") {
-        Some(node) => node.texts(),
-        None => Some(Vec::new()),
-    };
+    let id_token_audiences = texts("id_token_audiences");
+    let id_token_claims = texts("id_token_claims");
+    let clients = texts("clients");
     let reject_bound_tokens = flag(&section, "reject_bound_tokens", false);
     let mapping = read_mapping(&section);
     let shared_groups = flag(&section, "shared_groups", false);
@@ -193,6 +193,7 @@ fn read_provider(node: &Node<'_>, environment: &Environment) -> Option<ReadProvi
         max_lifetime: max_lifetime?.map(|millis| millis / 1000),
         token_types: token_types?.into_iter().map(normal_type).collect(),
         kinds: kinds?,
+        id_token_claims: owned(id_token_claims?),
         clients: owned(clients?),
         reject_bound_tokens: reject_bound_tokens?,
         mapping: mapping?,
