@@ -11,6 +11,7 @@ mod dex;
 mod differential;
 mod entrance;
 mod grafana;
+mod identity;
 mod isolation;
 mod keycloak;
 mod nothing_lost;
@@ -92,6 +93,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         entrance::tests(),
         clients::together(),
         keycloak::together::tests(),
+        identity::together::tests(),
         dex::tests(),
         tls::tests(),
         trailers::tests(),

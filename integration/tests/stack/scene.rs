@@ -33,6 +33,8 @@ pub struct Scene {
     tokens: Mutex<BTreeMap<String, (String, Instant)>>,
     /// What the tests of Dex share, once one of them has run.
     pub dex: OnceCell<crate::dex::Site>,
+    /// What the tests of identities share.
+    pub identity: OnceCell<crate::identity::Site>,
 }
 
 impl Scene {
@@ -45,6 +47,7 @@ impl Scene {
             to: 0,
             tokens: Mutex::default(),
             dex: OnceCell::new(),
+            identity: OnceCell::new(),
         };
         let began = Instant::now();
         tokio::try_join!(scene.write(ACME), scene.write(GLOBEX))?;

@@ -1,13 +1,15 @@
 //! A gate beside the scene's: another Envoy on ports of its own, in front of the same servers.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use integration::client::Target;
+use integration::client::{Protocol, RawRequest, Reply, Target};
 use integration::drill;
 use integration::envoy::{Envoy, EnvoySettings};
 use integration::process;
 use integration::stack::backend;
+use integration::upstream::TEST_ID;
 use serde_json::{Value, json};
 
 use crate::scene::Scene;
@@ -17,6 +19,46 @@ pub struct SideGate {
     pub envoy: Envoy,
     /// Its listener without TLS.
     pub target: Target,
+}
+
+/// What came back of a request, and what is recorded about it.
+#[derive(Debug)]
+pub struct Asked {
+    /// The `x-test-id` that it was sent with.
+    pub id: String,
+    pub reply: Reply,
+    /// Envoy's details of the answer.
+    pub details: String,
+    /// The gate's audit record.
+    pub record: Value,
+}
+
+impl Asked {
+    /// Is it that refusal, in the answer and in the record?
+    pub fn is(&self, status: u16, code: &str) -> bool {
+        self.reply.status == status
+            && self.details == format!("scopegate{{{code}}}")
+            && self.record["code"] == json!(code)
+    }
+}
+
+/// Send it to a gate's Envoy, and read what that has written about it.
+pub async fn ask(envoy: &Envoy, target: &Target, request: RawRequest) -> Result<Asked> {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let id = format!("asked-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let request = request.header(TEST_ID, id.as_str());
+    let reply = request.send(target, Protocol::H1).await?;
+    let line = envoy.access_line(&id, RECORDED).await?;
+    let record = line.scopegate.context("no record")?;
+    Ok(Asked {
+        id,
+        reply,
+        details: line.details.unwrap_or_default(),
+        record: match record.as_str() {
+            Some(text) => serde_json::from_str(text)?,
+            None => record,
+        },
+    })
 }
 
 impl SideGate {
@@ -49,6 +91,10 @@ impl SideGate {
         })
     }
 
+    pub async fn ask(&self, request: RawRequest) -> Result<Asked> {
+        ask(&self.envoy, &self.target, request).await
+    }
+
     /// Until keys have been fetched, by one worker for all.
     pub async fn wait_for_keys(&self) -> Result<()> {
         drill::wait_for_metric(
@@ -64,3 +110,4 @@ impl SideGate {
 }
 
 const KEYS: Duration = Duration::from_secs(20);
+const RECORDED: Duration = Duration::from_secs(5);
