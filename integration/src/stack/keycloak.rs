@@ -171,26 +171,33 @@ impl Keycloak {
 
     /// Make a new RS256 key that signs from now on; the old ones stay published. Returns its component's id.
     pub async fn add_signing_key(&self, priority: u32) -> Result<String> {
+        let settings = json!({
+            "priority": [priority.to_string()],
+            "algorithm": ["RS256"],
+            "keySize": ["2048"],
+        });
+        self.add_key(&format!("rsa-{priority}"), "rsa-generated", settings)
+            .await
+    }
+
+    /// Make an ES256 key, which signs for clients that want that algorithm. Returns its component's id.
+    pub async fn add_elliptic_key(&self) -> Result<String> {
+        let settings = json!({"priority": ["100"], "ecdsaEllipticCurveKey": ["P-256"]});
+        self.add_key("ecdsa", "ecdsa-generated", settings).await
+    }
+
+    async fn add_key(&self, name: &str, provider: &str, mut settings: Value) -> Result<String> {
+        settings["enabled"] = json!(["true"]);
+        settings["active"] = json!(["true"]);
         let realm = self.admin("GET", "", None).await?.json()?;
-        let reply = self
-            .admin(
-                "POST",
-                "/components",
-                Some(json!({
-                    "name": format!("rsa-{priority}"),
-                    "providerId": "rsa-generated",
-                    "providerType": KEY_PROVIDER,
-                    "parentId": realm["id"],
-                    "config": {
-                        "priority": [priority.to_string()],
-                        "enabled": ["true"],
-                        "active": ["true"],
-                        "algorithm": ["RS256"],
-                        "keySize": ["2048"],
-                    },
-                })),
-            )
-            .await?;
+        let component = json!({
+            "name": name,
+            "providerId": provider,
+            "providerType": KEY_PROVIDER,
+            "parentId": realm["id"],
+            "config": settings,
+        });
+        let reply = self.admin("POST", "/components", Some(component)).await?;
         let location = reply.header("location").context("no location")?;
         let id = location.rsplit('/').next().context("no id")?;
         Ok(id.to_owned())

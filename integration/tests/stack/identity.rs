@@ -1,5 +1,5 @@
 //! Who a token of Keycloak's speaks of, and by which way it comes: roles of clients, groups that pose as something else,
-//! names beyond ASCII, tokens as passwords and beside ID tokens.
+//! names beyond ASCII, tokens as passwords and beside ID tokens, keys of another algorithm.
 
 #![expect(clippy::float_cmp, reason = "what is compared is whole numbers")]
 
@@ -15,7 +15,7 @@ use integration::upstream::{Seen, Upstream, UpstreamLog};
 use integration::{drill, form, otlp, token};
 use serde_json::{Value, json};
 
-use crate::keycloak::{claims_of, with_other_signature};
+use crate::keycloak::{claims_of, header_of, kid_of, published, with_other_signature};
 use crate::scene::Scene;
 use crate::side_gate::{self, Asked, SideGate};
 
@@ -38,6 +38,13 @@ pub mod together {
         a_bearer_that_was_made_for_us_is_final,
         each_kind_of_token_has_its_place,
     ];
+}
+
+/// Those that change the realm's keys.
+pub mod alone {
+    use super::a_key_of_another_algorithm_counts_where_it_is_allowed;
+
+    crate::tests![a_key_of_another_algorithm_counts_where_it_is_allowed];
 }
 
 /// A gate that takes tokens by every way, with an echo in the place of Tempo. Started by the first test that needs it.
@@ -249,6 +256,56 @@ async fn each_kind_of_token_has_its_place(scene: &Scene) -> Result<()> {
     let asked = side_gate::ask(&envoy, &scene.stack.target(), alone).await?;
     ensure!(asked.is(401, "credential_missing"), "{asked:?}");
     Ok(())
+}
+
+async fn a_key_of_another_algorithm_counts_where_it_is_allowed(scene: &Scene) -> Result<()> {
+    let site = Site::of(scene).await?;
+    let keycloak = &scene.stack.keycloak;
+    let key = keycloak.add_elliptic_key().await?;
+    let checked = async {
+        let elliptic = keycloak.login_to(PLATFORM, "elliptic", "alice").await?;
+        let (elliptic, own) = (elliptic.access, keycloak.user("alice").await?);
+        ensure!(header_of(&elliptic)?["alg"] == json!("ES256"), "{elliptic}");
+        ensure!(header_of(&own)?["alg"] == json!("RS256"), "{own}");
+        let keys = published(scene).await?;
+        let kid = kid_of(&elliptic)?;
+        let key = keys.iter().find(|key| key["kid"] == json!(kid));
+        let key = key.context("the key is not published")?;
+        ensure!(key["alg"] == json!("ES256"), "{key}");
+
+        // This one meets the key for the first time.
+        for (token, kid) in [(&own, kid_of(&own)?), (&elliptic, kid.clone())] {
+            let record = site.takes(bearer(scene, token), ACME).await?;
+            ensure!(record["key_id"] == json!(kid), "{record}");
+        }
+        let forged = bearer(scene, &with_other_signature(&elliptic)?);
+        site.refuses(forged, ACME, 401, "signature_invalid").await?;
+
+        let mut configuration = scene.stack.configuration();
+        configuration["providers"][0]["algorithms"] = json!(["RS256"]);
+        let strict = SideGate::start(scene, configuration, |settings| settings).await?;
+        strict.wait_for_keys().await?;
+        let asked = strict.ask(bearer(scene, &own).tenant(ACME)).await?;
+        ensure!(asked.reply.status == 200, "{asked:?}");
+        let asked = strict.ask(bearer(scene, &elliptic).tenant(ACME)).await?;
+        ensure!(asked.is(401, "algorithm_not_allowed"), "{asked:?}");
+        let claims = claims_of(&elliptic)?;
+        for (name, claimed) in [
+            ("claimed_issuer", &claims["iss"]),
+            ("claimed_audience", &claims["aud"]),
+            ("claimed_key_id", &json!(kid)),
+        ] {
+            ensure!(asked.record[name] == *claimed, "{name}: {asked:?}");
+        }
+        // Of what nobody has checked nothing stands where facts stand.
+        for name in ["provider", "issuer", "subject", "key_id"] {
+            ensure!(asked.record[name].is_null(), "{name}: {asked:?}");
+        }
+        anyhow::Ok(())
+    }
+    .await;
+    keycloak.remove_key(&key).await?;
+    checked
 }
 
 impl Site {

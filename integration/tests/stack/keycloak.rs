@@ -666,7 +666,7 @@ async fn renew(keycloak: &Keycloak, refresh: &str) -> Result<String> {
 }
 
 /// The keys that the realm publishes.
-async fn published(scene: &Scene) -> Result<Vec<Value>> {
+pub async fn published(scene: &Scene) -> Result<Vec<Value>> {
     let keycloak = &scene.stack.keycloak;
     let url = keycloak.jwks_url();
     let path = url

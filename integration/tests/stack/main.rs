@@ -105,6 +105,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         differential::tests(),
         scopes::alone(),
         clients::alone(),
+        identity::alone::tests(),
         keycloak::alone::tests(),
         nothing_lost::tests(),
         // Last: it leaves much behind.
