@@ -249,6 +249,9 @@ impl Line {
             let paths = paths.iter().map(|path| path.as_bytes());
             self.list("groups_unread", paths, listing.unread.len());
         }
+        if listing.overage {
+            self.0.push_str(",\"groups_overage\":true");
+        }
         if listing.dropped > 0 {
             let _ = write!(self.0, ",\"groups_dropped\":{}", listing.dropped);
         }
@@ -295,7 +298,13 @@ impl Line {
             '\t' => self.0.push_str("\\t"),
             // Controls beyond ASCII and the separators of lines and paragraphs too: some
             // readers of logs take them for the end of a line.
-            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | ..' ' => {
+            // And marks of direction, which show a text otherwise than it is written.
+            '\u{7f}'..='\u{9f}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+            | ..' ' => {
                 let _ = write!(self.0, "\\u{:04x}", u32::from(character));
             }
             plain => self.0.push(plain),

@@ -11,6 +11,7 @@ use crate::authz::endpoint::{Backend, Endpoint, Rewrite};
 use crate::config::Forward;
 use crate::gate::{Passage, Permit, Query};
 use crate::scoping::narrow;
+use crate::words::credential::CredentialKind;
 use crate::words::request::{BACKEND_HEADER, Head, Occurrence};
 
 /// One change of a request's headers.
@@ -35,7 +36,7 @@ pub fn edits(
     mut emit: impl FnMut(Edit<'_>),
 ) {
     let emit = &mut emit;
-    hygiene(head, forward, emit);
+    hygiene(passage, head, forward, emit);
     let Some(endpoint) = passage.endpoint() else {
         return;
     };
@@ -165,11 +166,18 @@ fn label_policy<'a>(permit: &Permit<'_>) -> Option<Edit<'a>> {
     Some(Edit::Set(b"x-prom-label-policy", Cow::Owned(value)))
 }
 
-fn hygiene(head: &Head<'_>, forward: &Forward, emit: &mut impl FnMut(Edit<'_>)) {
+fn hygiene(
+    passage: &Passage<'_>,
+    head: &Head<'_>,
+    forward: &Forward,
+    emit: &mut impl FnMut(Edit<'_>),
+) {
     for name in &head.forbidden {
         emit(Edit::Remove(name));
     }
-    if !forward.keep_authorization && head.authorization != Occurrence::Absent {
+    // Beside an ID token that decided, nothing is known of what stands there.
+    let unknown = passage.credential() == Some(CredentialKind::IdToken);
+    if (unknown || !forward.keep_authorization) && head.authorization != Occurrence::Absent {
         emit(Edit::Remove(b"authorization"));
     }
 }

@@ -816,7 +816,7 @@ fn organizations_have_names_tenants_and_bindings() {
         ("organizations.0.tenants", json!("a"), &first(".tenants"), "expected a list"),
         ("organizations.0.rbac", json!([]), &first(".rbac"), "expected an object"),
         ("organizations.0.rbac.viewers", json!("x"), &first(".rbac.viewers"), "expected a list"),
-        ("organizations.0.rbac.viewers", json!([1]), &first(".rbac.viewers[0]"), "expected an object"),
+        ("organizations.0.rbac.viewers", json!([1]), &first(".rbac.viewers[0]"), "expected a string, found a number: put it in quotes"),
         ("organizations.0.rbac.viewers", json!([""]), &first(".rbac.viewers[0]"), "may not be empty"),
         ("organizations.0.rbac.viewers", json!([{}]), &first(".rbac.viewers[0].group"), "missing"),
         ("organizations.0.rbac.viewers", json!([{"group": 1}]), &first(".rbac.viewers[0].group"), "expected a string"),
@@ -1069,7 +1069,10 @@ fn every_problem_is_reported_at_once_with_its_place() {
         .iter()
         .find(|problem| problem.place == "realm")
         .unwrap();
-    assert_eq!(line.to_string(), "realm: expected a string, found a number");
+    assert_eq!(
+        line.to_string(),
+        "realm: expected a string, found a number: put it in quotes"
+    );
     // Nothing of the document is left half-applied, and nothing is by chance.
     for _ in 0..5 {
         let again = load_with(&config, &[("SCOPEGATE_TEMPO_ENABLED", "maybe")]).unwrap_err();
@@ -1401,7 +1404,19 @@ fn a_credential_for_the_keys_stands_in_a_variable_that_is_set() {
             &variable,
             "is no token",
         ),
-        (json!("s3cret"), &[], place, "expected an object"),
+        (json!("s3cret"), &[], place, "must be {environment: NAME}"),
+        (
+            json!({"environment": "eyJ.s3cret"}),
+            &[],
+            &variable,
+            "must be the name of a variable",
+        ),
+        (
+            json!({"environment": "IDP_TOKEN"}),
+            &[("IDP_TOKEN", "Bearer s3cret")],
+            &variable,
+            "without the word Bearer",
+        ),
         (json!({}), &[], &variable, "missing"),
         (
             json!({"token": "s3cret"}),

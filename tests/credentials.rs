@@ -5,7 +5,7 @@ mod common;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{Request, Token, answer, config, merge};
+use common::{Answer, Request, Token, answer, config, merge};
 use scopegate::config::{Config, Environment};
 use serde_json::{Value, json};
 
@@ -191,6 +191,10 @@ fn what_says_that_it_is_an_access_token_is_no_id_token() {
         ("scope", json!("openid")),
         ("scp", json!(["logs"])),
         ("cid", json!("grafana")),
+        ("appid", json!("grafana")),
+        ("azpacr", json!("1")),
+        ("idtyp", json!("app")),
+        ("gty", json!("client-credentials")),
         ("events", json!({})),
     ] {
         let token = id_token().claim(name, value.clone()).build();
@@ -234,7 +238,9 @@ fn what_says_that_it_is_an_access_token_is_no_id_token() {
 fn claims_may_mark_an_id_token_where_nothing_states_the_kind() {
     let mut config = open();
     config["providers"][0]["id_token_claims"] = json!(["at_hash", "nonce"]);
-    let plain = Token::new().claim("aud", json!(["observability", "grafana"]));
+    let plain = Token::new()
+        .claim("aud", json!(["observability", "grafana"]))
+        .claim("azp", "grafana");
     check(&config, Some(&bearer(&plain)), None, "allowed");
     check(&config, None, Some(&plain.build()), "token_kind_refused");
     for mark in ["at_hash", "nonce"] {
@@ -299,6 +305,63 @@ fn the_clients_of_a_provider_bind_its_id_tokens_too() {
     );
 }
 
+/// An ID token of several audiences says which of them it was given to.
+#[test]
+fn an_id_token_that_was_given_to_somebody_else_is_refused() {
+    let both = id_token().claim("aud", json!(["grafana", "wiki"]));
+    for (azp, code) in [
+        (json!("grafana"), "allowed"),
+        (json!("wiki"), "client_not_allowed"),
+        (json!(["grafana"]), "client_not_allowed"),
+        (Value::Null, "client_not_allowed"),
+    ] {
+        let token = both.clone().claim("azp", azp).build();
+        check(&open(), None, Some(&token), code);
+    }
+    check(&open(), None, Some(&both.build()), "client_not_allowed");
+    let one = id_token().claim("aud", json!(["grafana"])).build();
+    check(&open(), None, Some(&one), "allowed");
+    let theirs = id_token().claim("azp", "wiki").build();
+    check(&open(), None, Some(&theirs), "client_not_allowed");
+}
+
+/// A backend that gets a token takes it for one that was verified.
+#[test]
+fn a_bearer_beside_the_id_token_that_decided_is_never_kept() {
+    let mut keep = open();
+    keep["forward"] = json!({"authorization": "keep"});
+    let good = id_token().build();
+    let forged = Token::new().claim("iss", "https://elsewhere").build();
+    let removed = |authorization: &str, id_token: Option<&str>| {
+        let mut gate = common::gate(&keep);
+        let request = request(Some(authorization), id_token);
+        let Answer::Allowed { edits, .. } = common::ask(&mut gate, &request) else {
+            panic!("{authorization} is not let in");
+        };
+        edits.contains(&("authorization".to_owned(), None))
+    };
+    for beside in [format!("Bearer {forged}"), "Negotiate abc".to_owned()] {
+        assert!(removed(&beside, Some(&good)), "{beside}");
+    }
+    let ours = bearer(&Token::new());
+    assert!(!removed(&ours, Some(&good)));
+    assert!(!removed(&ours, None));
+}
+
+#[test]
+fn a_bearer_that_is_too_long_is_ours_all_the_same() {
+    let long = Token::new().claim("padding", "x".repeat(20_000));
+    let good = id_token().build();
+    check(
+        &open(),
+        Some(&bearer(&long)),
+        Some(&good),
+        "token_too_large",
+    );
+    let theirs = long.claim("aud", "elsewhere");
+    check(&open(), Some(&bearer(&theirs)), Some(&good), "allowed");
+}
+
 #[test]
 fn two_of_a_kind_are_one_too_many() {
     let good = id_token().build();
@@ -309,6 +372,12 @@ fn two_of_a_kind_are_one_too_many() {
     let in_query =
         request(None, Some(&good)).set(":path", format!("/loki/api/v1/labels?access_token={good}"));
     assert_eq!(answer(&open(), &in_query), "credential_repeated");
+    for joined in [format!("{good},{good}"), format!("{good}, {good}")] {
+        check(&open(), None, Some(&joined), "credential_repeated");
+    }
+    // An empty one is none.
+    check(&open(), None, Some(""), "credential_missing");
+    check(&open(), Some(&bearer(&Token::new())), Some(""), "allowed");
     // Another spelling of the name is not read.
     let other = request(None, None).and("x_id_token", &good);
     assert_eq!(answer(&open(), &other), "credential_missing");
@@ -352,7 +421,11 @@ fn the_header_for_id_tokens_and_the_lists_go_together() {
     for (provider, credentials, expected) in [
         (json!({}), json!([]), "credentials: must have bearer"),
         (json!({}), json!(["basic"]), "credentials: must have bearer"),
-        (json!({}), json!("bearer"), "credentials: expected a list"),
+        (
+            json!({}),
+            json!("bearer"),
+            "credentials: expected a list, found a string: write [bearer]",
+        ),
         (
             json!({}),
             json!(["bearer", "cookie"]),

@@ -426,7 +426,7 @@ fn each_refresh_draws_anew() {
     assert!(seen.len() > 15, "{seen:?}");
     assert_eq!(site.fetches.len(), 21);
     assert_eq!(
-        site.said("keys in use"),
+        site.said("in use"),
         1,
         "one line a change: {:?}",
         site.lines
@@ -473,7 +473,7 @@ fn failures_back_off_from_1_to_60_seconds_and_keep_the_keys() {
     // One success forgets them all, and is told.
     let call = site.only_call();
     site.publish(&call, &["p256-a"]);
-    assert_eq!(site.said("keys in use"), 2, "{:?}", site.lines);
+    assert_eq!(site.said("in use"), 2, "{:?}", site.lines);
     about(site.until_call(TICK, 600_000), 480_000, TICK);
     let call = site.only_call();
     site.fail(&call);
@@ -489,6 +489,7 @@ fn whatever_is_no_good_document_is_a_failure_by_its_kind() {
         |status: &'static [u8], body: &'static dyn Fn() -> Option<Box<[u8]>>| Answer::Response {
             status,
             cache_control: None,
+            content_encoding: None,
             size: 10,
             body,
         };
@@ -2081,7 +2082,7 @@ fn a_key_under_a_new_name_is_no_other_key() {
     let call = site.only_call();
     let renamed = jwk_with("p256-a", json!({"kid": "p256-z"}));
     site.answer(&call, "200", &jwks(&[renamed]));
-    assert_eq!(site.said("keys in use"), 2, "that is a change");
+    assert_eq!(site.said("in use"), 2, "that is a change");
     assert_ne!(site.verdict(&by("p256-a")), ALLOWED);
 }
 

@@ -698,6 +698,7 @@ fn a_verification_is_counted_for_a_request_that_waited() {
         answer: Answer::Response {
             status: b"200",
             cache_control: None,
+            content_encoding: None,
             size: 0,
             body: &|| None,
         },

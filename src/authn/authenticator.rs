@@ -59,8 +59,9 @@ pub struct Findings {
     pub session: Option<Arc<Session>>,
     /// Whether the token was remembered.
     pub cached: Option<bool>,
-    /// Which provider's signature was checked with which algorithm, and whether it held.
-    pub verified: Option<(ProviderIndex, Algorithm, bool)>,
+    /// Which provider's signature was checked with which algorithm, and whether it held: for
+    /// each key that was tried.
+    pub verified: Vec<(ProviderIndex, Algorithm, bool)>,
     /// Which provider's token, judged anew, held how many group values that pose as another
     /// source's.
     pub dropped: Option<(ProviderIndex, usize)>,
@@ -198,7 +199,8 @@ impl Authenticator {
                 return Ok(proof.clone());
             }
             let proof = plausible.prove(key, lent.engine);
-            findings.verified = Some((index, key.algorithm(), proof.is_ok()));
+            let tried = (index, key.algorithm(), proof.is_ok());
+            findings.verified.push(tried);
             proof
         };
         let lookup = provider
@@ -290,7 +292,7 @@ impl Authenticator {
         if tokens.session(sent, self.owner).is_some() {
             return true;
         }
-        let Some(claims) = token::peek(token, self.token_bytes) else {
+        let Some(claims) = token::peek(token) else {
             return false;
         };
         let issuer = token::issuer(&claims).ok();

@@ -57,8 +57,7 @@ pub(super) enum At<'a> {
     Value(&'a Value),
 }
 
-/// The value at a path; an e-mail address may not be used unless the provider calls it
-/// verified: anybody could have typed it in.
+/// The value at a path.
 pub(super) fn find<'a>(claims: &'a Object, path: &[String]) -> At<'a> {
     let Some((last, parents)) = path.split_last() else {
         return At::Nothing;
@@ -71,18 +70,23 @@ pub(super) fn find<'a>(claims: &'a Object, path: &[String]) -> At<'a> {
             Some(_) => return At::Unusable,
         }
     }
-    // Some providers write it as a text.
-    let verified = last != "email"
-        || match object.get("email_verified") {
-            Some(Value::Bool(verified)) => *verified,
-            Some(Value::String(verified)) => verified == "true",
-            _ => false,
-        };
     match object.get(last) {
         None | Some(Value::Null) => At::Nothing,
-        Some(_) if !verified => At::Unusable,
+        Some(_) if !may_be_used(object, last) => At::Unusable,
         Some(value) => At::Value(value),
     }
+}
+
+/// Whether a member of that object may be used: an e-mail address only if the provider calls
+/// it verified, because anybody could have typed it in.
+fn may_be_used(object: &Object, name: &str) -> bool {
+    name != "email"
+        || match object.get("email_verified") {
+            Some(Value::Bool(verified)) => *verified,
+            // Some providers write it as a text.
+            Some(Value::String(verified)) => verified == "true",
+            _ => false,
+        }
 }
 
 /// The prefixes of all sources of all providers, in their order, each once.
@@ -135,9 +139,9 @@ impl GroupSource {
     }
 
     /// Visits the values in there, and says whether nothing in there was of no use.
-    pub(super) fn each(
+    pub(super) fn each<'v>(
         &self,
-        value: &Value,
+        value: &'v Value,
         mut visit: impl FnMut(&str) -> Result<(), Denial>,
     ) -> Result<bool, Denial> {
         let mut text = |text: &str| match &self.split {
@@ -151,12 +155,15 @@ impl GroupSource {
         };
         match (&self.shape, value) {
             (Shape::Texts | Shape::ListInText, Value::Array(many)) => texts(many, Some, text),
-            (Shape::Texts, Value::String(one)) => text(one).map(|()| true),
+            // A list that is written into a text is one value, and hardly what is meant.
+            (Shape::Texts, Value::String(one)) => text(one).map(|()| in_brackets(one).is_none()),
             (Shape::ListInText, Value::String(one)) => list_in_text(one, text),
             (Shape::Keys { having }, Value::Object(members)) => {
                 let mut usable = true;
                 for (name, member) in members.iter() {
                     match (having, member) {
+                        // Rather a switch that is off.
+                        (_, Value::Bool(false) | Value::Null) => usable = false,
                         (None, _) => text(name)?,
                         (Some(having), Value::Object(member)) if member.has(having) => text(name)?,
                         // Of somebody else.
@@ -167,7 +174,11 @@ impl GroupSource {
                 Ok(usable)
             }
             (Shape::Field(name), Value::Array(many)) => {
-                texts(many, |one| one.as_object()?.get(name), text)
+                let member = |one: &'v Value| {
+                    let object = one.as_object()?;
+                    may_be_used(object, name).then(|| object.get(name))?
+                };
+                texts(many, member, text)
             }
             _ => Ok(false),
         }
@@ -196,26 +207,34 @@ fn list_in_text(
     text: &str,
     mut visit: impl FnMut(&str) -> Result<(), Denial>,
 ) -> Result<bool, Denial> {
-    if let Ok(Value::Array(many)) = json::parse(text.as_bytes(), MAX_DEPTH) {
-        return texts(&many, Some, visit);
+    match json::parse(text.as_bytes(), MAX_DEPTH) {
+        Ok(Value::Array(many)) => return texts(&many, Some, visit),
+        Ok(Value::Object(_)) => return Ok(false),
+        Ok(_) | Err(_) => {}
     }
-    let trimmed = text.trim_ascii();
-    let inner = trimmed
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
-    let Some(inner) = inner else {
+    let Some(inner) = in_brackets(text) else {
         return if text.is_empty() {
             Ok(true)
         } else {
             visit(text).map(|()| true)
         };
     };
+    // It was meant as JSON, or as something else that is not to be guessed.
+    if inner.contains(['"', '[', ']', '{', '}']) || inner.trim_ascii().starts_with('\'') {
+        return Ok(false);
+    }
     inner
         .split(',')
         .map(str::trim_ascii)
         .filter(|part| !part.is_empty())
         .try_for_each(visit)
         .map(|()| true)
+}
+
+/// What stands between brackets, if that is how a text begins and ends.
+fn in_brackets(text: &str) -> Option<&str> {
+    let rest = text.trim_ascii().strip_prefix('[')?;
+    rest.strip_suffix(']')
 }
 
 /// A path as records spell it: its names with dots between them.
@@ -266,6 +285,7 @@ mod tests {
         check(&texts, r#""""#, &[], true);
         check(&texts, r#"["a","","b"]"#, &["a", "b"], true);
         check(&texts, r#"["a",1,null]"#, &["a"], false);
+        check(&texts, r#""[a, b]""#, &["[a, b]"], false);
         check(&texts, r#"{"a":1}"#, &[], false);
         check(&texts, "7", &[], false);
     }
@@ -294,6 +314,15 @@ mod tests {
         check(&list, r#""a, b""#, &["a, b"], true);
         check(&list, r#""[a""#, &["[a"], true);
         check(&list, r#"["a"]"#, &["a"], true);
+        for broken in [
+            r#""[\"a\",]""#,
+            r#""['a']""#,
+            r#""[[[\"a\"]]]""#,
+            r#""{\"a\":1}""#,
+            r#""[[a]]""#,
+        ] {
+            check(&list, broken, &[], false);
+        }
         check(&list, "{}", &[], false);
     }
 
@@ -303,6 +332,8 @@ mod tests {
         let roles = r#"{"admin":{"1":"acme.example"},"viewer":{"2":"x"},"odd":1}"#;
         check(&keys, roles, &["admin", "viewer", "odd"], true);
         check(&keys, "[]", &[], false);
+        let switches = r#"{"admin":false,"viewer":null,"editor":true}"#;
+        check(&keys, switches, &["editor"], false);
         let having = Some("1".to_owned());
         let keys = source(Shape::Keys { having }, None);
         check(&keys, roles, &["admin"], false);
@@ -325,6 +356,9 @@ mod tests {
             false,
         );
         check(&field, r#"{"name":"a"}"#, &[], false);
+        let email = source(Shape::Field("email".into()), None);
+        let emails = r#"[{"email":"a","email_verified":true},{"email":"b","email_verified":false},{"email":"c"}]"#;
+        check(&email, emails, &["a"], false);
     }
 
     #[test]

@@ -179,7 +179,6 @@ impl KeySet {
         };
         let mut keys: Vec<Arc<VerifyingKey>> = Vec::new();
         let mut skipped = Vec::new();
-        let mut surplus: usize = 0;
         for jwk in listed {
             let key_id = jwk
                 .as_object()
@@ -190,7 +189,6 @@ impl KeySet {
             match import(jwk, key_id, algorithms, issuers) {
                 // The same key listed twice is one key.
                 Ok(key) if keys.iter().any(|other| other.is_same(&key)) => {}
-                Ok(_) if keys.len() >= MAX_KEYS => surplus = surplus.saturating_add(1),
                 Ok(key) => keys.push(Arc::new(key)),
                 Err(reason) => skipped.push(Skipped {
                     key_id: key_id.map(ToOwned::to_owned),
@@ -199,6 +197,8 @@ impl KeySet {
             }
         }
         drop_ambiguous(&mut keys, &mut skipped);
+        let surplus = keys.len().saturating_sub(MAX_KEYS);
+        keys.truncate(MAX_KEYS);
         let untold = skipped.len().saturating_sub(MAX_SKIPPED);
         skipped.truncate(MAX_SKIPPED);
         if keys.is_empty() {

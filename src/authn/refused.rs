@@ -11,6 +11,9 @@ use crate::words::identity::{Issuer, ProviderIndex, Subject};
 /// Most audiences of a token that are kept for a record.
 const MAX_AUDIENCES: usize = 16;
 
+/// Longest text that is kept, in bytes: longer than what a record writes of it.
+const MAX_BYTES: usize = 512;
+
 /// A token that was refused.
 #[derive(Clone, Debug)]
 pub enum Refused {
@@ -66,20 +69,29 @@ impl Claimed {
     pub fn by(token: &Unverified<'_>) -> Self {
         let issuer = token.claims.get("iss").and_then(Value::as_str);
         let audience = match token.claims.get("aud") {
-            Some(Value::String(one)) => ClaimedAudience::One(one.as_str().into()),
+            Some(Value::String(one)) => ClaimedAudience::One(cut(one)),
             Some(Value::Array(list)) => {
                 let texts = list.iter().filter_map(Value::as_str);
                 ClaimedAudience::List {
-                    first: texts.take(MAX_AUDIENCES).map(Into::into).collect(),
+                    first: texts.take(MAX_AUDIENCES).map(cut).collect(),
                     all: list.len(),
                 }
             }
             _ => ClaimedAudience::Unreadable,
         };
         Self {
-            issuer: issuer.map(Into::into),
+            issuer: issuer.map(cut),
             audience,
-            key_id: token.header.key_id.as_deref().map(Into::into),
+            key_id: token.header.key_id.as_deref().map(cut),
         }
     }
+}
+
+/// The beginning of a text, between two characters.
+fn cut(text: &str) -> Box<str> {
+    let mut end = text.len().min(MAX_BYTES);
+    while !text.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    text.get(..end).unwrap_or_default().into()
 }

@@ -212,7 +212,9 @@ impl Provider {
         let stated = stated.or_else(|| self.marked(&token.claims));
         let fits = match purpose {
             Purpose::Access => self.kinds.contains(&stated.unwrap_or(TokenKind::Access)),
-            Purpose::Identity => stated != Some(TokenKind::Access) && !has_scope(&token.claims),
+            Purpose::Identity => {
+                stated != Some(TokenKind::Access) && !has_access_claims(&token.claims)
+            }
         };
         if !fits {
             return Err(Denial::TokenKindRefused);
@@ -240,7 +242,11 @@ impl Provider {
         if self.reject_bound_tokens && claims.has("cnf") {
             return Err(Denial::BoundToken);
         }
-        if !self.clients.is_empty() && !self.allows_client(claims, token.purpose) {
+        let allowed = match token.purpose {
+            Purpose::Access => self.clients.is_empty() || self.allows_client(claims),
+            Purpose::Identity => self.allows_login(claims),
+        };
+        if !allowed {
             return Err(Denial::ClientNotAllowed);
         }
         Ok(Verified {
@@ -329,24 +335,33 @@ impl Provider {
     }
 
     /// Every client claim present must be allowed, and one must be present, so
-    /// that an allowed `azp` beside another `client_id` does not pass. An ID token names its
-    /// client in `aud`, so that it need not name it again.
-    fn allows_client(&self, claims: &Object, purpose: Purpose) -> bool {
-        let (others, needed): (&[String], _) = match purpose {
-            Purpose::Access => (&[], true),
-            Purpose::Identity => (&self.id_token_audiences, false),
-        };
+    /// that an allowed `azp` beside another `client_id` does not pass.
+    fn allows_client(&self, claims: &Object) -> bool {
+        let mut present = clients_of(claims).peekable();
+        let allowed = |client: &str| self.clients.iter().any(|allowed| allowed == client);
+        present.peek().is_some() && present.all(|value| value.as_str().is_some_and(allowed))
+    }
+
+    /// An ID token names its client in `aud`. It need not name it again, unless there are
+    /// several, and then it is that client whom it was given to (OpenID Connect Core
+    /// §3.1.3.7): an audience, or one of the clients.
+    fn allows_login(&self, claims: &Object) -> bool {
+        let several = claims
+            .get("aud")
+            .and_then(Value::as_array)
+            .is_some_and(|audiences| audiences.len() > 1);
         let allowed = |client: &str| {
-            let mut allowed = self.clients.iter().chain(others);
+            let mut allowed = self.id_token_audiences.iter().chain(&self.clients);
             allowed.any(|allowed| allowed == client)
         };
-        let mut present = CLIENT_CLAIMS
-            .iter()
-            .filter_map(|name| claims.get(name))
-            .peekable();
-        (present.peek().is_some() || !needed)
-            && present.all(|value| value.as_str().is_some_and(allowed))
+        (!several || claims.has("azp"))
+            && clients_of(claims).all(|value| value.as_str().is_some_and(allowed))
     }
+}
+
+/// The clients that claims name.
+fn clients_of(claims: &Object) -> impl Iterator<Item = &Value> {
+    CLIENT_CLAIMS.iter().filter_map(|name| claims.get(name))
 }
 
 /// Whether one of those is ours.
@@ -395,8 +410,13 @@ fn stated(claims: &Object) -> Option<Option<TokenKind>> {
     })
 }
 
-/// Whether claims hold what only access tokens have: scopes (RFC 9068 §2.2.3; Okta and Entra
-/// write `scp`) or Okta's name of the client.
-fn has_scope(claims: &Object) -> bool {
-    ["scope", "scp", "cid"].iter().any(|name| claims.has(name))
+/// Whether claims hold what only access tokens have: scopes, what kind of client asked and
+/// how it proved itself.
+fn has_access_claims(claims: &Object) -> bool {
+    ACCESS_CLAIMS.iter().any(|name| claims.has(name))
 }
+
+/// Claims of access tokens alone: RFC 9068 §2.2.3, Auth0's `gty`, Okta's, Entra's.
+const ACCESS_CLAIMS: [&str; 8] = [
+    "scope", "gty", "scp", "cid", "appid", "appidacr", "azpacr", "idtyp",
+];

@@ -86,8 +86,12 @@ fn read_group_source(node: &Node<'_>) -> Option<GroupSource> {
     })
 }
 
-/// Claims in which people write what they like (OpenID Connect Core §5.1).
-const DISPLAY_NAMES: [&str; 5] = [
+/// Claims in which people write what they like (OpenID Connect Core §5.1,
+/// and what directories call them).
+const DISPLAY_NAMES: [&str; 8] = [
+    "cn",
+    "displayName",
+    "display_name",
     "family_name",
     "given_name",
     "middle_name",

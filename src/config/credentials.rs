@@ -10,6 +10,10 @@ pub(super) fn read_credentials(top: &Section<'_>) -> Option<Credentials> {
     let Some(node) = top.get("credentials") else {
         return Some(credentials);
     };
+    if let Value::String(_) = node.value {
+        node.problem("expected a list, found a string: write [bearer]");
+        return None;
+    }
     let nodes = node.list()?;
     let mut bearer = false;
     let mut problems = false;
@@ -28,7 +32,7 @@ pub(super) fn read_credentials(top: &Section<'_>) -> Option<Credentials> {
                 }
             }
             _ => {
-                node.problem("must be bearer, basic, or id_token_header: with a header's name");
+                node.problem("must be bearer, basic, or {id_token_header: NAME}");
                 false
             }
         };

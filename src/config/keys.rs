@@ -6,6 +6,7 @@ use super::environment::Environment;
 use super::reader::{Node, Section};
 use super::{KeySource, KeyUri, Start};
 use crate::authn::discovery::Address;
+use crate::authn::json::Value;
 use crate::authn::jwks::{KeySet, MAX_KEYS};
 use crate::authn::keys::Algorithm;
 use crate::words::identity::Issuers;
@@ -14,7 +15,7 @@ use crate::words::secret::Secret;
 pub(super) fn read_key_source(
     node: &Node<'_>,
     algorithms: &[Algorithm],
-    issuers: &Issuers,
+    issuers: Option<&Issuers>,
     environment: &Environment,
 ) -> Option<KeySource> {
     const KNOWN: [&str; 10] = [
@@ -38,7 +39,10 @@ pub(super) fn read_key_source(
         hosts.problem("has no meaning without discovery: true");
     }
     match (section.get("inline"), section.get("uri"), discovery) {
-        (Some(inline), None, false) => read_inline(&section, &inline, algorithms, issuers),
+        (Some(inline), None, false) => {
+            let nobody = Issuers::new("", []);
+            read_inline(&section, &inline, algorithms, issuers.unwrap_or(&nobody))
+        }
         (None, Some(uri), false) => {
             let address = uri.text().and_then(|text| {
                 let address = Address::parse(text);
@@ -50,8 +54,9 @@ pub(super) fn read_key_source(
             read_fetched(&section, address.map(Start::Keys), environment)
         }
         (None, None, true) => {
-            let address = Address::of_discovery(issuers.first().as_str());
-            if address.is_none() {
+            let address =
+                issuers.and_then(|issuers| Address::of_discovery(issuers.first().as_str()));
+            if address.is_none() && issuers.is_some() {
                 section.problem("discovery needs an issuer that is an http or https URL");
             }
             let hosts = match section.get("hosts") {
@@ -118,6 +123,9 @@ fn read_inline(
     }
 }
 
+/// Longest name of a variable.
+const MAX_VARIABLE: usize = 256;
+
 /// The operator's own credential for the key endpoint: the value of a variable, so that it
 /// does not stand in the document.
 #[expect(clippy::option_option)]
@@ -125,21 +133,31 @@ fn read_authorization(section: &Section<'_>, environment: &Environment) -> Optio
     let Some(node) = section.get("authorization") else {
         return Some(None);
     };
+    if let Value::String(_) = node.value {
+        // It may be the token itself, which is not to be repeated.
+        node.problem("must be {environment: NAME}, the variable that holds the token");
+        return None;
+    }
     let section = node.section(&["environment"])?;
     let node = section.require("environment", "the name of the variable that holds a token")?;
     let name = node.text()?;
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if !name.bytes().all(word) || name.len() > MAX_VARIABLE {
+        node.problem("must be the name of a variable: letters, digits and _");
+        return None;
+    }
     let Some(value) = environment.get(name) else {
         node.problem(format!(
-            "the variable {name:?} is not set for the module: name it in Envoy's \
-             environment_variables"
+            "the variable {name:?} is not set for the module: set it for Envoy, and name it in \
+             host_env_keys of vm_config.environment_variables"
         ));
         return None;
     };
     let secret = Secret::bearer(value);
     if secret.is_none() {
         node.problem(format!(
-            "the value of the variable {name:?} is no token: empty, too long, or with blanks or \
-             other bytes that no header carries"
+            "the value of the variable {name:?} is no token: it must be the token alone, \
+             without the word Bearer, at most 16 KiB of bytes that a header carries"
         ));
     }
     secret.map(Some)

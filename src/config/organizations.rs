@@ -276,6 +276,11 @@ fn read_binding<'a>(node: &Node<'a>, permissions: Permissions) -> Option<Binding
             scope: None,
         });
     }
+    if let Value::Number(_) | Value::Bool(_) = node.value {
+        // YAML reads what has no letters as a number.
+        node.text();
+        return None;
+    }
     let section = node.section(&["group", "labels"])?;
     let group = section
         .require("group", "the group that holds the role")

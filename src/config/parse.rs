@@ -8,7 +8,7 @@ use super::projects::read_projects;
 use super::providers::read_providers;
 use super::reader::{MAX_ELEMENTS, Node, Problem, Problems, Section, flag, shortened, word};
 use super::{Audit, AuditLog, Backends, Config, DEFAULT_REALM, Forward, Limits, Mode, TenantRules};
-use crate::authn::json;
+use crate::authn::json::{self, JsonError};
 use crate::authz::endpoint::BACKEND_NAMES;
 use crate::scoping::scope::{AttributeName, Attributes, LabelName};
 use crate::words::hash::QuickHash;
@@ -42,7 +42,12 @@ impl Config {
         let object = json::parse_object(document, MAX_DEPTH).map_err(|error| {
             vec![Problem {
                 place: String::new(),
-                text: shortened(&error.to_string()),
+                text: shortened(&match error {
+                    JsonError::Syntax { .. } if !document.trim_ascii_start().starts_with(b"{") => {
+                        format!("{error}: the module takes JSON; is this YAML?")
+                    }
+                    error => error.to_string(),
+                }),
             }]
         })?;
         let problems = Problems::default();

@@ -178,7 +178,7 @@ fn read_provider(node: &Node<'_>, environment: &Environment) -> Option<ReadProvi
             read_key_source(
                 &node,
                 algorithms.as_deref().unwrap_or(&DEFAULT_ALGORITHMS),
-                issuers.as_ref().unwrap_or(&Issuers::new("", [])),
+                issuers.as_ref(),
                 environment,
             )
         });
@@ -245,6 +245,7 @@ fn read_issuers(section: &Section<'_>) -> Option<Issuers> {
         };
         if issuers.contains(&issuer) {
             node.problem("stands in the list before");
+            continue;
         }
         issuers.push(issuer);
     }
@@ -325,16 +326,26 @@ fn read_algorithms(section: &Section<'_>) -> Option<Vec<Algorithm>> {
         let Some(name) = node.text() else { continue };
         match Algorithm::from_name(name) {
             Some(algorithm) => algorithms.push(algorithm),
-            None if name.starts_with("HS") || name.eq_ignore_ascii_case("none") => {
+            None if is_for_anyone(name) => {
                 node.problem(format!("{name:?} is never accepted: anyone could sign"));
             }
             None => {
                 let known: Vec<&str> = Algorithm::ALL.iter().map(|a| a.name()).collect();
-                node.problem(format!("must be one of {}", known.join(", ")));
+                let known = known.join(", ");
+                node.problem(format!("{name:?} is not known: must be one of {known}"));
             }
         }
     }
     (algorithms.len() == nodes.len()).then_some(algorithms)
+}
+
+/// Whether it is no signature by a key that only the provider has: `HS256` and the like, and
+/// `none`.
+fn is_for_anyone(algorithm: &str) -> bool {
+    let symmetric = algorithm
+        .get(..2)
+        .is_some_and(|family| family.eq_ignore_ascii_case("hs"));
+    symmetric || algorithm.eq_ignore_ascii_case("none")
 }
 
 fn read_kinds(section: &Section<'_>) -> Option<Vec<TokenKind>> {

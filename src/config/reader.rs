@@ -279,6 +279,11 @@ impl<'a> Node<'a> {
                 self.problem("may not be empty");
                 None
             }
+            Value::Number(_) | Value::Bool(_) => {
+                let kind = self.value.kind();
+                self.problem(format!("expected a string, found {kind}: put it in quotes"));
+                None
+            }
             _ => {
                 self.expected("a string");
                 None
@@ -289,8 +294,14 @@ impl<'a> Node<'a> {
     /// A list of at most [`MAX_ELEMENTS`] non-empty strings.
     #[inline(never)]
     pub(super) fn texts(&self) -> Option<Vec<&'a str>> {
+        if let Value::String(text) = self.value {
+            let text = shortened(text);
+            self.problem(format!("expected a list, found a string: write [{text}]"));
+            return None;
+        }
         let nodes = self.list()?;
-        Some(nodes.iter().filter_map(|node| node.text()).collect())
+        let texts: Vec<_> = nodes.iter().map(|node| node.text()).collect();
+        texts.into_iter().collect()
     }
 
     /// `true` or `false`.
@@ -464,7 +475,11 @@ pub(super) fn flag(section: &Section<'_>, name: &str, default: bool) -> Option<b
 }
 
 /// Keys that other gateways have, or that people expect, with what to write here.
-const ADVICE: [(&str, &str); 7] = [
+const ADVICE: [(&str, &str); 8] = [
+    (
+        "id_token_header",
+        "unknown key: write credentials: [bearer, {id_token_header: x-id-token}]",
+    ),
     ("audience", "unknown key: write audiences, a list"),
     ("jwks_uri", "unknown key: write jwks: {uri: …, cluster: …}"),
     ("jwksUri", "unknown key: write jwks: {uri: …, cluster: …}"),

@@ -92,8 +92,12 @@ pub(super) fn offer<'a>(
     let id_token = match head.id_token {
         _ if accepted.id_token_header.is_none() => None,
         Occurrence::Repeated => return Err(Denial::CredentialRepeated),
+        // No token has a comma: it is how proxies join two headers.
+        Occurrence::Once(token) if token.contains(&b',') => {
+            return Err(Denial::CredentialRepeated);
+        }
+        Occurrence::Once([]) | Occurrence::Absent => None,
         Occurrence::Once(token) => Some(token),
-        Occurrence::Absent => None,
     };
     let value = match head.authorization {
         Occurrence::Repeated => return Err(Denial::CredentialRepeated),

@@ -167,6 +167,7 @@ impl Gate {
         let endpoint = Some(permit.endpoint);
         let found = Found::Granted {
             session: permit.session,
+            credential: permit.credential,
             tenants: permit.tenants,
             form: match permit.query {
                 Query::InBody(narrowing) => Some(narrowing),
@@ -179,7 +180,9 @@ impl Gate {
     /// What comes of a request that is to be answered here. Where findings do not take
     /// effect it passes as it is; a browser's question of its own never reaches a backend.
     fn answer<'a>(&self, answer: OwnAnswer, trace: &Trace<'a>) -> Outcome<'a> {
-        let (Some(session), Some(tenants)) = (&trace.session, &trace.tenants) else {
+        let (Some(session), Some(credential), Some(tenants)) =
+            (&trace.session, trace.credential, &trace.tenants)
+        else {
             return Outcome::Answer(answer);
         };
         if self.enforces(trace.endpoint) {
@@ -187,6 +190,7 @@ impl Gate {
         }
         let found = Found::Granted {
             session: Arc::clone(session),
+            credential,
             tenants: tenants.canonical(),
             form: None,
         };
@@ -231,11 +235,15 @@ impl Gate {
         trace.session = Some(Arc::clone(&session));
         if endpoint.surface == Surface::Projects {
             let token = &*token;
-            let caller = Caller { token, session };
+            let caller = Caller {
+                token,
+                credential: kind,
+                session,
+            };
             return self.evaluate_project(head, endpoint, caller, attempt.time, trace);
         }
         let Some(tenants) = self.tenants(head, endpoint, &session)? else {
-            return self.probe(endpoint, session, query);
+            return self.probe(endpoint, (kind, session), query);
         };
         trace.tenants = Some(tenants.clone());
         let scope = self.config.policy.authorize(
@@ -263,6 +271,7 @@ impl Gate {
         Ok(Permit {
             endpoint,
             session,
+            credential: kind,
             tenants: tenants.canonical(),
             query,
             scope,
@@ -323,7 +332,7 @@ impl Gate {
     fn probe<'a>(
         &self,
         endpoint: &'static Endpoint,
-        session: Arc<Session>,
+        (credential, session): (CredentialKind, Arc<Session>),
         query: Option<&'a [u8]>,
     ) -> Result<Permit<'a>, Stop> {
         if !self.has(endpoint) {
@@ -332,6 +341,7 @@ impl Gate {
         Ok(Permit {
             endpoint,
             session,
+            credential,
             tenants: Cow::Borrowed(b""),
             query: Query::AsSent(query),
             scope: None,
@@ -353,7 +363,11 @@ impl Gate {
             return Err(Denial::RouteNotListed.into());
         };
         let resource = Resource::of_path(path).ok_or(Denial::ResourceNotFound)?;
-        let Caller { token, session } = caller;
+        let Caller {
+            token,
+            credential,
+            session,
+        } = caller;
         match &projects.directory {
             Directory::Inline(list) => {
                 let checked = projects::check_inline(list, &session.principal, resource);
@@ -385,6 +399,7 @@ impl Gate {
         Ok(Permit {
             endpoint,
             session,
+            credential,
             tenants: Cow::Owned(tenant.as_str().as_bytes().to_vec()),
             query,
             scope: Some(scope),
@@ -417,5 +432,6 @@ fn with_reason(denial: Denial, trace: &Trace<'_>) -> Denial {
 /// A credential and who it stands for.
 struct Caller<'a> {
     token: &'a [u8],
+    credential: CredentialKind,
     session: Arc<Session>,
 }

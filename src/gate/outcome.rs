@@ -24,6 +24,7 @@ use crate::words::time::{Monotonic, Time, Timestamp};
 pub struct Permit<'a> {
     pub(super) endpoint: &'static Endpoint,
     pub(super) session: Arc<Session>,
+    pub(super) credential: CredentialKind,
     pub(super) tenants: Cow<'a, [u8]>,
     pub(super) query: Query<'a>,
     pub(super) scope: Option<Arc<Scope>>,
@@ -104,6 +105,7 @@ pub(super) enum Found<'a> {
     /// It would have been let through.
     Granted {
         session: Arc<Session>,
+        credential: CredentialKind,
         /// The tenant header in its one spelling.
         tenants: Cow<'a, [u8]>,
         /// What its body would have to be read for.
@@ -143,6 +145,19 @@ impl Passage<'_> {
         match self {
             Self::Enforced(permit) => Some(permit.endpoint),
             Self::Reported(finding) => finding.endpoint,
+        }
+    }
+
+    /// By which way the token came that decided, if one did.
+    #[must_use]
+    pub const fn credential(&self) -> Option<CredentialKind> {
+        match self {
+            Self::Enforced(Permit { credential, .. })
+            | Self::Reported(Finding {
+                found: Found::Granted { credential, .. },
+                ..
+            }) => Some(*credential),
+            Self::Reported(_) => None,
         }
     }
 
@@ -254,8 +269,8 @@ pub struct Trace<'a> {
     /// Whether the token was remembered.
     pub cached: Option<bool>,
     /// Which provider's signature was checked with which algorithm, and whether
-    /// the token held.
-    pub verified: Option<(ProviderIndex, Algorithm, bool)>,
+    /// it held: for each key that was tried.
+    pub verified: Vec<(ProviderIndex, Algorithm, bool)>,
     /// Which provider's token, verified for this request, held how many group values that
     /// pose as another source's.
     pub dropped: Option<(ProviderIndex, usize)>,

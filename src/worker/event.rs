@@ -79,6 +79,8 @@ pub enum Answer<'a> {
         status: &'a [u8],
         /// Its `cache-control`, if it has one.
         cache_control: Option<&'a [u8]>,
+        /// `content-encoding`
+        content_encoding: Option<&'a [u8]>,
         /// How many bytes its body has.
         size: usize,
         /// The body; `None` if the host does not hand it out.

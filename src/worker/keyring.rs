@@ -315,7 +315,8 @@ impl Keyring<'_> {
             return;
         }
         let count = set.keys().len();
-        let line = format!("provider {name}: {count} keys in use");
+        let keys = if count == 1 { "key" } else { "keys" };
+        let line = format!("provider {name}: {count} {keys} in use");
         say(self.out, Level::Info, &line);
         for skipped in set.skipped() {
             let key = skipped.key_id.as_deref().unwrap_or_default();
@@ -378,12 +379,24 @@ fn document_of(answer: Answer<'_>) -> Result<(Box<[u8]>, Option<u64>), Failure> 
         Answer::Response {
             status,
             cache_control,
+            content_encoding,
             size,
             body,
         } => {
             if status != b"200" {
                 let status = String::from_utf8_lossy(status);
-                return Err(("status", format!("status {}", excerpt(&status, MAX_NAME))));
+                let mut said = format!("status {}", excerpt(&status, MAX_NAME));
+                if matches!(&*status, "401" | "403") {
+                    said.push_str(": does it want a credential, see jwks.authorization?");
+                }
+                return Err(("status", said));
+            }
+            let encoding = content_encoding.map(String::from_utf8_lossy);
+            let encoding = encoding.filter(|name| !name.eq_ignore_ascii_case("identity"));
+            if let Some(encoding) = encoding {
+                let encoding = excerpt(&encoding, MAX_NAME);
+                let said = format!("compressed ({encoding}), though that was not asked for");
+                return Err(("unusable", said));
             }
             if size > MAX_DOCUMENT_BYTES {
                 return Err(("unusable", format!("{size} bytes are too many")));
@@ -411,7 +424,10 @@ fn other_kind(body: &[u8]) -> Option<&'static str> {
 /// Why a request of the worker's own was not sent.
 #[must_use]
 pub fn not_sent(status: u32) -> String {
-    format!("the host does not take the request (status {status}): does the cluster exist?")
+    format!(
+        "the host does not take the request (status {status}): does the cluster exist, and do \
+         its filters let the request through?"
+    )
 }
 
 /// `max-age` of a `Cache-Control` header, in milliseconds (RFC 9111 §5.2.2.1); what

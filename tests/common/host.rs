@@ -493,6 +493,7 @@ impl Host {
         let answer = Answer::Response {
             status: status.as_bytes(),
             cache_control: fresh.map(str::as_bytes),
+            content_encoding: None,
             size: body.len(),
             body: &|| Some(body.into()),
         };

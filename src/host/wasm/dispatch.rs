@@ -86,12 +86,14 @@ pub(super) fn on_http_call_response(context: u32, token: u32, headers: usize, si
         // A request that failed has no headers at all.
         let header = |name| call::header(Map::CallResponse, name).filter(|_| headers > 0);
         let (status, cache_control) = (header(":status"), header("cache-control"));
+        let content_encoding = header("content-encoding");
         let body = || call::buffer(Buffer::CallResponseBody, size);
         let answer = match &status {
             None => Answer::Nothing,
             Some(status) => Answer::Response {
                 status,
                 cache_control: cache_control.as_deref(),
+                content_encoding: content_encoding.as_deref(),
                 size,
                 body: &body,
             },

@@ -199,6 +199,7 @@ fn shortened(trace: &Trace<'_>) -> Trace<'static> {
         credential: trace.credential,
         refused: trace.refused.clone(),
         cached: trace.cached,
+        verified: trace.verified.clone(),
         ..Trace::default()
     }
 }
@@ -224,7 +225,10 @@ fn wait(
         // What came of the token is known, and is remembered when the answer comes.
         desk.count_lookups(trace);
         kept.cached = None;
+    } else {
+        desk.count_verifications(trace);
     }
+    kept.verified = Vec::new();
     let waiting = Waiting {
         root: desk.root.id(),
         cause: awaited,

@@ -191,10 +191,16 @@ impl Desk<'_> {
                 about: None,
             });
         }
+        self.count_verifications(trace);
+    }
+
+    /// Counts what was verified for a decision.
+    pub(super) fn count_verifications(&mut self, trace: &Trace<'_>) {
         let authenticator = self.root.gate.authenticator();
-        if let Some((provider, algorithm, held)) = trace.verified
-            && let Some(provider) = authenticator.provider(provider)
-        {
+        for &(provider, algorithm, held) in &trace.verified {
+            let Some(provider) = authenticator.provider(provider) else {
+                continue;
+            };
             self.out.emit(Effect::Count {
                 count: Count::Verification {
                     provider: &provider.rules.name,
