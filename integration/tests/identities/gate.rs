@@ -82,6 +82,7 @@ impl<'recipe> Gate<'recipe> {
         let (method, path, body): (_, _, &[u8]) = match ask.verb {
             Verb::Read => ("GET", "/loki/api/v1/query?query=%7Bapp%3D%22a%22%7D", b""),
             Verb::Write => ("POST", "/loki/api/v1/push", b"snappy"),
+            Verb::Rules => ("POST", "/prometheus/config/v1/rules/n", b"name: g"),
         };
         let mut fields: Fields = Vec::new();
         let mut field = |name: &str, value: &str| fields.push((name.into(), value.into()));

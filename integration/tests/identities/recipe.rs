@@ -107,7 +107,7 @@ pub struct Token {
     pub asks: Vec<Ask>,
 }
 
-/// A request: `{read: acme}`, or `{read: acme, refused: code}`.
+/// A request: `{read: acme}`, `{write: acme}` or `{rules: acme}`, with `refused: code` where it is refused.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "AskText")]
 pub struct Ask {
@@ -122,6 +122,8 @@ pub struct Ask {
 pub enum Verb {
     Read,
     Write,
+    /// A change of rules.
+    Rules,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +131,7 @@ pub enum Verb {
 struct AskText {
     read: Option<String>,
     write: Option<String>,
+    rules: Option<String>,
     refused: Option<String>,
 }
 
@@ -136,10 +139,11 @@ impl TryFrom<AskText> for Ask {
     type Error = &'static str;
 
     fn try_from(text: AskText) -> Result<Ask, Self::Error> {
-        let (verb, tenant) = match (text.read, text.write) {
-            (Some(tenant), None) => (Verb::Read, tenant),
-            (None, Some(tenant)) => (Verb::Write, tenant),
-            _ => return Err("one of read and write"),
+        let (verb, tenant) = match (text.read, text.write, text.rules) {
+            (Some(tenant), None, None) => (Verb::Read, tenant),
+            (None, Some(tenant), None) => (Verb::Write, tenant),
+            (None, None, Some(tenant)) => (Verb::Rules, tenant),
+            _ => return Err("one of read, write and rules"),
         };
         Ok(Ask {
             verb,
@@ -163,6 +167,7 @@ impl std::fmt::Display for Verb {
         f.write_str(match self {
             Verb::Read => "reading",
             Verb::Write => "writing",
+            Verb::Rules => "changing rules of",
         })
     }
 }
