@@ -113,12 +113,18 @@ impl Page {
     }
 }
 
-/// The names of all pages but the index.
+/// Pages that are about no provider.
+const OTHERS: [&str; 2] = ["README", "basic"];
+
+/// The names of all pages of providers.
 pub fn names() -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(folder())? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        if let Some(name) = name.strip_suffix(".md").filter(|name| *name != "README") {
+        if let Some(name) = name
+            .strip_suffix(".md")
+            .filter(|name| !OTHERS.contains(name))
+        {
             names.insert(name.to_owned());
         }
     }
