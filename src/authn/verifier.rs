@@ -342,20 +342,15 @@ impl Provider {
         present.peek().is_some() && present.all(|value| value.as_str().is_some_and(allowed))
     }
 
-    /// An ID token names its client in `aud`. It need not name it again, unless there are
-    /// several, and then it is that client whom it was given to (OpenID Connect Core
-    /// §3.1.3.7): an audience, or one of the clients.
+    /// An ID token names its client in `aud`, and need not name it again. If it names one to
+    /// whom it was given (OpenID Connect Core §2, `azp`), that is an audience, or one of the
+    /// clients.
     fn allows_login(&self, claims: &Object) -> bool {
-        let several = claims
-            .get("aud")
-            .and_then(Value::as_array)
-            .is_some_and(|audiences| audiences.len() > 1);
         let allowed = |client: &str| {
             let mut allowed = self.id_token_audiences.iter().chain(&self.clients);
             allowed.any(|allowed| allowed == client)
         };
-        (!several || claims.has("azp"))
-            && clients_of(claims).all(|value| value.as_str().is_some_and(allowed))
+        clients_of(claims).all(|value| value.as_str().is_some_and(allowed))
     }
 }
 
