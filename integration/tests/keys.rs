@@ -287,6 +287,7 @@ async fn a_good_set_outlives_every_kind_of_bad_answer() -> Result<()> {
         let cluster = format!("idp_{}", name.replace('-', "_"));
         let mut provider = drill::provider(name, &issuer.issuer(), &cluster);
         provider["jwks"]["timeout"] = json!("10s");
+        provider["shared_groups"] = json!(true);
         let providers = configuration["providers"]
             .as_array_mut()
             .context("a list")?;

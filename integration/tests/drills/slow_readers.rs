@@ -61,7 +61,10 @@ pub async fn beyond_memory() -> Result<Row> {
     let reset = MANY.saturating_sub(street.hose.open());
     drop(slow);
     ensure!(reset > 0, "none of {MANY} was reset at {memory} bytes");
-    ensure!(memory < HEAP, "{memory} bytes, of which {HEAP} are there");
+    ensure!(
+        memory < HEAP + BETWEEN_LOOKS,
+        "{memory} bytes, of which {HEAP} are there"
+    );
     let note = format!(
         "{reset} of {MANY} were reset, and {} MiB were held where {} are allowed",
         memory >> 20,
@@ -83,3 +86,5 @@ const STREAMS: usize = 100;
 const PER_READER: u64 = 640 << 10;
 /// For about half of the many.
 const HEAP: u64 = 160 << 20;
+/// Envoy looks at its memory now and then: what comes between two looks, it has not seen.
+const BETWEEN_LOOKS: u64 = 2 << 20;
