@@ -175,8 +175,12 @@ fn hygiene(
     for name in &head.forbidden {
         emit(Edit::Remove(name));
     }
-    // Beside an ID token that decided, nothing is known of what stands there.
-    let unknown = passage.credential() == Some(CredentialKind::IdToken);
+    // Beside an ID token that decided, nothing is known of what stands there, and beside a
+    // token that came as a password stands a name that nobody has verified.
+    let unknown = matches!(
+        passage.credential(),
+        Some(CredentialKind::IdToken | CredentialKind::Basic)
+    );
     if (unknown || !forward.keep_authorization) && head.authorization != Occurrence::Absent {
         emit(Edit::Remove(b"authorization"));
     }

@@ -343,6 +343,8 @@ fn a_bearer_beside_the_id_token_that_decided_is_never_kept() {
     for beside in [format!("Bearer {forged}"), "Negotiate abc".to_owned()] {
         assert!(removed(&beside, Some(&good)), "{beside}");
     }
+    // Nobody has verified the name before the password.
+    assert!(removed(&basic("root", &Token::new().build()), None));
     let ours = bearer(&Token::new());
     assert!(!removed(&ours, Some(&good)));
     assert!(!removed(&ours, None));

@@ -1,9 +1,9 @@
 //! Verified tokens, remembered by their exact bytes.
 //!
 //! What is cached is the proof that these bytes, taken for what they came as, carry a good
-//! signature, and what they say to the configuration that asked last; never a decision. Times are checked again
-//! at each hit by the caller, tenants and permissions are decided anew for each request,
-//! and a key that leaves its provider's set takes its tokens with it
+//! signature, and what they say to the configuration that asked last; never a decision.
+//! Times are checked again at each hit by the caller, tenants and permissions are decided
+//! anew for each request, and a key that leaves its provider's set takes its tokens with it
 //! ([`TokenCache::retain`]). One cache serves all configurations of a worker: another
 //! configuration derives a session of its own and keeps the proof.
 //!

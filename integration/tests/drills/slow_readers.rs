@@ -55,16 +55,17 @@ pub async fn beyond_memory() -> Result<Row> {
         })
     })
     .await?;
-    let slow = street.slow_readers(MANY).await?;
+    // In parts, so that Envoy, which looks at its memory four times a second, sees it grow.
+    let mut slow = Vec::new();
+    for _ in 0..PARTS {
+        slow.extend(street.slow_readers(MANY / PARTS).await?);
+    }
     let beside = street.windows(WINDOWS).await;
     let memory = street.memory().await?;
     let reset = MANY.saturating_sub(street.hose.open());
     drop(slow);
     ensure!(reset > 0, "none of {MANY} was reset at {memory} bytes");
-    ensure!(
-        memory < HEAP + BETWEEN_LOOKS,
-        "{memory} bytes, of which {HEAP} are there"
-    );
+    ensure!(memory < HEAP, "{memory} bytes, of which {HEAP} are there");
     let note = format!(
         "{reset} of {MANY} were reset, and {} MiB were held where {} are allowed",
         memory >> 20,
@@ -78,6 +79,7 @@ const FEW: usize = 8;
 /// in its window, and so is what has been read, until that is half of the window and is given back.
 const NEARLY: usize = 95;
 const MANY: usize = 300;
+const PARTS: usize = 3;
 const WINDOWS: u32 = 3;
 /// What the shipped bootstrap lets a connection to a backend carry.
 const STREAMS: usize = 100;
@@ -86,5 +88,3 @@ const STREAMS: usize = 100;
 const PER_READER: u64 = 640 << 10;
 /// For about half of the many.
 const HEAP: u64 = 160 << 20;
-/// Envoy looks at its memory now and then: what comes between two looks, it has not seen.
-const BETWEEN_LOOKS: u64 = 2 << 20;
