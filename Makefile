@@ -21,7 +21,7 @@ servers = ENVOY="$$($(tools)/envoy.sh)"; PROMETHEUS="$$($(tools)/prometheus.sh)"
 missing = SCOPEGATE_MISSING="$${SCOPEGATE_MISSING-$$($(tools)/parts.sh $(1))}"; export SCOPEGATE_MISSING;
 # The whole workspace and both features at once: with other packages and features than `make test` and each other
 # they would have two dozen crates built again.
-heavy := --workspace --features integration/drills,integration/stack
+heavy := --workspace --features scopegate/serve,integration/drills,integration/stack
 
 .PHONY: help
 help: ## this list
@@ -35,13 +35,19 @@ help: ## this list
 wasm: ## build the module: target/scopegate.wasm
 	@$(tools)/wasm.sh >/dev/null
 
+.PHONY: cli
+cli: ## build the command `scopegate` for this machine: target/scopegate
+	@cargo build --quiet --release --locked --features serve --bin scopegate
+	@mkdir -p target && cp "$(CARGO_TARGET_DIR)/release/scopegate" target/scopegate.part && mv target/scopegate.part target/scopegate
+	@echo target/scopegate
+
 .PHONY: run
 run: wasm ## Envoy with the module, an issuer and a Prometheus, until Ctrl-C
 	@$(servers) exec cargo run --quiet --locked -p integration --bin scopegate-run
 
 .PHONY: test
 test: wasm ## every test: native, and the module in a real Envoy
-	@$(servers) cargo test --locked --workspace --no-fail-fast
+	@$(servers) cargo test --locked --workspace --features scopegate/serve --no-fail-fast
 
 .PHONY: drills
 drills: wasm ## what becomes of valid requests while the provider rotates, stalls or dies: a table

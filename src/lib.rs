@@ -33,6 +33,7 @@
 //! | composition | [`config`] [`gate`] [`forward`] [`reply`] [`audit`] |
 //! | [`worker`] | `headers` `event` `counters` `effect` `excerpt` `clocks` `dice` `lifetimes` `room` `directory` `key_fetch` `root` `sources` `commons` `keyring` `exchange` `machine` `driver` |
 //! | hosts | [`host`] |
+//! | programs | `cli` |
 //!
 //! A panic in the module kills the VM of a whole Envoy worker with every stream on
 //! it, so outside tests nothing here may panic: the lints below and those of the
@@ -52,6 +53,8 @@
 pub mod audit;
 pub mod authn;
 pub mod authz;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod config;
 pub mod forward;
 pub mod gate;

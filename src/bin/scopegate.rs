@@ -1,0 +1,20 @@
+//! The command `scopegate`.
+
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use scopegate::cli::{Arguments, Console, run};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let colourless = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let mut console = Console {
+        input: &mut io::stdin().lock(),
+        output: &mut io::stdout().lock(),
+        errors: &mut io::stderr().lock(),
+        styled: io::stdout().is_terminal() && !colourless,
+        variables: std::env::vars().collect(),
+    };
+    run(arguments, &mut console).into()
+}

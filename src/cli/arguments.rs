@@ -1,0 +1,30 @@
+//! What may stand on the command line.
+
+use clap::{Parser, Subcommand};
+
+use super::completions;
+use super::console::Format;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "scopegate",
+    version,
+    about = "Checks, explains and prepares what the scopegate gate runs with",
+    after_help = "Exit status: 0 good, 1 problems found, 2 wrong use."
+)]
+pub struct Arguments {
+    /// In which form results are printed.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub(super) output: Format,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Prints a script with which a shell completes the commands.
+    Completions(completions::Arguments),
+}

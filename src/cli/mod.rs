@@ -1,0 +1,28 @@
+//! The command line: what operators run at a terminal or in a pipeline.
+//!
+//! Every command is a function of its arguments and of the [`Console`] handed in, so that
+//! tests run it without a process. What it concludes is an [`Outcome`], which is the exit
+//! status. The gate's own modules do all the judging: nothing here knows a rule of the
+//! configuration.
+
+mod arguments;
+mod completions;
+mod console;
+mod outcome;
+
+pub use arguments::Arguments;
+pub use console::{Console, Format};
+pub use outcome::Outcome;
+
+use arguments::Command;
+use clap::CommandFactory as _;
+
+/// Runs one command.
+pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Outcome {
+    let done = match arguments.command {
+        Command::Completions(completions) => {
+            completions::run(&completions, Arguments::command(), console)
+        }
+    };
+    done.unwrap_or_else(|error| console.give_up(&error))
+}
