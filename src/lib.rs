@@ -27,11 +27,11 @@
 //! | layer | modules |
 //! |---|---|
 //! | [`words`] | `hash` `time` `wire` `tenant` `identity` `origin` `request` `own_header` `method` `own_answer` `permission` `refusal` `version` `credential` `secret` `unscoped` `denial` `verdict` |
-//! | [`authn`] | `bearer` `basic` `json` `keys` `token` `refused` `jwks` `discovery` `group_source` `claims` `verifier` `token_cache` `key_cache` `key_lease` `authenticator` |
+//! | [`authn`] | `bearer` `basic` `json` `keys` `token` `refused` `jwks` `discovery` `group_source` `claims` `verifier` `token_cache` `key_cache` `key_lease` `authenticator` `signed_document` |
 //! | [`scoping`] | `scope` `tags` `query` `form` `parameters` `narrow` |
 //! | [`authz`] | `endpoint` `policy` `projects` |
 //! | composition | [`config`] [`gate`] [`forward`] [`reply`] [`audit`] |
-//! | [`worker`] | `headers` `event` `counters` `effect` `excerpt` `clocks` `dice` `lifetimes` `room` `directory` `key_fetch` `root` `sources` `commons` `keyring` `exchange` `machine` `driver` |
+//! | [`worker`] | `headers` `event` `counters` `effect` `excerpt` `announcement` `clocks` `dice` `lifetimes` `room` `directory` `document_fetch` `received` `sources` `root` `commons` `keyring` `roster` `exchange` `machine` `driver` |
 //! | hosts | [`host`] |
 //! | programs | `cli` |
 //!

@@ -490,6 +490,7 @@ fn whatever_is_no_good_document_is_a_failure_by_its_kind() {
             status,
             cache_control: None,
             content_encoding: None,
+            etag: None,
             size: 10,
             body,
         };
@@ -600,14 +601,14 @@ fn answers_that_come_twice_or_to_nobody_change_nothing() {
     let mut site = Site::alone(&scheduled(), 1);
     site.tick();
     let call = site.only_call();
-    let CallId::Keys(source, serial) = call.id else {
+    let CallId::Document(source, serial) = call.id else {
         panic!("{call:?}");
     };
     // Of another source, another call, another kind.
     for id in [
-        CallId::Keys(SourceId(source.0 + 1), serial),
-        CallId::Keys(source, serial + 1),
-        CallId::Keys(source, 0),
+        CallId::Document(SourceId(source.0 + 1), serial),
+        CallId::Document(source, serial + 1),
+        CallId::Document(source, 0),
         CallId::Directory(serial),
     ] {
         let other = Call { id, ..call.clone() };
@@ -640,6 +641,7 @@ fn reads_and_swaps_that_nobody_asked_for_change_nothing() {
             retry: Monotonic::from_millis(now + 60_000),
             demanded: Monotonic::from_millis(now),
             fetched: Monotonic::from_millis(now),
+            number: 9,
         };
         bytes.holder |= 1;
         bytes.to_bytes()
@@ -654,6 +656,7 @@ fn reads_and_swaps_that_nobody_asked_for_change_nothing() {
             asked: at(ROUND_TRIP + 1_000),
         },
         max_age: None,
+        tag: None,
         bytes: document(&["p256-b"]).into(),
     };
     let newer = newer.to_bytes();
@@ -1668,6 +1671,7 @@ fn a_newer_document_in_the_store_is_adopted_and_an_older_one_overwritten() {
                 asked: at(asked),
             },
             max_age: None,
+            tag: None,
             bytes: document(names).into(),
         };
         fleet
@@ -1722,6 +1726,7 @@ fn an_answer_that_is_older_than_what_came_meanwhile_takes_nothing_back() {
             asked: at(fleet.now().as_millis() - UPTIME),
         },
         max_age: None,
+        tag: None,
         bytes: document(&["p256-a", "p256-b"]).into(),
     };
     fleet
@@ -1771,8 +1776,9 @@ fn a_lease_that_is_spoilt_keeps_nobody_from_fetching() {
         retry: forever,
         demanded: forever,
         fetched: forever,
+        number: u64::MAX,
     };
-    for spoilt in [&b""[..], b"scopele2", b"anything", &hostile.to_bytes()] {
+    for spoilt in [&b""[..], b"scopele3", b"anything", &hostile.to_bytes()] {
         let mut fleet = Fleet::new(&scheduled(), 2);
         fleet.start(&["p256-a"]);
         fleet.pass(1_000);
@@ -1797,6 +1803,7 @@ fn a_shared_document_is_checked_as_if_the_provider_had_sent_it() {
                 asked: at(asked),
             },
             max_age: None,
+            tag: None,
             bytes: bytes.into(),
         };
         fleet

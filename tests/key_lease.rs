@@ -21,10 +21,10 @@ const AHEAD: u64 = 1_000;
 const LATEST_RETRY: u64 = 66_001;
 
 /// The bytes before a document.
-const DOCUMENT_HEAD: usize = 8 + 4 * 8;
+const DOCUMENT_HEAD: usize = 8 + 5 * 8;
 
 /// The bytes of a lease.
-const LEASE_BYTES: usize = 8 + 6 * 8;
+const LEASE_BYTES: usize = 8 + 7 * 8;
 
 /// How long a fetch of the workers here takes.
 const LONGEST: u64 = 6_000;
@@ -45,6 +45,7 @@ fn document(asked: u64, max_age: Option<u64>) -> Document {
             asked: at(asked),
         },
         max_age,
+        tag: None,
         bytes: jwks(&[jwk("p256-a")]).into(),
     }
 }
@@ -58,6 +59,7 @@ fn lease() -> Lease {
         retry: mono(4_000),
         demanded: mono(0),
         fetched: mono(100),
+        number: 5,
     }
 }
 
@@ -89,6 +91,18 @@ fn a_document_is_read_as_it_was_written() {
         let entry = written.to_bytes();
         assert_eq!(entry.len(), DOCUMENT_HEAD + written.bytes.len());
         assert_eq!(Document::parse(&entry, mono(100)), Some(written));
+    }
+    // What its server calls it travels along.
+    let mut tagged = document(100, None);
+    tagged.tag = Some((*b"W/\"42\"").into());
+    let entry = tagged.to_bytes();
+    assert_eq!(Document::parse(&entry, mono(100)), Some(tagged));
+    for length in DOCUMENT_HEAD..DOCUMENT_HEAD + 6 {
+        assert_eq!(
+            Document::parse(&entry[..length], mono(100)),
+            None,
+            "{length}"
+        );
     }
     // An empty one is for those to refuse who read keys.
     let mut empty = document(100, None);
@@ -199,6 +213,7 @@ fn instants_that_cannot_be_count_for_nothing() {
         retry: mono(now + LATEST_RETRY),
         demanded: mono(now),
         fetched: mono(now),
+        number: 9,
     };
     assert_eq!(read(sound), sound);
     for (written, believed) in [
@@ -254,6 +269,7 @@ fn instants_that_cannot_be_count_for_nothing() {
         retry: forever,
         demanded: forever,
         fetched: forever,
+        number: u64::MAX,
     };
     for reason in [Reason::Demand, Reason::Schedule] {
         taken(claim(read(hostile), now, reason, None));
@@ -400,7 +416,7 @@ fn whoever_has_an_older_document_looks_for_the_newer_one_first() {
 
 #[test]
 fn a_success_forgets_the_failures_and_tells_of_its_document() {
-    let after = lease().after_success(mono(5_000));
+    let after = lease().after_success(mono(5_000), 7);
     assert_eq!(
         after,
         Lease {
@@ -408,12 +424,13 @@ fn a_success_forgets_the_failures_and_tells_of_its_document() {
             failures: 0,
             retry: NEVER,
             fetched: mono(5_000),
+            number: 7,
             ..lease()
         }
     );
     // A late one takes nothing back.
-    let late = after.after_success(mono(4_000));
-    assert_eq!(late.fetched, mono(5_000));
+    let late = after.after_success(mono(4_000), 6);
+    assert_eq!((late.fetched, late.number), (mono(5_000), 7));
 }
 
 #[test]
@@ -459,6 +476,7 @@ fn a_lease_that_is_given_back_leaves_the_rest_as_it_was() {
         Lease {
             holder: 0,
             fetched: NEVER,
+            number: 0,
             ..lease()
         }
     );
@@ -506,6 +524,7 @@ proptest! {
             retry: Monotonic::from_millis(numbers[3]),
             demanded: Monotonic::from_millis(numbers[4]),
             fetched: Monotonic::from_millis(numbers[5]),
+            number: failures,
         };
         let held = held.map(Monotonic::from_millis);
         let entry = written.to_bytes();
@@ -527,6 +546,7 @@ proptest! {
         asked in 0..=mono(0).as_millis(),
         wall in any::<u64>(),
         max_age in prop::option::of(0..u64::MAX),
+        tag in prop::option::of(prop::collection::vec(any::<u8>(), 1..20).prop_map(Into::into)),
         bytes in prop::collection::vec(any::<u8>(), 0..100),
     ) {
         let written = Document {
@@ -538,6 +558,7 @@ proptest! {
                 },
             },
             max_age,
+            tag,
             bytes: bytes.into(),
         };
         prop_assert_eq!(Document::parse(&written.to_bytes(), mono(0)), Some(written));

@@ -35,6 +35,7 @@ fn key() -> Arc<VerifyingKey> {
 
 fn session(subject: &str) -> Arc<Session> {
     Arc::new(Session {
+        owner: Owner(1),
         issuer: Issuer::new(ISSUER),
         principal: Principal {
             listing: Listing::default(),
@@ -115,6 +116,7 @@ fn member() -> Arc<Session> {
         groups: [group].into(),
     };
     Arc::new(Session {
+        owner: Owner(1),
         issuer: Issuer::new(ISSUER),
         principal,
         times,

@@ -699,6 +699,7 @@ fn a_verification_is_counted_for_a_request_that_waited() {
             status: b"200",
             cache_control: None,
             content_encoding: None,
+            etag: None,
             size: 0,
             body: &|| None,
         },

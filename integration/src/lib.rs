@@ -39,6 +39,7 @@ pub mod issuer;
 pub mod keys;
 pub mod load;
 pub mod loki_push;
+pub mod organizations;
 pub mod otlp;
 pub mod pace;
 pub mod part;

@@ -112,6 +112,18 @@ impl Authenticator {
         }
     }
 
+    /// Its sessions are told from others by this.
+    #[must_use]
+    pub const fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Its sessions are told from others by this from now on: earlier ones are derived anew
+    /// from what is proven of their tokens.
+    pub const fn set_owner(&mut self, owner: Owner) {
+        self.owner = owner;
+    }
+
     /// The trusted providers, in the order of the configuration.
     #[must_use]
     pub fn providers(&self) -> &[TrustedProvider] {
@@ -271,6 +283,7 @@ impl Authenticator {
             issuer: verified.issuer().clone(),
             times: verified.times(),
             key: Arc::clone(verified.key()),
+            owner: self.owner,
         });
         tokens.insert(sent, proof, self.owner, Arc::clone(&session));
         Ok(session)

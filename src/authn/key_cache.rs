@@ -7,7 +7,7 @@
 //! arrivals are remembered, so that a retry finds its verdict; one that was forgotten
 //! gets a 503 once more, never a 401 too many.
 //!
-//! How documents come here is no matter of this file: see [`crate::worker::key_fetch`].
+//! How documents come here is no matter of this file: see [`crate::worker::document_fetch`].
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -1,4 +1,5 @@
-//! What the workers of one process share about one source of keys: two entries.
+//! What the workers of one process share about one source of documents, such as a
+//! provider's keys: two entries.
 //!
 //! The [`Document`] is the newest good one, with its number and the time it was asked
 //! for. The [`Lease`] says who may fetch next and when. They are apart so that a failed
@@ -6,7 +7,7 @@
 //! than its own adopts it, whatever has failed since.
 //!
 //! Nothing in them is believed beyond what it is for. A document is parsed and checked by
-//! every worker as if it had come from the provider; a lease ends by time, instants that
+//! every worker as if it had come from its server; a lease ends by time, instants that
 //! cannot be count for nothing, and a malformed entry is none. Instants are of the host's
 //! monotonic clock, which all workers of a process read alike.
 
@@ -38,17 +39,19 @@ const NEWS: u64 = 122_000;
 const AHEAD: u64 = 1_000;
 
 /// First bytes of an entry: what it is, and the version of its form.
-const DOCUMENT_MAGIC: [u8; 8] = *b"scopejw2";
-const LEASE_MAGIC: [u8; 8] = *b"scopele2";
+const DOCUMENT_MAGIC: [u8; 8] = *b"scopejw3";
+const LEASE_MAGIC: [u8; 8] = *b"scopele3";
 
 /// The newest good document of a source.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Document {
     /// Its number, and when it was asked for.
     pub edition: Edition,
-    /// How long the provider calls it fresh, in milliseconds, if it says so.
+    /// How long its server calls it fresh, in milliseconds, if it says so.
     pub max_age: Option<u64>,
-    /// A JWK Set, unparsed.
+    /// What its server calls this state of it (RFC 9110 §8.8.3), if it says so.
+    pub tag: Option<Box<[u8]>>,
+    /// What came, unparsed.
     pub bytes: Box<[u8]>,
 }
 
@@ -56,7 +59,7 @@ impl Document {
     /// Reads an entry; what is malformed, or was asked for in the future, is none.
     #[must_use]
     pub fn parse(entry: &[u8], now: Monotonic) -> Option<Self> {
-        let (mut numbers, bytes) = numbers::<4>(entry, DOCUMENT_MAGIC)?;
+        let (mut numbers, bytes) = numbers::<5>(entry, DOCUMENT_MAGIC)?;
         let mut next = || numbers.next();
         let edition = Edition {
             number: next()?,
@@ -66,9 +69,12 @@ impl Document {
             },
         };
         let max_age = next()?;
+        let tag = usize::try_from(next()?).ok()?;
+        let (tag, bytes) = bytes.split_at_checked(tag)?;
         (edition.asked.mono <= now.after(AHEAD)).then(|| Self {
             edition,
             max_age: (max_age != u64::MAX).then_some(max_age),
+            tag: (!tag.is_empty()).then(|| tag.into()),
             bytes: bytes.into(),
         })
     }
@@ -78,13 +84,16 @@ impl Document {
     pub fn to_bytes(&self) -> Vec<u8> {
         let Edition { number, asked } = self.edition;
         let max_age = self.max_age.unwrap_or(u64::MAX);
+        let tag = self.tag.as_deref().unwrap_or_default();
         let numbers = [
             number,
             asked.mono.as_millis(),
             asked.wall.as_secs(),
             max_age,
+            tag.len() as u64,
         ];
         let mut entry = written(DOCUMENT_MAGIC, &numbers);
+        entry.extend_from_slice(tag);
         entry.extend_from_slice(&self.bytes);
         entry
     }
@@ -109,9 +118,11 @@ pub struct Lease {
     pub retry: Monotonic,
     /// When an unknown key ID last started a fetch; 0 is never.
     pub demanded: Monotonic,
-    /// When the last good document was asked for, so that whoever has an older one looks
-    /// for it before fetching.
+    /// When the last good document was asked for, or last found to be unchanged, so that
+    /// whoever has an older one looks for it before fetching.
     pub fetched: Monotonic,
+    /// The number of that document.
+    pub number: u64,
 }
 
 /// Why a worker wants to fetch.
@@ -145,7 +156,7 @@ impl Lease {
     }
 
     fn read(entry: &[u8]) -> Option<Self> {
-        let (mut numbers, rest) = numbers::<6>(entry, LEASE_MAGIC)?;
+        let (mut numbers, rest) = numbers::<7>(entry, LEASE_MAGIC)?;
         if !rest.is_empty() {
             return None;
         }
@@ -157,6 +168,7 @@ impl Lease {
             retry: Monotonic::from_millis(next()?),
             demanded: Monotonic::from_millis(next()?),
             fetched: Monotonic::from_millis(next()?),
+            number: next()?,
         })
     }
 
@@ -184,6 +196,7 @@ impl Lease {
             self.retry.as_millis(),
             self.demanded.as_millis(),
             self.fetched.as_millis(),
+            self.number,
         ];
         written(LEASE_MAGIC, &numbers)
     }
@@ -246,10 +259,12 @@ impl Lease {
         })
     }
 
-    /// The lease after a fetch that gave a document asked for at `asked`.
+    /// The lease after a fetch that gave a document of that number, or found it to be
+    /// unchanged, and was begun at `asked`.
     #[must_use]
-    pub fn after_success(self, asked: Monotonic) -> Self {
+    pub fn after_success(self, asked: Monotonic, number: u64) -> Self {
         Self {
+            number: self.number.max(number),
             holder: 0,
             failures: 0,
             retry: Monotonic::from_millis(0),
@@ -279,6 +294,7 @@ impl Lease {
         Self {
             holder: 0,
             fetched: Monotonic::from_millis(0),
+            number: 0,
             ..self
         }
     }

@@ -12,6 +12,7 @@ pub mod key_cache;
 pub mod key_lease;
 pub mod keys;
 pub mod refused;
+pub mod signed_document;
 pub mod token;
 pub mod token_cache;
 pub mod verifier;

@@ -38,9 +38,12 @@ pub struct Session {
     pub times: TokenTimes,
     /// The key that signed the token.
     pub key: Arc<VerifyingKey>,
+    /// Whose groups the caller's are.
+    pub owner: Owner,
 }
 
-/// The configuration that a session was made by. Another one may map claims otherwise.
+/// The configuration that a session was made by, in a state of it. Another one may map
+/// claims otherwise, or know other groups.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Owner(pub u64);
 

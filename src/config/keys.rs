@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::environment::Environment;
 use super::reader::{Node, Section};
-use super::{KeySource, KeyUri, Start};
+use super::{KeySource, Remote, Start};
 use crate::authn::discovery::Address;
 use crate::authn::json::Value;
 use crate::authn::jwks::{KeySet, MAX_KEYS};
@@ -51,7 +51,7 @@ pub(super) fn read_key_source(
                 }
                 address
             });
-            read_fetched(&section, address.map(Start::Keys), environment)
+            read_fetched(&section, address.map(Start::Document), environment)
         }
         (None, None, true) => {
             let address =
@@ -129,7 +129,10 @@ const MAX_VARIABLE: usize = 256;
 /// The operator's own credential for the key endpoint: the value of a variable, so that it
 /// does not stand in the document.
 #[expect(clippy::option_option)]
-fn read_authorization(section: &Section<'_>, environment: &Environment) -> Option<Option<Secret>> {
+pub(super) fn read_authorization(
+    section: &Section<'_>,
+    environment: &Environment,
+) -> Option<Option<Secret>> {
     let Some(node) = section.get("authorization") else {
         return Some(None);
     };
@@ -182,7 +185,7 @@ fn read_fetched(
     let share = section.get("share").map_or(Some(true), |node| node.flag());
     let authorization = read_authorization(section, environment);
     let refresh_interval = refresh_interval?;
-    Some(KeySource::Uri(KeyUri {
+    Some(KeySource::Uri(Remote {
         cluster: cluster?.to_owned(),
         start: start?,
         authorization: authorization?,

@@ -9,12 +9,16 @@ mod claims;
 mod credentials;
 mod entrance;
 mod environment;
+mod fingerprint;
 mod keys;
 mod organizations;
+mod organizations_from;
+mod outside;
 mod parse;
 mod projects;
 mod providers;
 mod reader;
+mod summary;
 
 use std::sync::Arc;
 
@@ -32,11 +36,14 @@ use crate::words::secret::Secret;
 use crate::words::version::Version;
 
 pub use environment::Environment;
+pub use fingerprint::Fingerprint;
+pub use outside::{Outside, Revision, check_outside};
 pub use parse::MAX_DOCUMENT;
 pub use reader::Problem;
+pub use summary::Summary;
 
 /// Everything the gate needs to know.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Act on decisions, or only record them.
     pub mode: Mode,
@@ -47,11 +54,13 @@ pub struct Config {
     /// Trusted providers and where their keys come from.
     pub providers: Vec<ConfiguredProvider>,
     /// Who may do what where.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
+    /// Where more organizations come from, if they do.
+    pub organizations_from: Option<OrganizationsFrom>,
     /// Which backends there are.
     pub backends: Backends,
     /// The projects API, if there is one.
-    pub projects: Option<Projects>,
+    pub projects: Option<Arc<Projects>>,
     /// What the gate does of its own accord at the entrance.
     pub entrance: Entrance,
     /// What goes on to a backend.
@@ -60,6 +69,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is recorded.
     pub audit: Audit,
+    /// Which document it is, with what is in force whatever it says.
+    pub fingerprint: Fingerprint,
 }
 
 /// By which ways a token may come, beside `Authorization: Bearer`.
@@ -90,7 +101,8 @@ impl Config {
             realm: DEFAULT_REALM.to_owned(),
             credentials: Credentials::default(),
             providers: Vec::new(),
-            policy: Policy::default(),
+            policy: Arc::default(),
+            organizations_from: None,
             backends: Backends::default(),
             projects: None,
             entrance: Entrance::default(),
@@ -113,6 +125,15 @@ impl Config {
                 log: AuditLog::None,
                 access_log: true,
             },
+            fingerprint: Fingerprint::default(),
+        }
+    }
+
+    /// Takes from an earlier policy what is the same in both, so that it is held once. Only
+    /// a configuration that nobody else holds yet does.
+    pub fn share(&mut self, earlier: &Policy) {
+        if let Some(policy) = Arc::get_mut(&mut self.policy) {
+            policy.share(earlier);
         }
     }
 
@@ -128,7 +149,7 @@ impl Config {
     /// The service that is asked who may read a project, if there is one.
     #[must_use]
     pub fn directory(&self) -> Option<&Service> {
-        match self.projects.as_ref()?.directory {
+        match self.projects.as_deref()?.directory {
             Directory::Http(ref service) => Some(service),
             Directory::Inline(_) => None,
         }
@@ -150,15 +171,30 @@ pub enum KeySource {
     /// From the configuration.
     Inline(Arc<KeySet>),
     /// From a JWK Set document, fetched.
-    Uri(KeyUri),
+    Uri(Remote),
 }
 
-/// Where a provider's keys are fetched, and when.
+/// Where organizations come from beside those of the configuration, and what is believed.
+#[derive(Clone, Debug)]
+pub struct OrganizationsFrom {
+    /// Where the document is fetched, and when.
+    pub remote: Remote,
+    /// Whether a document without an organization is meant so.
+    pub allow_empty: bool,
+    /// One of these keys must have signed the document.
+    pub signers: Option<Arc<KeySet>>,
+    /// Whether the configuration has organizations of its own.
+    pub inline: bool,
+    /// The configuration itself, which is read again with each document.
+    configuration: Arc<[u8]>,
+}
+
+/// Where a document is fetched, and when.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct KeyUri {
-    /// Sent as bearer token to the authority of [`KeyUri::start`], and to no other.
+pub struct Remote {
+    /// Sent as bearer token to the authority of [`Remote::start`], and to no other.
     pub authorization: Option<Secret>,
-    /// Envoy's cluster that reaches the provider.
+    /// Envoy's cluster that reaches its server.
     pub cluster: String,
     /// What is fetched first.
     pub start: Start,
@@ -168,7 +204,7 @@ pub struct KeyUri {
     pub timeout: u64,
     /// From one good fetch to the next, in milliseconds.
     pub refresh_interval: u64,
-    /// How long a set serves without a newer one, in milliseconds.
+    /// How long a document serves without a newer one, in milliseconds.
     pub max_stale: u64,
 }
 
@@ -183,8 +219,8 @@ pub enum Start {
         /// Further authorities.
         hosts: Vec<String>,
     },
-    /// The JWK Set itself.
-    Keys(Address),
+    /// The document itself.
+    Document(Address),
 }
 
 /// Which backends are configured.

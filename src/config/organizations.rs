@@ -86,19 +86,71 @@ pub(super) fn read_roles(top: &Section<'_>) -> Roles {
     roles
 }
 
+/// The names under which roles are bound in an organization, with what they permit.
+pub(super) struct Bound(Vec<(String, Permissions)>);
+
+impl Bound {
+    pub(super) fn of(roles: &Roles) -> Self {
+        let bound = roles
+            .iter()
+            .map(|(role, permissions)| (format!("{role}s"), *permissions));
+        Self(bound.collect())
+    }
+}
+
+/// The names of organizations so far, each of which may be there once.
+#[derive(Default)]
+pub(super) struct OrganizationNames<'a> {
+    taken: HashSet<&'a str>,
+    of_the_configuration: HashSet<&'a str>,
+}
+
+impl<'a> OrganizationNames<'a> {
+    /// Those that come now are from elsewhere.
+    pub(super) fn are_of_the_configuration(&mut self) {
+        self.of_the_configuration = std::mem::take(&mut self.taken);
+    }
+
+    /// Takes a name, unless that cannot be.
+    fn take(&mut self, name: &'a str) -> Result<(), String> {
+        if self.of_the_configuration.contains(name) {
+            return Err(format!(
+                "the name {name:?} is taken by an organization of the configuration"
+            ));
+        }
+        if !self.taken.insert(name) {
+            return Err(format!("the name {name:?} is taken"));
+        }
+        Ok(())
+    }
+}
+
 pub(super) fn read_organizations(
     top: &Section<'_>,
     roles: &Roles,
     hash: QuickHash,
 ) -> Option<Draft> {
-    let node = top.require("organizations", "without one nothing is granted")?;
-    let nodes = node.long_list()?;
     let mut policy = Draft::hashed(hash);
-    let mut names = HashSet::new();
-    let bound: Vec<(String, Permissions)> = roles
-        .iter()
-        .map(|(role, permissions)| (format!("{role}s"), *permissions))
-        .collect();
+    let node = if top.get("organizations_from").is_some() {
+        top.get("organizations")
+    } else {
+        Some(top.require("organizations", "without one nothing is granted")?)
+    };
+    if let Some(node) = node {
+        let mut names = OrganizationNames::default();
+        add_organizations(&node, &Bound::of(roles), &mut policy, &mut names)?;
+    }
+    Some(policy)
+}
+
+/// Adds the organizations of a list to a policy. `None` for what is no list.
+pub(super) fn add_organizations<'a>(
+    node: &Node<'a>,
+    Bound(bound): &Bound,
+    policy: &mut Draft,
+    names: &mut OrganizationNames<'a>,
+) -> Option<()> {
+    let nodes = node.long_list()?;
     for node in nodes.iter() {
         let Some(section) = node.section(&["name", "display_name", "tenants", "rbac"]) else {
             continue;
@@ -110,10 +162,10 @@ pub(super) fn read_organizations(
             node.text();
         }
         let tenants = read_tenants(&section);
-        let bindings = read_rbac(&section, &bound);
+        let bindings = read_rbac(&section, bound);
         let Some(name) = name else { continue };
-        if !names.insert(name) {
-            node.problem(format!("the name {name:?} is taken"));
+        if let Err(problem) = names.take(name) {
+            node.problem(problem);
             continue;
         }
         let organization = policy.organization(name);
@@ -135,7 +187,7 @@ pub(super) fn read_organizations(
             policy.enrol(tenant, roll);
         }
     }
-    Some(policy)
+    Some(())
 }
 
 /// What a tenant's `types` leave of a role.

@@ -1,9 +1,13 @@
 //! From the document to [`Config`]: the top level and its small sections.
 
+use std::sync::Arc;
+
 use super::credentials::{check_credentials, read_credentials};
 use super::entrance::read_entrance;
 use super::environment::Environment;
+use super::fingerprint::Fingerprint;
 use super::organizations::{read_organizations, read_roles};
+use super::organizations_from::read_organizations_from;
 use super::projects::read_projects;
 use super::providers::read_providers;
 use super::reader::{MAX_ELEMENTS, Node, Problem, Problems, Section, flag, shortened, word};
@@ -22,7 +26,26 @@ use crate::words::version::Version;
 pub const MAX_DOCUMENT: usize = 8_388_608;
 
 /// Nesting a configuration may use; the reference uses seven levels.
-const MAX_DEPTH: usize = 32;
+pub(super) const MAX_DEPTH: usize = 32;
+
+/// The members of a configuration.
+pub(super) const KNOWN: [&str; 15] = [
+    "mode",
+    "realm",
+    "credentials",
+    "providers",
+    "organizations",
+    "organizations_from",
+    "roles",
+    "backends",
+    "projects",
+    "tenants",
+    "health",
+    "cors",
+    "forward",
+    "limits",
+    "audit",
+];
 
 impl Config {
     /// Parses a configuration document.
@@ -52,7 +75,7 @@ impl Config {
         })?;
         let problems = Problems::default();
         let hash = QuickHash::of_document(document);
-        let config = read(&object, environment, hash, &problems);
+        let config = read((document, &object), environment, hash, &problems);
         let problems = problems.into_vec();
         match config {
             Some(config) if problems.is_empty() => Ok(config),
@@ -66,27 +89,11 @@ impl Config {
 }
 
 fn read(
-    object: &json::Object,
+    (document, object): (&[u8], &json::Object),
     environment: &Environment,
     hash: QuickHash,
     problems: &Problems,
 ) -> Option<Config> {
-    const KNOWN: [&str; 14] = [
-        "mode",
-        "realm",
-        "credentials",
-        "providers",
-        "organizations",
-        "roles",
-        "backends",
-        "projects",
-        "tenants",
-        "health",
-        "cors",
-        "forward",
-        "limits",
-        "audit",
-    ];
     let top = Section::top(object, &KNOWN, problems);
     let mode = read_mode(&top);
     let realm = read_realm(&top);
@@ -95,6 +102,7 @@ fn read(
     let providers = read_providers(&top, environment);
     let roles = read_roles(&top);
     let mut policy = read_organizations(&top, &roles, hash);
+    let organizations_from = read_organizations_from(&top, environment, document);
     // Its readers are groups that principals must be asked for.
     let projects = read_projects(&top, policy.as_mut(), hash);
     let entrance = read_entrance(&top, policy.as_ref());
@@ -116,14 +124,32 @@ fn read(
         realm: realm?,
         credentials: credentials?,
         providers: providers?,
-        policy: policy?.finish(only_one_may_be_absent || star_is_all),
+        policy: Arc::new(policy?.finish(only_one_may_be_absent || star_is_all)),
+        organizations_from: organizations_from?,
         backends,
-        projects: projects?,
+        projects: projects?.map(Arc::new),
         entrance,
         forward: forward?,
         limits: limits?,
         audit: audit?,
+        fingerprint: Fingerprint::of(object, &overrides(environment)),
     })
+}
+
+/// What the environment says whatever the document does.
+fn overrides(environment: &Environment) -> Vec<(String, String)> {
+    let names = BACKEND_NAMES.into_iter().map(override_of);
+    let set = names.filter_map(|name| {
+        let value = environment.get(&name)?;
+        let on = matches!(value.to_ascii_lowercase().as_str(), "true" | "1");
+        Some((name, on.to_string()))
+    });
+    set.collect()
+}
+
+/// The variable that enables or disables a backend.
+fn override_of(backend: &str) -> String {
+    format!("SCOPEGATE_{}_ENABLED", backend.to_ascii_uppercase())
 }
 
 fn read_mode(top: &Section<'_>) -> Option<Mode> {
@@ -216,7 +242,7 @@ fn read_backends(top: &Section<'_>, environment: &Environment, problems: &Proble
         if let Some(place) = backends.versions.get_mut(position) {
             *place = version;
         }
-        let variable = format!("SCOPEGATE_{}_ENABLED", name.to_ascii_uppercase());
+        let variable = override_of(name);
         if let Some(value) = environment.get(&variable) {
             match value.to_ascii_lowercase().as_str() {
                 "true" | "1" => enabled = true,

@@ -315,10 +315,16 @@ impl<'a> Node<'a> {
     }
 
     /// A whole number within bounds.
-    #[inline(never)]
     pub(super) fn count(&self, least: usize, most: usize) -> Option<usize> {
+        let number = self.number(least as u64, most as u64)?;
+        usize::try_from(number).ok()
+    }
+
+    /// The same, whatever the platform's words are. `most` is at most 2⁵³.
+    #[inline(never)]
+    pub(super) fn number(&self, least: u64, most: u64) -> Option<u64> {
         let number = match self.value {
-            Value::Number(Number::Unsigned(number)) => usize::try_from(*number).ok(),
+            Value::Number(Number::Unsigned(number)) => Some(*number),
             // Configurations that travel as protobuf Struct hold doubles.
             #[expect(
                 clippy::cast_possible_truncation,
@@ -328,7 +334,7 @@ impl<'a> Node<'a> {
             Value::Number(Number::Float(number))
                 if number.fract() == 0.0 && *number >= 0.0 && *number <= most as f64 =>
             {
-                Some(*number as usize)
+                Some(*number as u64)
             }
             Value::Number(_) => None,
             _ => {

@@ -43,6 +43,17 @@ pub struct Gate {
     authenticator: Authenticator,
     answers: Answers,
     remembered: Remembered,
+    grants: Grants,
+}
+
+/// Whether all grants are known that there should be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Grants {
+    /// They are.
+    All,
+    /// Organizations from outside are missing, so that nobody can be told that they lack a
+    /// grant.
+    Partial,
 }
 
 /// What can be asked for.
@@ -77,6 +88,10 @@ impl Gate {
             ),
             answers: Answers::default(),
             remembered: Remembered::default(),
+            grants: match config.organizations_from {
+                None => Grants::All,
+                Some(_) => Grants::Partial,
+            },
             config,
         }
     }
@@ -89,6 +104,22 @@ impl Gate {
             doors: Doors::Closed,
             ..Self::new(Arc::new(Config::closed()), Owner(0), 0)
         }
+    }
+
+    /// Decides by other organizations from now on: `config` is the same but for those. What
+    /// is known of keys and proven of tokens stays; what callers hold is derived anew, under
+    /// another `owner`.
+    pub fn adopt(&mut self, config: Config, owner: Owner, grants: Grants) {
+        self.config = Arc::new(config);
+        self.authenticator.set_owner(owner);
+        self.remembered = Remembered::default();
+        self.grants = grants;
+    }
+
+    /// Whether all grants are known that there should be.
+    #[must_use]
+    pub const fn grants(&self) -> Grants {
+        self.grants
     }
 
     /// The configuration it decides by.
@@ -129,7 +160,9 @@ impl Gate {
                 otherwise,
             },
             Err(Stop::Answer(answer)) => self.answer(answer, &trace),
-            Err(Stop::Deny(denial)) => self.refuse(with_reason(denial, &trace), trace.endpoint),
+            Err(Stop::Deny(denial)) => {
+                self.refuse(self.with_reason(denial, &trace), trace.endpoint)
+            }
             Err(Stop::NeedsClock) => Outcome::NeedsClock,
         };
         Evaluation { outcome, trace }
@@ -143,6 +176,10 @@ impl Gate {
         else {
             return Organizations::default();
         };
+        // Its groups are numbers of the policy that it was made by.
+        if session.owner != self.authenticator.owner() {
+            return Organizations::default();
+        }
         let policy = &self.config.policy;
         policy.organizations(
             &session.principal,
@@ -208,6 +245,30 @@ impl Gate {
         }
         let found = Found::Refused(denial);
         Outcome::Forward(Passage::Reported(Finding { endpoint, found }))
+    }
+
+    /// What a caller lacks it may have by an organization that is not known yet, or by a
+    /// group that its token does not list.
+    fn with_reason(&self, denial: Denial, trace: &Trace<'_>) -> Denial {
+        let session = trace.session.as_ref();
+        let partly_known = session.is_some_and(|session| session.principal.listing.overage);
+        let of_organizations = trace
+            .endpoint
+            .is_some_and(|e| e.surface != Surface::Projects);
+        match denial {
+            Denial::PermissionMissing(_)
+            | Denial::ScopeAmbiguous
+            | Denial::ScopeUnsupported(_)
+            | Denial::TenantNotGranted
+                if of_organizations && self.grants == Grants::Partial =>
+            {
+                Denial::OrganizationsUnavailable
+            }
+            Denial::PermissionMissing(_) | Denial::TenantNotGranted if partly_known => {
+                Denial::GroupsOverage
+            }
+            denial => denial,
+        }
     }
 
     fn evaluate<'a>(
@@ -414,18 +475,6 @@ impl Gate {
             let time = service.cache_ttl;
             self.answers.insert(question, answer, now.mono, time);
         }
-    }
-}
-
-/// What a caller lacks it may have by a group that its token does not list.
-fn with_reason(denial: Denial, trace: &Trace<'_>) -> Denial {
-    let session = trace.session.as_ref();
-    let partly_known = session.is_some_and(|session| session.principal.listing.overage);
-    match denial {
-        Denial::PermissionMissing(_) | Denial::TenantNotGranted if partly_known => {
-            Denial::GroupsOverage
-        }
-        denial => denial,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which tenants a request is for.
 
-use super::Gate;
+use super::{Gate, Grants};
 use crate::authn::token_cache::Session;
 use crate::authz::endpoint::{Endpoint, Tenants};
 use crate::words::denial::Denial;
@@ -53,12 +53,21 @@ impl Gate {
         if !allowed || !session.principal.listing.is_whole() {
             return Err(Denial::TenantMissing);
         }
+        self.all_are_known()?;
         let policy = &self.config.policy;
         let held = policy.held(&session.principal, None, 1, &mut self.remembered);
         match (held.count, &held.names) {
             (0, _) => Err(Denial::TenantNotGranted),
             (1, Some(name)) => Ok(TenantSet::of(name)),
             (count, _) => Err(Denial::TenantAmbiguous(count)),
+        }
+    }
+
+    /// Which tenants a caller has can be told only by all organizations that there are.
+    const fn all_are_known(&self) -> Result<(), Denial> {
+        match self.grants {
+            Grants::All => Ok(()),
+            Grants::Partial => Err(Denial::OrganizationsUnavailable),
         }
     }
 
@@ -74,6 +83,7 @@ impl Gate {
         if session.principal.listing.overage {
             return Err(Denial::GroupsOverage);
         }
+        self.all_are_known()?;
         let policy = &self.config.policy;
         let limit = self.config.limits.tenants_per_request;
         let wanted = Some(endpoint.permission);

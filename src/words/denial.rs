@@ -279,6 +279,9 @@ denials! {
     KeyPending, 503, 14, "key_pending", NONE, "the token's signing key is not known yet: the provider's keys are being fetched again, try again";
     /// The provider's keys could not be had, or not in time.
     KeysUnavailable, 503, 14, "keys_unavailable", NONE, "the identity provider's keys are not available right now: try again";
+    /// Organizations that come from outside are not known, so that nobody can be told that
+    /// they lack a grant.
+    OrganizationsUnavailable, 503, 14, "organizations_unavailable", NONE, "who may use which tenant cannot be told completely right now: try again";
     /// A second reading did not bear out a scoped query, which is a fault of ours.
     ScopeUnsound, 503, 14, "scope_unsound", NONE, "the query could not be scoped: this is a fault of the gate";
     /// Too many requests are waiting for keys, for a directory or for their own forms already.

@@ -30,6 +30,14 @@ impl QuickHash {
         hasher.write(document);
         Self::seeded(hasher.finish())
     }
+
+    /// Hashes that depend on all of another document as well.
+    #[must_use]
+    pub fn and(self, Self(other): Self) -> Self {
+        let mut hasher = self.build_hasher();
+        hasher.write_u64(other);
+        Self::seeded(hasher.finish())
+    }
 }
 
 impl BuildHasher for QuickHash {

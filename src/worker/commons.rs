@@ -1,7 +1,7 @@
 //! What all configurations and streams of a worker have in common.
 
 use crate::authn::keys::SignatureEngine;
-use crate::authn::token_cache::TokenCache;
+use crate::authn::token_cache::{Owner, TokenCache};
 use crate::worker::clocks::Clocks;
 use crate::worker::dice::Dice;
 use crate::worker::directory::Directory;
@@ -10,14 +10,28 @@ use crate::worker::lifetimes::Lifetimes;
 use crate::worker::room::Rooms;
 use crate::worker::sources::Sources;
 
+/// Numbers of their own for the sessions of each configuration, and of each state of it.
+#[derive(Debug, Default)]
+pub struct Owners(u64);
+
+impl Owners {
+    /// Another one.
+    pub const fn next(&mut self) -> Owner {
+        self.0 = self.0.wrapping_add(1);
+        Owner(self.0)
+    }
+}
+
 /// The common state.
 pub struct Commons {
     /// Checks signatures.
     pub engine: Box<dyn SignatureEngine>,
     /// Verified tokens.
     pub tokens: TokenCache,
-    /// Where keys come from.
+    /// Where keys and organizations come from.
     pub sources: Sources,
+    /// Numbers of their own for sessions.
+    pub owners: Owners,
     /// Questions to directories of projects.
     pub directory: Directory,
     /// The host's clocks.
@@ -41,6 +55,7 @@ impl Commons {
             engine,
             tokens: TokenCache::new(0, 0, dice.roll()),
             sources: Sources::new(dice.roll() | 1),
+            owners: Owners::default(),
             directory: Directory::default(),
             clocks: Clocks::default(),
             lifetimes: Lifetimes::default(),

@@ -37,6 +37,11 @@ pub enum Count<'a> {
         /// How many.
         values: usize,
     },
+    /// The end of a fetch of organizations.
+    OrganizationsFetch {
+        /// What came of it.
+        result: &'static str,
+    },
     /// The end of a stream whose time was up.
     StreamEnded {
         /// Why.
@@ -61,6 +66,16 @@ pub enum Count<'a> {
 /// Something that has a value.
 #[derive(Clone, Copy, Debug)]
 pub enum Gauge<'a> {
+    /// 1, with the version of this build.
+    BuildInfo,
+    /// Which configuration is in force: 48 bits of a hash.
+    ConfigHash,
+    /// How many organizations from outside are in force.
+    Organizations,
+    /// Seconds since those were last known to be the newest.
+    OrganizationsAge,
+    /// Which ones they are: 48 bits of a hash, or 0 for none.
+    OrganizationsHash,
     /// Seconds since a provider's keys were asked for.
     KeyAge(&'a str),
     /// A provider's keys.
@@ -82,6 +97,13 @@ impl Gauge<'_> {
     #[must_use]
     pub fn name(self) -> String {
         match self {
+            Self::BuildInfo => {
+                concat!("scopegate_build_info.version=", env!("CARGO_PKG_VERSION")).to_owned()
+            }
+            Self::ConfigHash => "scopegate_config_hash".to_owned(),
+            Self::Organizations => "scopegate_organizations".to_owned(),
+            Self::OrganizationsAge => "scopegate_organizations_age_seconds".to_owned(),
+            Self::OrganizationsHash => "scopegate_organizations_hash".to_owned(),
             Self::KeyAge(provider) => format!("scopegate_jwks_age_seconds.provider={provider}"),
             Self::Keys(provider) => format!("scopegate_jwks_keys.provider={provider}"),
             Self::KeysSkipped(provider) => {
@@ -197,6 +219,12 @@ impl Counters {
             Count::GroupsDropped { provider, values } => {
                 let name = format!("scopegate_groups_dropped_total.provider={provider}");
                 self.named(name, i64::try_from(values).unwrap_or(i64::MAX));
+            }
+            Count::OrganizationsFetch { result } => {
+                self.named(
+                    format!("scopegate_organizations_fetch_total.result={result}"),
+                    1,
+                );
             }
             Count::StreamEnded { reason } => {
                 self.named(format!("scopegate_streams_ended_total.reason={reason}"), 1);

@@ -20,7 +20,7 @@ pub enum CallId {
     /// To the directory of projects.
     Directory(u64),
     /// For a document of that source.
-    Keys(SourceId, u64),
+    Document(SourceId, u64),
 }
 
 /// An entry that the workers of a process share about a source.
@@ -30,6 +30,8 @@ pub enum Entry {
     Document,
     /// Who may fetch next.
     Lease,
+    /// When it was said last that a configuration is loaded. It is about no source.
+    Load,
 }
 
 impl Entry {
@@ -38,6 +40,7 @@ impl Entry {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Document => "document",
+            Self::Load => "load",
             Self::Lease => "lease",
         }
     }
@@ -81,6 +84,8 @@ pub enum Answer<'a> {
         cache_control: Option<&'a [u8]>,
         /// `content-encoding`
         content_encoding: Option<&'a [u8]>,
+        /// `etag`
+        etag: Option<&'a [u8]>,
         /// How many bytes its body has.
         size: usize,
         /// The body; `None` if the host does not hand it out.

@@ -14,10 +14,11 @@ use crate::authn::token_cache::TokenCache;
 use crate::words::identity::ProviderIndex;
 use crate::words::time::Now;
 use crate::worker::counters::Count;
+use crate::worker::document_fetch::{DocumentFetch, News};
 use crate::worker::effect::{Effect, Level, Sink};
 use crate::worker::event::{Answer, Entry, RootId, SourceId, Swap};
 use crate::worker::excerpt::{MAX_EXPLANATION, MAX_NAME, excerpt, say};
-use crate::worker::key_fetch::{KeyFetch, News};
+use crate::worker::received::{Failure, Received};
 use crate::worker::root::Root;
 use crate::worker::sources::Sources;
 
@@ -38,9 +39,6 @@ pub enum Heard {
 
 /// A source's document as one configuration reads it.
 type Reading = (RootId, ProviderIndex, Result<Arc<KeySet>, JwksError>);
-
-/// What came of a fetch: a label for metrics, and an explanation.
-type Failure = (&'static str, String);
 
 /// The keys of all configurations of a worker, at the time of an event.
 pub struct Keyring<'a> {
@@ -109,7 +107,7 @@ impl Keyring<'_> {
     /// A root is gone; it is not among the others any more.
     pub fn root_gone(&mut self, gone: RootId, source: SourceId) -> Heard {
         let heirs = self.roots.values().rev();
-        let heir = heirs.filter_map(|root| Some((root.id(), root.key_uri(source)?)));
+        let heir = heirs.filter_map(|root| Some((root.id(), root.remote(source)?)));
         let heir = heir.map(|(heir, uri)| (heir, uri.clone())).next();
         let fetch = self.sources.get_mut(source);
         let news = fetch.map_or(News::None, |fetch| {
@@ -200,15 +198,20 @@ impl Keyring<'_> {
         let Some(of_keys) = fetch.and_then(|fetch| fetch.awaits(serial)) else {
             return Heard::Nothing;
         };
-        let came = match document_of(answer) {
-            Ok((bytes, _)) if other_kind(&bytes).is_some() => {
-                let kind = other_kind(&bytes).unwrap_or_default();
+        let came = match Received::of(answer, MAX_DOCUMENT_BYTES) {
+            Ok(received) if received.other_kind().is_some() => {
+                let kind = received.other_kind().unwrap_or_default();
                 let result = if of_keys { "unusable" } else { "discovery" };
                 Err((result, format!("the answer is {kind}, not JSON")))
             }
-            Ok((bytes, _)) if !of_keys => self.discovered(source, &bytes),
-            Ok((bytes, max_age)) => self.arrived(source, bytes, max_age),
-            Err(failure) => Err(failure),
+            Ok(received) if !of_keys => self.discovered(source, &received.bytes),
+            Ok(received) => self.arrived(source, received),
+            Err((result, mut what)) => {
+                if result == "status" && ["status 401", "status 403"].contains(&what.as_str()) {
+                    what.push_str(": does it want a credential, see jwks.authorization?");
+                }
+                Err((result, what))
+            }
         };
         came.unwrap_or_else(|(result, what)| self.failed(source, result, &what))
     }
@@ -222,12 +225,8 @@ impl Keyring<'_> {
         Ok(self.hear(source, news))
     }
 
-    fn arrived(
-        &mut self,
-        source: SourceId,
-        bytes: Box<[u8]>,
-        max_age: Option<u64>,
-    ) -> Result<Heard, Failure> {
+    fn arrived(&mut self, source: SourceId, received: Received) -> Result<Heard, Failure> {
+        let Received { bytes, max_age, .. } = received;
         let readings = self.read(source, &bytes);
         if let Some(error) = useless(&readings) {
             return Err(("unusable", error));
@@ -236,7 +235,7 @@ impl Keyring<'_> {
         let Some(fetch) = self.sources.get_mut(source) else {
             return Ok(Heard::Nothing);
         };
-        let Some(document) = fetch.arrived(bytes, max_age) else {
+        let Some(document) = fetch.arrived(bytes, max_age, None) else {
             return Ok(Heard::Nothing);
         };
         let recovered = fetch.note_failing(false);
@@ -300,7 +299,7 @@ impl Keyring<'_> {
         recovered: bool,
     ) {
         let name = self.owner_name(source);
-        let owner = self.sources.get(source).and_then(KeyFetch::owner);
+        let owner = self.sources.get(source).and_then(DocumentFetch::owner);
         self.out.emit(Effect::Count {
             count: Count::Fetch {
                 provider: &name,
@@ -368,103 +367,4 @@ fn provider_name(root: &Root, source: SourceId) -> &str {
     provider
         .and_then(|provider| root.gate.authenticator().provider(provider))
         .map_or("", |provider| provider.rules.name.as_str())
-}
-
-/// The document of an answer, with how long it is fresh: status first, then size, then
-/// the body.
-fn document_of(answer: Answer<'_>) -> Result<(Box<[u8]>, Option<u64>), Failure> {
-    match answer {
-        Answer::Nothing => Err(("unreachable", "no answer".to_owned())),
-        Answer::NotSent(status) => Err(("error", not_sent(status))),
-        Answer::Response {
-            status,
-            cache_control,
-            content_encoding,
-            size,
-            body,
-        } => {
-            if status != b"200" {
-                let status = String::from_utf8_lossy(status);
-                let mut said = format!("status {}", excerpt(&status, MAX_NAME));
-                if matches!(&*status, "401" | "403") {
-                    said.push_str(": does it want a credential, see jwks.authorization?");
-                }
-                return Err(("status", said));
-            }
-            let encoding = content_encoding.map(String::from_utf8_lossy);
-            let encoding = encoding.filter(|name| !name.eq_ignore_ascii_case("identity"));
-            if let Some(encoding) = encoding {
-                let encoding = excerpt(&encoding, MAX_NAME);
-                let said = format!("compressed ({encoding}), though that was not asked for");
-                return Err(("unusable", said));
-            }
-            if size > MAX_DOCUMENT_BYTES {
-                return Err(("unusable", format!("{size} bytes are too many")));
-            }
-            let bytes = body().ok_or_else(|| ("error", "no body".to_owned()))?;
-            // A mark at the beginning says that it is UTF-8, as all JSON is (RFC 8259 §8.1).
-            let bytes = match bytes.strip_prefix(b"\xef\xbb\xbf") {
-                Some(rest) => rest.into(),
-                None => bytes,
-            };
-            Ok((bytes, cache_control.and_then(max_age)))
-        }
-    }
-}
-
-/// What a body is that is no document, if that is plain.
-fn other_kind(body: &[u8]) -> Option<&'static str> {
-    if body.starts_with(b"\x1f\x8b") {
-        return Some("compressed by gzip, though that was not asked for");
-    }
-    let html = body.trim_ascii_start().starts_with(b"<");
-    html.then_some("HTML or XML")
-}
-
-/// Why a request of the worker's own was not sent.
-#[must_use]
-pub fn not_sent(status: u32) -> String {
-    format!(
-        "the host does not take the request (status {status}): does the cluster exist, and do \
-         its filters let the request through?"
-    )
-}
-
-/// `max-age` of a `Cache-Control` header, in milliseconds (RFC 9111 §5.2.2.1); what
-/// must not be kept is fresh for no time.
-fn max_age(header: &[u8]) -> Option<u64> {
-    let header = std::str::from_utf8(header).ok()?.to_ascii_lowercase();
-    let mut age = None;
-    for directive in header.split(',').map(str::trim) {
-        match directive.split_once('=') {
-            Some(("max-age", seconds)) => {
-                let seconds: u64 = seconds.trim_matches('"').parse().ok()?;
-                age = Some(seconds.saturating_mul(1000));
-            }
-            None if matches!(directive, "no-store" | "no-cache") => return Some(0),
-            _ => {}
-        }
-    }
-    age
-}
-
-#[cfg(test)]
-mod tests {
-    use super::max_age;
-
-    #[test]
-    fn freshness_is_read_from_cache_control() {
-        for (header, age) in [
-            ("max-age=300", Some(300_000)),
-            ("public, Max-Age=\"60\", must-revalidate", Some(60_000)),
-            ("no-cache", Some(0)),
-            ("max-age=300, no-store", Some(0)),
-            ("s-maxage=300", None),
-            ("max-age=soon", None),
-            ("", None),
-        ] {
-            assert_eq!(max_age(header.as_bytes()), age, "{header}");
-        }
-        assert_eq!(max_age(b"\xff"), None);
-    }
 }

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use crate::authn::key_cache::Keys;
 use crate::authn::key_lease::Lease;
 use crate::authn::keys::{Algorithm, SignatureEngine};
-use crate::authn::token_cache::Owner;
 use crate::authz::projects;
 use crate::config::{Config, Environment, Mode};
 use crate::gate::Gate;
 use crate::words::denial::Denial;
 use crate::words::hash::QuickHash;
 use crate::words::time::{Monotonic, Now, Time};
+use crate::worker::announcement::Announcement;
 use crate::worker::clocks::Fault;
 use crate::worker::commons::Commons;
 use crate::worker::counters::Gauge;
+use crate::worker::document_fetch::Kind;
 use crate::worker::effect::{Effect, Level, Sink};
 use crate::worker::event::{
     Action, Answer, CallId, Entry, Event, Lazy, Reading, ResponseHead, RootId, SourceId, StreamId,
@@ -25,8 +26,15 @@ use crate::worker::event::{
 use crate::worker::excerpt::say;
 use crate::worker::exchange::{self, Case, Cause, Desk, Exchange, Why};
 use crate::worker::headers::HeaderBlock;
-use crate::worker::keyring::{Heard, Keyring, Roots, not_sent};
+use crate::worker::keyring::{Heard, Keyring, Roots};
+use crate::worker::received::not_sent;
 use crate::worker::root::Root;
+use crate::worker::roster::Roster;
+use crate::worker::sources::Served;
+
+/// Which version this is, and which commit, where the build knows that.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const COMMIT: Option<&str> = option_env!("SCOPEGATE_COMMIT");
 
 /// The state machine of one thread of a proxy.
 pub struct Worker {
@@ -35,7 +43,8 @@ pub struct Worker {
     stranger: Root,
     exchanges: HashMap<StreamId, Exchange, QuickHash>,
     commons: Commons,
-    owners: u64,
+    /// What is to be said of the configuration that was loaded last.
+    announcement: Option<Announcement>,
     /// The stream whose callback the host is in, if it is in one.
     callback: Option<StreamId>,
     /// Streams that are to be looked at once it is in none.
@@ -64,13 +73,18 @@ impl Worker {
     #[must_use]
     pub fn new(engine: Box<dyn SignatureEngine>, seed: u64) -> Self {
         let nowhere = RootId(u64::MAX);
-        let stranger = Root::new(nowhere, Gate::closed(), Vec::new(), Monotonic::default());
+        let stranger = Root::new(
+            nowhere,
+            Gate::closed(),
+            Served::default(),
+            Monotonic::default(),
+        );
         Self {
             roots: BTreeMap::new(),
             stranger,
             exchanges: HashMap::default(),
             commons: Commons::new(engine, seed),
-            owners: 0,
+            announcement: None,
             callback: None,
             deferred: Vec::new(),
         }
@@ -185,7 +199,7 @@ impl Worker {
     pub fn awaits(&self, call: CallId) -> bool {
         match call {
             CallId::Directory(serial) => self.commons.directory.awaits(serial),
-            CallId::Keys(source, serial) => {
+            CallId::Document(source, serial) => {
                 let fetch = self.commons.sources.get(source);
                 fetch.is_some_and(|fetch| fetch.awaits(serial).is_some())
             }
@@ -295,7 +309,7 @@ impl Worker {
                 let policies = self.roots.values().rev();
                 let mut policies = policies.map(|root| &root.gate.config().policy);
                 if let Some(newest) = policies.find(|policy| policy.tenants() > 0) {
-                    config.policy.share(newest);
+                    config.share(newest);
                 }
                 Arc::new(config)
             }
@@ -303,20 +317,30 @@ impl Worker {
                 for problem in &problems {
                     say(out, Level::Error, &format!("configuration: {problem}"));
                 }
-                let mut root = Root::new(id, Gate::closed(), Vec::new(), now);
+                let mut root = Root::new(id, Gate::closed(), Served::default(), now);
                 root.tick_soon(out);
                 self.replace(root, out);
                 return Action::Pause;
             }
         };
-        self.owners = self.owners.wrapping_add(1);
-        let sources = self.commons.sources.serve(id, &config);
-        let gate = Gate::new(config, Owner(self.owners), self.commons.dice.roll());
-        let mut root = Root::new(id, gate, sources, now);
+        let announcement = Announcement::new(
+            match COMMIT {
+                Some(commit) => format!("scopegate {VERSION} ({commit}): {}", config.summary()),
+                None => format!("scopegate {VERSION}: {}", config.summary()),
+            },
+            config.fingerprint.number(),
+        );
+        let served = self.commons.sources.serve(id, &config);
+        let owner = self.commons.owners.next();
+        let gate = Gate::new(config, owner, self.commons.dice.roll());
+        let mut root = Root::new(id, gate, served, now);
         let now = self.commons.clocks.last();
         self.keyring(now, out).take_over(&mut root);
+        self.roster(now, out).take_over(&mut root);
         root.tick_soon(out);
         self.replace(root, out);
+        announcement.begin(out);
+        self.announcement = Some(announcement);
         Action::Continue
     }
 
@@ -328,15 +352,25 @@ impl Worker {
             self.commons.directory.forget(id);
             let now = self.commons.clocks.last();
             for source in self.commons.sources.ids() {
-                let named = self.roots.get(&id).and_then(|root| root.key_uri(source));
+                let named = self.roots.get(&id).and_then(|root| root.remote(source));
                 if named.is_none() {
-                    let heard = self.keyring(now, out).root_gone(id, source);
-                    self.tell(source, heard, now, out);
+                    self.forget_source_of(id, source, now, out);
                 }
             }
             self.commons.sources.tidy();
         }
         self.fit_cache();
+    }
+
+    /// A root that is gone names a source no more.
+    fn forget_source_of(&mut self, id: RootId, source: SourceId, now: Now, out: &mut dyn Sink) {
+        if self.is_of_organizations(source) {
+            let changed = self.roster(now, out).root_gone(id, source);
+            self.regrant(&changed, now, out);
+        } else {
+            let heard = self.keyring(now, out).root_gone(id, source);
+            self.tell(source, heard, now, out);
+        }
     }
 
     /// The cache of tokens is as large as any configuration wants it.
@@ -353,8 +387,7 @@ impl Worker {
         self.commons.directory.forget(id);
         let now = self.now_or_last(reading, out);
         for source in self.commons.sources.ids() {
-            let heard = self.keyring(now, out).root_gone(id, source);
-            self.tell(source, heard, now, out);
+            self.forget_source_of(id, source, now, out);
         }
         self.commons.sources.tidy();
         self.fit_cache();
@@ -379,7 +412,12 @@ impl Worker {
         };
         root.pulse.tick(now.mono);
         let served: Vec<SourceId> = root.sources().map(|(_, source)| source).collect();
+        let organizations = root.organizations_source();
         self.note_fault(id, None, out);
+        if let Some(source) = organizations {
+            let changed = self.roster(now, out).tick(source);
+            self.regrant(&changed, now, out);
+        }
         for source in served {
             let heard = self.keyring(now, out).tick(source);
             self.tell(source, heard, now, out);
@@ -403,6 +441,21 @@ impl Worker {
         };
         let mut show = |gauge, value| out.emit(Effect::Show { gauge, value });
         let config = root.gate.config();
+        // What an earlier configuration, which still has streams, goes by is not the question.
+        if self.roots.keys().next_back() == Some(&id) {
+            show(Gauge::BuildInfo, 1);
+            show(Gauge::ConfigHash, config.fingerprint.number());
+            if root.organizations_source().is_some() {
+                let held = root.organizations();
+                let count = held.map_or(0, |held| held.organizations);
+                let hash = held.map_or(0, |held| held.fingerprint.number());
+                show(Gauge::Organizations, count as u64);
+                show(Gauge::OrganizationsHash, hash);
+                if let Some(as_of) = root.organizations_as_of() {
+                    show(Gauge::OrganizationsAge, now.mono.since(as_of) / 1_000);
+                }
+            }
+        }
         show(Gauge::ReportMode, u64::from(config.mode == Mode::Report));
         for provider in root.gate.authenticator().providers() {
             let name = provider.rules.name.as_str();
@@ -491,6 +544,12 @@ impl Worker {
             Judged::Unread => return Action::Exact,
         };
         let now = time.map_or_else(|| self.commons.clocks.last(), Time::now);
+        // What is too old serves no more, whether or not a tick has seen that.
+        if self.roots.get(&root).is_some_and(|it| it.is_overdue(now))
+            && self.roster(now, out).withdraw(root)
+        {
+            self.regrant(&[root], now, out);
+        }
         let mut desk = Desk {
             stream,
             root: self.roots.get_mut(&root).unwrap_or(&mut self.stranger),
@@ -683,8 +742,16 @@ impl Worker {
         out: &mut dyn Sink,
     ) {
         let now = self.now_or_last(reading, out);
-        let heard = self.keyring(now, out).looked(source, entry, value);
-        self.tell(source, heard, now, out);
+        if entry == Entry::Load {
+            let announcement = self.announcement.take();
+            self.announcement = announcement.filter(|it| it.looked(value, now, out));
+        } else if self.is_of_organizations(source) {
+            let changed = self.roster(now, out).looked(source, entry, value);
+            self.regrant(&changed, now, out);
+        } else {
+            let heard = self.keyring(now, out).looked(source, entry, value);
+            self.tell(source, heard, now, out);
+        }
     }
 
     fn on_swapped(
@@ -696,8 +763,69 @@ impl Worker {
         out: &mut dyn Sink,
     ) {
         let now = self.now_or_last(reading, out);
-        let heard = self.keyring(now, out).swapped(source, entry, swap);
-        self.tell(source, heard, now, out);
+        if entry == Entry::Load {
+            if let Some(announcement) = self.announcement.take() {
+                announcement.swapped(swap, out);
+            }
+        } else if self.is_of_organizations(source) {
+            let changed = self.roster(now, out).swapped(source, entry, swap);
+            self.regrant(&changed, now, out);
+        } else {
+            let heard = self.keyring(now, out).swapped(source, entry, swap);
+            self.tell(source, heard, now, out);
+        }
+    }
+
+    fn is_of_organizations(&self, source: SourceId) -> bool {
+        let fetch = self.commons.sources.get(source);
+        fetch.is_some_and(|fetch| fetch.identity().kind == Kind::Organizations)
+    }
+
+    fn roster<'a>(&'a mut self, now: Now, out: &'a mut dyn Sink) -> Roster<'a> {
+        let Commons {
+            sources,
+            owners,
+            engine,
+            ..
+        } = &mut self.commons;
+        let engine = &*engine;
+        Roster {
+            sources,
+            roots: &mut self.roots,
+            owners,
+            engine: engine.as_ref(),
+            now,
+            out,
+        }
+    }
+
+    /// Other organizations are in force: streams that they grant no more are ended.
+    fn regrant(&mut self, changed: &[RootId], now: Now, out: &mut dyn Sink) {
+        if changed.is_empty() {
+            return;
+        }
+        let streams = self.exchanges.iter();
+        let streams = streams.filter(|(_, exchange)| {
+            let root = exchange.root();
+            exchange.opening().is_some() && root.is_some_and(|root| changed.contains(&root))
+        });
+        let mut streams: Vec<StreamId> = streams.map(|(stream, _)| *stream).collect();
+        streams.sort_unstable();
+        for stream in streams {
+            self.step(stream, out, |desk, exchange| {
+                desk.now = now;
+                let withdrawn = exchange.opening().and_then(|opening| opening.refusal(desk));
+                let Some(denial) = withdrawn else {
+                    return (exchange, ());
+                };
+                let endpoint = exchange.span().and_then(|(_, endpoint)| endpoint);
+                exchange::withdraw_stream(desk, denial, endpoint);
+                if let Exchange::Forwarded(forwarded) = &exchange {
+                    forwarded.log_gone(desk.stream, desk.out);
+                }
+                (Exchange::Refused, ())
+            });
+        }
     }
 
     fn keyring<'a>(&'a mut self, now: Now, out: &'a mut dyn Sink) -> Keyring<'a> {
@@ -769,7 +897,11 @@ impl Worker {
         let now = self.now_or_last(reading, out);
         match call {
             CallId::Directory(serial) => self.on_directory(serial, answer, now, out),
-            CallId::Keys(source, serial) => {
+            CallId::Document(source, serial) if self.is_of_organizations(source) => {
+                let changed = self.roster(now, out).answered(source, serial, answer);
+                self.regrant(&changed, now, out);
+            }
+            CallId::Document(source, serial) => {
                 let heard = self.keyring(now, out).answered(source, serial, answer);
                 self.tell(source, heard, now, out);
             }

@@ -20,23 +20,26 @@
 //! - [`Event::Looked`], [`Event::Swapped`] and [`Event::Answered`] may come late, twice or
 //!   never. What is not expected changes nothing.
 
+pub mod announcement;
 pub mod clocks;
 pub mod commons;
 pub mod counters;
 pub mod dice;
 pub mod directory;
+pub mod document_fetch;
 pub mod driver;
 pub mod effect;
 pub mod event;
 pub mod excerpt;
 pub mod exchange;
 pub mod headers;
-pub mod key_fetch;
 pub mod keyring;
 pub mod lifetimes;
 pub mod machine;
+pub mod received;
 pub mod room;
 mod root;
+pub mod roster;
 pub mod sources;
 
 pub use effect::{Effect, Level, Sink};

@@ -1,13 +1,14 @@
 //! One configuration in one worker: its gate, its ticks, and where its keys come from.
 
-use crate::config::{KeySource, KeyUri, Mode};
+use crate::config::{Fingerprint, KeySource, Mode, Remote, Revision};
 use crate::gate::Gate;
 use crate::words::identity::ProviderIndex;
 use crate::words::request::OwnHeaders;
-use crate::words::time::Monotonic;
+use crate::words::time::{Monotonic, Now, Timestamp};
 use crate::worker::clocks::Pulse;
 use crate::worker::effect::{Effect, Level, Sink};
 use crate::worker::event::{RootId, SourceId};
+use crate::worker::sources::Served;
 
 /// How often the root is called when nothing waits, in milliseconds: clocks, schedules
 /// and metrics are this coarse, and workers agree on keys this soon.
@@ -18,6 +19,46 @@ const TICK_WAITING: u32 = 100;
 
 /// Between two warnings that refusals are only recorded, in milliseconds.
 const REPORT_REMINDER: u64 = 60_000;
+
+/// What a root holds of organizations from outside.
+#[derive(Debug)]
+struct FromOutside {
+    source: SourceId,
+    /// No document before this one is adopted any more.
+    floor: Option<Revision>,
+    /// The number of the document that was read last, whether or not it was of use.
+    read: Option<u64>,
+    adopted: Option<Adopted>,
+    /// When the document that was adopted last had been signed, where it is.
+    issued_at: Option<Timestamp>,
+    /// When it was last known to be the newest.
+    fresh_as_of: Monotonic,
+    /// How long it serves from then on, or from when it was signed, in milliseconds.
+    max_stale: u64,
+}
+
+/// A document of organizations that is in force.
+#[derive(Clone, Copy, Debug)]
+pub struct Adopted {
+    /// Which state of the organizations it is about.
+    pub revision: Revision,
+    /// What its organizations are, in short.
+    pub fingerprint: Fingerprint,
+    /// How many there are.
+    pub organizations: usize,
+    /// When it was signed, where it is.
+    pub issued_at: Option<Timestamp>,
+}
+
+impl FromOutside {
+    /// Whether what came last is too old to serve.
+    fn is_stale(&self, now: Now) -> bool {
+        match self.issued_at {
+            Some(issued) => now.wall > issued.after(self.max_stale / 1_000),
+            None => now.mono.since(self.fresh_as_of) > self.max_stale,
+        }
+    }
+}
 
 /// The state of one configuration.
 #[derive(Debug)]
@@ -30,6 +71,8 @@ pub struct Root {
     /// Which source the keys of each provider come from, in the order of the
     /// configuration; `None` for inline ones.
     sources: Vec<Option<SourceId>>,
+    /// What has come of organizations from outside, where its configuration wants some.
+    outside: Option<FromOutside>,
     tick: u32,
     reminded: Option<Monotonic>,
     /// Whether the host is one that cannot be relied on, for one log line a change.
@@ -39,11 +82,23 @@ pub struct Root {
 impl Root {
     /// A root that decides by this gate, from now on.
     #[must_use]
-    pub fn new(id: RootId, gate: Gate, sources: Vec<Option<SourceId>>, now: Monotonic) -> Self {
+    pub fn new(id: RootId, gate: Gate, served: Served, now: Monotonic) -> Self {
+        let from = gate.config().organizations_from.as_ref();
+        let outside = from.zip(served.organizations);
+        let outside = outside.map(|(from, source)| FromOutside {
+            source,
+            floor: None,
+            read: None,
+            adopted: None,
+            issued_at: None,
+            fresh_as_of: Monotonic::default(),
+            max_stale: from.remote.max_stale,
+        });
         Self {
             id,
             pulse: Pulse::new(now),
-            sources,
+            sources: served.keys,
+            outside,
             tick: 0,
             reminded: None,
             faulty: false,
@@ -89,9 +144,96 @@ impl Root {
             .map(|(provider, _)| provider)
     }
 
-    /// How the keys of that source are fetched by its configuration.
+    /// Where its organizations come from, if some come from outside.
     #[must_use]
-    pub fn key_uri(&self, source: SourceId) -> Option<&KeyUri> {
+    pub fn organizations_source(&self) -> Option<SourceId> {
+        self.outside.as_ref().map(|outside| outside.source)
+    }
+
+    /// The document of organizations that is in force.
+    #[must_use]
+    pub fn organizations(&self) -> Option<&Adopted> {
+        self.outside.as_ref()?.adopted.as_ref()
+    }
+
+    /// When that document was last known to be the newest.
+    #[must_use]
+    pub fn organizations_as_of(&self) -> Option<Monotonic> {
+        let outside = self.outside.as_ref()?;
+        outside.adopted.map(|_| outside.fresh_as_of)
+    }
+
+    /// The least revision that may be adopted.
+    #[must_use]
+    pub fn floor(&self) -> Option<Revision> {
+        self.outside.as_ref()?.floor
+    }
+
+    /// What the organizations from outside are that are in force.
+    #[must_use]
+    pub fn outside_fingerprint(&self) -> Option<Fingerprint> {
+        Some(self.organizations()?.fingerprint)
+    }
+
+    /// A document of that number is in force from now on.
+    pub fn adopted(&mut self, number: u64, adopted: Adopted) {
+        if let Some(outside) = &mut self.outside {
+            outside.read = Some(number);
+            outside.floor = outside.floor.max(Some(adopted.revision));
+            outside.issued_at = adopted.issued_at;
+            outside.adopted = Some(adopted);
+        }
+    }
+
+    /// A document of that number is of no use.
+    pub fn passed_over(&mut self, number: u64) {
+        if let Some(outside) = &mut self.outside {
+            outside.read = Some(number);
+        }
+    }
+
+    /// The held document was the newest at that time.
+    pub fn confirm(&mut self, at: Monotonic) {
+        if let Some(outside) = &mut self.outside {
+            outside.fresh_as_of = outside.fresh_as_of.max(at);
+        }
+    }
+
+    /// Whether the held document, which has that number, has not been read yet, or serves
+    /// again after it had become too old.
+    #[must_use]
+    pub fn lacks(&self, number: u64, now: Now) -> bool {
+        let Some(outside) = &self.outside else {
+            return false;
+        };
+        outside.read.is_none_or(|read| read != number) && !outside.is_stale(now)
+    }
+
+    /// Whether the organizations from outside that are in force have become too old.
+    #[must_use]
+    pub fn is_overdue(&self, now: Now) -> bool {
+        let Some(outside) = &self.outside else {
+            return false;
+        };
+        outside.adopted.is_some() && outside.is_stale(now)
+    }
+
+    /// Those from outside serve no more. Says whether there were any.
+    pub fn withdraw(&mut self) -> bool {
+        let Some(outside) = &mut self.outside else {
+            return false;
+        };
+        outside.read = None;
+        outside.adopted.take().is_some()
+    }
+
+    /// How a source is fetched by its configuration, if it names it.
+    #[must_use]
+    pub fn remote(&self, source: SourceId) -> Option<&Remote> {
+        if self.organizations_source() == Some(source) {
+            let from = self.gate.config().organizations_from.as_ref();
+            return from.map(|from| &from.remote);
+        }
         let ProviderIndex(position) = self.provider_of(source)?;
         match &self.gate.config().providers.get(position)?.source {
             KeySource::Uri(uri) => Some(uri),

@@ -1,20 +1,29 @@
-//! All sources of keys of a worker.
+//! All sources of documents of a worker.
 
 use std::collections::BTreeMap;
 
 use crate::authn::key_lease::Lease;
-use crate::config::{Config, KeySource, KeyUri};
+use crate::config::{Config, KeySource, Remote};
+use crate::worker::document_fetch::{DocumentFetch, Identity, Kind};
 use crate::worker::event::{RootId, SourceId};
-use crate::worker::key_fetch::{Identity, KeyFetch};
 
 /// Most sources that no configuration names which are kept: the configuration that comes
 /// next may name them again.
 const UNNAMED: usize = 64;
 
+/// The sources of one configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Served {
+    /// Of each provider's keys, in the order of the configuration; `None` for inline ones.
+    pub keys: Vec<Option<SourceId>>,
+    /// Of its organizations, where some come from outside.
+    pub organizations: Option<SourceId>,
+}
+
 /// The sources by number.
 #[derive(Debug, Default)]
 pub struct Sources {
-    fetches: BTreeMap<SourceId, KeyFetch>,
+    fetches: BTreeMap<SourceId, DocumentFetch>,
     next: u32,
     me: u64,
 }
@@ -30,21 +39,29 @@ impl Sources {
         }
     }
 
-    /// The source of each provider of a configuration that a root has loaded: those that
-    /// are known, with what they hold, or new ones.
-    pub fn serve(&mut self, root: RootId, config: &Config) -> Vec<Option<SourceId>> {
+    /// The source of each provider of a configuration that a root has loaded, and that of
+    /// its organizations: those that are known, with what they hold, or new ones.
+    pub fn serve(&mut self, root: RootId, config: &Config) -> Served {
         let providers = config.providers.iter();
         let sources = providers.map(|provider| match &provider.source {
             KeySource::Inline(_) => None,
             KeySource::Uri(uri) => {
-                Some(self.source(root, provider.rules.issuers.first().as_str(), uri))
+                let issuer = provider.rules.issuers.first().as_str();
+                Some(self.source(root, Kind::Keys, issuer, uri))
             }
         });
-        sources.collect()
+        let keys = sources.collect();
+        let from = config.organizations_from.as_ref();
+        Served {
+            keys,
+            organizations: from
+                .map(|from| self.source(root, Kind::Organizations, "", &from.remote)),
+        }
     }
 
-    fn source(&mut self, root: RootId, issuer: &str, uri: &KeyUri) -> SourceId {
+    fn source(&mut self, root: RootId, kind: Kind, issuer: &str, uri: &Remote) -> SourceId {
         let identity = Identity {
+            kind,
             issuer: issuer.to_owned(),
             cluster: uri.cluster.clone(),
             start: uri.start.clone(),
@@ -59,26 +76,26 @@ impl Sources {
         }
         let source = SourceId(self.next);
         self.next = self.next.wrapping_add(1);
-        let mut fetch = KeyFetch::new(source, identity, uri.clone(), self.me);
+        let mut fetch = DocumentFetch::new(source, identity, uri.clone(), self.me);
         fetch.serve(root, uri);
         self.fetches.insert(source, fetch);
         source
     }
 
     /// One of them.
-    pub fn get_mut(&mut self, source: SourceId) -> Option<&mut KeyFetch> {
+    pub fn get_mut(&mut self, source: SourceId) -> Option<&mut DocumentFetch> {
         self.fetches.get_mut(&source)
     }
 
     /// One of them.
     #[must_use]
-    pub fn get(&self, source: SourceId) -> Option<&KeyFetch> {
+    pub fn get(&self, source: SourceId) -> Option<&DocumentFetch> {
         self.fetches.get(&source)
     }
 
     /// The lease of each, as it was last seen.
     pub fn leases(&self) -> impl Iterator<Item = Lease> {
-        self.fetches.values().map(KeyFetch::lease)
+        self.fetches.values().map(DocumentFetch::lease)
     }
 
     /// The number of each.

@@ -124,9 +124,10 @@ impl Store {
         *entry = (value.to_vec(), entry.1 + 1);
     }
 
-    /// The keys of all entries.
+    /// The keys of all entries about sources.
     pub fn keys(&self) -> Vec<&str> {
-        self.entries.keys().map(String::as_str).collect()
+        let keys = self.entries.keys().map(String::as_str);
+        keys.filter(|key| !key.contains("/load/")).collect()
     }
 }
 
@@ -144,6 +145,10 @@ struct Recorder {
     asked: VecDeque<Asked>,
     unperformed: Vec<StreamId>,
     refuses: Option<Refuses>,
+    /// What every gauge shows.
+    gauges: BTreeMap<String, u64>,
+    /// What fetches of organizations came to, and why streams were ended.
+    counted: Vec<&'static str>,
 }
 
 impl Proxy for Recorder {
@@ -152,6 +157,16 @@ impl Proxy for Recorder {
     }
 
     fn perform(&mut self, effect: &Effect<'_>) -> Performed {
+        match effect {
+            Effect::Show { gauge, value } => {
+                self.gauges.insert(gauge.name(), *value);
+            }
+            Effect::Count {
+                count: Count::OrganizationsFetch { result } | Count::StreamEnded { reason: result },
+                ..
+            } => self.counted.push(result),
+            _ => {}
+        }
         let done = match effect {
             Effect::Edit { stream, edit } => match edit {
                 Edit::Add(name, value) => Done::Add(*stream, (*name).into(), value.clone().into()),
@@ -273,6 +288,8 @@ impl Host {
             asked: VecDeque::new(),
             unperformed: Vec::new(),
             refuses: None,
+            gauges: BTreeMap::new(),
+            counted: Vec::new(),
         };
         Self {
             driver: Driver::new(Worker::new(engine, seed), recorder),
@@ -405,6 +422,16 @@ impl Host {
         self.recorder().calls.drain(..).collect()
     }
 
+    /// What a gauge shows.
+    pub fn gauge(&mut self, name: &str) -> Option<u64> {
+        self.recorder().gauges.get(name).copied()
+    }
+
+    /// What fetches of organizations came to, and why streams were ended, since the last call.
+    pub fn take_counted(&mut self) -> Vec<&'static str> {
+        std::mem::take(&mut self.recorder().counted)
+    }
+
     /// What was done since the last call.
     pub fn take_done(&mut self) -> Vec<Done> {
         std::mem::take(&mut self.recorder().done)
@@ -490,10 +517,26 @@ impl Host {
 
     /// The same with a `cache-control`.
     pub fn answer_fresh(&mut self, call: &Call, status: &str, fresh: Option<&str>, body: &[u8]) {
+        self.answer_with(call, status, (fresh, None), body);
+    }
+
+    /// The same with an `etag`.
+    pub fn answer_tagged(&mut self, call: &Call, status: &str, etag: &str, body: &[u8]) {
+        self.answer_with(call, status, (None, Some(etag)), body);
+    }
+
+    fn answer_with(
+        &mut self,
+        call: &Call,
+        status: &str,
+        (fresh, etag): (Option<&str>, Option<&str>),
+        body: &[u8],
+    ) {
         let answer = Answer::Response {
             status: status.as_bytes(),
             cache_control: fresh.map(str::as_bytes),
             content_encoding: None,
+            etag: etag.map(str::as_bytes),
             size: body.len(),
             body: &|| Some(body.into()),
         };

@@ -61,6 +61,12 @@ impl Policy {
         self.tenants.len()
     }
 
+    /// How many organizations there are.
+    #[must_use]
+    pub fn organization_count(&self) -> usize {
+        self.organizations.len()
+    }
+
     /// The name of an organization, for records.
     #[must_use]
     pub fn organization(&self, OrganizationIndex(position): OrganizationIndex) -> Option<&str> {

@@ -86,7 +86,7 @@ pub(super) fn on_http_call_response(context: u32, token: u32, headers: usize, si
         // A request that failed has no headers at all.
         let header = |name| call::header(Map::CallResponse, name).filter(|_| headers > 0);
         let (status, cache_control) = (header(":status"), header("cache-control"));
-        let content_encoding = header("content-encoding");
+        let (content_encoding, etag) = (header("content-encoding"), header("etag"));
         let body = || call::buffer(Buffer::CallResponseBody, size);
         let answer = match &status {
             None => Answer::Nothing,
@@ -94,6 +94,7 @@ pub(super) fn on_http_call_response(context: u32, token: u32, headers: usize, si
                 status,
                 cache_control: cache_control.as_deref(),
                 content_encoding: content_encoding.as_deref(),
+                etag: etag.as_deref(),
                 size,
                 body: &body,
             },

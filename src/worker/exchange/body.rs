@@ -76,6 +76,8 @@ pub fn conclude(desk: &mut Desk<'_>, reading: &Reading, verdict: Result<(), Deni
     }
     let record = desk.decided(&head, &trace, denial.into(), denial.is_some(), &peer);
     let forwarded = Forwarded {
+        // A form is answered once.
+        opening: None,
         root: reading.root,
         lifetime: None,
         cors: reading.cors.clone(),

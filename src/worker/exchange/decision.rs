@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::cors::Cors;
 use super::desk::{Case, Desk, Peer, head_for};
+use super::opening::Opening;
 use super::state::{Cause, Exchange, Forwarded, Reading, Waiting};
 use crate::authn::key_cache::Need;
 use crate::authz::endpoint::{Endpoint, Family};
@@ -389,6 +390,8 @@ fn pass(
     }
     let reported = denial.is_some();
     let record = desk.decided(head, trace, denial.into(), reported, &peer);
+    let changes = desk.root.organizations_source().is_some();
+    let opening = (changes && lifetime.is_some()).then(|| Box::new(Opening::of(case, trace)));
     let forwarded = Forwarded {
         root,
         lifetime,
@@ -396,6 +399,7 @@ fn pass(
         endpoint: trace.endpoint,
         json: is_otlp_json(trace.endpoint, head),
         record,
+        opening,
     };
     (Exchange::Forwarded(forwarded), Action::Continue)
 }

@@ -22,6 +22,7 @@ mod body;
 mod cors;
 mod decision;
 mod desk;
+mod opening;
 mod response;
 mod state;
 
@@ -30,5 +31,6 @@ pub use decision::{
     Step, Why, endpoint_of, on_breach, on_faulty_host, on_head, on_unperformed, on_wake,
 };
 pub use desk::{Case, Desk};
-pub use response::{end_stream, on_response};
+pub use opening::Opening;
+pub use response::{end_stream, on_response, withdraw_stream};
 pub use state::{Cause, Exchange, Forwarded, Reading, Streaming, Waiting};

@@ -4,7 +4,6 @@ use super::cors::Cors;
 use super::desk::{Desk, head_for};
 use super::state::{Kept, may_be_own};
 use crate::authz::endpoint::{Endpoint, Family};
-use crate::reply::Reply;
 use crate::words::denial::Denial;
 use crate::words::request::Occurrence;
 use crate::words::verdict::Verdict;
@@ -82,36 +81,45 @@ pub fn end_stream(
     let Some(end) = lifetime.over(desk.now) else {
         return false;
     };
-    let reply = farewell(desk, endpoint, end);
-    desk.answer(&reply);
-    desk.count(Count::StreamEnded {
-        reason: end.reason(),
-    });
+    let (denial, text) = match end {
+        // Not a refusal: as retryable as a fault of ours, in words of its own.
+        End::MaxDuration => (
+            Denial::GateUnavailable,
+            Some("limits.stream_duration is over: open it again"),
+        ),
+        End::TokenExpired => (Denial::TokenExpired, None),
+    };
+    farewell(desk, endpoint, denial, text, end.reason());
     true
 }
 
-/// What a client reads whose response has not begun.
-fn farewell(desk: &mut Desk<'_>, endpoint: Option<&'static Endpoint>, end: End) -> Reply {
-    let denial = match end {
-        End::MaxDuration => Denial::GateUnavailable,
-        End::TokenExpired => Denial::TokenExpired,
-    };
+/// A stream is not granted any more: it ends. `denial` is why the same request would be
+/// refused now.
+pub fn withdraw_stream(desk: &mut Desk<'_>, denial: Denial, endpoint: Option<&'static Endpoint>) {
+    farewell(desk, endpoint, denial, None, "grant_withdrawn");
+}
+
+/// Ends a stream, with what a client reads whose response has not begun.
+fn farewell(
+    desk: &mut Desk<'_>,
+    endpoint: Option<&'static Endpoint>,
+    denial: Denial,
+    text: Option<&str>,
+    reason: &'static str,
+) {
     let family = endpoint.map(|endpoint| endpoint.family);
     let mut head = head_for(endpoint, false, &[], &Cors::Off);
     head.request_id = Occurrence::Absent;
-    let reply = desk.denial(denial, family, &head);
-    if end == End::TokenExpired {
-        return reply;
+    let mut reply = desk.denial(denial, family, &head);
+    reply.details = format!("scopegate{{{reason}}}");
+    if let Some(text) = text {
+        let line_end = if family == Some(Family::Grpc) {
+            ""
+        } else {
+            "\n"
+        };
+        reply.body = format!("{text}{line_end}").into_bytes();
     }
-    // Not a refusal: as retryable as a fault of ours, in words of its own.
-    let line_end = if family == Some(Family::Grpc) {
-        ""
-    } else {
-        "\n"
-    };
-    Reply {
-        body: format!("limits.stream_duration is over: open it again{line_end}").into_bytes(),
-        details: format!("scopegate{{{}}}", end.reason()),
-        ..reply
-    }
+    desk.answer(&reply);
+    desk.count(Count::StreamEnded { reason });
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::cors::Cors;
 use super::desk::log_record;
+use super::opening::Opening;
 use crate::audit::Record;
 use crate::authn::key_cache::Need;
 use crate::authn::token_cache::Session;
@@ -123,6 +124,8 @@ pub struct Forwarded {
     pub(super) json: bool,
     pub(super) cors: Cors,
     pub(super) record: Option<Record>,
+    /// What opened the stream, where grants may change before it ends.
+    pub(super) opening: Option<Box<Opening>>,
 }
 
 /// A stream that goes on.
@@ -133,6 +136,7 @@ pub struct Streaming {
     /// How long it may last.
     pub lifetime: Lifetime,
     pub(super) endpoint: Option<&'static Endpoint>,
+    pub(super) opening: Option<Box<Opening>>,
 }
 
 impl Exchange {
@@ -229,6 +233,16 @@ impl Exchange {
         }
     }
 
+    /// What opened it, if it is a stream whose grant may change before it ends.
+    #[must_use]
+    pub fn opening(&self) -> Option<&Opening> {
+        match self {
+            Self::Forwarded(Forwarded { opening, .. })
+            | Self::Streaming(Streaming { opening, .. }) => opening.as_deref(),
+            _ => None,
+        }
+    }
+
     /// How long the stream may last, and what it is, if it is one that goes on.
     #[must_use]
     pub const fn span(&self) -> Option<(Lifetime, Option<&'static Endpoint>)> {
@@ -293,6 +307,7 @@ impl Forwarded {
                 root: self.root,
                 lifetime,
                 endpoint: self.endpoint,
+                opening: self.opening,
             }),
             None => Exchange::Done,
         }

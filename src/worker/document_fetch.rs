@@ -1,4 +1,4 @@
-//! The fetches of one source of keys: when, by whom, and what came of them.
+//! The fetches of one source of documents: when, by whom, and what came of them.
 //!
 //! ```text
 //!            look at the lease        swap it          the documents
@@ -14,7 +14,9 @@
 //!
 //! The document has a way of its own, which never waits for a fetch: each tick looks at
 //! the shared one. A newer one is adopted, an older one is overwritten by the one that is
-//! held here, so that workers agree whatever failed before.
+//! held here, so that workers agree whatever failed before. Documents of organizations may
+//! be megabytes long, so for them each tick looks at the lease, which has the number of
+//! the newest one, and at the document only if that number is new.
 //!
 //! A source outlives the configurations that name it: another configuration with the
 //! same issuer and the same way to the keys finds them here.
@@ -24,7 +26,7 @@ use std::collections::BTreeMap;
 use crate::authn::discovery::{self, Address};
 use crate::authn::key_cache::{Edition, Need};
 use crate::authn::key_lease::{Claim, Document, LONGEST_FETCH, Lease, Reason};
-use crate::config::{KeyUri, Start};
+use crate::config::{Remote, Start};
 use crate::words::time::{Monotonic, Now};
 use crate::worker::dice::Dice;
 use crate::worker::effect::{Effect, Sink};
@@ -32,7 +34,13 @@ use crate::worker::event::{CallId, Entry, RootId, SourceId, Swap};
 
 /// What providers call a key set or a discovery document (RFC 7517 §8.5.2), and whatever
 /// those call it that know no better.
-const ACCEPTED: &[u8] = b"application/json, application/jwk-set+json, */*;q=0.1";
+const ACCEPTED_KEYS: &[u8] = b"application/json, application/jwk-set+json, */*;q=0.1";
+
+/// What a document of organizations is, plain or signed.
+const ACCEPTED_ORGANIZATIONS: &[u8] = b"application/json, application/jose;q=0.9, */*;q=0.1";
+
+/// How often a document is looked for that the lease tells of.
+const LOOKS: u8 = 20;
 
 /// How long a discovered address is used before it is asked for again, in milliseconds.
 const DISCOVERED_FOR: u64 = 24 * 3_600_000;
@@ -51,10 +59,21 @@ const PATIENCE: u64 = 1_000;
 /// Tries of a swap before it is left to the next tick.
 const TRIES: u8 = 4;
 
+/// What the documents of a source are about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// A provider's keys.
+    Keys,
+    /// Organizations.
+    Organizations,
+}
+
 /// What of a source does not change while it is the same source.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Identity {
-    /// Whose keys they are.
+    /// What its documents are about.
+    pub kind: Kind,
+    /// Whose keys they are; empty where they are none.
     pub issuer: String,
     /// The host's name of the way to them.
     pub cluster: String,
@@ -70,8 +89,8 @@ pub enum News {
     None,
     /// Nothing is on its way any more.
     Settled,
-    /// There is a document that may be newer than the held one: [`KeyFetch::hold`] or
-    /// [`KeyFetch::pass_over`] it.
+    /// There is a document that may be newer than the held one: [`DocumentFetch::hold`] or
+    /// [`DocumentFetch::pass_over`] it.
     Offered(Document),
 }
 
@@ -103,6 +122,8 @@ enum Step {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Fetch {
     Idle,
+    /// Whether there is a newer document.
+    Peeking,
     Leasing {
         reason: Reason,
         tries: u8,
@@ -146,10 +167,10 @@ struct Wanted {
 
 /// The state machine of one source.
 #[derive(Debug)]
-pub struct KeyFetch {
+pub struct DocumentFetch {
     id: SourceId,
     identity: Identity,
-    uri: KeyUri,
+    uri: Remote,
     keys: [String; 2],
     /// The newest root that names the source: calls are made on its behalf.
     owner: Option<RootId>,
@@ -158,8 +179,16 @@ pub struct KeyFetch {
     me: u64,
     dice: Dice,
     held: Option<Document>,
+    /// When the held document was last found to be the newest.
+    confirmed: Monotonic,
     /// When the newest document was asked for that is of no use here.
     passed_over: Monotonic,
+    /// The number of the newest document that has been seen here.
+    seen: u64,
+    /// The number of the newest document that is known to be in the shared entry.
+    published: u64,
+    /// The number of a document that was looked for, and how often.
+    looked_for: (u64, u8),
     /// When the held document is to be followed by another one.
     refresh: Monotonic,
     /// The lease as it was last seen; where nothing is shared, it is this one.
@@ -183,10 +212,10 @@ pub struct KeyFetch {
     starts: (Monotonic, u8),
 }
 
-impl KeyFetch {
+impl DocumentFetch {
     /// A source that nothing is known of. `me` tells this worker from others and is not 0.
     #[must_use]
-    pub fn new(id: SourceId, identity: Identity, uri: KeyUri, me: u64) -> Self {
+    pub fn new(id: SourceId, identity: Identity, uri: Remote, me: u64) -> Self {
         let keys = [Entry::Document, Entry::Lease].map(|entry| shared_key(entry, &identity));
         Self {
             id,
@@ -198,7 +227,11 @@ impl KeyFetch {
             me,
             dice: Dice::new(me ^ u64::from(id.0)),
             held: None,
+            confirmed: Monotonic::from_millis(0),
             passed_over: Monotonic::from_millis(0),
+            seen: 0,
+            published: 0,
+            looked_for: (0, 0),
             refresh: Monotonic::from_millis(0),
             lease: Lease::default(),
             unshared: false,
@@ -222,11 +255,13 @@ impl KeyFetch {
     }
 
     /// A configuration names the source and says how to fetch. What is held stays.
-    pub fn serve(&mut self, root: RootId, uri: &KeyUri) {
+    pub fn serve(&mut self, root: RootId, uri: &Remote) {
         self.owner = Some(root);
         let interval = self.intervals.insert(root, uri.refresh_interval);
         // It may be able to use what others could not.
         self.passed_over = Monotonic::from_millis(0);
+        self.seen = self.held.as_ref().map_or(0, |held| held.edition.number);
+        self.looked_for = (0, 0);
         if self.uri != *uri {
             if self.is_shared() && !uri.share {
                 self.lease = self.lease.alone();
@@ -250,6 +285,13 @@ impl KeyFetch {
         self.held.as_ref()
     }
 
+    /// When the held document was last known to be the newest.
+    #[must_use]
+    pub fn fresh_as_of(&self) -> Option<Monotonic> {
+        let held = self.held.as_ref()?;
+        Some(held.edition.asked.mono.max(self.confirmed))
+    }
+
     /// The lease as it was last seen.
     #[must_use]
     pub const fn lease(&self) -> Lease {
@@ -258,7 +300,7 @@ impl KeyFetch {
 
     /// How it is fetched.
     #[must_use]
-    pub const fn uri(&self) -> &KeyUri {
+    pub const fn uri(&self) -> &Remote {
         &self.uri
     }
 
@@ -271,7 +313,7 @@ impl KeyFetch {
     #[must_use]
     pub fn address(&self) -> &Address {
         match (&self.uri.start, &self.found) {
-            (Start::Keys(address), _) | (_, Some((address, _))) => address,
+            (Start::Document(address), _) | (_, Some((address, _))) => address,
             (Start::Discovery { address, .. }, None) => address,
         }
     }
@@ -281,7 +323,7 @@ impl KeyFetch {
     pub fn orphaned(
         &mut self,
         gone: RootId,
-        heir: Option<(RootId, KeyUri)>,
+        heir: Option<(RootId, Remote)>,
         now: Now,
         out: &mut dyn Sink,
     ) -> News {
@@ -309,11 +351,17 @@ impl KeyFetch {
             return self.failed(now, out);
         }
         self.forget_unanswered(now, out);
-        if self.is_shared() {
-            self.look_at_document(0, Then::Proceed, now, out);
-            return News::None;
+        if !self.is_shared() {
+            return self.proceed(now, out);
         }
-        self.proceed(now, out)
+        match self.identity.kind {
+            Kind::Keys => self.look_at_document(0, Then::Proceed, now, out),
+            Kind::Organizations if self.fetch == Fetch::Idle && self.sharing == Sharing::Idle => {
+                return self.look_at_lease(Fetch::Peeking, now, out);
+            }
+            Kind::Organizations => {}
+        }
+        News::None
     }
 
     /// Gives up on reads and swaps that the host has not answered in time.
@@ -326,7 +374,9 @@ impl KeyFetch {
         }
         match self.fetch {
             Fetch::Idle | Fetch::Asking { .. } => {}
-            Fetch::Leasing { .. } | Fetch::Claiming { .. } => self.fetch = Fetch::Idle,
+            Fetch::Peeking | Fetch::Leasing { .. } | Fetch::Claiming { .. } => {
+                self.fetch = Fetch::Idle;
+            }
             Fetch::Returning { end, tries } | Fetch::GivingBack { end, tries, .. } => {
                 let tries = tries.saturating_add(1);
                 self.fetch = Fetch::Idle;
@@ -457,10 +507,12 @@ impl KeyFetch {
     #[must_use]
     pub const fn looks_at(&self, entry: Entry) -> bool {
         match entry {
-            Entry::Lease => {
-                matches!(self.fetch, Fetch::Leasing { .. } | Fetch::Returning { .. })
-            }
+            Entry::Lease => matches!(
+                self.fetch,
+                Fetch::Peeking | Fetch::Leasing { .. } | Fetch::Returning { .. }
+            ),
             Entry::Document => matches!(self.sharing, Sharing::Looking { .. }),
+            Entry::Load => false,
         }
     }
 
@@ -484,6 +536,7 @@ impl KeyFetch {
                 self.leased(self.lease, swap, now, out)
             }
             Entry::Document => self.document_read(bytes, swap, now, out),
+            Entry::Load => News::None,
         }
     }
 
@@ -493,7 +546,7 @@ impl KeyFetch {
         self.sharing = Sharing::Idle;
         match entry {
             Entry::Lease => self.leased(self.lease, 0, now, out),
-            Entry::Document => self.proceed(now, out),
+            Entry::Document | Entry::Load => self.proceed(now, out),
         }
     }
 
@@ -503,6 +556,7 @@ impl KeyFetch {
         };
         self.sharing = Sharing::Idle;
         let theirs = Document::parse(bytes, now.mono);
+        self.published = theirs.as_ref().map_or(0, |theirs| theirs.edition.number);
         if let Some(theirs) = &theirs
             && theirs.is_newer(self.held.as_ref())
         {
@@ -548,6 +602,7 @@ impl KeyFetch {
     /// Leaves an offered document: nobody here can use it.
     pub fn pass_over(&mut self, edition: Edition, now: Now, out: &mut dyn Sink) -> News {
         self.passed_over = self.passed_over.max(edition.asked.mono);
+        self.seen = self.seen.max(edition.number);
         self.proceed(now, out)
     }
 
@@ -557,12 +612,14 @@ impl KeyFetch {
         if self.owed.is_none() {
             self.wanted = None;
         }
+        self.seen = self.seen.max(document.edition.number);
         self.held = Some(document);
         self.plan();
     }
 
-    /// When the held document is to be followed by another one: at 80 % of the interval,
-    /// or of what the provider calls fresh if that is less, spread by a tenth.
+    /// When the held document is to be followed by another one: for keys at 80 % of the
+    /// interval, or of what the provider calls fresh if that is less, for organizations
+    /// after the interval; each spread by a tenth.
     fn plan(&mut self) {
         let Some(held) = &self.held else { return };
         // Whoever wants the newest keys most often gets them so.
@@ -571,13 +628,21 @@ impl KeyFetch {
         let interval = held
             .max_age
             .map_or(longest, |age| age.max(LEAST_INTERVAL).min(longest));
-        let span = self.dice.spread(interval.saturating_mul(8) / 10);
-        self.refresh = held.edition.asked.mono.after(span);
+        let span = match self.identity.kind {
+            Kind::Keys => interval.saturating_mul(8) / 10,
+            Kind::Organizations => interval,
+        };
+        let since = held.edition.asked.mono.max(self.confirmed);
+        self.refresh = since.after(self.dice.spread(span));
     }
 
     /// The lease is known: claim it, give it back, or leave it.
     fn leased(&mut self, lease: Lease, swap: u32, now: Now, out: &mut dyn Sink) -> News {
         match self.fetch {
+            Fetch::Peeking => {
+                self.fetch = Fetch::Idle;
+                self.peeked(lease, now, out)
+            }
             Fetch::Leasing { reason, tries } => {
                 let known = self.known();
                 match lease.claim(self.me, now.mono, self.longest(), reason, known) {
@@ -613,7 +678,10 @@ impl KeyFetch {
                 let returned = match end {
                     Ended::Abandoned => lease.abandoned(),
                     Ended::Failed => lease.after_failure(now.mono, |span| self.dice.spread(span)),
-                    Ended::Succeeded(asked) => lease.after_success(asked),
+                    Ended::Succeeded(asked) => {
+                        let number = self.held.as_ref().map(|held| held.edition.number);
+                        lease.after_success(asked, number.unwrap_or_default())
+                    }
                 };
                 let step = Fetch::GivingBack {
                     end,
@@ -626,10 +694,53 @@ impl KeyFetch {
         }
     }
 
+    /// The lease says what the newest document is.
+    fn peeked(&mut self, lease: Lease, now: Now, out: &mut dyn Sink) -> News {
+        if lease.number > self.seen && self.may_look_for(lease.number) {
+            self.look_at_document(0, Then::Proceed, now, out);
+            return News::None;
+        }
+        let ours = self.held.as_ref().map(|held| held.edition.number);
+        if ours.is_some_and(|ours| lease.number <= ours) {
+            self.confirm(lease.fetched);
+        }
+        if ours.is_some_and(|ours| ours > self.published) {
+            // It could not be written when it came.
+            self.look_at_document(0, Then::Proceed, now, out);
+            return News::None;
+        }
+        self.proceed(now, out)
+    }
+
+    /// Whether it is worth another look. Whoever fetched it wrote it before the lease, so
+    /// one that is not there after a while never will be.
+    fn may_look_for(&mut self, number: u64) -> bool {
+        let (known, looks) = self.looked_for;
+        let looks = if known == number { looks } else { 0 };
+        self.looked_for = (number, looks.saturating_add(1));
+        looks < LOOKS
+    }
+
+    /// The held document was the newest at that time.
+    fn confirm(&mut self, at: Monotonic) {
+        if at > self.confirmed {
+            self.confirmed = at;
+            self.plan();
+        }
+    }
+
+    /// The server says that nothing has changed.
+    pub fn unchanged(&mut self, now: Now, out: &mut dyn Sink) -> News {
+        let Fetch::Asking { asked, .. } = self.fetch else {
+            return News::None;
+        };
+        self.confirm(asked.mono);
+        self.give_back(Ended::Succeeded(asked.mono), now, out)
+    }
+
     /// When the newest document was asked for that has been seen here.
     fn known(&self) -> Monotonic {
-        let held = self.held.as_ref().map(|held| held.edition.asked.mono);
-        held.unwrap_or_default().max(self.passed_over)
+        self.fresh_as_of().unwrap_or_default().max(self.passed_over)
     }
 
     fn settle(&mut self) -> News {
@@ -669,6 +780,7 @@ impl KeyFetch {
                 Fetch::Claiming { .. } | Fetch::GivingBack { .. }
             ),
             Entry::Document => matches!(self.sharing, Sharing::Writing { .. }),
+            Entry::Load => false,
         };
         if !expected {
             return News::None;
@@ -678,11 +790,15 @@ impl KeyFetch {
         }
         match entry {
             Entry::Lease => self.lease_swapped(swap, now, out),
+            Entry::Load => News::None,
             Entry::Document => {
                 let Sharing::Writing { tries } = self.sharing else {
                     return News::None;
                 };
                 self.sharing = Sharing::Idle;
+                if swap == Swap::Done {
+                    self.published = self.held.as_ref().map_or(0, |held| held.edition.number);
+                }
                 let again = tries.saturating_add(1);
                 if swap == Swap::Conflict && again < TRIES {
                     self.look_at_document(again, Then::Proceed, now, out);
@@ -736,7 +852,7 @@ impl KeyFetch {
             .as_ref()
             .filter(|(_, since)| !self.failing && now.mono.since(*since) < DISCOVERED_FOR);
         let (step, address) = match (&self.uri.start, found) {
-            (Start::Keys(address), _) => (Step::Keys, address.clone()),
+            (Start::Document(address), _) => (Step::Keys, address.clone()),
             (Start::Discovery { .. }, Some((address, _))) => (Step::Keys, address.clone()),
             (Start::Discovery { address, .. }, None) => (Step::Discovery, address.clone()),
         };
@@ -760,7 +876,13 @@ impl KeyFetch {
             (":scheme", address.scheme.as_bytes()),
             (":authority", address.authority.as_bytes()),
             (":path", address.path.as_bytes()),
-            ("accept", ACCEPTED),
+            (
+                "accept",
+                match self.identity.kind {
+                    Kind::Keys => ACCEPTED_KEYS,
+                    Kind::Organizations => ACCEPTED_ORGANIZATIONS,
+                },
+            ),
             // Nothing here could unpack it.
             ("accept-encoding", b"identity"),
             ("user-agent", b"scopegate"),
@@ -770,9 +892,11 @@ impl KeyFetch {
                 .iter()
                 .map(|value| ("authorization", value.as_bytes())),
         );
+        let tag = self.held.as_ref().and_then(|held| held.tag.as_deref());
+        headers.extend(tag.map(|tag| ("if-none-match", tag)));
         out.emit(Effect::Call {
             root,
-            call: CallId::Keys(self.id, self.serial),
+            call: CallId::Document(self.id, self.serial),
             cluster: &self.uri.cluster,
             headers: &headers,
             timeout: self.uri.timeout,
@@ -784,7 +908,7 @@ impl KeyFetch {
     /// not the authority that it is for. A provider names the address of its keys itself.
     fn authorization(&self, address: &Address) -> Option<String> {
         let secret = self.uri.authorization.as_ref()?;
-        let (Start::Keys(home) | Start::Discovery { address: home, .. }) = &self.uri.start;
+        let (Start::Document(home) | Start::Discovery { address: home, .. }) = &self.uri.start;
         let is_home = home.authority == address.authority && home.scheme == address.scheme;
         is_home.then(|| ["Bearer ", secret.expose()].concat())
     }
@@ -804,7 +928,7 @@ impl KeyFetch {
     /// The discovery document is there: goes on to the keys.
     ///
     /// # Errors
-    /// Why it is not followed; the fetch goes on until [`KeyFetch::failed`] ends it.
+    /// Why it is not followed; the fetch goes on until [`DocumentFetch::failed`] ends it.
     pub fn discovered(
         &mut self,
         document: &[u8],
@@ -813,7 +937,7 @@ impl KeyFetch {
     ) -> Result<News, discovery::DiscoveryError> {
         let hosts: &[String] = match &self.uri.start {
             Start::Discovery { hosts, .. } => hosts,
-            Start::Keys(_) => &[],
+            Start::Document(_) => &[],
         };
         let address = discovery::keys_address(document, &self.identity.issuer, hosts)?;
         self.found = Some((address.clone(), now.mono));
@@ -822,7 +946,12 @@ impl KeyFetch {
 
     /// What the document that is there would be as the next one.
     #[must_use]
-    pub fn arrived(&self, bytes: Box<[u8]>, max_age: Option<u64>) -> Option<Document> {
+    pub fn arrived(
+        &self,
+        bytes: Box<[u8]>,
+        max_age: Option<u64>,
+        tag: Option<&[u8]>,
+    ) -> Option<Document> {
         let Fetch::Asking { asked, .. } = self.fetch else {
             return None;
         };
@@ -833,6 +962,7 @@ impl KeyFetch {
                 asked,
             },
             max_age,
+            tag: tag.map(Into::into),
             bytes,
         })
     }
@@ -863,7 +993,7 @@ impl KeyFetch {
     const fn longest(&self) -> u64 {
         let steps = match self.uri.start {
             Start::Discovery { .. } => 2,
-            Start::Keys(_) => 1,
+            Start::Document(_) => 1,
         };
         let longest = self.uri.timeout.saturating_mul(steps).saturating_add(SLACK);
         if longest < LONGEST_FETCH {
@@ -874,18 +1004,22 @@ impl KeyFetch {
     }
 }
 
-/// Workers with the same way to the same issuer's keys share them, whatever else differs.
+/// Workers with the same way to the same documents share them, whatever else differs.
 fn shared_key(entry: Entry, identity: &Identity) -> String {
     // Who may name the keys' address is a part of the way to them.
     let (step, address, hosts) = match &identity.start {
         Start::Discovery { address, hosts } => ("discovery", address, hosts.join(",")),
-        Start::Keys(address) => ("uri", address, String::new()),
+        Start::Document(address) => ("uri", address, String::new()),
     };
     let Identity {
         issuer, cluster, ..
     } = identity;
+    let kind = match identity.kind {
+        Kind::Keys => "keys",
+        Kind::Organizations => "organizations",
+    };
     format!(
-        "scopegate/2/{}/{step}/{cluster}/{address}/{hosts}/{issuer}",
+        "scopegate/3/{kind}/{}/{step}/{cluster}/{address}/{hosts}/{issuer}",
         entry.name()
     )
 }

@@ -1,0 +1,234 @@
+//! The document that [`super::OrganizationsFrom`] names.
+//!
+//! ```json
+//! {"version": 1, "epoch": 1, "revision": 42, "organizations": [ … ]}
+//! ```
+//!
+//! `organizations` is what it is in a configuration, with the configuration's roles. The pair
+//! of `epoch` and `revision` grows with every change, so that a replica which lags behind
+//! cannot revive a grant that was withdrawn. Where the configuration names keys, the document
+//! is the payload of a JWS, with an `iat`.
+
+use std::sync::Arc;
+
+use super::fingerprint::Fingerprint;
+use super::organizations::{Bound, OrganizationNames, add_organizations, read_roles};
+use super::parse::{KNOWN, MAX_DEPTH, MAX_DOCUMENT};
+use super::projects::read_projects;
+use super::reader::{Node, Problem, Problems, Section, shortened};
+use super::{Config, OrganizationsFrom};
+use crate::authn::json::{self, Object};
+use crate::authn::keys::SignatureEngine;
+use crate::authn::signed_document::SignedDocument;
+use crate::authz::policy::Draft;
+use crate::words::hash::QuickHash;
+use crate::words::time::Timestamp;
+
+/// The form of the document that is read here.
+const VERSION: usize = 1;
+
+/// Its members; `iat` is there in one that is signed.
+const MEMBERS: [&str; 5] = ["version", "epoch", "revision", "organizations", "iat"];
+
+/// Largest number that every JSON reader keeps exactly: 2⁵³ − 1.
+const MAX_NUMBER: u64 = 9_007_199_254_740_991;
+
+/// Which state of the organizations a document is about. A greater one is newer.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Revision {
+    /// Grows where `revision` starts again.
+    pub epoch: u64,
+    /// Grows with every change.
+    pub revision: u64,
+}
+
+/// A document of organizations that is well-formed and, where it must be, signed.
+#[derive(Debug)]
+pub struct Outside {
+    /// Which state it is about.
+    pub revision: Revision,
+    /// When it was signed, where it is.
+    pub issued_at: Option<Timestamp>,
+    /// What its organizations are, in short.
+    pub fingerprint: Fingerprint,
+    /// How many there are.
+    pub organizations: usize,
+    object: Object,
+    hash: QuickHash,
+}
+
+impl Outside {
+    /// Reads a document for that configuration's section.
+    ///
+    /// # Errors
+    /// Every problem there is, each with its place; those of the organizations themselves
+    /// come to light in [`Config::with`].
+    pub fn parse(
+        document: &[u8],
+        from: &OrganizationsFrom,
+        engine: &dyn SignatureEngine,
+    ) -> Result<Self, Vec<Problem>> {
+        let (object, issued_at) = match &from.signers {
+            None => (read_object(document)?, None),
+            Some(keys) => {
+                let signed = SignedDocument::open(document, keys, engine);
+                let signed = signed.map_err(|error| vec![problem(&error.to_string())])?;
+                (signed.payload, Some(signed.issued_at))
+            }
+        };
+        let problems = Problems::default();
+        let read = read_header(&object, from, &problems);
+        let problems = problems.into_vec();
+        let Some((revision, organizations)) = read.filter(|_| problems.is_empty()) else {
+            return Err(problems);
+        };
+        Ok(Self {
+            revision,
+            issued_at,
+            fingerprint: Fingerprint::of_member(&object, "organizations"),
+            organizations,
+            hash: QuickHash::of_document(document),
+            object,
+        })
+    }
+}
+
+/// Reads a document that no configuration speaks of, as far as that goes.
+///
+/// # Errors
+/// Every problem there is, each with its place. Never empty.
+pub fn check_outside(document: &[u8]) -> Result<(Revision, usize, Fingerprint), Vec<Problem>> {
+    let object = read_object(document)?;
+    let problems = Problems::default();
+    let nothing = Object::default();
+    let roles = read_roles(&Section::top(&nothing, &[], &problems));
+    let mut draft = Draft::default();
+    let header = header(&object, &problems);
+    if let Some((_, nodes)) = &header {
+        let mut names = OrganizationNames::default();
+        add_organizations(nodes, &Bound::of(&roles), &mut draft, &mut names);
+    }
+    let read = header.and_then(|(revision, node)| Some((revision, node.long_list()?.len())));
+    let problems = problems.into_vec();
+    match read {
+        Some((revision, count)) if problems.is_empty() => Ok((
+            revision,
+            count,
+            Fingerprint::of_member(&object, "organizations"),
+        )),
+        _ => Err(problems),
+    }
+}
+
+fn read_object(document: &[u8]) -> Result<Object, Vec<Problem>> {
+    if document.len() > MAX_DOCUMENT {
+        let length = document.len();
+        let text = format!("has {length} bytes: such a document has at most {MAX_DOCUMENT}");
+        return Err(vec![problem(&text)]);
+    }
+    json::parse_object(document, MAX_DEPTH).map_err(|error| vec![problem(&error.to_string())])
+}
+
+fn problem(text: &str) -> Problem {
+    Problem {
+        place: String::new(),
+        text: shortened(text),
+    }
+}
+
+/// The members of the document, and its list.
+fn header<'a>(object: &'a Object, problems: &'a Problems) -> Option<(Revision, Node<'a>)> {
+    let top = Section::top(object, &MEMBERS, problems);
+    let number = |name: &str, why: &str| {
+        let node = top.require(name, why);
+        node.and_then(|node| node.number(0, MAX_NUMBER))
+    };
+    let version = top
+        .require("version", "the form of this document, 1")
+        .and_then(|node| node.count(VERSION, VERSION));
+    let epoch = number("epoch", "a number that grows where revision starts again");
+    let revision = number("revision", "a number that grows with every change");
+    let organizations = top.require("organizations", "the list, as in a configuration");
+    version?;
+    let revision = Revision {
+        epoch: epoch?,
+        revision: revision?,
+    };
+    Some((revision, organizations?))
+}
+
+fn read_header(
+    object: &Object,
+    from: &OrganizationsFrom,
+    problems: &Problems,
+) -> Option<(Revision, usize)> {
+    let (revision, node) = header(object, problems)?;
+    let count = node.long_list()?.len();
+    if count == 0 && !from.allow_empty {
+        node.problem(
+            "is empty, which would withdraw every grant: if it may be, write \
+             allow_empty: true in organizations_from",
+        );
+        return None;
+    }
+    Some((revision, count))
+}
+
+impl Config {
+    /// The same configuration with the organizations of a document beside its own.
+    ///
+    /// # Errors
+    /// Every problem there is, each with its place in the document. Never empty.
+    pub fn with(&self, outside: &Outside) -> Result<Self, Vec<Problem>> {
+        self.reread(Some(outside))
+    }
+
+    /// The same configuration with its own organizations alone. `None` if no other ones
+    /// ever come to it.
+    #[must_use]
+    pub fn without_outside(&self) -> Option<Self> {
+        self.organizations_from.as_ref()?;
+        // What was read before is read again.
+        self.reread(None).ok()
+    }
+
+    fn reread(&self, outside: Option<&Outside>) -> Result<Self, Vec<Problem>> {
+        let Some(from) = &self.organizations_from else {
+            return Err(vec![problem("the configuration has no organizations_from")]);
+        };
+        let configuration = read_object(&from.configuration)?;
+        let problems = Problems::default();
+        let top = Section::top(&configuration, &KNOWN, &problems);
+        let roles = read_roles(&top);
+        let bound = Bound::of(&roles);
+        let hash = QuickHash::of_document(&from.configuration);
+        let hash = outside.map_or(hash, |outside| hash.and(outside.hash));
+        let mut draft = Draft::hashed(hash);
+        let mut names = OrganizationNames::default();
+        if let Some(node) = top.get("organizations") {
+            add_organizations(&node, &bound, &mut draft, &mut names);
+        }
+        names.are_of_the_configuration();
+        if let Some(outside) = outside {
+            let top = Section::top(&outside.object, &MEMBERS, &problems);
+            if let Some(node) = top.get("organizations") {
+                add_organizations(&node, &bound, &mut draft, &mut names);
+                if self.entrance.tenants.star_is_all && draft.has_star() {
+                    node.problem("a tenant is named \"*\", which stands for all tenants here");
+                }
+            }
+        }
+        let projects = read_projects(&top, Some(&mut draft), hash);
+        let problems = problems.into_vec();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let tenants = self.entrance.tenants;
+        let indexed = tenants.only_one_may_be_absent || tenants.star_is_all;
+        Ok(Self {
+            policy: Arc::new(draft.finish(indexed)),
+            projects: projects.flatten().map(Arc::new),
+            ..self.clone()
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! A configuration in one line.
+
+use std::fmt;
+
+use super::{Config, Mode};
+use crate::authz::endpoint::Backend;
+
+/// What a gate says when it has loaded a configuration, and `scopegate check` of one that is
+/// good: `2 providers, 12 organizations, 14 tenants, backends loki mimir, mode enforce,
+/// sha256 0123456789ab`.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary<'a>(&'a Config);
+
+impl Config {
+    /// It in one line.
+    #[must_use]
+    pub const fn summary(&self) -> Summary<'_> {
+        Summary(self)
+    }
+}
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(config) = self;
+        let policy = &config.policy;
+        write!(f, "{}, ", Counted(config.providers.len(), "provider"))?;
+        let organizations = Counted(policy.organization_count(), "organization");
+        write!(
+            f,
+            "{organizations}, {}",
+            Counted(policy.tenants(), "tenant")
+        )?;
+        if config.organizations_from.is_some() {
+            f.write_str(" and those from outside")?;
+        }
+        let backends = Backend::ALL.into_iter();
+        let mut backends = backends
+            .filter(|backend| config.backends.has(*backend))
+            .peekable();
+        f.write_str(", backends")?;
+        if backends.peek().is_none() {
+            f.write_str(" none")?;
+        }
+        backends.try_for_each(|backend| write!(f, " {}", backend.name()))?;
+        let mode = match config.mode {
+            Mode::Enforce => "enforce",
+            Mode::Report => "report",
+        };
+        write!(f, ", mode {mode}, sha256 {}", config.fingerprint)
+    }
+}
+
+/// `1 tenant`, `2 tenants`.
+struct Counted(usize, &'static str);
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(count, what) = self;
+        let s = if *count == 1 { "" } else { "s" };
+        write!(f, "{count} {what}{s}")
+    }
+}

@@ -1,0 +1,87 @@
+//! What opened a stream, kept so that its grant can be looked at again.
+
+use std::sync::Arc;
+
+use super::desk::{Case, Desk};
+use crate::gate::{Attempt, Outcome, Trace};
+use crate::scoping::scope::Scope;
+use crate::words::denial::Denial;
+use crate::words::request::Head;
+use crate::words::tenant::TenantSet;
+use crate::words::time::Time;
+use crate::worker::headers::HeaderBlock;
+
+/// The head of a request that opened a stream, and how much it was granted.
+#[derive(Debug)]
+pub struct Opening {
+    headers: HeaderBlock,
+    end: bool,
+    scope: Option<Arc<Scope>>,
+    tenants: Box<[u8]>,
+}
+
+impl Opening {
+    /// Of a request that is let pass.
+    #[must_use]
+    pub(super) fn of(case: &Case<'_>, trace: &Trace<'_>) -> Self {
+        let tenants = trace.tenants.as_ref();
+        Self {
+            headers: case.headers.clone(),
+            end: case.end,
+            scope: trace.scope.clone(),
+            tenants: tenants.map_or_else(Box::default, |tenants| tenants.canonical().into()),
+        }
+    }
+
+    /// Why the stream must end, if it is not granted any more: the answer that the same
+    /// request would get now. What has nothing to do with grants ends no stream here: the
+    /// token's end is watched elsewhere, and keys that are missing for a moment prove
+    /// nothing.
+    #[must_use]
+    pub fn refusal(&self, desk: &mut Desk<'_>) -> Option<Denial> {
+        let mut head = Head::read(self.headers.iter(), desk.root.own_headers());
+        head.has_body = !self.end;
+        let attempt = Attempt {
+            arrived: desk.now.mono,
+            time: Time::Exact(desk.now),
+        };
+        let evaluation = desk.decide(&head, attempt);
+        match evaluation.outcome {
+            Outcome::Forward(_) => {
+                let Trace { scope, tenants, .. } = &evaluation.trace;
+                let within = self.is_within(scope.as_ref(), tenants.as_ref());
+                (!within).then_some(Denial::TenantNotGranted)
+            }
+            Outcome::Refuse(denial) => is_about_grants(denial).then_some(denial),
+            Outcome::Answer(_)
+            | Outcome::Ask(_)
+            | Outcome::AwaitKeys { .. }
+            | Outcome::NeedsClock => None,
+        }
+    }
+
+    /// Whether the stream shows no more than is granted now. Scopes are compared, not
+    /// measured: a stream under another one is opened again.
+    fn is_within(&self, scope: Option<&Arc<Scope>>, tenants: Option<&TenantSet<'_>>) -> bool {
+        let same = scope.is_none_or(|now| self.scope.as_ref() == Some(now));
+        let mut asked = self.tenants.split(|byte| *byte == b'|');
+        let held = |tenant: &[u8]| {
+            tenants.is_some_and(|tenants| tenants.iter().any(|held| held == tenant))
+        };
+        same && (self.tenants.is_empty() || asked.all(held))
+    }
+}
+
+const fn is_about_grants(denial: Denial) -> bool {
+    matches!(
+        denial,
+        Denial::GroupsOverage
+            | Denial::OrganizationsUnavailable
+            | Denial::PermissionMissing(_)
+            | Denial::ScopeAmbiguous
+            | Denial::ScopeUnsupported(_)
+            | Denial::TenantAmbiguous(_)
+            | Denial::TenantNotGranted
+            | Denial::TenantsOverLimit(_)
+    )
+}

@@ -1,0 +1,444 @@
+//! What news of a source of organizations mean to the configurations that name it.
+//!
+//! A document is read by the rules of each configuration and adopted by each that can use
+//! it: its organizations stand beside the configuration's own. One of an earlier revision
+//! than was adopted before is refused, so that a replica which lags behind revives no grant
+//! that was withdrawn. A document that has become too old serves no more.
+
+use std::sync::Arc;
+
+use crate::authn::key_lease::Document;
+use crate::authn::keys::SignatureEngine;
+use crate::config::{Config, MAX_DOCUMENT, Outside, Problem, Revision};
+use crate::gate::Grants;
+use crate::words::time::Now;
+use crate::worker::commons::Owners;
+use crate::worker::counters::Count;
+use crate::worker::document_fetch::{DocumentFetch, News};
+use crate::worker::effect::{Effect, Level, Sink};
+use crate::worker::event::{Answer, Entry, RootId, SourceId, Swap};
+use crate::worker::excerpt::{MAX_EXPLANATION, excerpt, say};
+use crate::worker::keyring::Roots;
+use crate::worker::received::{Failure, Received, is_unchanged};
+use crate::worker::root::{Adopted, Root};
+use crate::worker::sources::Sources;
+
+/// Most bytes of an answer: a document in base64url, with a header and a signature.
+const MAX_ANSWER: usize = MAX_DOCUMENT / 3 * 4 + 4096;
+
+/// How far the clock of whoever signs may be ahead, in seconds.
+const MAX_AHEAD: u64 = 300;
+
+/// Most problems of a document that are logged.
+const MAX_TOLD: usize = 8;
+
+/// The organizations of all configurations of a worker, at the time of an event.
+pub struct Roster<'a> {
+    /// Where documents come from.
+    pub sources: &'a mut Sources,
+    /// Who needs them.
+    pub roots: &'a mut Roots,
+    /// Numbers of their own for sessions.
+    pub owners: &'a mut Owners,
+    /// Checks signatures.
+    pub engine: &'a dyn SignatureEngine,
+    /// When it is.
+    pub now: Now,
+    /// Takes the effects.
+    pub out: &'a mut dyn Sink,
+}
+
+/// The roots whose organizations have changed.
+pub type Changed = Vec<RootId>;
+
+/// A document is of no use: a label for metrics, and an explanation.
+enum Unfit {
+    /// It is of an earlier revision than another that was adopted.
+    Older(Revision),
+    /// It breaks rules.
+    Wrong(Vec<Problem>),
+}
+
+impl Unfit {
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Older(Revision { epoch, revision }) => (
+                "older",
+                format!("epoch {epoch}, revision {revision} is older than what is in use"),
+            ),
+            Self::Wrong(problems) => {
+                let told = problems.iter().take(MAX_TOLD).map(ToString::to_string);
+                let mut told: Vec<String> = told.collect();
+                let untold = problems.len().saturating_sub(MAX_TOLD);
+                if untold > 0 {
+                    told.push(format!("and {untold} more"));
+                }
+                ("unusable", told.join("; "))
+            }
+        }
+    }
+}
+
+impl Roster<'_> {
+    /// Time passes.
+    pub fn tick(&mut self, source: SourceId) -> Changed {
+        let fetch = self.sources.get_mut(source);
+        let news = fetch.map_or(News::None, |fetch| fetch.tick(self.now, self.out));
+        self.hear(source, news)
+    }
+
+    /// A root is gone; it is not among the others any more.
+    pub fn root_gone(&mut self, gone: RootId, source: SourceId) -> Changed {
+        let heirs = self.roots.values().rev();
+        let heir = heirs.filter_map(|root| Some((root.id(), root.remote(source)?)));
+        let heir = heir.map(|(heir, remote)| (heir, remote.clone())).next();
+        let fetch = self.sources.get_mut(source);
+        let news = fetch.map_or(News::None, |fetch| {
+            fetch.orphaned(gone, heir, self.now, self.out)
+        });
+        self.hear(source, news)
+    }
+
+    /// A shared entry was read.
+    pub fn looked(
+        &mut self,
+        source: SourceId,
+        entry: Entry,
+        value: Option<(&[u8], u32)>,
+    ) -> Changed {
+        let fetch = self.sources.get_mut(source);
+        let news = fetch.map_or(News::None, |fetch| {
+            fetch.looked(entry, value, self.now, self.out)
+        });
+        self.hear(source, news)
+    }
+
+    /// A shared entry was to be swapped.
+    pub fn swapped(&mut self, source: SourceId, entry: Entry, swap: Swap) -> Changed {
+        let fetch = self.sources.get_mut(source);
+        let news = fetch.map_or(News::None, |fetch| {
+            fetch.swapped(entry, swap, self.now, self.out)
+        });
+        self.hear(source, news)
+    }
+
+    fn hear(&mut self, source: SourceId, news: News) -> Changed {
+        let News::Offered(document) = news else {
+            return self.reconcile(source);
+        };
+        let (readings, changed) = self.read(source, &document);
+        let Some(fetch) = self.sources.get_mut(source) else {
+            return changed;
+        };
+        if readings.iter().any(Result::is_ok) {
+            let _ = fetch.hold(document, self.now, self.out);
+        } else {
+            let _ = fetch.pass_over(document.edition, self.now, self.out);
+            for unfit in readings.iter().filter_map(|reading| reading.as_ref().err()) {
+                let (_, what) = unfit.failure();
+                let what = excerpt(&what, MAX_EXPLANATION);
+                let line = format!("organizations: a shared document cannot be used: {what}");
+                say(self.out, Level::Warn, &line);
+            }
+        }
+        let mut all = changed;
+        all.extend(self.reconcile(source));
+        all
+    }
+
+    /// A fetch's document has come, or nothing of use.
+    pub fn answered(&mut self, source: SourceId, serial: u64, answer: Answer<'_>) -> Changed {
+        let fetch = self.sources.get(source);
+        if fetch.and_then(|fetch| fetch.awaits(serial)).is_none() {
+            return Changed::new();
+        }
+        let held = fetch.and_then(DocumentFetch::held).map(|held| &held.bytes);
+        let came = match Received::of(answer, MAX_ANSWER) {
+            _ if is_unchanged(answer) && held.is_some() => Ok(None),
+            Ok(received) if held == Some(&received.bytes) => Ok(None),
+            Ok(received) => match received.other_kind() {
+                None => Ok(Some(received)),
+                Some(kind) => Err(("unusable", format!("the answer is {kind}, not JSON"))),
+            },
+            Err(failure) => Err(failure),
+        };
+        let done = match came {
+            Ok(None) => {
+                self.succeeded(source, "unchanged");
+                let fetch = self.sources.get_mut(source);
+                let news = fetch.map_or(News::None, |fetch| fetch.unchanged(self.now, self.out));
+                Ok(self.hear(source, news))
+            }
+            Ok(Some(received)) => self.arrived(source, received),
+            Err(failure) => Err(failure),
+        };
+        done.unwrap_or_else(|(result, what)| self.failed(source, result, &what))
+    }
+
+    fn arrived(&mut self, source: SourceId, received: Received) -> Result<Changed, Failure> {
+        let Received { bytes, tag, .. } = received;
+        let fetch = self.sources.get(source);
+        let document = fetch.and_then(|fetch| fetch.arrived(bytes, None, tag.as_deref()));
+        let Some(document) = document else {
+            return Ok(Changed::new());
+        };
+        let (readings, mut changed) = self.read(source, &document);
+        if readings.iter().all(Result::is_err) {
+            let mut unfit = readings.iter().filter_map(|reading| reading.as_ref().err());
+            let failure = unfit.next().map(Unfit::failure);
+            return Err(failure.unwrap_or(("unusable", "nobody needs it".to_owned())));
+        }
+        self.succeeded(source, "ok");
+        if let Some(fetch) = self.sources.get_mut(source) {
+            let _ = fetch.succeeded(document, self.now, self.out);
+        }
+        changed.extend(self.reconcile(source));
+        Ok(changed)
+    }
+
+    fn succeeded(&mut self, source: SourceId, result: &'static str) {
+        self.out.emit(Effect::Count {
+            count: Count::OrganizationsFetch { result },
+            about: None,
+        });
+        let fetch = self.sources.get_mut(source);
+        if fetch.is_some_and(|fetch| fetch.note_failing(false)) {
+            say(
+                self.out,
+                Level::Info,
+                "organizations: they can be fetched again",
+            );
+        }
+    }
+
+    fn failed(&mut self, source: SourceId, result: &'static str, what: &str) -> Changed {
+        self.out.emit(Effect::Count {
+            count: Count::OrganizationsFetch { result },
+            about: None,
+        });
+        let Some(fetch) = self.sources.get_mut(source) else {
+            return Changed::new();
+        };
+        if fetch.note_failing(true) {
+            let address = fetch.address().to_string();
+            let line = format!(
+                "organizations: they cannot be taken from {} by cluster {}, what was good \
+                 before serves on: {}",
+                excerpt(&address, MAX_EXPLANATION),
+                fetch.uri().cluster,
+                excerpt(what, MAX_EXPLANATION),
+            );
+            say(self.out, Level::Warn, &line);
+        }
+        let news = fetch.failed(self.now, self.out);
+        self.hear(source, news)
+    }
+
+    /// Reads a document by the rules of each root that names the source; it is adopted by
+    /// those that can use it.
+    fn read(&mut self, source: SourceId, document: &Document) -> (Vec<Result<(), Unfit>>, Changed) {
+        let mut readings = Vec::new();
+        let mut changed = Changed::new();
+        let ids: Vec<RootId> = self.roots.keys().copied().collect();
+        for id in ids {
+            let Some(root) = self.roots.get(&id) else {
+                continue;
+            };
+            if root.organizations_source() != Some(source) {
+                continue;
+            }
+            let reading = prepared(root, document, self.engine, self.now);
+            readings.push(reading.map(|prepared| {
+                if self.adopt(id, document, prepared) {
+                    changed.push(id);
+                }
+            }));
+        }
+        (readings, changed)
+    }
+
+    /// Puts a document's organizations in force; says whether they are other ones.
+    fn adopt(&mut self, id: RootId, document: &Document, prepared: Prepared) -> bool {
+        let Some(root) = self.roots.get_mut(&id) else {
+            return false;
+        };
+        let Prepared { adopted, config } = prepared;
+        let other = config.is_some();
+        if let Some(mut config) = config {
+            config.share(&root.gate.config().policy);
+            root.gate.adopt(config, self.owners.next(), Grants::All);
+            let line = format!(
+                "organizations: {} from outside are in use, epoch {}, revision {}, sha256 {}",
+                adopted.organizations,
+                adopted.revision.epoch,
+                adopted.revision.revision,
+                adopted.fingerprint,
+            );
+            say(self.out, Level::Info, &line);
+        }
+        root.adopted(document.edition.number, adopted);
+        other
+    }
+
+    /// Gives a new root, which is not among the others yet, the organizations at hand.
+    pub fn take_over(&mut self, root: &mut Root) {
+        let Some(source) = root.organizations_source() else {
+            return;
+        };
+        let Some(fetch) = self.sources.get(source) else {
+            return;
+        };
+        let (Some(document), Some(fresh)) = (fetch.held(), fetch.fresh_as_of()) else {
+            return;
+        };
+        root.confirm(fresh);
+        match prepared(root, document, self.engine, self.now) {
+            Ok(Prepared { adopted, config }) => {
+                if let Some(mut config) = config {
+                    let newest = self.roots.values().next_back();
+                    if let Some(newest) = newest {
+                        config.share(&newest.gate.config().policy);
+                    }
+                    root.gate.adopt(config, self.owners.next(), Grants::All);
+                }
+                root.adopted(document.edition.number, adopted);
+                if root.is_overdue(self.now) {
+                    self.withdraw_from(root);
+                }
+            }
+            Err(unfit) => {
+                let (_, what) = unfit.failure();
+                let what = excerpt(&what, MAX_EXPLANATION);
+                let line = format!("organizations: those at hand cannot be used: {what}");
+                say(self.out, Level::Warn, &line);
+            }
+        }
+    }
+
+    /// Has each root that names the source go by the held document as long as it is fresh,
+    /// and by its own organizations alone when it is not.
+    pub fn reconcile(&mut self, source: SourceId) -> Changed {
+        let mut changed = Changed::new();
+        let Some(fetch) = self.sources.get(source) else {
+            return changed;
+        };
+        let (Some(document), Some(fresh)) = (fetch.held(), fetch.fresh_as_of()) else {
+            return changed;
+        };
+        let number = document.edition.number;
+        let again = self.roots.iter_mut().filter_map(|(id, root)| {
+            if root.organizations_source() != Some(source) {
+                return None;
+            }
+            root.confirm(fresh);
+            // It has become fresh again, or came by way of another worker.
+            root.lacks(number, self.now).then_some(*id)
+        });
+        let again: Vec<RootId> = again.collect();
+        let document = (!again.is_empty()).then(|| document.clone());
+        for id in again {
+            let (Some(root), Some(document)) = (self.roots.get_mut(&id), &document) else {
+                continue;
+            };
+            match prepared(root, document, self.engine, self.now) {
+                Ok(prepared) => {
+                    if self.adopt(id, document, prepared) {
+                        changed.push(id);
+                    }
+                }
+                Err(_) => root.passed_over(number),
+            }
+        }
+        let overdue = self.roots.iter();
+        let overdue = overdue.filter(|(_, root)| {
+            root.organizations_source() == Some(source) && root.is_overdue(self.now)
+        });
+        let overdue: Vec<RootId> = overdue.map(|(id, _)| *id).collect();
+        changed.extend(overdue.into_iter().filter(|id| self.withdraw(*id)));
+        changed
+    }
+
+    /// The organizations from outside are too old: the configuration's own alone serve.
+    /// Says whether there were any.
+    pub fn withdraw(&mut self, id: RootId) -> bool {
+        // Taken out, so that it can be told apart from the others.
+        let Some(mut root) = self.roots.remove(&id) else {
+            return false;
+        };
+        let withdrawn = self.withdraw_from(&mut root);
+        self.roots.insert(id, root);
+        withdrawn
+    }
+
+    fn withdraw_from(&mut self, root: &mut Root) -> bool {
+        if !root.withdraw() {
+            return false;
+        }
+        // One that could not be made serves nobody, which is what it comes to here as well.
+        let config = root.gate.config().without_outside();
+        let config = config.unwrap_or_else(|| Config {
+            policy: Arc::default(),
+            ..Config::clone(root.gate.config())
+        });
+        root.gate.adopt(config, self.owners.next(), Grants::Partial);
+        say(
+            self.out,
+            Level::Error,
+            "organizations: those from outside are older than organizations_from.max_stale \
+             and serve no more",
+        );
+        true
+    }
+}
+
+/// What a document would be to a root.
+struct Prepared {
+    adopted: Adopted,
+    /// `None` if its organizations are those in force.
+    config: Option<Config>,
+}
+
+fn prepared(
+    root: &Root,
+    document: &Document,
+    engine: &dyn SignatureEngine,
+    now: Now,
+) -> Result<Prepared, Unfit> {
+    let config = root.gate.config();
+    let Some(from) = &config.organizations_from else {
+        return Err(Unfit::Wrong(Vec::new()));
+    };
+    let outside = Outside::parse(&document.bytes, from, engine).map_err(Unfit::Wrong)?;
+    if let Some(issued) = outside.issued_at {
+        let rule = if now.wall > issued.after(from.remote.max_stale / 1_000) {
+            Some("was signed longer ago than organizations_from.max_stale")
+        } else if issued > now.wall.after(MAX_AHEAD) {
+            Some("was signed in the future")
+        } else {
+            None
+        };
+        if let Some(rule) = rule {
+            let place = "iat".to_owned();
+            let text = rule.to_owned();
+            return Err(Unfit::Wrong(vec![Problem { place, text }]));
+        }
+    }
+    if root.floor().is_some_and(|floor| outside.revision < floor) {
+        return Err(Unfit::Older(outside.revision));
+    }
+    let same = root.outside_fingerprint() == Some(outside.fingerprint);
+    let config = if same {
+        None
+    } else {
+        Some(config.with(&outside).map_err(Unfit::Wrong)?)
+    };
+    Ok(Prepared {
+        adopted: Adopted {
+            revision: outside.revision,
+            fingerprint: outside.fingerprint,
+            organizations: outside.organizations,
+            issued_at: outside.issued_at,
+        },
+        config,
+    })
+}
