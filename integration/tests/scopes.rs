@@ -15,7 +15,7 @@ use integration::client::h2::{self, Piece};
 use integration::client::websocket::{self, Handshake};
 use integration::client::{Protocol, RawRequest, Reply};
 use integration::drill::{self, fresh};
-use integration::envoy::{AccessLine, EnvoySettings, bootstrap};
+use integration::envoy::{AccessLine, EnvoySettings};
 use integration::issuer::{AnswerMode, Issuer};
 use integration::replay::denial_code;
 use integration::scenario;
@@ -501,8 +501,7 @@ async fn no_body_pulls_a_waiting_head_along() -> Result<()> {
     let issuer = Issuer::corporate().await?;
     issuer.set_answer(AnswerMode::Delay(2_000));
     let settings = drill::settings(scenario::config("scopes")?)?.edit(|envoy| {
-        let filter = bootstrap::scopegate(envoy.listener()?)?;
-        let plugin = &mut filter["typed_config"]["config"];
+        let plugin = &mut envoy.scopegate()?["typed_config"]["config"];
         plugin["allow_on_headers_stop_iteration"] = json!(true);
         Ok(())
     });

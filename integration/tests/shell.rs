@@ -1205,7 +1205,7 @@ async fn without_a_working_module_nothing_passes() -> Result<()> {
             Err(error) => {
                 let told = format!("{error:#}");
                 ensure!(name != "traps", "{told}");
-                ensure!(told.contains("ended with"), "{name}: {told}");
+                ensure!(told.contains("has refused"), "{name}: {told}");
             }
             Ok(scene) => {
                 for number in 0..20 {

@@ -1,9 +1,7 @@
 //! A right is withdrawn while connections are open: what each of them sees, by the way in which Envoy gets its new
 //! configuration.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,17 +14,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use integration::client::websocket::{self, Handshake};
 use integration::drill;
 use integration::envoy::Update;
-use integration::envoy::bootstrap::Bootstrap;
 use integration::grpc::{GrpcClient, SEARCH, SearchRequest, SearchResponse};
 use integration::issuer::Issuer;
 use integration::scene::Scene;
 use integration::token::Recipe;
 use integration::upstream::Behaviour;
-use integration::{paths, yaml};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_tungstenite::WebSocketStream;
@@ -212,82 +206,6 @@ async fn open_tail(gate: SocketAddr, bearer: &str) -> Result<WebSocketStream<Tcp
     Ok(*tail)
 }
 
-/// A gate whose filter is the shipped resource in a file of its own.
-struct Discovered {
-    scene: Scene,
-    folder: TempDir,
-    resource: Value,
-}
-
-impl Discovered {
-    async fn start(configuration: Value) -> Result<Discovered> {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().to_path_buf();
-        let (sender, receiver) = oneshot::channel();
-        let settings = drill::settings(configuration)?.edit(move |bootstrap| {
-            let mut resource: Value = yaml::read(&shipped("scopegate.yaml"))?;
-            let mut filter: Value = yaml::read(&shipped("filter.yaml"))?;
-            let source = &mut filter["config_discovery"]["config_source"];
-            source["path_config_source"] =
-                json!({"path": path.join(FILE), "watched_directory": {"path": path}});
-            // For so long Envoy waits for something better than a file that it has refused.
-            source["initial_fetch_timeout"] = json!("1s");
-            let inline = bootstrap.scopegate()?;
-            // Moved as it is, with the module and the configuration of this test in it.
-            resource["resources"][0]["typed_config"] = inline["typed_config"].take();
-            *inline = filter;
-            fs::write(path.join(FILE), resource.to_string())?;
-            let _ = sender.send(resource);
-            Ok(())
-        });
-        let scene = Scene::start_with(settings, Issuer::corporate().await?).await?;
-        Ok(Discovered {
-            scene,
-            folder,
-            resource: receiver.await?,
-        })
-    }
-
-    /// Replace the file, and wait until Envoy has taken it over or has refused it.
-    async fn replace(&self, configuration: &Value) -> Result<Update> {
-        let before = self.counts().await?;
-        let mut next = self.resource.clone();
-        let value = &mut next["resources"][0]["typed_config"]["config"]["configuration"]["value"];
-        *value = json!(configuration.to_string());
-        // Elsewhere first: the folder is watched, and a rename is what is seen.
-        let written = tempfile::NamedTempFile::new()?;
-        fs::write(written.path(), next.to_string())?;
-        let path = self.folder.path().join(FILE);
-        written.persist(path).context("not on one file system")?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let now = self.counts().await?;
-            if now.0 > before.0 {
-                return Ok(Update::Accepted);
-            }
-            if now.1 > before.1 {
-                return Ok(Update::Rejected(String::new()));
-            }
-            ensure!(Instant::now() < deadline, "Envoy took no notice");
-            sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    async fn counts(&self) -> Result<(i64, i64)> {
-        let stats = self.scene.envoy.stats().await?;
-        let count = |name: &str| {
-            let name = format!("extension_config_discovery.http_filter.scopegate.{name}");
-            stats.get(&name).copied().unwrap_or_default()
-        };
-        Ok((count("update_success"), count("update_rejected")))
-    }
-}
-
-/// A path under `envoy/ecds`.
-fn shipped(file: &str) -> PathBuf {
-    paths::repository().join("envoy/ecds").join(file)
-}
-
 async fn by_listener(seconds: u32, strategy: &str, span: Duration) -> Result<Outcome> {
     let settings = drill::settings(granted())?
         .dynamic()
@@ -334,10 +252,10 @@ async fn by_a_listener_that_drains_at_once_a_withdrawn_right_has_one_more_answer
 /// Nobody is sent away: the next request is judged anew, on every connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn by_discovery_of_the_filter_a_withdrawn_right_ends_with_the_next_request() -> Result<()> {
-    let gate = Discovered::start(granted()).await?;
+    let scene = drill::scene(granted()).await?;
     let span = Duration::from_secs(1);
-    let outcome = withdraw(&gate.scene, span, async || {
-        let update = gate.replace(&withdrawn()).await?;
+    let outcome = withdraw(&scene, span, async || {
+        let update = scene.envoy.replace_configuration(&withdrawn()).await?;
         ensure!(update == Update::Accepted, "{update:?}");
         // Main thread first, then the workers.
         sleep(Duration::from_millis(50)).await;
@@ -352,18 +270,9 @@ async fn by_discovery_of_the_filter_a_withdrawn_right_ends_with_the_next_request
     // A grant is decided when a request begins.
     let streams = (outcome.tail, outcome.grpc);
     ensure!(streams == (None, None), "{outcome:?}");
-    let fetches = gate.scene.corporate.fetches().jwks;
+    let fetches = scene.corporate.fetches().jwks;
     ensure!(fetches == 1, "{fetches} fetches of keys that were there");
-
-    // What is refused changes nothing.
-    let update = gate.replace(&json!({"no_such_key": 1})).await?;
-    ensure!(matches!(update, Update::Rejected(_)), "{update:?}");
-    let request = drill::read(&drill::token_of("reader")?, "acme");
-    let reply = drill::send(&gate.scene.envoy, &request).await?;
-    ensure!(reply.status == 403, "{}", reply.status);
-    let update = gate.replace(&granted()).await?;
-    ensure!(update == Update::Accepted, "{update:?}");
-    drill::check_health(&gate.scene.envoy).await
+    drill::check_health_without_reads(&scene.envoy).await
 }
 
 /// Streams that began before a change end with their tokens after it.
@@ -373,14 +282,17 @@ async fn by_discovery_of_the_filter_open_streams_still_end_with_their_tokens() -
         configuration["providers"][0]["clock_skew"] = json!("0s");
         configuration
     };
-    let gate = Discovered::start(without_leeway(granted())).await?;
-    drill::warm(&gate.scene.envoy).await?;
+    let scene = drill::scene(without_leeway(granted())).await?;
+    drill::warm(&scene.envoy).await?;
     let seconds = 4.0;
     let token = drill::fresh(Recipe::of("reader").exp_in(seconds))?;
     let bearer = format!("Bearer {token}");
-    let mut tail = open_tail(gate.scene.envoy.address(), &bearer).await?;
+    let mut tail = open_tail(scene.envoy.address(), &bearer).await?;
     let began = Instant::now();
-    let update = gate.replace(&without_leeway(withdrawn())).await?;
+    let update = scene
+        .envoy
+        .replace_configuration(&without_leeway(withdrawn()))
+        .await?;
     ensure!(update == Update::Accepted, "{update:?}");
     let end = async { while let Some(Ok(_)) = tail.next().await {} };
     tokio::time::timeout(PATIENCE, end)
@@ -394,34 +306,5 @@ async fn by_discovery_of_the_filter_open_streams_still_end_with_their_tokens() -
     Ok(())
 }
 
-/// Without a configuration that the gate takes, nobody is let in.
-#[tokio::test(flavor = "multi_thread")]
-async fn by_discovery_of_the_filter_a_bad_start_lets_nobody_in() -> Result<()> {
-    let gate = Discovered::start(json!({"no_such_key": 1})).await?;
-    let request = drill::read(&drill::token_of("reader")?, "acme");
-    let reply = drill::send(&gate.scene.envoy, &request).await?;
-    ensure!(reply.status == 500, "{} {}", reply.status, reply.text());
-    ensure!(gate.scene.log.count() == 0, "a backend was reached");
-    let update = gate.replace(&granted()).await?;
-    ensure!(update == Update::Accepted, "{update:?}");
-    drill::warm(&gate.scene.envoy).await
-}
-
-#[test]
-fn the_resource_is_the_filter_of_the_shipped_bootstrap() -> Result<()> {
-    let resource: Value = yaml::read(&shipped("scopegate.yaml"))?;
-    let filter: Value = yaml::read(&shipped("filter.yaml"))?;
-    let bootstrap = yaml::read(&shipped("../envoy.yaml"))?;
-    let mut bootstrap = Bootstrap::new(bootstrap);
-    let inline = bootstrap.scopegate()?;
-    let discovered = &resource["resources"][0];
-    ensure!(discovered["typed_config"] == inline["typed_config"]);
-    ensure!(discovered["name"] == inline["name"] && filter["name"] == inline["name"]);
-    let types = &filter["config_discovery"]["type_urls"];
-    ensure!(types == &json!([inline["typed_config"]["@type"]]));
-    Ok(())
-}
-
-const FILE: &str = "scopegate.yaml";
 const EACH: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(15);

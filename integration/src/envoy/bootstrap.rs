@@ -1,4 +1,5 @@
-//! Edits to a bootstrap, by structure: the listener, the filter and the clusters are found by their names.
+//! Edits to a bootstrap and to the gate's filter in a file beside it, by structure: the listener, the filter and the
+//! clusters are found by their names.
 //!
 //! As little as possible is changed, so that what is tested is what is shipped.
 
@@ -7,20 +8,21 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
 use crate::authority::Authority;
 
-/// A bootstrap as a tree of values.
+/// A bootstrap as a tree of values, and the file that its filter `scopegate` comes from.
 pub struct Bootstrap {
     value: Value,
+    discovered: Value,
 }
 
 impl Bootstrap {
     #[must_use]
-    pub fn new(value: Value) -> Bootstrap {
-        Bootstrap { value }
+    pub fn new(value: Value, discovered: Value) -> Bootstrap {
+        Bootstrap { value, discovered }
     }
 
     /// The whole tree.
@@ -47,9 +49,60 @@ impl Bootstrap {
         connection_manager(self.listener()?)
     }
 
-    /// The filter `scopegate` in it.
+    /// The filter `scopegate`, wherever it stands: its `name` and `typed_config`.
     pub fn scopegate(&mut self) -> Result<&mut Value> {
+        if self.is_discovered()? {
+            return resource(&mut self.discovered);
+        }
         scopegate(self.listener()?)
+    }
+
+    /// Whether the filter comes from a file of its own, as it is shipped.
+    fn is_discovered(&mut self) -> Result<bool> {
+        Ok(scopegate(self.listener()?).is_ok_and(|filter| filter["config_discovery"].is_object()))
+    }
+
+    /// Put the filter into the listener, as an edit of many listeners wants it, and a control plane that sends whole
+    /// ones.
+    pub(super) fn inline(&mut self) -> Result<()> {
+        if self.is_discovered()? {
+            let filter = resource(&mut self.discovered)?;
+            let filter = json!({"name": filter["name"], "typed_config": filter["typed_config"]});
+            *scopegate(self.listener()?)? = filter;
+        }
+        Ok(())
+    }
+
+    /// Have the filter come from a file in that folder, which is written; returns what is in it. `None` where the
+    /// filter stands in the listener, or has been taken out.
+    pub(super) fn discover_in(&mut self, folder: &Path) -> Result<Option<Value>> {
+        if !self.is_discovered()? {
+            return Ok(None);
+        }
+        let source = &scopegate(self.listener()?)?["config_discovery"]["config_source"];
+        let shipped = source["path_config_source"].clone();
+        let path = Path::new(shipped["path"].as_str().context("no path")?);
+        let watched = shipped["watched_directory"]["path"].as_str();
+        if watched.map(Path::new) != path.parent() {
+            bail!("{shipped}: another folder is watched than the file is in");
+        }
+        let folder = folder.join(DISCOVERED);
+        let file = path.file_name().context("no name")?;
+        fs::create_dir(&folder)?;
+        let moved = json!({"path": folder.join(file), "watched_directory": {"path": folder}});
+        // A test may have added listeners like the shipped one.
+        for listener in list(
+            &mut self.value["static_resources"]["listeners"],
+            "static_resources.listeners",
+        )? {
+            if let Ok(filter) = scopegate(listener)
+                && filter["config_discovery"].is_object()
+            {
+                filter["config_discovery"]["config_source"]["path_config_source"] = moved.clone();
+            }
+        }
+        write_discovered(&folder.join(file), &self.discovered)?;
+        Ok(Some(self.discovered.clone()))
     }
 
     /// The cluster of that name.
@@ -57,12 +110,24 @@ impl Bootstrap {
         named(self.clusters()?, name).with_context(|| format!("no cluster {name}"))
     }
 
-    pub(super) fn set_admin(&mut self) {
-        self.value["admin"]["address"] = socket_address("127.0.0.1", 0);
+    pub(super) fn set_admin(&mut self, port: u16) {
+        self.value["admin"]["address"] = socket_address("127.0.0.1", port);
     }
 
+    /// The listener `observability` to that port, and all others to free ones.
     pub(super) fn set_listener_port(&mut self, port: u16) -> Result<()> {
-        self.listener()?["address"] = socket_address("127.0.0.1", port);
+        let listeners = list(
+            &mut self.value["static_resources"]["listeners"],
+            "static_resources.listeners",
+        )?;
+        for listener in listeners {
+            let port = if listener["name"] == json!(LISTENER) {
+                port
+            } else {
+                0
+            };
+            listener["address"] = socket_address("127.0.0.1", port);
+        }
         Ok(())
     }
 
@@ -202,8 +267,9 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// Move the listener into a watched file; returns it.
+    /// Move the listener, with the filter in it, into a watched file; returns it.
     pub(super) fn make_dynamic(&mut self, folder: &Path) -> Result<Value> {
+        self.inline()?;
         let listener = self.listener()?.take();
         list(
             &mut self.value["static_resources"]["listeners"],
@@ -252,12 +318,41 @@ pub fn scopegate(listener: &mut Value) -> Result<&mut Value> {
         .with_context(|| format!("no filter {FILTER}"))
 }
 
-/// Give the module that document as its configuration.
+/// The filter in the file that it comes from.
+fn resource(discovered: &mut Value) -> Result<&mut Value> {
+    match list(&mut discovered["resources"], "resources")?.as_mut_slice() {
+        [filter] if filter["name"] == json!(FILTER) => Ok(filter),
+        _ => bail!("not one resource {FILTER}"),
+    }
+}
+
+/// Give the module in a listener that document as its configuration.
 pub fn set_configuration(listener: &mut Value, document: &Value) -> Result<()> {
-    scopegate(listener)?["typed_config"]["config"]["configuration"] = json!({
+    configure(scopegate(listener)?, document);
+    Ok(())
+}
+
+/// The same in the file that the filter comes from.
+pub(super) fn set_discovered(discovered: &mut Value, document: &Value) -> Result<()> {
+    configure(resource(discovered)?, document);
+    Ok(())
+}
+
+/// The same for the filter itself.
+pub(super) fn configure(filter: &mut Value, document: &Value) {
+    filter["typed_config"]["config"]["configuration"] = json!({
         "@type": "type.googleapis.com/google.protobuf.StringValue",
         "value": document.to_string(),
     });
+}
+
+/// Write the file that the filter comes from. Outside of its folder first: that is watched, and a rename is what Envoy
+/// acts on.
+pub(super) fn write_discovered(path: &Path, discovered: &Value) -> Result<()> {
+    let folder = path.parent().context("no folder")?;
+    let next = folder.with_extension("next");
+    fs::write(&next, discovered.to_string())?;
+    fs::rename(next, path)?;
     Ok(())
 }
 
@@ -302,8 +397,12 @@ fn remove(value: &mut Value, member: &str) {
     }
 }
 
-/// The one listener of the shipped bootstrap.
+/// The listener of the shipped bootstrap that the gate is in.
 pub const LISTENER: &str = "observability";
+/// The one that serves metrics.
+pub const METRICS: &str = "metrics";
+/// The cluster that it leads to.
+pub(super) const ADMIN: &str = "admin";
 /// The filter's name in it.
 pub const FILTER: &str = "scopegate";
 /// The name in the certificate of a run with TLS.
@@ -312,5 +411,7 @@ pub const SERVER_NAME: &str = "observability.example.com";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 pub(super) const ACCESS_LOG: &str = "access.log";
 const LDS: &str = "lds.json";
+/// The folder of the file that the filter comes from.
+pub(super) const DISCOVERED: &str = "ecds";
 /// tcpmux: nobody listens there, and only root could.
 const CLOSED_PORT: u16 = 1;

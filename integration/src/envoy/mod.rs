@@ -26,13 +26,18 @@ type Edit = Box<dyn FnOnce(&mut Bootstrap) -> Result<()> + Send>;
 /// What to start. Everything not set is as shipped.
 pub struct EnvoySettings {
     bootstrap: Value,
+    /// The file that the filter comes from.
+    discovered: Value,
     wasm: Option<PathBuf>,
     configuration: Option<Value>,
     environment: BTreeMap<String, String>,
     process_environment: BTreeMap<String, String>,
     clusters: BTreeMap<String, SocketAddr>,
     tls: Option<Arc<Authority>>,
+    inline: bool,
     dynamic: bool,
+    metrics: bool,
+    refused_too: bool,
     denied: Option<String>,
     concurrency: u32,
     drain: [String; 2],
@@ -49,6 +54,8 @@ pub struct Envoy {
     certificate: Option<Vec<u8>>,
     /// The listener as it stands in the LDS file.
     dynamic_listener: Option<Mutex<Value>>,
+    /// The file that the filter comes from.
+    discovered: Option<Mutex<Value>>,
 }
 
 /// One line of the access log that the harness adds.
@@ -74,21 +81,26 @@ pub enum Update {
 }
 
 impl EnvoySettings {
-    /// The shipped `envoy/envoy.yaml`.
+    /// The shipped `envoy/envoy.yaml`, and `envoy/ecds/scopegate.yaml`, from which it takes the gate.
     pub fn shipped() -> Result<EnvoySettings> {
         EnvoySettings::from_file(&paths::repository().join("envoy/envoy.yaml"))
     }
 
+    /// That bootstrap, and `ecds/scopegate.yaml` beside it.
     pub fn from_file(path: &Path) -> Result<EnvoySettings> {
         Ok(EnvoySettings {
             bootstrap: yaml::read(path)?,
+            discovered: yaml::read(&path.with_file_name("ecds/scopegate.yaml"))?,
             wasm: None,
             configuration: None,
             environment: BTreeMap::new(),
             process_environment: BTreeMap::new(),
             clusters: BTreeMap::new(),
             tls: None,
+            inline: false,
             dynamic: false,
+            metrics: false,
+            refused_too: false,
             denied: None,
             concurrency: 2,
             // A drain of ten minutes would keep old listeners, and their plugin, alive for a whole test run.
@@ -148,10 +160,33 @@ impl EnvoySettings {
         self
     }
 
-    /// Deliver the listener by a watched file, so that [`Envoy::replace_configuration`] works.
+    /// Deliver the listener, with the filter in it, by a watched file, as a control plane does: what replaces the
+    /// configuration then replaces the listener, and drains the old one.
     #[must_use]
     pub fn dynamic(mut self) -> EnvoySettings {
         self.dynamic = true;
+        self
+    }
+
+    /// Have the filter stand in the listener, where edits of the listener see it. Nothing can be replaced then.
+    #[must_use]
+    pub fn inline(mut self) -> EnvoySettings {
+        self.inline = true;
+        self
+    }
+
+    /// Let the listener `metrics` lead to the admin port, which is chosen ahead for that.
+    #[must_use]
+    pub fn metrics(mut self) -> EnvoySettings {
+        self.metrics = true;
+        self
+    }
+
+    /// Take an Envoy that runs without the gate, because it has refused the gate's configuration, for one that has
+    /// started.
+    #[must_use]
+    pub fn refused_too(mut self) -> EnvoySettings {
+        self.refused_too = true;
         self
     }
 
@@ -202,7 +237,8 @@ impl EnvoySettings {
 }
 
 impl Envoy {
-    /// Start and wait until it is ready. When it refuses to, the error holds the end of its log.
+    /// Start and wait until it is ready. When it refuses to, or refuses the gate's configuration, the error holds the
+    /// end of its log.
     pub async fn start(settings: EnvoySettings) -> Result<Envoy> {
         let binary = binary()?;
         let folder = tempfile::Builder::new()
@@ -212,6 +248,7 @@ impl Envoy {
         let log_level = settings.log_level.clone();
         let process_environment = settings.process_environment.clone();
         let [drain_time, drain_strategy] = settings.drain.clone();
+        let refused_too = settings.refused_too;
         let prepared = Prepared::of(settings, folder.path())?;
         let config = folder.path().join("bootstrap.json");
         fs::write(&config, serde_json::to_vec_pretty(&prepared.bootstrap)?)?;
@@ -226,6 +263,8 @@ impl Envoy {
             .arg(&admin_file)
             .args(["--concurrency", &concurrency, "--log-level", &log_level])
             .args(["--disable-hot-restart", "--file-flush-interval-msec", "20"])
+            // As the shipped bootstrap wants to be started.
+            .arg("--reject-unknown-dynamic-fields")
             .args([
                 "--drain-time-s",
                 &drain_time,
@@ -255,18 +294,23 @@ impl Envoy {
         let mut address = None;
         process
             .wait_until("listening", START, async || {
-                address = listener_address(admin).await.ok();
+                address = listener_address(admin, bootstrap::LISTENER).await.ok();
                 address.is_some()
             })
             .await?;
-        Ok(Envoy {
+        let envoy = Envoy {
             process: Mutex::new(process),
             folder: path,
             admin,
             address: address.context("no listener address")?,
             certificate: prepared.certificate,
             dynamic_listener: prepared.listener.map(Mutex::new),
-        })
+            discovered: prepared.discovered.map(Mutex::new),
+        };
+        if !refused_too && envoy.discovery_counts().await?.1 > 0 {
+            bail!("Envoy has refused the filter:\n{}", envoy.log());
+        }
+        Ok(envoy)
     }
 
     /// The address of the listener `observability`.
@@ -276,6 +320,20 @@ impl Envoy {
 
     pub fn admin_address(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// The address of the listener `metrics`; needs [`EnvoySettings::metrics`].
+    pub async fn metrics_address(&self) -> Result<SocketAddr> {
+        listener_address(self.admin, bootstrap::METRICS).await
+    }
+
+    /// The file that the filter comes from.
+    ///
+    /// # Errors
+    /// The filter stands in the listener.
+    pub fn discovered(&self) -> Result<PathBuf> {
+        self.discovered.as_ref().context("not discovered")?;
+        Ok(self.folder.join(bootstrap::DISCOVERED).join(FILE))
     }
 
     /// For [`RawRequest::send`].
@@ -312,6 +370,7 @@ impl Envoy {
             .iter()
             .filter(|(name, _)| {
                 name.starts_with("listener.")
+                    && !name.starts_with("listener.metrics.")
                     && name.contains(".worker_")
                     && name.ends_with(".downstream_cx_total")
             })
@@ -395,10 +454,42 @@ impl Envoy {
         }
     }
 
-    /// Give the running gate another document; needs [`EnvoySettings::dynamic`].
+    /// Give the running gate another document, by the file that its filter comes from, or by the listener where that
+    /// is what is delivered.
     pub async fn replace_configuration(&self, document: &Value) -> Result<Update> {
-        self.replace_listener(|listener| bootstrap::set_configuration(listener, document))
+        let Some(discovered) = &self.discovered else {
+            return self
+                .replace_listener(|listener| bootstrap::set_configuration(listener, document))
+                .await;
+        };
+        let mut next = discovered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        bootstrap::set_discovered(&mut next, document)?;
+        let path = self.discovered()?;
+        self.rediscover(|| bootstrap::write_discovered(&path, &next))
             .await
+    }
+
+    /// Wait for what Envoy makes of the file that the filter comes from, which `write` replaces.
+    pub async fn rediscover(&self, write: impl FnOnce() -> Result<()>) -> Result<Update> {
+        let before = self.discovery_counts().await?;
+        write()?;
+        let deadline = Instant::now() + START;
+        loop {
+            let now = self.discovery_counts().await?;
+            if now.0 > before.0 {
+                return Ok(Update::Accepted);
+            }
+            if now.1 > before.1 {
+                return Ok(Update::Rejected(self.last_rejection()));
+            }
+            if Instant::now() > deadline {
+                bail!("Envoy took no notice of the new file within {START:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// Change anything about the listener while it runs; needs [`EnvoySettings::dynamic`].
@@ -449,6 +540,21 @@ impl Envoy {
         Ok(())
     }
 
+    /// Files that Envoy has taken and refused so far.
+    async fn discovery_counts(&self) -> Result<(i64, i64)> {
+        let reply = self.admin_get("/stats?filter=^extension_config_discovery");
+        let text = reply.await?.text();
+        let count = |name: &str| -> i64 {
+            let lines = text.lines().filter_map(|line| line.split_once(": "));
+            let of = lines.filter(|(key, _)| key.ends_with(name));
+            of.filter_map(|(_, value)| value.parse::<i64>().ok()).sum()
+        };
+        Ok((
+            count(".update_success"),
+            count(".update_rejected") + count(".update_failure"),
+        ))
+    }
+
     async fn update_counts(&self) -> Result<(i64, i64)> {
         let stats = self.stats().await?;
         let count = |name: &str| stats.get(name).copied().unwrap_or_default();
@@ -478,7 +584,11 @@ impl Envoy {
         let log = self.log();
         log.lines()
             .rev()
-            .find(|line| line.contains("rejected") || line.contains("Unable to"))
+            .find(|line| {
+                ["rejected", "update failure", "Unable to"]
+                    .iter()
+                    .any(|word| line.contains(word))
+            })
             .unwrap_or("no reason in the log")
             .to_owned()
     }
@@ -492,13 +602,27 @@ impl Envoy {
 struct Prepared {
     bootstrap: Value,
     listener: Option<Value>,
+    discovered: Option<Value>,
     certificate: Option<Vec<u8>>,
 }
 
 impl Prepared {
     fn of(settings: EnvoySettings, folder: &Path) -> Result<Prepared> {
-        let mut bootstrap = Bootstrap::new(settings.bootstrap);
-        bootstrap.set_admin();
+        let mut bootstrap = Bootstrap::new(settings.bootstrap, settings.discovered);
+        if settings.inline || settings.dynamic {
+            bootstrap.inline()?;
+        }
+        let mut clusters = settings.clusters;
+        let admin = if settings.metrics {
+            process::free_port()?
+        } else {
+            0
+        };
+        bootstrap.set_admin(admin);
+        if settings.metrics {
+            let address = SocketAddr::from(([127, 0, 0, 1], admin));
+            clusters.insert(bootstrap::ADMIN.to_owned(), address);
+        }
         // A listener that is replaced must keep its port, so it cannot be left to the kernel to choose.
         let port = if settings.dynamic {
             process::free_port()?
@@ -514,7 +638,7 @@ impl Prepared {
             bootstrap.remove_tls()?;
             None
         };
-        bootstrap.set_clusters(&settings.clusters)?;
+        bootstrap.set_clusters(&clusters)?;
         match &settings.wasm {
             Some(path) => bootstrap.set_module(path, &settings.environment)?,
             None => bootstrap.remove_module()?,
@@ -523,7 +647,7 @@ impl Prepared {
             bootstrap.set_capabilities(&capabilities::of_module_without(path, denied)?)?;
         }
         if let Some(document) = &settings.configuration {
-            bootstrap::set_configuration(bootstrap.listener()?, document)?;
+            bootstrap::configure(bootstrap.scopegate()?, document);
         }
         for edit in settings.edits {
             edit(&mut bootstrap)?;
@@ -532,9 +656,15 @@ impl Prepared {
             .dynamic
             .then(|| bootstrap.make_dynamic(folder))
             .transpose()?;
+        let discovered = if settings.dynamic {
+            None
+        } else {
+            bootstrap.discover_in(folder)?
+        };
         Ok(Prepared {
             bootstrap: bootstrap.into_value(),
             listener,
+            discovered,
             certificate,
         })
     }
@@ -579,21 +709,23 @@ fn find_tool(variable: &str, script: &str) -> Result<PathBuf> {
     Ok(PathBuf::from(path))
 }
 
-async fn listener_address(admin: SocketAddr) -> Result<SocketAddr> {
+async fn listener_address(admin: SocketAddr, name: &str) -> Result<SocketAddr> {
     let listeners = client::get(admin, "/listeners?format=json").await?.json()?;
     let statuses = listeners["listener_statuses"]
         .as_array()
         .cloned()
         .unwrap_or_default();
-    let observability = statuses
+    let listener = statuses
         .iter()
-        .find(|status| status["name"] == json!(bootstrap::LISTENER))
+        .find(|status| status["name"] == json!(name))
         .context("the listener is not up yet")?;
-    let address = &observability["local_address"]["socket_address"];
+    let address = &listener["local_address"]["socket_address"];
     let host = address["address"].as_str().context("no address")?;
     let port = address["port_value"].as_u64().context("no port")?;
     Ok(SocketAddr::new(host.parse()?, u16::try_from(port)?))
 }
 
+/// What the shipped file of the filter is called.
+const FILE: &str = "scopegate.yaml";
 /// V8 and a debug build on two busy cores.
 const START: Duration = Duration::from_secs(60);

@@ -1,4 +1,5 @@
-//! The Envoy of the containers: `envoy/envoy.yaml` with another provider, and made from it.
+//! The Envoy of the containers: `envoy/envoy.yaml` with another provider, and the gate's configuration in
+//! `envoy/ecds/scopegate.yaml` with other tenants, both made from these.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use crate::file::{list, text};
 
 integration::trials![
-    it_is_the_shipped_one_but_for_the_edits,
+    both_are_the_shipped_ones_but_for_the_edits,
     only_the_provider_and_the_configuration_differ,
     the_gate_reads_its_configuration,
     the_realm_has_everybody_who_is_granted_something,
@@ -28,6 +29,13 @@ integration::trials![
     the_certificate_is_good_for_every_name_of_the_gate,
 ];
 
+/// A file that is made from a shipped one.
+struct Made {
+    /// Under `envoy/` and under `integration/stack/envoy/`.
+    file: &'static str,
+    edits: &'static [Edit],
+}
+
 /// What stands between two marks in the shipped file, the first included, and what stands there instead.
 struct Edit {
     from: &'static str,
@@ -35,23 +43,37 @@ struct Edit {
     text: &'static str,
 }
 
-const EDITS: [Edit; 3] = [
-    Edit {
-        from: "# Envoy with scopegate in front of",
-        to: "\n# Who this Envoy is,",
-        text: HEAD,
-    },
-    Edit {
-        from: "                            {\n                              \"mode\"",
-        to: "\n                  # Sends what is left to a backend",
-        text: CONFIGURATION,
-    },
-    Edit {
-        from: "    # The OpenID provider, for its public keys.",
-        to: "",
-        text: PROVIDER,
-    },
-];
+const BOOTSTRAP: Made = Made {
+    file: "envoy.yaml",
+    edits: &[
+        Edit {
+            from: "# Envoy with scopegate in front of",
+            to: "\n# Who this Envoy is,",
+            text: HEAD,
+        },
+        Edit {
+            from: "    # The OpenID provider, for its public keys.",
+            to: "",
+            text: PROVIDER,
+        },
+    ],
+};
+
+const FILTER: Made = Made {
+    file: "ecds/scopegate.yaml",
+    edits: &[
+        Edit {
+            from: "# The gate: its module and",
+            to: "resources:",
+            text: FILTER_HEAD,
+        },
+        Edit {
+            from: "            {\n              \"mode\"",
+            to: "",
+            text: CONFIGURATION,
+        },
+    ],
+};
 
 const HEAD: &str = "\
 # The Envoy of integration/docker-compose.yaml: envoy/envoy.yaml with another provider and
@@ -63,53 +85,60 @@ const HEAD: &str = "\
 # The addresses under `clusters:` are aliases of the containers.
 ";
 
-const CONFIGURATION: &str = r#"                            {
-                              "providers": [
-                                {
-                                  "name": "keycloak",
-                                  "issuer": "http://localhost:8080/realms/platform",
-                                  "audiences": ["observability"],
-                                  "jwks": {
-                                    "uri": "http://keycloak:8080/realms/platform/protocol/openid-connect/certs",
-                                    "cluster": "idp"
-                                  },
-                                  "claims": {
-                                    "groups": [
-                                      {"path": ["groups"]},
-                                      {"path": ["realm_access", "roles"], "prefix": "role:"},
-                                      {"path": ["azp"], "prefix": "client:"}
-                                    ]
-                                  }
-                                }
-                              ],
-                              "organizations": [
-                                {
-                                  "name": "acme",
-                                  "tenants": [{"name": "acme", "types": ["data", "alerting"]}],
-                                  "rbac": {
-                                    "admins": ["acme-admins"],
-                                    "editors": ["acme-editors"],
-                                    "viewers": ["acme-viewers"],
-                                    "writers": ["client:agent-acme"]
-                                  }
-                                },
-                                {
-                                  "name": "globex",
-                                  "tenants": [{"name": "globex", "types": ["data", "alerting"]}],
-                                  "rbac": {
-                                    "admins": ["globex-admins"],
-                                    "editors": ["globex-editors"],
-                                    "viewers": ["globex-viewers", "role:globex-reader"],
-                                    "writers": ["client:agent-globex"]
-                                  }
-                                }
-                              ],
-                              "backends": {
-                                "loki": {"enabled": true},
-                                "mimir": {"enabled": true},
-                                "tempo": {"enabled": true}
-                              }
-                            }
+const FILTER_HEAD: &str = "\
+# The gate of integration/docker-compose.yaml: envoy/ecds/scopegate.yaml with another provider
+# and other tenants. Made as ../envoy.yaml is, and mounted into the container with its folder:
+# a file that is renamed into this place holds at once.
+";
+
+const CONFIGURATION: &str = r#"            {
+              "providers": [
+                {
+                  "name": "keycloak",
+                  "issuer": "http://localhost:8080/realms/platform",
+                  "audiences": ["observability"],
+                  "jwks": {
+                    "uri": "http://keycloak:8080/realms/platform/protocol/openid-connect/certs",
+                    "cluster": "idp"
+                  },
+                  "claims": {
+                    "groups": [
+                      {"path": ["groups"]},
+                      {"path": ["realm_access", "roles"], "prefix": "role:"},
+                      {"path": ["azp"], "prefix": "client:"}
+                    ]
+                  }
+                }
+              ],
+              "organizations": [
+                {
+                  "name": "acme",
+                  "tenants": [{"name": "acme", "types": ["data", "alerting"]}],
+                  "rbac": {
+                    "admins": ["acme-admins"],
+                    "editors": ["acme-editors"],
+                    "viewers": ["acme-viewers"],
+                    "writers": ["client:agent-acme"]
+                  }
+                },
+                {
+                  "name": "globex",
+                  "tenants": [{"name": "globex", "types": ["data", "alerting"]}],
+                  "rbac": {
+                    "admins": ["globex-admins"],
+                    "editors": ["globex-editors"],
+                    "viewers": ["globex-viewers", "role:globex-reader"],
+                    "writers": ["client:agent-globex"]
+                  }
+                }
+              ],
+              "backends": {
+                "loki": {"enabled": true},
+                "mimir": {"enabled": true},
+                "tempo": {"enabled": true}
+              },
+              "health": {"path": "/healthz"}
+            }
 "#;
 
 const PROVIDER: &str =
@@ -126,63 +155,76 @@ const PROVIDER: &str =
 ";
 
 pub fn path() -> PathBuf {
-    paths::integration().join("stack/envoy/envoy.yaml")
+    BOOTSTRAP.path()
 }
 
-fn shipped() -> Result<String> {
-    Ok(fs::read_to_string(
-        paths::repository().join("envoy/envoy.yaml"),
-    )?)
-}
+impl Made {
+    fn path(&self) -> PathBuf {
+        paths::integration().join("stack/envoy").join(self.file)
+    }
 
-fn render(shipped: &str) -> Result<String> {
-    let mut rendered = shipped.to_owned();
-    for edit in &EDITS {
-        let Edit { from, to, text } = edit;
+    fn shipped(&self) -> Result<String> {
+        let path = paths::repository().join("envoy").join(self.file);
+        fs::read_to_string(&path).with_context(|| format!("{}", path.display()))
+    }
+
+    fn render(&self) -> Result<String> {
+        let mut rendered = self.shipped()?;
+        for edit in self.edits {
+            let Edit { from, to, text } = edit;
+            ensure!(
+                rendered.matches(from).count() == 1,
+                "{from:?} does not stand once in envoy/{}: adapt its edits",
+                self.file
+            );
+            let begin = rendered.find(from).context("gone")?;
+            let end = match *to {
+                "" => rendered.len(),
+                to => {
+                    let rest = rendered[begin..].find(to);
+                    begin
+                        + rest
+                            .with_context(|| format!("{to:?} does not follow: adapt the edits"))?
+                }
+            };
+            rendered.replace_range(begin..end, text);
+        }
+        Ok(rendered)
+    }
+
+    fn is_as_rendered(&self) -> Result<()> {
+        let rendered = self.render()?;
+        if std::env::var_os("SCOPEGATE_BLESS").is_some() {
+            fs::write(self.path(), &rendered)?;
+        }
+        let committed = fs::read_to_string(self.path()).unwrap_or_default();
+        let differs = rendered
+            .lines()
+            .zip(committed.lines())
+            .position(|(new, old)| new != old);
         ensure!(
-            rendered.matches(from).count() == 1,
-            "{from:?} does not stand once in envoy/envoy.yaml: adapt EDITS"
+            rendered == committed,
+            "{}: line {} is not what envoy/{} makes it; SCOPEGATE_BLESS=1 writes it anew",
+            self.path().display(),
+            differs.map_or_else(
+                || "behind the last".to_owned(),
+                |line| (line + 1).to_string()
+            ),
+            self.file
         );
-        let begin = rendered.find(from).context("gone")?;
-        let end = match *to {
-            "" => rendered.len(),
-            to => {
-                let rest = rendered[begin..].find(to);
-                begin + rest.with_context(|| format!("{to:?} does not follow: adapt EDITS"))?
-            }
-        };
-        rendered.replace_range(begin..end, text);
+        Ok(())
     }
-    Ok(rendered)
 }
 
-fn it_is_the_shipped_one_but_for_the_edits() -> Result<()> {
-    let rendered = render(&shipped()?)?;
-    if std::env::var_os("SCOPEGATE_BLESS").is_some() {
-        fs::write(path(), &rendered)?;
-    }
-    let committed = fs::read_to_string(path()).unwrap_or_default();
-    let differs = rendered
-        .lines()
-        .zip(committed.lines())
-        .position(|(new, old)| new != old);
-    ensure!(
-        rendered == committed,
-        "{}: line {} is not what envoy/envoy.yaml makes it; SCOPEGATE_BLESS=1 writes it anew",
-        path().display(),
-        differs.map_or_else(
-            || "behind the last".to_owned(),
-            |line| (line + 1).to_string()
-        ),
-    );
-    Ok(())
+fn both_are_the_shipped_ones_but_for_the_edits() -> Result<()> {
+    BOOTSTRAP.is_as_rendered()?;
+    FILTER.is_as_rendered()
 }
 
 /// The edits are by text; what they amount to is asked of the two trees.
 fn only_the_provider_and_the_configuration_differ() -> Result<()> {
-    let mut shipped: Value = yaml::parse(&shipped()?)?;
+    let mut shipped: Value = yaml::parse(&BOOTSTRAP.shipped()?)?;
     let mut ours: Value = yaml::read(&path())?;
-    let mut forgotten = Vec::new();
     for tree in [&mut shipped, &mut ours] {
         let clusters = tree["static_resources"]["clusters"]
             .as_array_mut()
@@ -190,8 +232,11 @@ fn only_the_provider_and_the_configuration_differ() -> Result<()> {
         let before = clusters.len();
         clusters.retain(|cluster| cluster["name"] != json!("idp"));
         ensure!(clusters.len() + 1 == before, "not one cluster idp");
-        forgotten.push(plugin(tree)?["configuration"].take());
     }
+    ensure!(shipped == ours, "something else differs");
+    let mut shipped: Value = yaml::parse(&FILTER.shipped()?)?;
+    let mut ours: Value = yaml::read(&FILTER.path())?;
+    let forgotten = [&mut shipped, &mut ours].map(|tree| plugin(tree)["configuration"].take());
     ensure!(shipped == ours, "something else differs");
     ensure!(
         forgotten[0] != forgotten[1],
@@ -200,22 +245,15 @@ fn only_the_provider_and_the_configuration_differ() -> Result<()> {
     Ok(())
 }
 
-/// The settings of the module in a bootstrap.
-fn plugin(tree: &mut Value) -> Result<&mut Value> {
-    let filter = &mut tree["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
-    filter["typed_config"]["http_filters"]
-        .as_array_mut()
-        .context("no filters")?
-        .iter_mut()
-        .find(|filter| filter["name"] == json!("scopegate"))
-        .map(|filter| &mut filter["typed_config"]["config"])
-        .context("no scopegate")
+/// The settings of the module in the filter's file.
+fn plugin(tree: &mut Value) -> &mut Value {
+    &mut tree["resources"][0]["typed_config"]["config"]
 }
 
 /// The document that reaches the module.
 pub fn configuration() -> Result<Value> {
-    let mut ours: Value = yaml::read(&path())?;
-    let document = plugin(&mut ours)?["configuration"]["value"].take();
+    let mut ours: Value = yaml::read(&FILTER.path())?;
+    let document = plugin(&mut ours)["configuration"]["value"].take();
     Ok(serde_json::from_str(text(&document)?)?)
 }
 
@@ -273,10 +311,11 @@ fn envoy_takes_it() -> Result<()> {
     let folder = tempfile::tempdir()?;
     crate::file::make_certificate(folder.path())?;
     let tls = folder.path().join("tls");
-    let module = drill::module()?.canonicalize()?;
+    let filter = FILTER.path().canonicalize()?;
+    let ecds = filter.parent().context("no folder")?;
     let bootstrap = fs::read_to_string(path())?
         .replace("/etc/envoy/tls", &tls.to_string_lossy())
-        .replace("/etc/envoy/scopegate.wasm", &module.to_string_lossy());
+        .replace("/etc/envoy/ecds", &ecds.to_string_lossy());
     let validate = |bootstrap: &str| -> Result<(bool, String)> {
         let file = folder.path().join("envoy.yaml");
         fs::write(&file, bootstrap)?;

@@ -86,6 +86,7 @@ impl Scene {
         let clock = Clock::new()?;
         let settings = EnvoySettings::shipped()?
             .wasm(drill::module()?)
+            .inline()
             .concurrency(1)
             .log_level("error")
             .cluster("idp", issuer.address())

@@ -44,7 +44,7 @@ enum Gate {
 }
 
 async fn start(set: Set, gate: Gate) -> Result<Scene> {
-    let mut settings = EnvoySettings::shipped()?;
+    let mut settings = EnvoySettings::shipped()?.inline();
     if gate == Gate::InPlace {
         settings = settings
             .wasm(drill::module()?)

@@ -80,8 +80,8 @@ impl SideGate {
                 moved += 1;
             }
             ensure!(
-                moved == 2,
-                "{moved} listeners, of which two were to be moved"
+                moved == 3,
+                "{moved} listeners, of which three were to be moved"
             );
             Ok(())
         });
