@@ -11,6 +11,7 @@
 //! | [`scenario`], [`replay`] | the scenario table and its run through a real Envoy |
 //! | [`clock`] | clocks for a process under test that a test steps |
 //! | [`stack`] | the real backends, provider and agents, as processes on this machine |
+//! | [`rate_limits`] | the shipped limits, put into a bootstrap |
 //! | [`drill`] | what the tests of the gate in trouble share |
 //! | [`firehose`], [`pace`] | a server and readers that fill every window, and calls beside them that are timed |
 //! | [`part`], [`trial`] | what is built or fetched for all of these, and tests that are skipped without it |
@@ -46,6 +47,7 @@ pub mod part;
 pub mod paths;
 pub mod process;
 pub mod prometheus;
+pub mod rate_limits;
 pub mod remote_write;
 pub mod replay;
 pub mod scenario;

@@ -6,6 +6,7 @@
 //! | `backends` | Loki, Mimir and Tempo are killed 15 s after each other and stay away for 60 s each, all while the provider is away | nothing: 502 and refused connections make clients wait and send again |
 //! | `provider` | the provider is killed and stays away for 180 s; the gate's keys are refetched every minute, in vain | nothing: the last good keys go on serving, and no write is refused |
 //! | `envoy` | Envoy is killed twice with pushes in flight and started again on its ports, once at once and once after 10 s | nothing: a connection that breaks or is refused is tried again |
+//! | `limit` | nothing, but each tenant may write five times a second only, by the limits in `envoy/rate-limits` | nothing: 503, and UNAVAILABLE over gRPC, make clients wait and send again |
 //! | `withdrawal` | the writer's grant | what is sent while it is withdrawn, and nothing else: 403 is a verdict, and both clients drop what it is said about at once, each saying why in its log |
 //!
 //! Machines get tokens of 15 minutes for the `provider` drill (the realm's are of five), by the client's attribute
@@ -28,10 +29,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use integration::client;
-use integration::drill;
 use integration::stack::keycloak::Keycloak;
 use integration::stack::{ACME, Stack};
+use integration::{client, drill, rate_limits};
 use serde_json::{Value, json};
 
 use crate::scene::Scene;
@@ -39,6 +39,7 @@ use load::{Load, Sent};
 
 crate::tests![
     envoy_is_killed_and_started_again,
+    writes_meet_a_limit,
     a_grant_is_withdrawn_and_given_back,
     backends_and_the_provider_go_away_and_come_back,
 ];
@@ -196,6 +197,38 @@ fn freeze(stack: &Stack, still: bool) -> Result<()> {
     Ok(())
 }
 
+async fn writes_meet_a_limit(scene: &Scene) -> Result<()> {
+    let stack = &scene.stack;
+    let outcome = limited(stack).await;
+    let restored = restore(stack).await;
+    outcome.and(restored)
+}
+
+async fn limited(stack: &Stack) -> Result<()> {
+    let settings = stack.settings(stack.configuration())?.edit(|bootstrap| {
+        rate_limits::add(bootstrap, |filters| {
+            let writes = &mut filters[0]["typed_config"];
+            let bucket = json!({"max_tokens": 5, "tokens_per_fill": 1, "fill_interval": "0.2s"});
+            writes["descriptors"][0]["token_bucket"] = bucket;
+            writes["response_headers_to_add"][0]["header"]["value"] = json!("1");
+            Ok(())
+        })
+    });
+    stack.start_envoy_with(settings).await?;
+    let load = Load::start(stack).await?;
+    load.begin("limit").await;
+    tokio::time::sleep(LIMITED).await;
+    let sent = load.end().await?;
+    report(stack, &load, &sent, "more writes than the limit").await?;
+    let answers = stored::answers(&stack.envoy()?.access_log());
+    for status in [503, 200] {
+        // 200 is gRPC's, which has its status in a trailer.
+        let told = answers.get(&(status, "local_rate_limited".to_owned()));
+        ensure!(told.is_some_and(|count| *count > 0), "{answers:?}");
+    }
+    check_refusals(stack, &["keys_unavailable"]).await
+}
+
 async fn a_grant_is_withdrawn_and_given_back(scene: &Scene) -> Result<()> {
     let stack = &scene.stack;
     let outcome = withdrawal::drill(stack).await;
@@ -341,4 +374,5 @@ const STAGGER: Duration = Duration::from_secs(15);
 const PROVIDER_AWAY: Duration = Duration::from_secs(180);
 /// The gate's back-off between fetches is at most a minute.
 const FETCH: Duration = Duration::from_secs(90);
+const LIMITED: Duration = Duration::from_secs(8);
 const IN_FLIGHT: Duration = Duration::from_secs(20);
