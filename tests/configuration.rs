@@ -285,10 +285,24 @@ fn what_is_left_out_has_the_documented_default() {
 #[test]
 fn the_document_is_one_strict_json_object() {
     for (text, words) in [
-        ("", "not valid JSON"),
+        ("", "no configuration was handed over"),
+        (" \n", "no configuration was handed over"),
+        ("null", "no configuration was handed over"),
         ("[]", "not a JSON object"),
         ("{", "not valid JSON"),
-        ("mode: enforce", "not valid JSON"),
+        ("{mode: enforce}", "not valid JSON at line 1, column 2"),
+        (
+            "mode: enforce",
+            "this looks like YAML, and the module takes JSON",
+        ),
+        ("\n# Ours\nproviders:\n  - name: a", "this looks like YAML"),
+        ("---\n{}", "this looks like YAML"),
+        ("mode=enforce", "not valid JSON"),
+        // {"mode": "report"} as a Struct in an Any: the bytes of its message.
+        (
+            "\n\u{10}\n\u{4}mode\u{12}\u{8}\u{1a}\u{6}report",
+            "this is a Struct in binary form: use a StringValue",
+        ),
         (r#"{"mode":"report","mode":"enforce"}"#, "stands twice"),
         (r#"{"limits":{"groups":1,"groups":2}}"#, "stands twice"),
     ] {
@@ -302,6 +316,31 @@ fn the_document_is_one_strict_json_object() {
         .map(|(place, _)| place)
         .collect();
     assert_eq!(places, ["providers", "organizations"]);
+}
+
+#[rustfmt::skip]
+#[test]
+fn what_people_write_by_habit_is_answered_with_the_form_that_is_meant() {
+    let groups = "providers[0].claims.groups";
+    let rbac = "organizations[0].rbac";
+    table(&[
+        ("providers.0.jwks.url", json!("x"), "providers[0].jwks.url", "unknown key: did you mean uri?"),
+        ("backends.loki.url", json!("x"), "backends.loki.url", "backends are reached by Envoy's clusters"),
+        ("providers.0.client_secret", json!("x"), "providers[0].client_secret", "no secret is needed"),
+        ("providers.0.client_id", json!("x"), "providers[0].client_id", "write audiences"),
+        ("providers.0.groups_claim", json!("groups"), "providers[0].groups_claim", "write claims: {groups: [{path: [groups]}]}"),
+        ("providers.0.claims.groups", json!("groups"), groups, "expected a list such as [{path: [groups]}], found a string"),
+        ("providers.0.claims.groups", json!({"path": ["groups"]}), groups, "expected a list such as [{path: [groups]}], found an object"),
+        ("providers.0.claims.groups", json!(["groups"]), &format!("{groups}[0]"), "expected an object such as {path: [groups]}, found a string"),
+        ("providers.0.claims.groups", json!([{"path": "groups"}]), &format!("{groups}[0].path"), "expected a list, found a string: write [groups]"),
+        ("providers.0.claims.groups", json!([{"path": "realm_access.roles"}]), &format!("{groups}[0].path"), "write [realm_access, roles], or [realm_access.roles] if that is one name"),
+        ("providers.0.claims.subject", json!("sub"), "providers[0].claims.subject", "expected a list of paths such as [[sub]], found a string"),
+        ("providers.0.claims.subject", json!(["sub"]), "providers[0].claims.subject[0]", "expected a list, found a string: write [sub]"),
+        ("organizations.0.rbac.viewers", json!("devs"), &format!("{rbac}.viewers"), "expected a list, found a string: write [devs]"),
+        ("organizations.0.rbac.viewers", json!([["devs"]]), &format!("{rbac}.viewers[0]"), "expected a group or {group, labels}, found a list"),
+        ("organizations.0.rbac.viewers", json!([null]), &format!("{rbac}.viewers[0]"), "expected a group or {group, labels}, found null"),
+        ("organizations.0.tenants", json!("acme"), "organizations[0].tenants", "expected a list, found a string: write [acme]"),
+    ]);
 }
 
 #[rustfmt::skip]

@@ -1,6 +1,6 @@
 //! The `claims` section of a provider: who its tokens speak of.
 
-use super::reader::{Node, Section, flag};
+use super::reader::{Node, Section, flag, shortened};
 use crate::authn::claims::ClaimMapping;
 use crate::authn::group_source::{GroupSource, Path, Prefixes, Shape};
 use crate::authn::json::Value;
@@ -19,6 +19,10 @@ pub(super) fn read_mapping(section: &Section<'_>) -> Option<ClaimMapping> {
     let claims = node.section(&["subject", "groups"])?;
     let subject = match claims.get("subject") {
         None => Some(default_subject()),
+        Some(node) if node.value.as_str().is_some() => {
+            node.expected("a list of paths such as [[sub]]");
+            None
+        }
         Some(node) => node.list().and_then(|nodes| {
             if nodes.is_empty() {
                 node.problem("must list at least one path, such as [[sub]]");
@@ -30,6 +34,10 @@ pub(super) fn read_mapping(section: &Section<'_>) -> Option<ClaimMapping> {
     };
     let groups = match claims.get("groups") {
         None => Some(default_groups()),
+        Some(node) if node.value.as_array().is_none() => {
+            node.expected("a list such as [{path: [groups]}]");
+            None
+        }
         Some(node) => node.list().and_then(|nodes| {
             let sources: Vec<_> = nodes.iter().map(|node| read_group_source(&node)).collect();
             sources.into_iter().collect()
@@ -43,6 +51,14 @@ pub(super) fn read_mapping(section: &Section<'_>) -> Option<ClaimMapping> {
 }
 
 fn read_path(node: &Node<'_>) -> Option<Path> {
+    if let Some(text) = node.value.as_str().filter(|text| text.contains('.')) {
+        let text = shortened(text);
+        let several = text.replace('.', ", ");
+        node.problem(format!(
+            "expected a list, found a string: write [{several}], or [{text}] if that is one name"
+        ));
+        return None;
+    }
     let segments = node.texts()?;
     if segments.is_empty() {
         node.problem("must name at least one claim");
@@ -53,6 +69,10 @@ fn read_path(node: &Node<'_>) -> Option<Path> {
 
 fn read_group_source(node: &Node<'_>) -> Option<GroupSource> {
     const KNOWN: [&str; 7] = ["path", "prefix", "split", "form", "keys", "having", "field"];
+    if node.value.as_object().is_none() {
+        node.expected("an object such as {path: [groups]}");
+        return None;
+    }
     let section = node.section(&KNOWN)?;
     let path = section
         .require("path", "where in the claims the groups stand")

@@ -218,7 +218,7 @@ impl TypeMask {
 fn read_tenants(organization: &Section<'_>) -> Vec<(TenantId, TypeMask)> {
     let Some(nodes) = organization
         .require("tenants", "the tenants that the organization may use")
-        .and_then(|node| node.long_list())
+        .and_then(|node| node.names())
     else {
         return Vec::new();
     };
@@ -313,7 +313,7 @@ fn read_rbac<'a>(organization: &Section<'a>, bound: &[(String, Permissions)]) ->
         let Some(node) = section.get(name) else {
             continue;
         };
-        for element in node.long_list().iter().flat_map(Elements::iter) {
+        for element in node.names().iter().flat_map(Elements::iter) {
             bindings.extend(read_binding(&element, *permissions));
         }
     }
@@ -331,6 +331,10 @@ fn read_binding<'a>(node: &Node<'a>, permissions: Permissions) -> Option<Binding
     if let Value::Number(_) | Value::Bool(_) = node.value {
         // YAML reads what has no letters as a number.
         node.text();
+        return None;
+    }
+    if node.value.as_object().is_none() {
+        node.expected("a group or {group, labels}");
         return None;
     }
     let section = node.section(&["group", "labels"])?;

@@ -65,12 +65,7 @@ impl Config {
         let object = json::parse_object(document, MAX_DEPTH).map_err(|error| {
             vec![Problem {
                 place: String::new(),
-                text: shortened(&match error {
-                    JsonError::Syntax { .. } if !document.trim_ascii_start().starts_with(b"{") => {
-                        format!("{error}: the module takes JSON; is this YAML?")
-                    }
-                    error => error.to_string(),
-                }),
+                text: shortened(&not_a_document(document, &error)),
             }]
         })?;
         let problems = Problems::default();
@@ -86,6 +81,43 @@ impl Config {
             _ => Err(problems),
         }
     }
+}
+
+/// What is said of bytes that are not the JSON that the module takes. Most often they are
+/// something else that a proxy or a person took for it.
+fn not_a_document(document: &[u8], error: &JsonError) -> String {
+    let text = document.trim_ascii();
+    if text.is_empty() || text == b"null" {
+        return "no configuration was handed over: it stands in configuration in Envoy, in \
+                pluginConfig in Istio's WasmPlugin, in config in Envoy Gateway's \
+                EnvoyExtensionPolicy"
+            .to_owned();
+    }
+    // A field of a map, whose members have fields with the tags 0x0a and 0x12.
+    let control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    if document.starts_with(b"\n") && document.iter().any(control) {
+        return "this is a Struct in binary form: use a StringValue, with the document as JSON \
+                in value"
+            .to_owned();
+    }
+    if matches!(error, JsonError::Syntax { .. }) && looks_like_yaml(text) {
+        return "this looks like YAML, and the module takes JSON".to_owned();
+    }
+    error.to_string()
+}
+
+/// Whether the first line that is no comment begins a YAML document.
+fn looks_like_yaml(text: &[u8]) -> bool {
+    let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
+    lines.next().is_some_and(|line| {
+        let name = line
+            .iter()
+            .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_')
+            .count();
+        let rest = line.get(name..).unwrap_or_default();
+        line.starts_with(b"---") || (name > 0 && (rest == b":" || rest.starts_with(b": ")))
+    })
 }
 
 fn read(

@@ -197,7 +197,7 @@ impl<'a> Node<'a> {
     }
 
     #[inline(never)]
-    fn expected(&self, what: &str) {
+    pub(super) fn expected(&self, what: &str) {
         self.problem(format!("expected {what}, found {}", self.value.kind()));
     }
 
@@ -240,6 +240,20 @@ impl<'a> Node<'a> {
             (name, node)
         };
         Some(object.iter().map(member).collect())
+    }
+
+    /// The elements of a list of names, or of what may stand in place of one.
+    pub(super) fn names(&self) -> Option<Elements<'a>> {
+        if let Value::String(text) = self.value {
+            self.expected_list_of(text);
+            return None;
+        }
+        self.long_list()
+    }
+
+    fn expected_list_of(&self, text: &str) {
+        let text = shortened(text);
+        self.problem(format!("expected a list, found a string: write [{text}]"));
     }
 
     /// The elements of a list, if there are at most [`MAX_ELEMENTS`].
@@ -295,8 +309,7 @@ impl<'a> Node<'a> {
     #[inline(never)]
     pub(super) fn texts(&self) -> Option<Vec<&'a str>> {
         if let Value::String(text) = self.value {
-            let text = shortened(text);
-            self.problem(format!("expected a list, found a string: write [{text}]"));
+            self.expected_list_of(text);
             return None;
         }
         let nodes = self.list()?;
@@ -447,6 +460,9 @@ impl<'a> Section<'a> {
 /// What is said about a key that is not known where it stands.
 #[inline(never)]
 fn unknown_key(name: &str, known: &[&str]) -> String {
+    if name == "url" && known.contains(&"uri") {
+        return "unknown key: did you mean uri?".to_owned();
+    }
     if let Some((_, advice)) = ADVICE.iter().find(|(wrong, _)| *wrong == name) {
         return (*advice).to_owned();
     }
@@ -481,7 +497,7 @@ pub(super) fn flag(section: &Section<'_>, name: &str, default: bool) -> Option<b
 }
 
 /// Keys that other gateways have, or that people expect, with what to write here.
-const ADVICE: [(&str, &str); 8] = [
+const ADVICE: [(&str, &str); 12] = [
     (
         "id_token_header",
         "unknown key: write credentials: [bearer, {id_token_header: x-id-token}]",
@@ -498,11 +514,24 @@ const ADVICE: [(&str, &str); 8] = [
         "unknown key: write jwks: {uri: …, cluster: …}",
     ),
     ("tenant", "unknown key: write tenants, a list"),
+    ("client_secret", NO_SECRET),
+    ("clientSecret", NO_SECRET),
+    (
+        "client_id",
+        "unknown key: write audiences, whom tokens are for, or clients, whose tokens are taken",
+    ),
+    (
+        "groups_claim",
+        "unknown key: write claims: {groups: [{path: [groups]}]}",
+    ),
     (
         "url",
         "unknown key: backends are reached by Envoy's clusters, see the routes",
     ),
 ];
+
+const NO_SECRET: &str = "unknown key: tokens are verified with public keys and no secret is \
+                         needed: remove it, and renew it if it was a real one";
 
 /// Whether a name is a likely slip for another: case, separators and a plural aside.
 fn is_near(wrong: &str, right: &str) -> bool {
