@@ -97,6 +97,21 @@ impl ClaimMapping {
     }
 }
 
+impl ClaimMapping {
+    /// Whether a token of this provider could bring that group.
+    #[must_use]
+    pub fn may_yield(&self, group: &str) -> bool {
+        let longest = self.prefixes.longest(group);
+        let mut sources = self.groups.iter();
+        sources.any(|source| {
+            source.prefix.len() == longest
+                && group
+                    .strip_prefix(source.prefix.as_str())
+                    .is_some_and(|value| source.may_hold(value))
+        })
+    }
+}
+
 /// Entra's overage: above 200 groups the claim is replaced by a pointer in
 /// `_claim_names` (or `hasgroups` in implicit flows), and reads as "no groups".
 fn is_overage(claims: &Object, path: &[String]) -> bool {

@@ -138,6 +138,15 @@ impl GroupSource {
         }
     }
 
+    /// Whether a value could be written there.
+    #[must_use]
+    pub fn may_hold(&self, value: &str) -> bool {
+        let whole = self.split.as_ref().is_none_or(|separator| {
+            !value.contains(separator.as_str()) && value.trim_ascii() == value
+        });
+        whole && !value.is_empty()
+    }
+
     /// Visits the values in there, and says whether nothing in there was of no use.
     pub(super) fn each<'v>(
         &self,

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use super::check;
 use super::completions;
 use super::console::Format;
 
@@ -25,6 +26,8 @@ pub struct Arguments {
 /// What there is to do.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Finds everything that is wrong in configurations, and says where and what would be right.
+    Check(check::Arguments),
     /// Prints a script with which a shell completes the commands.
     Completions(completions::Arguments),
 }

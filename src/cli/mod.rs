@@ -6,6 +6,7 @@
 //! configuration.
 
 mod arguments;
+mod check;
 mod completions;
 mod console;
 mod outcome;
@@ -20,6 +21,7 @@ use clap::CommandFactory as _;
 /// Runs one command.
 pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Outcome {
     let done = match arguments.command {
+        Command::Check(check) => check::run(&check, arguments.output, console),
         Command::Completions(completions) => {
             completions::run(&completions, Arguments::command(), console)
         }

@@ -1,0 +1,150 @@
+//! One document, judged by the gate's own reader.
+
+use std::collections::BTreeMap;
+
+use super::diagnostic::{Diagnostic, Severity};
+use super::fault::Fault;
+use super::found::{Document, Found, Kind};
+use super::place;
+use super::tree::{Node, Value};
+use crate::config::{Config, Environment, Problem};
+
+/// What stands for the value of a variable that is not known here.
+const UNKNOWN: &str = "unknown";
+
+/// The configuration that a document makes, and all that keeps it from making one.
+pub(super) fn judge(document: &Document, found: &Found) -> (Option<Config>, Vec<Diagnostic>) {
+    let mut problems = Vec::new();
+    for member in merge_keys(&document.root) {
+        let fault = Fault::new(member, "<< is a key of its own here, and merges nothing")
+            .help("write the members out, or name the whole value by an alias");
+        problems.push(Diagnostic::new(
+            Severity::Error,
+            &document.source,
+            fault,
+            "",
+        ));
+    }
+    let environment = environment(document, found);
+    let parsed = match document.kind {
+        Kind::Configuration => {
+            let json = if document.is_json {
+                document.source.text.to_string()
+            } else {
+                document.root.to_json()
+            };
+            Config::parse(json.as_bytes(), &environment)
+        }
+        Kind::Organizations => super::organizations::parse(document, found),
+    };
+    match parsed {
+        Ok(config) => (Some(config), problems),
+        Err(found) => {
+            let merged = !problems.is_empty();
+            // Both are told of with their places.
+            let told = |problem: &Problem| {
+                problem.text.contains("stands twice in one object")
+                    || (merged && problem.place.ends_with("<<"))
+            };
+            let said = found.into_iter().filter(|problem| !told(problem));
+            problems.extend(said.map(|problem| locate(document, problem)));
+            (None, problems)
+        }
+    }
+}
+
+/// A problem with the piece of the file that it is about.
+fn locate(document: &Document, problem: Problem) -> Diagnostic {
+    let Problem { place, text } = problem;
+    let variable = document
+        .machine
+        .iter()
+        .flat_map(|machine| machine.given.iter().chain(&machine.passed))
+        .find(|variable| variable.name == place);
+    if let Some(variable) = variable {
+        let fault = Fault::new(variable.span.clone(), text);
+        return Diagnostic::new(
+            Severity::Error,
+            &variable.source,
+            fault,
+            variable.place.clone(),
+        );
+    }
+    let span = if text.starts_with("unknown key") {
+        place::key(&document.root, &place)
+    } else {
+        place::span(&document.root, &place)
+    };
+    let meant = meant(&place, &text);
+    let fault = Fault {
+        help: meant.map(|name| format!("did you mean {name}?")),
+        ..Fault::new(span, text)
+    };
+    Diagnostic::new(Severity::Error, &document.source, fault, place)
+}
+
+/// The known key that an unknown one is most like.
+fn meant<'a>(place: &str, text: &'a str) -> Option<&'a str> {
+    let known = text.strip_prefix("unknown key: known here are ")?;
+    let name = place.rsplit('.').next().unwrap_or_default();
+    let distance = |known: &str| strsim::damerau_levenshtein(name, known);
+    let nearest = known.split(", ").min_by_key(|known| distance(known))?;
+    // Half of a short word may be any other word.
+    let near = distance(nearest).saturating_mul(3) <= nearest.len();
+    near.then_some(nearest)
+}
+
+/// Where the merge keys of YAML 1.1 stand.
+fn merge_keys(root: &Node) -> Vec<std::ops::Range<usize>> {
+    let mut keys = Vec::new();
+    root.walk(&mut |node| {
+        let merging = node
+            .members()
+            .iter()
+            .filter(|member| member.plain && member.name == "<<");
+        keys.extend(merging.map(|member| member.key.clone()));
+    });
+    keys
+}
+
+/// The environment that the module would have.
+fn environment(document: &Document, found: &Found) -> Environment {
+    let mut variables: BTreeMap<String, String> = BTreeMap::new();
+    match &document.machine {
+        // Nothing is known: whoever names a variable is believed to have set it.
+        None => {
+            for name in named_variables(&document.root) {
+                variables.insert(name, UNKNOWN.to_owned());
+            }
+        }
+        Some(machine) => {
+            for variable in &machine.passed {
+                let set = found.proxies.iter().find(|set| set.name == variable.name);
+                let value = set.and_then(|set| set.value.clone());
+                // A switch that is not known does nothing.
+                if value.is_some() || !super::variables::is_switch(&variable.name) {
+                    let value = value.unwrap_or_else(|| UNKNOWN.to_owned());
+                    variables.insert(variable.name.clone(), value);
+                }
+            }
+            for variable in &machine.given {
+                let value = variable.value.clone().unwrap_or_default();
+                variables.insert(variable.name.clone(), value);
+            }
+        }
+    }
+    Environment::new(variables)
+}
+
+/// The variables that hold credentials for key endpoints.
+pub(super) fn named_variables(root: &Node) -> Vec<String> {
+    let providers = root.list("providers");
+    let names = providers.iter().filter_map(|provider| {
+        let name = provider.at(&["jwks", "authorization", "environment"])?;
+        match &name.value {
+            Value::Text(text) => Some(text.text.clone()),
+            _ => None,
+        }
+    });
+    names.collect()
+}

@@ -1,0 +1,134 @@
+//! A document of the gate's own, as a text or as a part of another document.
+
+use std::rc::Rc;
+
+use super::fault::Fault;
+use super::found::{Document, Found, Host, Kind, Machine};
+use super::source::Source;
+use super::tree::{Node, Text};
+use super::{json, secrets, yaml};
+
+/// Keys of which a document has at least one.
+const KEYS: [&str; 15] = [
+    "providers",
+    "organizations",
+    "backends",
+    "mode",
+    "realm",
+    "credentials",
+    "roles",
+    "projects",
+    "tenants",
+    "health",
+    "cors",
+    "forward",
+    "limits",
+    "audit",
+    "organizations_from",
+];
+
+/// What an object that stands alone is, if it is a document of the gate's own.
+pub(super) fn kind(root: &Node) -> Option<Kind> {
+    let has = |name: &str| root.member(name).is_some();
+    if has("kind") || has("apiVersion") || has("static_resources") || has("resources") {
+        return None;
+    }
+    if has("organizations") && (has("epoch") || has("revision")) && !has("providers") {
+        return Some(Kind::Organizations);
+    }
+    // Words like these stand in many files, so one alone says little.
+    let known = KEYS.iter().filter(|key| has(key)).count();
+    let telling = root.members().iter().any(|member| {
+        let like = |key| strsim::damerau_levenshtein(&member.name, key) <= 2;
+        like("providers") || like("organizations")
+    });
+    (telling || known > 1).then_some(Kind::Configuration)
+}
+
+/// Takes a document that is a part of another one, as resources of Kubernetes have it.
+pub(super) fn take_part(
+    source: &Rc<Source>,
+    root: &Rc<Node>,
+    host: Host,
+    machine: Machine,
+    found: &mut Found,
+) {
+    found.documents.push(Document {
+        source: Rc::clone(source),
+        root: Rc::clone(root),
+        kind: Kind::Configuration,
+        host,
+        is_json: false,
+        machine: Some(machine),
+    });
+}
+
+/// Takes the text that Envoy hands to the module, which must be JSON.
+pub(super) fn take_text(
+    outer: &Rc<Source>,
+    scalar: &Node,
+    text: &Text,
+    host: Host,
+    machine: Machine,
+    found: &mut Found,
+) {
+    let source = Rc::new(outer.inside(&scalar.span, text));
+    if source.text.trim().is_empty() {
+        let fault = Fault::new(scalar.span.clone(), "no configuration was handed over")
+            .help("write the document here, as JSON");
+        found.diagnostics.error(outer, fault, "");
+        return;
+    }
+    let Some((root, is_json)) = read_text(&source, found) else {
+        return;
+    };
+    for span in secrets::spans(&root) {
+        found.secrets.push((source.file, source.outer(&span)));
+    }
+    found.documents.push(Document {
+        source,
+        root,
+        kind: Kind::Configuration,
+        host,
+        is_json,
+        machine: Some(machine),
+    });
+}
+
+/// What such a text holds, and whether it is JSON as it should be.
+fn read_text(source: &Rc<Source>, found: &mut Found) -> Option<(Rc<Node>, bool)> {
+    let syntax = match json::read(&source.text) {
+        Ok(document) => {
+            for fault in document.faults {
+                found.diagnostics.error(source, fault, "");
+            }
+            return Some((document.root, true));
+        }
+        Err(syntax) => syntax,
+    };
+    let begun = source.text.trim_start();
+    let (documents, _) = yaml::read(&source.text);
+    let yaml = documents.into_iter().next();
+    let yaml = yaml.filter(|document| document.root.is_object() && !begun.starts_with('{'));
+    let Some(document) = yaml else {
+        let at = source.at_line(syntax.line, syntax.column);
+        let fault = Fault::new(
+            source.character(at),
+            format!("this is not JSON: {}", syntax.text),
+        );
+        found.diagnostics.error(source, fault, "");
+        return None;
+    };
+    let start = source.text.len().saturating_sub(begun.len());
+    let line = begun.find(['\n', '\r']).unwrap_or(begun.len());
+    let fault = Fault::new(
+        start..start.saturating_add(line),
+        "this looks like YAML, and the module takes JSON",
+    )
+    .help("write the document as JSON here");
+    found.diagnostics.error(source, fault, "");
+    for fault in document.faults {
+        found.diagnostics.error(source, fault, "");
+    }
+    Some((document.root, false))
+}

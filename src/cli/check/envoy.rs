@@ -1,0 +1,374 @@
+//! Envoy's own configuration: a bootstrap, resources in files, patches of them.
+
+use std::rc::Rc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::embedded;
+use super::fault::Fault;
+use super::found::{Found, Host, Machine, Rule, Variable};
+use super::source::Source;
+use super::tree::{Member, Node, Value};
+use super::{place, secrets};
+use crate::words::request::BACKEND_HEADER;
+
+/// Whether a document is a bootstrap or a file of resources.
+pub(super) fn is_envoy(root: &Node) -> bool {
+    let list = |name: &str| {
+        root.field(name)
+            .is_some_and(|m| !m.value.elements().is_empty())
+    };
+    root.field("static_resources").is_some()
+        || root.field("dynamic_resources").is_some()
+        || root.member("admin").is_some()
+        || list("resources")
+}
+
+/// Reads what stands anywhere in a piece of Envoy's configuration. Whether something in
+/// there is the gate's.
+pub(super) fn read(
+    source: &Rc<Source>,
+    root: &Rc<Node>,
+    piece: &Rc<Node>,
+    host: Host,
+    found: &mut Found,
+) -> bool {
+    let before = found.documents.len();
+    let mut modules: Vec<&Node> = Vec::new();
+    let mut managers: Vec<&Node> = Vec::new();
+    piece.walk(&mut |node| {
+        if let Some(message) = message(node, ".http.wasm.v3.Wasm") {
+            modules.extend(message.field("config").map(|member| &*member.value));
+        }
+        managers.extend(message(node, ".HttpConnectionManager"));
+    });
+    clusters(piece, found);
+    let mut ours = false;
+    for module in &modules {
+        ours |= read_module(source, root, module, host, found);
+    }
+    for manager in managers {
+        ours |= read_routes(source, root, manager, found);
+    }
+    ours || found.documents.len() > before
+}
+
+/// The fields of a message of that type, also where it is written as a `TypedStruct`.
+fn message<'a>(node: &'a Node, kind: &str) -> Option<&'a Node> {
+    let named = |name: &str| {
+        node.field(name)
+            .and_then(|member| member.value.text())
+            .is_some_and(|text| text.ends_with(kind))
+    };
+    if named("@type") {
+        return Some(node);
+    }
+    named("type_url").then(|| node.get("value").map(Rc::as_ref))?
+}
+
+/// Notes the clusters that stand in there.
+pub(super) fn clusters(piece: &Node, found: &mut Found) {
+    let known = &mut found.clusters;
+    let name = |cluster: &Node| cluster.get("name")?.text().map(str::to_owned);
+    if let Some(resources) = piece.field("static_resources") {
+        known.bootstrap = true;
+        let clusters = resources.value.field("clusters");
+        let clusters = clusters.map_or(&[][..], |member| member.value.elements());
+        known.names.extend(clusters.iter().filter_map(|c| name(c)));
+    }
+    if let Some(resources) = piece.field("dynamic_resources") {
+        let by_others = ["cds_config", "ads_config"];
+        known.discovered |= by_others
+            .iter()
+            .any(|name| resources.value.field(name).is_some());
+    }
+    piece.walk(&mut |node| {
+        let cluster = message(node, ".cluster.v3.Cluster");
+        known.names.extend(cluster.and_then(name));
+    });
+}
+
+/// Whether a module's configuration is for this gate.
+fn is_ours(config: &Node) -> bool {
+    let named = |node: Option<&Member>| {
+        node.and_then(|member| member.value.text())
+            .is_some_and(|text| text.contains("scopegate"))
+    };
+    let machine = config.field("vm_config");
+    let machine = machine.map(|member| &member.value);
+    let mut code = false;
+    if let Some(node) = machine.and_then(|machine| machine.field("code")) {
+        node.value
+            .walk(&mut |node| code |= node.text().is_some_and(|text| text.contains("scopegate")));
+    }
+    let document = config.field("configuration");
+    let document = document.and_then(|member| member.value.get("value"));
+    let by_document = document.is_some_and(|value| match value.text() {
+        Some(text) => text.contains("providers") && text.contains("jwks"),
+        None => embedded::kind(value).is_some(),
+    });
+    named(config.field("name"))
+        || named(config.field("root_id"))
+        || named(machine.and_then(|machine| machine.field("vm_id")))
+        || code
+        || by_document
+}
+
+fn read_module(
+    source: &Rc<Source>,
+    root: &Node,
+    config: &Node,
+    host: Host,
+    found: &mut Found,
+) -> bool {
+    if !is_ours(config) {
+        return false;
+    }
+    for (name, open) in [("failure_policy", "FAIL_OPEN"), ("fail_open", "true")] {
+        if let Some(member) = config.field(name) {
+            warn_of_open(source, root, member, open, "FAIL_RELOAD", found);
+        }
+    }
+    let machine = config.field("vm_config").map(|member| &member.value);
+    let variables = machine.and_then(|machine| machine.field("environment_variables"));
+    let machine = variables.map_or_else(Machine::default, |member| {
+        read_variables(source, root, &member.value)
+    });
+    let machine = Machine {
+        list: "host_env_keys of vm_config.environment_variables",
+        ..machine
+    };
+    let Some(member) = config.field("configuration") else {
+        let fault = Fault::new(
+            place::head(config, None),
+            "no configuration was handed over",
+        )
+        .help(
+            "write configuration: {\"@type\": type.googleapis.com/google.protobuf.StringValue, \
+             value: \"the document as JSON\"}",
+        );
+        found
+            .diagnostics
+            .error(source, fault, place::of(root, config));
+        return true;
+    };
+    let configuration = &member.value;
+    let kind = configuration.get("@type").and_then(|kind| kind.text());
+    let value = configuration.get("value");
+    let any = "configuration is a google.protobuf.Any, which names its type";
+    let help = "write \"@type\": type.googleapis.com/google.protobuf.StringValue, and the \
+                document as JSON in value";
+    match (kind, value) {
+        (Some(kind), Some(value)) if kind.ends_with("google.protobuf.StringValue") => {
+            if let Value::Text(text) = &value.value {
+                embedded::take_text(source, value, text, host, machine, found);
+                return true;
+            }
+            let fault = Fault::new(
+                place::head(value, None),
+                "a StringValue holds a text, and this is none",
+            )
+            .help("write the document as JSON in a text, after value: |");
+            found
+                .diagnostics
+                .error(source, fault, place::of(root, value));
+            if value.is_object() {
+                embedded::take_part(source, value, host, machine, found);
+            }
+        }
+        (Some(kind), value) if kind.ends_with("google.protobuf.Struct") => {
+            let at = configuration.get("@type").map(|kind| kind.span.clone());
+            let fault = Fault::new(
+                at.unwrap_or_default(),
+                "a Struct reaches the module in binary form",
+            )
+            .help("use a google.protobuf.StringValue, with the document as JSON in value");
+            found
+                .diagnostics
+                .error(source, fault, place::of(root, configuration));
+            if let Some(value) = value.filter(|value| value.is_object()) {
+                embedded::take_part(source, value, host, machine, found);
+            }
+        }
+        (Some(kind), Some(value)) if kind.ends_with("google.protobuf.BytesValue") => {
+            read_bytes(source, root, value, host, machine, found);
+        }
+        _ => {
+            let fault = Fault::new(member.key.clone(), any).help(help);
+            found
+                .diagnostics
+                .error(source, fault, place::of(root, configuration));
+            if embedded::kind(configuration).is_some() {
+                embedded::take_part(source, configuration, host, machine, found);
+            } else if let Value::Text(text) = &configuration.value {
+                embedded::take_text(source, configuration, text, host, machine, found);
+            }
+        }
+    }
+    true
+}
+
+/// A `BytesValue`, which is base64 in files. Its lines cannot be told from one another.
+fn read_bytes(
+    source: &Rc<Source>,
+    root: &Node,
+    value: &Node,
+    host: Host,
+    machine: Machine,
+    found: &mut Found,
+) {
+    let bytes = value.text().and_then(|text| STANDARD.decode(text).ok());
+    let Some(text) = bytes.and_then(|bytes| String::from_utf8(bytes).ok()) else {
+        let fault = Fault::new(value.span.clone(), "this is not the base64 of a text")
+            .help("use a google.protobuf.StringValue, with the document as JSON in value");
+        found
+            .diagnostics
+            .error(source, fault, place::of(root, value));
+        return;
+    };
+    let inner = Rc::new(source.somewhere_in(&value.span, &text));
+    let whole = Node {
+        span: 0..text.len(),
+        value: Value::Null,
+    };
+    // Quotes would be looked for in what has none.
+    let plain = super::tree::Text {
+        text,
+        style: super::tree::Style::Plain,
+    };
+    embedded::take_text(&inner, &whole, &plain, host, machine, found);
+}
+
+/// Warns of what lets requests pass when the gate fails.
+pub(super) fn warn_of_open(
+    source: &Rc<Source>,
+    root: &Node,
+    member: &Member,
+    open: &str,
+    instead: &str,
+    found: &mut Found,
+) {
+    let value = &member.value;
+    let is_open = match &value.value {
+        Value::Text(text) => text.text == open,
+        Value::Bool(flag) => *flag && open == "true",
+        _ => false,
+    };
+    if is_open {
+        let text = "requests pass without the gate when it fails";
+        let fault = Fault::new(value.span.clone(), text).help(format!("write {instead}"));
+        found
+            .diagnostics
+            .warning(source, fault, place::of(root, value));
+    }
+}
+
+/// `environment_variables`
+fn read_variables(source: &Rc<Source>, root: &Node, node: &Node) -> Machine {
+    let mut machine = Machine::default();
+    if let Some(passed) = node.field("host_env_keys") {
+        for name in passed.value.elements() {
+            machine.passed.extend(variable(source, root, name, None));
+        }
+    }
+    if let Some(given) = node.field("key_values") {
+        for member in given.value.members() {
+            machine.given.push(Variable {
+                name: member.name.clone(),
+                value: scalar_text(&member.value),
+                source: Rc::clone(source),
+                span: member.key.clone(),
+                place: place::of(root, &member.value),
+            });
+        }
+    }
+    machine
+}
+
+/// A variable that is named by a text.
+pub(super) fn variable(
+    source: &Rc<Source>,
+    root: &Node,
+    name: &Node,
+    value: Option<String>,
+) -> Option<Variable> {
+    Some(Variable {
+        name: name.text()?.to_owned(),
+        value,
+        source: Rc::clone(source),
+        span: name.span.clone(),
+        place: place::of(root, name),
+    })
+}
+
+/// A value of the environment: proxies make texts of what they can.
+pub(super) fn scalar_text(node: &Node) -> Option<String> {
+    match &node.value {
+        Value::Text(text) => Some(text.text.clone()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Number(number) => Some(number.clone()),
+        _ => None,
+    }
+}
+
+/// Notes the routes of a connection manager that has a gate. Whether it has one.
+fn read_routes(source: &Rc<Source>, root: &Node, manager: &Node, found: &mut Found) -> bool {
+    let routes = manager.field("route_config");
+    let hosts = routes.and_then(|routes| routes.value.field("virtual_hosts"));
+    let hosts = hosts.map_or(&[][..], |hosts| hosts.value.elements());
+    let routes = hosts
+        .iter()
+        .filter_map(|host| host.get("routes"))
+        .flat_map(|routes| routes.elements());
+    let routes: Vec<&Rc<Node>> = routes.collect();
+    let filters = manager.field("http_filters");
+    let mut named = false;
+    if let Some(filters) = filters {
+        filters
+            .value
+            .walk(&mut |node| named |= node.text().is_some_and(|text| text.contains("scopegate")));
+    }
+    if !named && !routes.iter().any(|route| asks(route)) {
+        return false;
+    }
+    for route in routes {
+        if let Some(action) = route.member("route") {
+            let key = route.member("match").unwrap_or(action);
+            found.rules.push(Rule {
+                source: Rc::clone(source),
+                span: key.key.clone(),
+                place: place::of(root, route),
+                gateways: Vec::new(),
+                backend: None,
+                asks: asks(route),
+            });
+        }
+    }
+    true
+}
+
+/// Whether a route matches only what has the gate's header.
+fn asks(route: &Node) -> bool {
+    let headers = route.get("match").and_then(|m| m.get("headers"));
+    let headers = headers.map_or(&[][..], |headers| headers.elements());
+    headers.iter().any(|header| {
+        let named = header.get("name").and_then(|name| name.text());
+        let is = |name: &str, wanted: bool| {
+            header
+                .field(name)
+                .is_some_and(|m| matches!(m.value.value, Value::Bool(flag) if flag == wanted))
+        };
+        named.is_some_and(|name| name.eq_ignore_ascii_case(BACKEND_HEADER))
+            && !is("invert_match", true)
+            && !is("present_match", false)
+            && !is("treat_missing_header_as_empty", true)
+    })
+}
+
+/// Notes secrets of a document in which something of the gate's stands.
+pub(super) fn note_secrets(source: &Source, root: &Node, found: &mut Found) {
+    for span in secrets::spans(root) {
+        found.secrets.push((source.file, source.outer(&span)));
+    }
+}

@@ -1,0 +1,224 @@
+//! `scopegate check`.
+//!
+//! A file becomes trees of values that know where they were written ([`yaml`], [`json`]).
+//! What is the gate's in them is found ([`recognise`]): documents, and what stands around
+//! them, such as clusters, variables and routes. The gate's own reader judges each document
+//! ([`document`]), and its places are turned back into lines of the file ([`place`]). What
+//! loads and cannot be meant draws warnings ([`doubts`] and its neighbours).
+
+mod clusters;
+mod diagnostic;
+mod document;
+mod doubts;
+mod embedded;
+mod envoy;
+mod fault;
+mod found;
+mod issuers;
+mod json;
+mod kubernetes;
+mod organizations;
+mod place;
+mod recognise;
+mod render;
+mod routes;
+mod scalar;
+mod secrets;
+mod source;
+mod summary;
+mod tree;
+mod variables;
+mod yaml;
+
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use clap::Args;
+
+use super::console::{Console, Format};
+use super::outcome::Outcome;
+use diagnostic::{Diagnostic, Severity};
+use fault::Fault;
+use found::Found;
+use source::{File, Source};
+use summary::count;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scopegate check scopegate.yaml
+  scopegate check envoy.yaml ecds/*.yaml
+  kustomize build . | scopegate check --strict -
+
+All files are looked at together: a cluster, a variable or a route may stand in another file
+than the configuration that it has to do with. A file may be the configuration itself, or a
+ConfigMap, WasmPlugin, EnvoyFilter, EnvoyExtensionPolicy, Envoy bootstrap or file of Envoy's
+resources that holds it, or a document of organizations. What is not the gate's is passed over.
+
+Exit status: 0 good, 1 problems (with --strict also warnings), 2 a file could not be read, or
+nothing in the files is the gate's.")]
+pub(super) struct Arguments {
+    /// What to check; - is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// Warnings count as problems.
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Checks the files.
+pub(super) fn run(
+    arguments: &Arguments,
+    format: Format,
+    console: &mut Console<'_>,
+) -> io::Result<Outcome> {
+    let mut files = Vec::new();
+    let mut found = Found::default();
+    for path in &arguments.files {
+        let bytes = console.read(path)?;
+        let name = if path.as_os_str() == "-" {
+            "standard input".to_owned()
+        } else {
+            path.display().to_string()
+        };
+        let position = files.len();
+        let (file, broken) = file_of(name, bytes);
+        let source = Rc::new(Source::of_file(position, &file));
+        files.push(file);
+        match broken {
+            Some(fault) => found.diagnostics.error(&source, fault, ""),
+            None => recognise::read(&source, &mut found),
+        }
+    }
+    let (diagnostics, good) = judge(&mut found);
+    let files = mask(files, &found.secrets);
+    report(&diagnostics, &good, &files, format, console)?;
+    let problems = diagnostics
+        .iter()
+        .any(|one| one.severity == Severity::Error || arguments.strict);
+    if problems {
+        return Ok(Outcome::Problems);
+    }
+    if found.documents.is_empty() && found.rules.is_empty() && diagnostics.is_empty() {
+        let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+        writeln!(
+            console.errors,
+            "scopegate: nothing of the gate's is in {}: expected its configuration, or a \
+             ConfigMap, WasmPlugin, EnvoyFilter, EnvoyExtensionPolicy, Envoy bootstrap or file \
+             of Envoy's resources that holds one, or a document of organizations",
+            names.join(", ")
+        )?;
+        return Ok(Outcome::WrongUse);
+    }
+    Ok(Outcome::Good)
+}
+
+/// A file as a text, and what keeps it from being one.
+fn file_of(name: String, bytes: Vec<u8>) -> (File, Option<Fault>) {
+    let (text, broken) = match String::from_utf8(bytes) {
+        Ok(text) => (text, None),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            let end = at.saturating_add(char::REPLACEMENT_CHARACTER.len_utf8());
+            let fault = Fault::new(at..end, "this is not UTF-8");
+            (text, Some(fault.help("save the file as UTF-8")))
+        }
+    };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let text: Rc<str> = text.into();
+    (File { name, text }, broken)
+}
+
+/// A line about a document that is good.
+struct Good {
+    file: usize,
+    text: String,
+}
+
+/// Everything that is to be said of what was found.
+fn judge(found: &mut Found) -> (Vec<Diagnostic>, Vec<Good>) {
+    let mut diagnostics = std::mem::take(&mut found.diagnostics);
+    let mut good = Vec::new();
+    for document in &found.documents {
+        let (config, problems) = document::judge(document, found);
+        let sound = problems.is_empty();
+        for problem in problems {
+            diagnostics.add(problem);
+        }
+        doubts::judge(document, config.as_ref(), found, &mut diagnostics);
+        if let Some(config) = config.filter(|_| sound) {
+            good.push(Good {
+                file: document.source.file,
+                text: summary::of(document, &config),
+            });
+        }
+    }
+    variables::judge(found, &mut diagnostics);
+    clusters::judge(found, &mut diagnostics);
+    routes::judge(found, &mut diagnostics);
+    for (file, routes) in routes::files(found) {
+        if !good.iter().any(|one| one.file == file) {
+            let text = format!("{} of the gate's", count(routes, "route"));
+            good.push(Good { file, text });
+        }
+    }
+    (diagnostics.sorted(), good)
+}
+
+/// The files as they may be shown.
+fn mask(files: Vec<File>, secrets: &[(usize, std::ops::Range<usize>)]) -> Vec<File> {
+    let masked = files.into_iter().enumerate().map(|(position, file)| {
+        let here = secrets.iter().filter(|(file, _)| *file == position);
+        let here: Vec<_> = here.map(|(_, span)| span.clone()).collect();
+        if here.is_empty() {
+            return file;
+        }
+        File {
+            text: secrets::masked(&file.text, &here).into(),
+            ..file
+        }
+    });
+    masked.collect()
+}
+
+fn report(
+    diagnostics: &[Diagnostic],
+    good: &[Good],
+    files: &[File],
+    format: Format,
+    console: &mut Console<'_>,
+) -> io::Result<()> {
+    if format == Format::Json {
+        return console
+            .output
+            .write_all(render::json(diagnostics, files).as_bytes());
+    }
+    for diagnostic in diagnostics {
+        if let Some(file) = files.get(diagnostic.file) {
+            let text = render::text(diagnostic, file, console.styled);
+            writeln!(console.output, "{text}\n")?;
+        }
+    }
+    for one in good {
+        let name = files.get(one.file).map_or("", |file| file.name.as_str());
+        writeln!(console.output, "{name}: good: {}", one.text)?;
+    }
+    let number = |severity| {
+        diagnostics
+            .iter()
+            .filter(|one| one.severity == severity)
+            .count()
+    };
+    let (errors, warnings) = (number(Severity::Error), number(Severity::Warning));
+    let told: Vec<String> = [(errors, "problem"), (warnings, "warning")]
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| count(number, what))
+        .collect();
+    if !told.is_empty() {
+        writeln!(console.output, "{}", told.join(", "))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! Places in words, and where they were written.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use super::tree::{Node, Value};
+
+/// The piece of the text that a place is about. What is missing is pointed at where it
+/// should be.
+pub(super) fn span(root: &Node, place: &str) -> Range<usize> {
+    // A place that was too long is shortened.
+    let place = place.trim_end_matches('…');
+    let mut best = Reached {
+        left: place.len().saturating_add(1),
+        span: head(root, None),
+    };
+    follow(root, None, place, &mut best);
+    best.span
+}
+
+/// How far a place could be followed.
+struct Reached {
+    /// How many bytes of it were left.
+    left: usize,
+    span: Range<usize>,
+}
+
+/// Goes along a place. Names may have dots and brackets in them, so every member that could
+/// be meant is tried.
+fn follow(node: &Node, key: Option<&Range<usize>>, rest: &str, best: &mut Reached) {
+    if rest.len() < best.left {
+        best.left = rest.len();
+        best.span = head(node, key);
+    }
+    if rest.is_empty() {
+        return;
+    }
+    match &node.value {
+        Value::Object(members) => {
+            let name = rest.strip_prefix('.').unwrap_or(rest);
+            for member in members {
+                if let Some(rest) = name.strip_prefix(member.name.as_str())
+                    && (rest.is_empty() || rest.starts_with(['.', '[']))
+                {
+                    follow(&member.value, Some(&member.key), rest, best);
+                }
+            }
+        }
+        Value::List(elements) => {
+            let element = rest
+                .strip_prefix('[')
+                .and_then(|rest| rest.split_once(']'))
+                .and_then(|(index, rest)| {
+                    Some((elements.get(index.parse::<usize>().ok()?)?, rest))
+                });
+            if let Some((element, rest)) = element {
+                follow(element, None, rest, best);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The piece that stands for a value: a list or an object may be many lines long, and is
+/// shown by its key, or by the first one in it.
+pub(super) fn head(node: &Node, key: Option<&Range<usize>>) -> Range<usize> {
+    match (&node.value, key) {
+        (Value::List(_) | Value::Object(_) | Value::Null, Some(key)) => key.clone(),
+        (Value::Object(members), None) => members
+            .first()
+            .map_or_else(|| node.span.clone(), |member| member.key.clone()),
+        (Value::List(elements), None) => elements
+            .first()
+            .map_or_else(|| node.span.clone(), |element| head(element, None)),
+        (Value::Text(text), Some(key)) if text.text.contains('\n') => key.clone(),
+        _ => node.span.clone(),
+    }
+}
+
+/// The piece that stands for the key of a place, or for its value where it has none.
+pub(super) fn key(root: &Node, place: &str) -> Range<usize> {
+    let mut best = span(root, place);
+    root.walk(&mut |node| {
+        for member in node.members() {
+            if member.value.span == best {
+                best = member.key.clone();
+            }
+        }
+    });
+    best
+}
+
+/// The place at which a value of the tree stands.
+pub(super) fn of(root: &Node, wanted: &Node) -> String {
+    let mut words = String::new();
+    find(root, wanted, &mut words);
+    words
+}
+
+fn find(node: &Node, wanted: &Node, words: &mut String) -> bool {
+    if std::ptr::eq(node, wanted) {
+        return true;
+    }
+    let length = words.len();
+    for member in node.members() {
+        if !words.is_empty() {
+            words.push('.');
+        }
+        words.push_str(&member.name);
+        if find(&member.value, wanted, words) {
+            return true;
+        }
+        words.truncate(length);
+    }
+    for (index, element) in node.elements().iter().enumerate() {
+        let _ = write!(words, "[{index}]");
+        if find(element, wanted, words) {
+            return true;
+        }
+        words.truncate(length);
+    }
+    false
+}

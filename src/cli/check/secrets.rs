@@ -1,0 +1,54 @@
+//! What is not to be repeated on a terminal or in the log of a pipeline.
+
+use std::ops::Range;
+
+use super::tree::{Node, Value};
+
+/// Members whose texts are secrets, wherever they stand: people paste them.
+const SECRETS: [&str; 9] = [
+    "client_secret",
+    "clientSecret",
+    "secret",
+    "password",
+    "access_token",
+    "refresh_token",
+    "private_key",
+    "inline_bytes",
+    "authorization",
+];
+
+/// What only the private half of a JWK has (RFC 7518 §6), and what a symmetric one is.
+const PRIVATE: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "k"];
+
+/// The pieces of a text that hold secrets.
+pub(super) fn spans(root: &Node) -> Vec<Range<usize>> {
+    let mut spans = Vec::new();
+    root.walk(&mut |node| {
+        let is_key = node.member("kty").is_some();
+        for member in node.members() {
+            let name = member.name.as_str();
+            let secret = SECRETS.contains(&name) || (is_key && PRIVATE.contains(&name));
+            if let Value::Text(text) = &member.value.value
+                && secret
+                // The words of forward.authorization.
+                && !matches!(text.text.as_str(), "strip" | "keep")
+            {
+                spans.push(member.value.span.clone());
+            }
+        }
+    });
+    spans
+}
+
+/// A text with its secrets made unreadable, byte for byte as long.
+pub(super) fn masked(text: &str, spans: &[Range<usize>]) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    for span in spans {
+        for byte in bytes.get_mut(span.clone()).into_iter().flatten() {
+            if !byte.is_ascii_whitespace() {
+                *byte = b'*';
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_default()
+}

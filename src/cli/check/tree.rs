@@ -1,0 +1,177 @@
+//! Values with the places where they were written.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+/// A value, and which bytes of its text it was written with.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) span: Range<usize>,
+    pub(super) value: Value,
+}
+
+#[derive(Debug)]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    /// As JSON writes it.
+    Number(String),
+    Text(Text),
+    List(Vec<Rc<Node>>),
+    Object(Vec<Member>),
+}
+
+/// A text and how it was written.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub(super) text: String,
+    pub(super) style: Style,
+}
+
+/// How a text was written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Style {
+    /// Without quotes.
+    Plain,
+    /// Between `'`.
+    Single,
+    /// Between `"`.
+    Double,
+    /// After `|` or `>`.
+    Block,
+}
+
+/// A member of an object.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) key: Range<usize>,
+    pub(super) name: String,
+    /// Whether the name has no quotes.
+    pub(super) plain: bool,
+    pub(super) value: Rc<Node>,
+}
+
+impl Node {
+    pub(super) fn members(&self) -> &[Member] {
+        match &self.value {
+            Value::Object(members) => members,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn elements(&self) -> &[Rc<Self>] {
+        match &self.value {
+            Value::List(elements) => elements,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(&text.text),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn is_object(&self) -> bool {
+        matches!(self.value, Value::Object(_))
+    }
+
+    /// A member by its name.
+    pub(super) fn member(&self, name: &str) -> Option<&Member> {
+        self.members().iter().find(|member| member.name == name)
+    }
+
+    /// The value of a member.
+    pub(super) fn get(&self, name: &str) -> Option<&Rc<Self>> {
+        self.member(name).map(|member| &member.value)
+    }
+
+    /// The text of a member.
+    pub(super) fn text_of(&self, name: &str) -> Option<&str> {
+        self.get(name)?.text()
+    }
+
+    /// The elements of a member that is a list; none where it is not.
+    pub(super) fn list(&self, name: &str) -> &[Rc<Self>] {
+        self.get(name).map_or(&[], |node| node.elements())
+    }
+
+    /// The value at a path of names.
+    pub(super) fn at(&self, path: &[&str]) -> Option<&Self> {
+        path.iter()
+            .try_fold(self, |node, name| node.get(name).map(Rc::as_ref))
+    }
+
+    /// A member of a protobuf message, whose names may be written in two ways:
+    /// `host_env_keys` and `hostEnvKeys`.
+    pub(super) fn field(&self, name: &str) -> Option<&Member> {
+        self.member(name).or_else(|| self.member(&camel(name)))
+    }
+
+    /// Visits this and everything in it.
+    pub(super) fn walk<'a>(&'a self, visit: &mut impl FnMut(&'a Self)) {
+        visit(self);
+        for element in self.elements() {
+            element.walk(visit);
+        }
+        for member in self.members() {
+            member.value.walk(visit);
+        }
+    }
+
+    /// As JSON. What has no form there, such as `.inf`, has become text before.
+    pub(super) fn to_json(&self) -> String {
+        let mut json = String::new();
+        self.write(&mut json);
+        json
+    }
+
+    fn write(&self, json: &mut String) {
+        match &self.value {
+            Value::Null => json.push_str("null"),
+            Value::Bool(true) => json.push_str("true"),
+            Value::Bool(false) => json.push_str("false"),
+            Value::Number(number) => json.push_str(number),
+            Value::Text(text) => quote(&text.text, json),
+            Value::List(elements) => {
+                json.push('[');
+                for (position, element) in elements.iter().enumerate() {
+                    if position > 0 {
+                        json.push(',');
+                    }
+                    element.write(json);
+                }
+                json.push(']');
+            }
+            Value::Object(members) => {
+                json.push('{');
+                for (position, member) in members.iter().enumerate() {
+                    if position > 0 {
+                        json.push(',');
+                    }
+                    quote(&member.name, json);
+                    json.push(':');
+                    member.value.write(json);
+                }
+                json.push('}');
+            }
+        }
+    }
+}
+
+fn quote(text: &str, json: &mut String) {
+    json.push_str(&serde_json::Value::from(text).to_string());
+}
+
+/// `host_env_keys` as `hostEnvKeys`.
+fn camel(name: &str) -> String {
+    let mut words = name.split('_');
+    let mut camel = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let mut letters = word.chars();
+        camel.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        camel.push_str(letters.as_str());
+    }
+    camel
+}

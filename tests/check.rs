@@ -1,0 +1,542 @@
+//! `scopegate check`: what it says of the mistakes that people make, word for word as
+//! `docs/mistakes.md` has it; nothing of the files that are shipped; and that no input makes
+//! it panic.
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Parser as _;
+use scopegate::cli::{Arguments, Console, Outcome, run};
+use scopegate::config::{Config, Environment};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What a run of the command came to.
+struct Said {
+    outcome: Outcome,
+    output: String,
+    errors: String,
+}
+
+fn check_with(arguments: &[&str], input: &[u8]) -> Said {
+    let words = ["scopegate", "check"].iter().chain(arguments);
+    let arguments = Arguments::try_parse_from(words).unwrap();
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let mut console = Console {
+        input: &mut &*input,
+        output: &mut output,
+        errors: &mut errors,
+        styled: false,
+        variables: BTreeMap::new(),
+    };
+    let outcome = run(arguments, &mut console);
+    Said {
+        outcome,
+        output: String::from_utf8(output).unwrap(),
+        errors: String::from_utf8(errors).unwrap(),
+    }
+}
+
+fn check(text: &str) -> Said {
+    check_with(&["-"], text.as_bytes())
+}
+
+/// The diagnostics alone, without the lines that sum them up.
+fn diagnostics(output: &str) -> &str {
+    output.rfind("\n\n").map_or("", |end| &output[..end])
+}
+
+/// The names of the sections of a document.
+fn sections(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()))
+        .filter_map(|line| Some(line.split_once(':')?.0))
+}
+
+/// A document with the sections of another one that it does not have itself.
+fn completed(text: &str, base: &str) -> String {
+    let mut whole = text.to_owned();
+    let mut missing = false;
+    for line in base.lines() {
+        if let Some(name) = sections(line).next() {
+            missing = !sections(text).any(|own| own == name);
+        }
+        if missing {
+            whole.push_str(line);
+            whole.push('\n');
+        }
+    }
+    whole
+}
+
+/// The page with what the command says put after each example, and how many there are.
+fn played(page: &str) -> (String, usize) {
+    let mut played = String::new();
+    let mut base = String::new();
+    let mut count = 0;
+    let mut example: Option<(String, String)> = None;
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        played.push_str(line);
+        played.push('\n');
+        let Some(kind) = line.strip_prefix("```") else {
+            continue;
+        };
+        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        let mut block = block.join("\n");
+        block.push('\n');
+        if kind == "text" {
+            let (kind, text) = example.take().unwrap();
+            let text = if kind.ends_with(" whole") {
+                text
+            } else {
+                completed(&text, &base)
+            };
+            let said = check(&text);
+            block = diagnostics(&said.output).replace("standard input", "scopegate.yaml");
+            block.push('\n');
+            count += 1;
+        } else if kind.ends_with(" base") {
+            base.clone_from(&block);
+        } else {
+            example = Some((kind.to_owned(), block.clone()));
+        }
+        played.push_str(&block);
+        played.push_str("```\n");
+    }
+    (played, count)
+}
+
+/// `SCOPEGATE_WRITE=1` writes the page anew.
+#[test]
+fn every_mistake_on_the_page_is_answered_word_for_word() {
+    let path = root().join("docs/mistakes.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let (played, count) = played(&page);
+    assert!(count >= 40, "{count} mistakes");
+    if std::env::var_os("SCOPEGATE_WRITE").is_some() {
+        fs::write(&path, &played).unwrap();
+    }
+    let pairs = page.lines().zip(played.lines());
+    for (number, (written, said)) in pairs.enumerate() {
+        assert_eq!(written, said, "docs/mistakes.md, line {}", number + 1);
+    }
+    assert_eq!(page.lines().count(), played.lines().count());
+    // An example that draws nothing shows no mistake.
+    assert!(!played.contains("```text\n\n```"));
+}
+
+#[test]
+fn the_document_of_the_page_is_good() {
+    let page = fs::read_to_string(root().join("docs/mistakes.md")).unwrap();
+    let base = page.split("```yaml base\n").nth(1).unwrap();
+    let said = check(base.split("```").next().unwrap());
+    assert_eq!(said.outcome, Outcome::Good);
+    assert_eq!(
+        said.output,
+        "standard input: good: 1 provider, 1 organization, 1 tenant, backends loki mimir tempo, \
+         mode enforce\n"
+    );
+}
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path
+            .extension()
+            .is_some_and(|ext| ext == "yaml" || ext == "json")
+        {
+            found.push(path);
+        }
+    }
+    found.sort();
+}
+
+fn shipped() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    files(&root().join("envoy"), &mut found);
+    assert!(found.len() > 15, "{found:?}");
+    found
+}
+
+#[test]
+fn the_files_that_are_shipped_draw_nothing() {
+    let mut folders: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+    for path in shipped() {
+        let name = path.display().to_string();
+        let said = check_with(&["--strict", &name], b"");
+        assert_eq!(diagnostics(&said.output), "", "{name}");
+        assert_ne!(said.outcome, Outcome::Problems, "{name}");
+        folders
+            .entry(path.parent().unwrap().to_owned())
+            .or_default()
+            .push(name);
+    }
+    for (folder, names) in folders {
+        // These two do not belong together: the one shows every key.
+        let names: Vec<&str> = names
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !name.ends_with("envoy/scopegate.yaml"))
+            .collect();
+        if names.is_empty() {
+            continue;
+        }
+        let mut arguments = vec!["--strict"];
+        arguments.extend(names);
+        let said = check_with(&arguments, b"");
+        assert_eq!(diagnostics(&said.output), "", "{}", folder.display());
+    }
+}
+
+#[test]
+fn the_outcome_says_how_it_went() {
+    let warned = "providers:\n  - {name: a, issuer: a, audiences: [a], jwks: {uri: \"https://a/\", cluster: a}}\n\
+                  organizations: []\nbackends: {loki: {}}\n";
+    assert_eq!(check(warned).outcome, Outcome::Good);
+    let strict = check_with(&["--strict", "-"], warned.as_bytes());
+    assert_eq!(strict.outcome, Outcome::Problems);
+    assert_eq!(check("providers: []\n").outcome, Outcome::Problems);
+    let foreign = check("apiVersion: v1\nkind: Service\nmetadata: {name: a}\n");
+    assert_eq!(foreign.outcome, Outcome::WrongUse);
+    assert!(
+        foreign
+            .errors
+            .contains("nothing of the gate's is in standard input")
+    );
+    let missing = check_with(&["/nowhere/at/all.yaml"], b"");
+    assert_eq!(missing.outcome, Outcome::WrongUse);
+    assert!(missing.errors.contains("/nowhere/at/all.yaml: "));
+}
+
+#[test]
+fn programs_get_a_list() {
+    let said = check_with(&["--output", "json", "-"], b"providers: []\nbackends: {}\n");
+    let list: serde_json::Value = serde_json::from_str(&said.output).unwrap();
+    assert_eq!(
+        list[1],
+        serde_json::json!({
+            "severity": "error",
+            "file": "standard input",
+            "line": 1,
+            "column": 1,
+            "end_line": 1,
+            "end_column": 10,
+            "place": "organizations",
+            "message": "missing: without one nothing is granted",
+            "help": null,
+        })
+    );
+    let good = check_with(
+        &[
+            "--output",
+            "json",
+            root().join("envoy/scopegate.yaml").to_str().unwrap(),
+        ],
+        b"",
+    );
+    assert_eq!(good.output, "[]\n");
+}
+
+/// The places of the problems of a text, as JSON output has them.
+fn places(text: &[u8]) -> Vec<(u64, u64, String)> {
+    let said = check_with(&["--output", "json", "-"], text);
+    let list: serde_json::Value = serde_json::from_str(&said.output).unwrap();
+    let list = list.as_array().unwrap().iter();
+    let of = |one: &serde_json::Value| {
+        let number = |name: &str| one[name].as_u64().unwrap();
+        (
+            number("line"),
+            number("column"),
+            one["place"].as_str().unwrap().to_owned(),
+        )
+    };
+    list.map(of).collect()
+}
+
+const SOUND: &str = r#"{"providers":[{"name":"a","issuer":"a","audiences":["a"],"jwks":{"uri":"https://a/","cluster":"a"}}],"organizations":[{"name":"a","tenants":["a"],"rbac":{"viewers":["g"]}}],"backends":{"loki":{}},"mode":"nö"}"#;
+
+#[test]
+fn lines_are_those_of_the_outer_file_however_the_text_is_written() {
+    let mode = |line: u64, column: u64| vec![(line, column, "mode".to_owned())];
+    let outer = |value: &str| {
+        format!(
+            "# ü\nresources:\n- \"@type\": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm\n  \
+             config:\n    name: scopegate\n    configuration:\n      \
+             \"@type\": type.googleapis.com/google.protobuf.StringValue\n      value: {value}\n"
+        )
+    };
+    let column = |text: &str| {
+        let before = text.split("\"nö\"").next().unwrap();
+        u64::try_from(before.chars().count()).unwrap() + 1
+    };
+    let inner = column(SOUND);
+    assert_eq!(places(SOUND.as_bytes()), mode(1, inner));
+    // A byte order mark is no column, and line ends of Windows are ends of lines.
+    let windows = format!("\u{feff}# ü\r\n{SOUND}\r\n");
+    assert_eq!(places(windows.as_bytes()), mode(2, inner));
+    assert_eq!(
+        places(outer(&format!("'{SOUND}'")).as_bytes()),
+        mode(8, 14 + inner)
+    );
+    assert_eq!(
+        places(outer(&format!("|\n       {SOUND}")).as_bytes()),
+        mode(9, 7 + inner)
+    );
+    assert_eq!(
+        places(outer(&format!(">-\n\n       {SOUND}\n\n")).as_bytes()),
+        mode(10, 7 + inner)
+    );
+    let block = outer(&format!("|-\r\n       {SOUND}"))
+        .replace('\n', "\r\n")
+        .replace("\r\r", "\r");
+    assert_eq!(places(block.as_bytes()), mode(9, 7 + inner));
+    // In double quotes each quote is two characters.
+    let quoted = serde_json::to_string(SOUND).unwrap();
+    let before = quoted.split("\\\"nö").next().unwrap().chars().count();
+    let before = u64::try_from(before).unwrap();
+    assert_eq!(places(outer(&quoted).as_bytes()), mode(8, 14 + before));
+    // In a bootstrap in a ConfigMap, whose text is indented as a whole.
+    let file: String = outer(&format!("|\n       {SOUND}"))
+        .lines()
+        .map(|line| format!("    {line}\n"))
+        .collect();
+    let map = format!("apiVersion: v1\nkind: ConfigMap\ndata:\n  envoy.yaml: |\n{file}");
+    assert_eq!(places(map.as_bytes()), mode(13, 11 + inner));
+    let list = format!(
+        "apiVersion: v1\nkind: List\nitems:\n- {}",
+        map.replace('\n', "\n  ")
+    );
+    assert_eq!(places(list.as_bytes()), mode(16, 13 + inner));
+}
+
+#[test]
+fn files_are_looked_at_together() {
+    let folder = std::env::temp_dir().join(format!("scopegate-check-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let document = write("scopegate.json", &SOUND.replace("nö", "enforce"));
+    let lacking = write(
+        "lacking.yaml",
+        "static_resources: {clusters: [{name: b}]}\n",
+    );
+    let having = write("having.yaml", "static_resources: {clusters: [{name: a}]}\n");
+    let lacks = check_with(&[&document, &lacking], b"");
+    let has = check_with(&["--strict", &document, &having], b"");
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(
+        lacks.output.contains("the bootstrap has no cluster \"a\""),
+        "{}",
+        lacks.output
+    );
+    assert_eq!(has.outcome, Outcome::Good, "{}", has.output);
+}
+
+#[test]
+fn secrets_are_not_repeated() {
+    for (name, text) in [
+        (
+            "client_secret",
+            SOUND.replace(
+                "\"name\":\"a\",\"issuer\"",
+                "\"client_secret\":\"hunter2\",\"issuer\"",
+            ),
+        ),
+        (
+            "private",
+            SOUND.replace(
+                "{\"uri\":\"https://a/\",\"cluster\":\"a\"}",
+                "{\"inline\":{\"keys\":[{\"kty\":\"oct\",\"k\":\"hunter2\"}]}}",
+            ),
+        ),
+        (
+            "authorization",
+            SOUND.replace(
+                "\"cluster\":\"a\"",
+                "\"cluster\":\"a\",\"authorization\":\"hunter2\"",
+            ),
+        ),
+    ] {
+        let said = check(&text);
+        assert_eq!(said.outcome, Outcome::Problems, "{name}");
+        assert!(!said.output.contains("hunter2"), "{name}: {}", said.output);
+        assert!(said.output.contains("*******"), "{name}: {}", said.output);
+    }
+}
+
+/// A small generator of numbers, so that a failure can be repeated.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % u64::try_from(sides.max(1)).unwrap()).unwrap()
+    }
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("SCOPEGATE_SEED").ok();
+    given.map_or(0x5c09_e9a7, |seed| seed.parse().unwrap())
+}
+
+/// Pieces that mean something to a reader of YAML or JSON.
+const PIECES: [&str; 24] = [
+    "\t", "\n", "\r\n", ": ", "- ", "{", "}", "[", "]", "\"", "'", "|\n", ">-\n", "&a ", "*a",
+    "!x ", "<<: ", "? ", "#", "---\n", "\u{feff}", "ö", "\\u", "%",
+];
+
+fn torn(text: &str, dice: &mut Dice) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
+    for _ in 0..=dice.below(4) {
+        let at = dice.below(bytes.len());
+        let length = dice.below(40).min(bytes.len() - at);
+        match dice.below(5) {
+            0 => drop(bytes.drain(at..at + length)),
+            1 => {
+                let piece = PIECES[dice.below(PIECES.len())];
+                bytes.splice(at..at, piece.bytes());
+            }
+            2 => {
+                let copy = bytes[at..at + length].to_vec();
+                let to = dice.below(bytes.len());
+                bytes.splice(to..to, copy);
+            }
+            3 => bytes.truncate(at),
+            _ if !bytes.is_empty() => bytes[at] = u8::try_from(dice.below(256)).unwrap(),
+            _ => {}
+        }
+    }
+    bytes
+}
+
+#[test]
+fn no_file_makes_it_panic() {
+    let texts: Vec<String> = shipped()
+        .into_iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let page = fs::read_to_string(root().join("docs/mistakes.md")).unwrap();
+    let mut dice = Dice(seed());
+    for round in 0..1_500 {
+        let text = match round % 3 {
+            0 => &page,
+            _ => &texts[dice.below(texts.len())],
+        };
+        let bytes = torn(text, &mut dice);
+        let caught = std::panic::catch_unwind(|| {
+            check_with(&["-"], &bytes);
+            check_with(&["--output", "json", "-"], &bytes);
+        });
+        if caught.is_err() {
+            let path = std::env::temp_dir().join("scopegate-check-panic.yaml");
+            fs::write(&path, &bytes).unwrap();
+            panic!("round {round} of seed {}: {}", seed(), path.display());
+        }
+    }
+}
+
+/// What the module takes as JSON, `check` takes as JSON and as YAML, and what the one
+/// refuses the other refuses, at the same places.
+#[test]
+fn the_module_and_check_agree() {
+    let reference: serde_json::Value =
+        serde_yaml_ng::from_str(&fs::read_to_string(root().join("envoy/scopegate.yaml")).unwrap())
+            .unwrap();
+    let mut dice = Dice(seed());
+    for round in 0..300 {
+        let mut document = reference.clone();
+        for _ in 0..dice.below(3) {
+            change(&mut document, &mut dice);
+        }
+        // The one calls it no object, the other none of the gate's.
+        if !document.is_object() {
+            continue;
+        }
+        let json = document.to_string();
+        let module = Config::parse(json.as_bytes(), &Environment::default());
+        let mut wanted: Vec<(String, String)> = module
+            .err()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|problem| (problem.place, problem.text))
+            .collect();
+        wanted.sort();
+        wanted.dedup();
+        let yaml = serde_yaml_ng::to_string(&document).unwrap();
+        for text in [json, yaml] {
+            let said = check_with(&["--output", "json", "-"], text.as_bytes());
+            let list: serde_json::Value = serde_json::from_str(&said.output).unwrap();
+            let mut found: Vec<(String, String)> = list
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|one| one["severity"] == "error")
+                .map(|one| {
+                    let text = |name: &str| one[name].as_str().unwrap().to_owned();
+                    (text("place"), text("message"))
+                })
+                .collect();
+            found.sort();
+            assert_eq!(found, wanted, "round {round} of seed {}: {text}", seed());
+        }
+    }
+}
+
+/// Changes a value somewhere in a document.
+fn change(value: &mut serde_json::Value, dice: &mut Dice) {
+    let replaced = dice.below(6) == 0;
+    match value {
+        serde_json::Value::Object(members) if !replaced && !members.is_empty() => {
+            let position = dice.below(members.len());
+            let name = members.keys().nth(position).unwrap().clone();
+            if dice.below(8) == 0 {
+                let value = members.remove(&name).unwrap();
+                members.insert(format!("{name}x"), value);
+            } else {
+                change(&mut members[&name], dice);
+            }
+        }
+        serde_json::Value::Array(elements) if !replaced && !elements.is_empty() => {
+            let position = dice.below(elements.len());
+            if dice.below(8) == 0 {
+                let copy = elements[position].clone();
+                elements.push(copy);
+            } else {
+                change(&mut elements[position], dice);
+            }
+        }
+        value => {
+            let words = [
+                "no",
+                "1e3",
+                "10m",
+                "a: b",
+                "ö\n'x'\"",
+                " ",
+                "{x}",
+                "~",
+                "-",
+                "0x1",
+            ];
+            *value = match dice.below(5) {
+                0 => serde_json::Value::Null,
+                1 => dice.below(1_000_000).into(),
+                2 => (dice.below(2) == 0).into(),
+                3 => serde_json::json!([words[dice.below(words.len())]]),
+                _ => words[dice.below(words.len())].into(),
+            };
+        }
+    }
+}
