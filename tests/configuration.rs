@@ -339,6 +339,9 @@ fn what_people_write_by_habit_is_answered_with_the_form_that_is_meant() {
         ("organizations.0.rbac.viewers", json!("devs"), &format!("{rbac}.viewers"), "expected a list, found a string: write [devs]"),
         ("organizations.0.rbac.viewers", json!([["devs"]]), &format!("{rbac}.viewers[0]"), "expected a group or {group, labels}, found a list"),
         ("organizations.0.rbac.viewers", json!([null]), &format!("{rbac}.viewers[0]"), "expected a group or {group, labels}, found null"),
+        ("organizations.0.tenants", json!([7]), "organizations[0].tenants[0]", "expected a string, found a number: put it in quotes"),
+        ("organizations.0.tenants", json!([["acme"]]), "organizations[0].tenants[0]", "expected a name or {name, types}, found a list"),
+        ("organizations.0.rbac.viewers", json!([{"group": "g", "labels": {"a": "b"}}]), &format!("{rbac}.viewers[0].labels.a"), "expected a list, found a string: write [b]"),
         ("organizations.0.tenants", json!("acme"), "organizations[0].tenants", "expected a list, found a string: write [acme]"),
     ]);
 }
@@ -875,7 +878,7 @@ fn tenants_are_names_that_every_backend_takes() {
     let second = |rest: &str| format!("organizations[0].tenants[1]{rest}");
     let (place, name) = (second(""), second(".name"));
     table(&[
-        ("organizations.0.tenants.1", json!(1), &place, "expected an object"),
+        ("organizations.0.tenants.1", json!(1), &place, "expected a string, found a number"),
         ("organizations.0.tenants.1", json!(""), &place, "may not be empty"),
         ("organizations.0.tenants.1", json!("a b"), &place, "allowed are letters"),
         ("organizations.0.tenants.1", json!("a|b"), &place, "allowed are letters"),

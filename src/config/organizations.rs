@@ -243,6 +243,15 @@ fn read_tenant(node: &Node<'_>) -> Option<(TenantId, TypeMask)> {
     };
     let (name, mask, allow_reserved) = if let Value::String(_) = node.value {
         (node.clone(), data_only, false)
+    } else if node.value.as_object().is_none() {
+        // YAML reads what has no letters as a number.
+        match node.value {
+            Value::Number(_) | Value::Bool(_) => {
+                node.text();
+            }
+            _ => node.expected("a name or {name, types}"),
+        }
+        return None;
     } else {
         let section = node.section(&["name", "types", "allow_reserved"])?;
         let name = section.require("name", "the tenant's ID");
@@ -375,6 +384,7 @@ fn read_labels(node: &Node<'_>) -> Option<Scope> {
         };
         let mut values = LabelValues::default();
         let mut sound = true;
+        node.names()?;
         for element in node.list()?.iter() {
             match LabelValue::parse(element.text()?) {
                 Ok(value) => values.insert(value),
