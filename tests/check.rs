@@ -303,10 +303,8 @@ fn lines_are_those_of_the_outer_file_however_the_text_is_written() {
     let before = u64::try_from(before).unwrap();
     assert_eq!(places(outer(&quoted).as_bytes()), mode(8, 14 + before));
     // In a bootstrap in a ConfigMap, whose text is indented as a whole.
-    let file: String = outer(&format!("|\n       {SOUND}"))
-        .lines()
-        .map(|line| format!("    {line}\n"))
-        .collect();
+    let file = outer(&format!("|\n       {SOUND}"));
+    let file = format!("    {}", file.trim_end().replace('\n', "\n    "));
     let map = format!("apiVersion: v1\nkind: ConfigMap\ndata:\n  envoy.yaml: |\n{file}");
     assert_eq!(places(map.as_bytes()), mode(13, 11 + inner));
     let list = format!(

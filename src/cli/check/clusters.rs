@@ -41,13 +41,7 @@ fn doubt(document: &Document, name: &str, found: &Found) -> Option<(String, Stri
         return None;
     }
     if document.host == Host::Istio {
-        return (!is_istios(name)).then(|| {
-            let text = format!("Istio has no cluster {name:?} of its own making");
-            let help = "its names are outbound|443||login.example.com: the port and the host of a \
-                        Service or a ServiceEntry"
-                .to_owned();
-            (text, help)
-        });
+        return of_istio(name, found);
     }
     // What a control plane hands out is not known here.
     let complete = clusters.bootstrap && !clusters.discovered;
@@ -58,11 +52,41 @@ fn doubt(document: &Document, name: &str, found: &Found) -> Option<(String, Stri
     })
 }
 
-/// `outbound|443||login.example.com`
-fn is_istios(name: &str) -> bool {
+/// The same where Istio makes the clusters.
+fn of_istio(name: &str, found: &Found) -> Option<(String, String)> {
+    let Some((port, host)) = parts(name) else {
+        let text = format!("Istio has no cluster {name:?} of its own making");
+        let help = "its names are outbound|443||login.example.com: the port and the host of a \
+                    Service or a ServiceEntry";
+        return Some((text, help.to_owned()));
+    };
+    let entries = &found.clusters.entries;
+    // Services of the cluster are not among the files.
+    let known = entries.is_empty()
+        || host.contains(".svc.")
+        || entries.contains(&(host.to_owned(), port.to_owned()));
+    (!known).then(|| {
+        let text =
+            format!("no ServiceEntry among the files has the host {host} with the port {port}");
+        let hosts: Vec<String> = entries
+            .iter()
+            .map(|(host, port)| format!("outbound|{port}||{host}"))
+            .collect();
+        (
+            text,
+            format!("those that are there make {}", hosts.join(", ")),
+        )
+    })
+}
+
+/// Port and host of `outbound|443||login.example.com`.
+fn parts(name: &str) -> Option<(&str, &str)> {
     let parts: Vec<&str> = name.split('|').collect();
     let [direction, port, _, host] = parts.as_slice() else {
-        return false;
+        return None;
     };
-    *direction == "outbound" && port.parse::<u16>().is_ok_and(|port| port > 0) && !host.is_empty()
+    let sound = *direction == "outbound"
+        && port.parse::<u16>().is_ok_and(|port| port > 0)
+        && !host.is_empty();
+    sound.then_some((*port, *host))
 }

@@ -87,6 +87,15 @@ impl Diagnostics {
         })
     }
 
+    /// Whether an error was found anywhere below a place of a document of that file.
+    pub(super) fn errs_below(&self, file: usize, place: &str) -> bool {
+        self.0.iter().any(|found| {
+            found.severity == Severity::Error
+                && found.file == file
+                && found.place.starts_with(place)
+        })
+    }
+
     /// In the order of the files and of their lines, each once.
     pub(super) fn sorted(mut self) -> Vec<Diagnostic> {
         self.0.sort_by(|a, b| {

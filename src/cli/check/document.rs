@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::diagnostic::{Diagnostic, Severity};
 use super::fault::Fault;
 use super::found::{Document, Found, Kind};
-use super::place;
-use super::tree::{Node, Value};
+use super::tree::Node;
+use super::{organizations, place, variables};
 use crate::config::{Config, Environment, Problem};
 
 /// What stands for the value of a variable that is not known here.
@@ -35,7 +35,7 @@ pub(super) fn judge(document: &Document, found: &Found) -> (Option<Config>, Vec<
             };
             Config::parse(json.as_bytes(), &environment)
         }
-        Kind::Organizations => super::organizations::parse(document, found),
+        Kind::Organizations => organizations::parse(document, found),
     };
     match parsed {
         Ok(config) => (Some(config), problems),
@@ -109,12 +109,12 @@ fn merge_keys(root: &Node) -> Vec<std::ops::Range<usize>> {
 
 /// The environment that the module would have.
 fn environment(document: &Document, found: &Found) -> Environment {
-    let mut variables: BTreeMap<String, String> = BTreeMap::new();
+    let mut known: BTreeMap<String, String> = BTreeMap::new();
     match &document.machine {
         // Nothing is known: whoever names a variable is believed to have set it.
         None => {
-            for name in named_variables(&document.root) {
-                variables.insert(name, UNKNOWN.to_owned());
+            for name in variables::named(&document.root) {
+                known.insert(name, UNKNOWN.to_owned());
             }
         }
         Some(machine) => {
@@ -122,29 +122,16 @@ fn environment(document: &Document, found: &Found) -> Environment {
                 let set = found.proxies.iter().find(|set| set.name == variable.name);
                 let value = set.and_then(|set| set.value.clone());
                 // A switch that is not known does nothing.
-                if value.is_some() || !super::variables::is_switch(&variable.name) {
+                if value.is_some() || !variables::is_switch(&variable.name) {
                     let value = value.unwrap_or_else(|| UNKNOWN.to_owned());
-                    variables.insert(variable.name.clone(), value);
+                    known.insert(variable.name.clone(), value);
                 }
             }
             for variable in &machine.given {
                 let value = variable.value.clone().unwrap_or_default();
-                variables.insert(variable.name.clone(), value);
+                known.insert(variable.name.clone(), value);
             }
         }
     }
-    Environment::new(variables)
-}
-
-/// The variables that hold credentials for key endpoints.
-pub(super) fn named_variables(root: &Node) -> Vec<String> {
-    let providers = root.list("providers");
-    let names = providers.iter().filter_map(|provider| {
-        let name = provider.at(&["jwks", "authorization", "environment"])?;
-        match &name.value {
-            Value::Text(text) => Some(text.text.clone()),
-            _ => None,
-        }
-    });
-    names.collect()
+    Environment::new(known)
 }

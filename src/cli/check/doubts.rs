@@ -35,33 +35,28 @@ fn words(document: &Document, diagnostics: &mut Diagnostics) {
         return;
     }
     let file = document.source.file;
-    let mut doubtful: Vec<(&Node, Fault)> = Vec::new();
-    document.root.walk(&mut |node| {
+    let mut doubtful: Vec<(String, Fault)> = Vec::new();
+    place::walk(&document.root, &mut |node, place| {
+        // `off` may be written either way there.
+        if place.ends_with(".audience_check") {
+            return;
+        }
         for member in node.members() {
-            // `off` may be written either way there.
-            if member.name == "audience_check" {
-                continue;
-            }
             if member.plain
                 && let Some(reading) = scalar::in_yaml_1_1(&member.name)
             {
                 let fault = misread(member.key.clone(), &member.name, reading);
-                doubtful.push((&member.value, fault));
-            }
-            if let Some(fault) = misread_value(&member.value) {
-                doubtful.push((&member.value, fault));
+                let before = if place.is_empty() { "" } else { "." };
+                doubtful.push((format!("{place}{before}{}", member.name), fault));
             }
         }
-        for element in node.elements() {
-            if let Some(fault) = misread_value(element) {
-                doubtful.push((element, fault));
-            }
+        if let Some(fault) = misread_value(node) {
+            doubtful.push((place.to_owned(), fault));
         }
     });
-    for (node, fault) in doubtful {
+    for (place, fault) in doubtful {
         let span = document.source.outer(&fault.span);
         if !diagnostics.errs_at(file, &span) {
-            let place = place::of(&document.root, node);
             diagnostics.warning(&document.source, fault, place);
         }
     }
@@ -91,6 +86,7 @@ fn organizations(document: &Document, diagnostics: &mut Diagnostics) {
     let Value::List(list) = &member.value.value else {
         return;
     };
+    let file = document.source.file;
     let elsewhere = root.member("organizations_from").is_some();
     if list.is_empty() && !elsewhere {
         let text = "there is no organization, so nobody may use anything";
@@ -108,13 +104,14 @@ fn organizations(document: &Document, diagnostics: &mut Diagnostics) {
                 _ => true,
             })
         });
-        if organization.is_object() && !granted {
+        let place = format!("organizations[{position}]");
+        let below = format!("{place}.");
+        if organization.is_object() && !granted && !diagnostics.errs_below(file, &below) {
             let rbac = organization.member("rbac").map(|member| member.key.clone());
             let at = rbac.unwrap_or_else(|| place::head(organization, None));
             let text = "nobody may use the tenants of this organization";
             let fault = Fault::new(at, text)
                 .help("name groups under rbac, such as rbac: {viewers: [developers]}");
-            let place = format!("organizations[{position}]");
             diagnostics.warning(&document.source, fault, place);
         }
     }
@@ -143,10 +140,10 @@ fn backends(document: &Document, config: &Config, found: &Found, diagnostics: &m
 /// Groups that no token can bring.
 fn groups(document: &Document, config: &Config, diagnostics: &mut Diagnostics) {
     // A group may stand in many organizations: the first tells for all.
-    let mut named: BTreeMap<&str, (&Node, usize)> = BTreeMap::new();
-    for node in group_nodes(&document.root) {
-        if let Some(group) = node.text() {
-            let entry = named.entry(group).or_insert((node, 0));
+    let mut named: BTreeMap<&str, (Named<'_>, usize)> = BTreeMap::new();
+    for one in named_groups(&document.root) {
+        if let Some(group) = one.node.text() {
+            let entry = named.entry(group).or_insert((one, 0));
             entry.1 = entry.1.saturating_add(1);
         }
     }
@@ -155,7 +152,7 @@ fn groups(document: &Document, config: &Config, diagnostics: &mut Diagnostics) {
         .iter()
         .map(|provider| &provider.rules.mapping)
         .collect();
-    for (group, (node, times)) in named {
+    for (group, (Named { node, place }, times)) in named {
         if mappings.iter().any(|mapping| mapping.may_yield(group)) {
             continue;
         }
@@ -179,26 +176,44 @@ fn groups(document: &Document, config: &Config, diagnostics: &mut Diagnostics) {
             format!("groups come from {}", sources.join(", "))
         };
         let fault = Fault::new(node.span.clone(), text).help(help);
-        let place = place::of(&document.root, node);
         diagnostics.warning(&document.source, fault, place);
     }
 }
 
+/// Where a group is named.
+struct Named<'a> {
+    node: &'a Node,
+    place: String,
+}
+
 /// Where groups are named in a document.
-fn group_nodes(root: &Node) -> Vec<&Node> {
-    let mut nodes: Vec<&Node> = Vec::new();
-    for organization in root.list("organizations") {
+fn named_groups(root: &Node) -> Vec<Named<'_>> {
+    let mut all = Vec::new();
+    for (position, organization) in root.list("organizations").iter().enumerate() {
         let rbac = organization.get("rbac");
         for role in rbac.map_or(&[][..], |rbac| rbac.members()) {
-            for binding in role.value.elements() {
-                nodes.push(binding.get("group").unwrap_or(binding));
+            for (index, binding) in role.value.elements().iter().enumerate() {
+                let place = format!("organizations[{position}].rbac.{}[{index}]", role.name);
+                all.push(match binding.get("group") {
+                    Some(node) => Named {
+                        node,
+                        place: format!("{place}.group"),
+                    },
+                    None => Named {
+                        node: binding,
+                        place,
+                    },
+                });
             }
         }
     }
     let projects = root.at(&["projects", "directory", "inline"]);
-    for project in projects.map_or(&[][..], Node::elements) {
-        let readers = project.list("readers");
-        nodes.extend(readers.iter().map(AsRef::as_ref));
+    let projects = projects.map_or(&[][..], Node::elements);
+    for (position, project) in projects.iter().enumerate() {
+        for (index, node) in project.list("readers").iter().enumerate() {
+            let place = format!("projects.directory.inline[{position}].readers[{index}]");
+            all.push(Named { node, place });
+        }
     }
-    nodes
+    all
 }

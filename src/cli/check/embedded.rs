@@ -111,12 +111,7 @@ fn read_text(source: &Rc<Source>, found: &mut Found) -> Option<(Rc<Node>, bool)>
     let yaml = documents.into_iter().next();
     let yaml = yaml.filter(|document| document.root.is_object() && !begun.starts_with('{'));
     let Some(document) = yaml else {
-        let at = source.at_line(syntax.line, syntax.column);
-        let fault = Fault::new(
-            source.character(at),
-            format!("this is not JSON: {}", syntax.text),
-        );
-        found.diagnostics.error(source, fault, "");
+        found.diagnostics.error(source, syntax.fault(source), "");
         return None;
     };
     let start = source.text.len().saturating_sub(begun.len());

@@ -89,6 +89,8 @@ pub(super) struct Clusters {
     pub(super) names: BTreeSet<String>,
     /// Whether there is a bootstrap, or what is put into one.
     pub(super) bootstrap: bool,
+    /// Hosts and ports that Istio is told of by a `ServiceEntry`.
+    pub(super) entries: BTreeSet<(String, String)>,
     /// Whether others may come from a control plane.
     pub(super) discovered: bool,
 }

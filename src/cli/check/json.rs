@@ -7,6 +7,7 @@ use std::rc::Rc;
 use serde::de::IgnoredAny;
 
 use super::fault::Fault;
+use super::source::Source;
 use super::tree::{Member, Node, Style, Text, Value};
 use super::yaml::Document;
 
@@ -21,6 +22,25 @@ pub(super) struct Syntax {
     /// In bytes, from 1.
     pub(super) column: usize,
     pub(super) text: String,
+}
+
+impl Syntax {
+    /// The same with its piece of the text.
+    pub(super) fn fault(&self, source: &Source) -> Fault {
+        let text = format!("this is not JSON: {}", self.text);
+        let written = source.text.trim_end();
+        let at = source.at_line(self.line, self.column);
+        // Where the end comes too early, the last thing before it is shown.
+        let last = written.char_indices().next_back().map_or(0, |(at, _)| at);
+        let at = at.min(last);
+        let fault = Fault::new(source.character(at), text);
+        let before = source.text.get(..at).unwrap_or_default().trim_end();
+        let rest = source.text.get(at..).unwrap_or_default();
+        if before.ends_with(',') && rest.starts_with(['}', ']']) {
+            return fault.help("leave out the comma before it");
+        }
+        fault
+    }
 }
 
 /// The value of a JSON text, as the module reads it.

@@ -63,6 +63,10 @@ pub(super) fn read(
         }
         ("EnvoyExtensionPolicy", Some(spec)) => reader.policy(spec, found),
         ("EnvoyProxy", Some(spec)) => reader.proxy(spec, found),
+        ("ServiceEntry", Some(spec)) => {
+            note_entry(spec, found);
+            false
+        }
         ("Backend", Some(spec)) => {
             note_backend(resource, spec, found);
             false
@@ -354,6 +358,18 @@ impl Reader<'_> {
             }
         }
         any
+    }
+}
+
+/// Notes the hosts and ports that Istio makes clusters of.
+fn note_entry(spec: &Node, found: &mut Found) {
+    for host in spec.list("hosts").iter().filter_map(|host| host.text()) {
+        for port in spec.list("ports") {
+            if let Some(Value::Number(number)) = port.get("number").map(|number| &number.value) {
+                let entry = (host.to_owned(), number.clone());
+                found.clusters.entries.insert(entry);
+            }
+        }
     }
 }
 

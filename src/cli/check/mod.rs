@@ -127,8 +127,7 @@ fn file_of(name: String, bytes: Vec<u8>) -> (File, Option<Fault>) {
         }
     };
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let text: Rc<str> = text.into();
-    (File { name, text }, broken)
+    (File::new(name, text), broken)
 }
 
 /// A line about a document that is good.
@@ -175,10 +174,7 @@ fn mask(files: Vec<File>, secrets: &[(usize, std::ops::Range<usize>)]) -> Vec<Fi
         if here.is_empty() {
             return file;
         }
-        File {
-            text: secrets::masked(&file.text, &here).into(),
-            ..file
-        }
+        File::new(file.name, &secrets::masked(&file.text, &here))
     });
     masked.collect()
 }

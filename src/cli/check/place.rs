@@ -90,34 +90,37 @@ pub(super) fn key(root: &Node, place: &str) -> Range<usize> {
     best
 }
 
-/// The place at which a value of the tree stands.
-pub(super) fn of(root: &Node, wanted: &Node) -> String {
+/// Visits everything in a tree with its place.
+pub(super) fn walk<'a>(root: &'a Node, visit: &mut impl FnMut(&'a Node, &str)) {
     let mut words = String::new();
-    find(root, wanted, &mut words);
-    words
+    walk_in(root, &mut words, visit);
 }
 
-fn find(node: &Node, wanted: &Node, words: &mut String) -> bool {
-    if std::ptr::eq(node, wanted) {
-        return true;
-    }
+fn walk_in<'a>(node: &'a Node, words: &mut String, visit: &mut impl FnMut(&'a Node, &str)) {
+    visit(node, words);
     let length = words.len();
     for member in node.members() {
         if !words.is_empty() {
             words.push('.');
         }
         words.push_str(&member.name);
-        if find(&member.value, wanted, words) {
-            return true;
-        }
+        walk_in(&member.value, words, visit);
         words.truncate(length);
     }
     for (index, element) in node.elements().iter().enumerate() {
         let _ = write!(words, "[{index}]");
-        if find(element, wanted, words) {
-            return true;
-        }
+        walk_in(element, words, visit);
         words.truncate(length);
     }
-    false
+}
+
+/// The place at which a value of the tree stands.
+pub(super) fn of(root: &Node, wanted: &Node) -> String {
+    let mut found = None;
+    walk(root, &mut |node, place| {
+        if found.is_none() && std::ptr::eq(node, wanted) {
+            found = Some(place.to_owned());
+        }
+    });
+    found.unwrap_or_default()
 }

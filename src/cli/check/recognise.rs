@@ -6,7 +6,7 @@ use super::found::{Document, Found, Host};
 use super::source::Source;
 use super::tree::Node;
 use super::yaml;
-use super::{embedded, envoy, fault::Fault, json, kubernetes};
+use super::{embedded, envoy, json, kubernetes};
 
 /// How deep files may stand in one another: a bootstrap in a `ConfigMap` in a list.
 const MAX_FILES: usize = 3;
@@ -25,9 +25,7 @@ fn read_file(source: &Rc<Source>, depth: usize, found: &mut Found) {
             let begun = source.text.trim_start().strip_prefix('{');
             let meant = begun.is_some_and(|rest| rest.trim_start().starts_with('"'));
             let fault = if meant {
-                let at = source.at_line(syntax.line, syntax.column);
-                let text = format!("this is not JSON: {}", syntax.text);
-                Some(Fault::new(source.character(at), text))
+                Some(syntax.fault(source))
             } else {
                 fault
             };

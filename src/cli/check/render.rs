@@ -29,11 +29,16 @@ pub(super) fn text(diagnostic: &Diagnostic, file: &File, styled: bool) -> String
             .label(what.as_str());
         snippet = snippet.annotation(context);
     }
-    // As the module's own log says it.
-    let title = if diagnostic.place.is_empty() {
+    // As the module's own log says it. What leads to a filter in Envoy's configuration is
+    // long and tells nothing.
+    let place = diagnostic.place.as_str();
+    let place = place
+        .rsplit_once("typed_config.")
+        .map_or(place, |(_, tail)| tail);
+    let title = if place.is_empty() {
         diagnostic.message.clone()
     } else {
-        format!("{}: {}", diagnostic.place, diagnostic.message)
+        format!("{place}: {}", diagnostic.message)
     };
     let mut group = level.primary_title(title).element(snippet);
     if let Some(help) = &diagnostic.help {
@@ -58,29 +63,18 @@ struct Shown {
 
 impl Shown {
     fn of(file: &File, diagnostic: &Diagnostic) -> Self {
-        let text = &file.text;
         let spans =
             std::iter::once(&diagnostic.span).chain(diagnostic.also.as_ref().map(|(span, _)| span));
         let first = spans.clone().map(|span| span.start).min().unwrap_or(0);
         let last = spans.map(|span| span.end).max().unwrap_or(0);
-        let before = text.get(..first).unwrap_or_default();
-        let mut start = before.rfind('\n').map_or(0, |end| end.saturating_add(1));
-        for _ in 0..AROUND {
-            let earlier = text.get(..start.saturating_sub(1)).unwrap_or_default();
-            start = earlier.rfind('\n').map_or(0, |end| end.saturating_add(1));
-        }
-        let mut end = last;
-        for _ in 0..=AROUND {
-            let later = text.get(end..).unwrap_or_default();
-            let line = later
-                .find('\n')
-                .map_or(later.len(), |at| at.saturating_add(1));
-            end = end.saturating_add(line);
-        }
-        let above = text.get(..start).unwrap_or_default();
+        let (first, _) = file.line(first);
+        let (last, _) = file.line(last);
+        let line = first.saturating_sub(AROUND).max(1);
+        let start = file.start(line);
+        let end = file.start(last.saturating_add(AROUND).saturating_add(1));
         Self {
-            text: text.get(start..end).unwrap_or_default().to_owned(),
-            line: above.matches('\n').count().saturating_add(1),
+            text: file.text.get(start..end).unwrap_or_default().to_owned(),
+            line,
             start,
         }
     }
@@ -102,8 +96,8 @@ pub(super) fn json(diagnostics: &[Diagnostic], files: &[File]) -> String {
         .iter()
         .filter_map(|diagnostic| {
             let file = files.get(diagnostic.file)?;
-            let (line, column) = position(&file.text, diagnostic.span.start);
-            let (end_line, end_column) = position(&file.text, diagnostic.span.end);
+            let (line, column) = position(file, diagnostic.span.start);
+            let (end_line, end_column) = position(file, diagnostic.span.end);
             Some(json!({
                 "severity": diagnostic.severity.name(),
                 "file": file.name,
@@ -121,9 +115,8 @@ pub(super) fn json(diagnostics: &[Diagnostic], files: &[File]) -> String {
 }
 
 /// Line and column of a byte, in characters, both from 1.
-pub(super) fn position(text: &str, at: usize) -> (usize, usize) {
-    let before = text.get(..at).unwrap_or(text);
-    let line = before.matches('\n').count().saturating_add(1);
-    let begun = before.rsplit('\n').next().unwrap_or_default();
+fn position(file: &File, at: usize) -> (usize, usize) {
+    let (line, start) = file.line(at);
+    let begun = file.text.get(start..at).unwrap_or_default();
     (line, begun.chars().count().saturating_add(1))
 }

@@ -11,6 +11,31 @@ pub(super) struct File {
     /// As it was named, `-` for standard input.
     pub(super) name: String,
     pub(super) text: Rc<str>,
+    /// The byte at which each line begins.
+    lines: Vec<usize>,
+}
+
+impl File {
+    pub(super) fn new(name: String, text: &str) -> Self {
+        let ends = text.match_indices('\n').map(|(at, _)| at.saturating_add(1));
+        Self {
+            name,
+            text: text.into(),
+            lines: std::iter::once(0).chain(ends).collect(),
+        }
+    }
+
+    /// The number of the line that a byte is in, from 1, and where that line begins.
+    pub(super) fn line(&self, at: usize) -> (usize, usize) {
+        let number = self.lines.partition_point(|start| *start <= at).max(1);
+        (number, self.start(number))
+    }
+
+    /// Where a line begins, or the text ends.
+    pub(super) fn start(&self, number: usize) -> usize {
+        let line = self.lines.get(number.saturating_sub(1));
+        line.copied().unwrap_or(self.text.len())
+    }
 }
 
 /// A text that is a file, or stands in a text inside one.

@@ -1,9 +1,9 @@
 //! Variables that do nothing.
 
 use super::diagnostic::Diagnostics;
-use super::document::named_variables;
 use super::fault::Fault;
 use super::found::{Found, Variable};
+use super::tree::{Node, Value};
 use crate::authz::endpoint::BACKEND_NAMES;
 
 /// Whether a variable switches a backend on or off.
@@ -17,6 +17,19 @@ fn switch_of(backend: &str) -> String {
     format!("SCOPEGATE_{}_ENABLED", backend.to_ascii_uppercase())
 }
 
+/// The variables that hold credentials for key endpoints.
+pub(super) fn named(root: &Node) -> Vec<String> {
+    let providers = root.list("providers");
+    let names = providers.iter().filter_map(|provider| {
+        let name = provider.at(&["jwks", "authorization", "environment"])?;
+        match &name.value {
+            Value::Text(text) => Some(text.text.clone()),
+            _ => None,
+        }
+    });
+    names.collect()
+}
+
 /// Warns of variables that look like the gate's and do nothing.
 pub(super) fn judge(found: &Found, diagnostics: &mut Diagnostics) {
     let machines: Vec<_> = found
@@ -24,12 +37,12 @@ pub(super) fn judge(found: &Found, diagnostics: &mut Diagnostics) {
         .iter()
         .filter_map(|document| document.machine.as_ref())
         .collect();
-    let named: Vec<String> = found
+    let credentials: Vec<String> = found
         .documents
         .iter()
-        .flat_map(|document| named_variables(&document.root))
+        .flat_map(|document| named(&document.root))
         .collect();
-    let known = |name: &str| is_switch(name) || named.iter().any(|named| named == name);
+    let known = |name: &str| is_switch(name) || credentials.iter().any(|known| known == name);
     let ours = |variable: &&Variable| variable.name.starts_with("SCOPEGATE_");
     let of_machines = machines
         .iter()
