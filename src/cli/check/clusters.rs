@@ -6,12 +6,19 @@ use super::found::{Document, Found, Host};
 use super::place;
 use super::tree::Node;
 
-/// Warns of clusters that are named and not there.
+/// Warns of clusters that are named and not there, or that would fetch keys from anybody.
 pub(super) fn judge(found: &Found, diagnostics: &mut Diagnostics) {
     for document in &found.documents {
-        for node in named(&document.root) {
+        for Named { node, secure } in named(&document.root) {
             let Some(name) = node.text() else { continue };
-            if let Some((text, help)) = doubt(document, name, found) {
+            let doubt = doubt(document, name, found).or_else(|| {
+                let trusting = secure && found.clusters.trusting.contains(name);
+                trusting.then(|| {
+                    let text = format!("the cluster {name:?} does not verify whom it speaks to");
+                    (text, VERIFY.to_owned())
+                })
+            });
+            if let Some((text, help)) = doubt {
                 let fault = Fault::new(node.span.clone(), text).help(help);
                 let place = place::of(&document.root, node);
                 diagnostics.warning(&document.source, fault, place);
@@ -20,18 +27,44 @@ pub(super) fn judge(found: &Found, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The clusters that a document names.
-fn named(root: &Node) -> Vec<&Node> {
-    let providers = root.list("providers");
-    let keys = providers
-        .iter()
-        .filter_map(|provider| provider.at(&["jwks", "cluster"]));
-    let others = [
-        &["projects", "directory", "http", "cluster"][..],
-        &["organizations_from", "cluster"],
-    ];
-    keys.chain(others.into_iter().filter_map(|path| root.at(path)))
-        .collect()
+const VERIFY: &str = "give its UpstreamTlsContext a validation_context with trusted_ca and \
+                      match_typed_subject_alt_names: else anybody on the way can answer with \
+                      keys of his own";
+
+/// A cluster that a document names.
+struct Named<'a> {
+    node: &'a Node,
+    /// Whether what it leads to is named by an https URL.
+    secure: bool,
+}
+
+fn named(root: &Node) -> Vec<Named<'_>> {
+    let mut all = Vec::new();
+    for provider in root.list("providers") {
+        if let (Some(jwks), Some(node)) = (provider.get("jwks"), provider.at(&["jwks", "cluster"]))
+        {
+            let issuers = provider.list("issuers").first();
+            let issuer = provider.text_of("issuer");
+            let issuer = issuer.or_else(|| issuers.and_then(|first| first.text()));
+            let url = jwks.text_of("uri").or(issuer);
+            all.push(Named {
+                node,
+                secure: url.is_some_and(|url| url.starts_with("https://")),
+            });
+        }
+    }
+    if let Some(node) = root.at(&["projects", "directory", "http", "cluster"]) {
+        let secure = false;
+        all.push(Named { node, secure });
+    }
+    if let Some(from) = root.get("organizations_from")
+        && let Some(node) = from.get("cluster")
+    {
+        let url = from.text_of("uri");
+        let secure = url.is_some_and(|url| url.starts_with("https://"));
+        all.push(Named { node, secure });
+    }
+    all
 }
 
 /// What is wrong with a name, and what would be right.

@@ -69,24 +69,52 @@ fn message<'a>(node: &'a Node, kind: &str) -> Option<&'a Node> {
 
 /// Notes the clusters that stand in there.
 pub(super) fn clusters(piece: &Node, found: &mut Found) {
-    let known = &mut found.clusters;
-    let name = |cluster: &Node| cluster.get("name")?.text().map(str::to_owned);
     if let Some(resources) = piece.field("static_resources") {
-        known.bootstrap = true;
-        let clusters = resources.value.field("clusters");
-        let clusters = clusters.map_or(&[][..], |member| member.value.elements());
-        known.names.extend(clusters.iter().filter_map(|c| name(c)));
+        found.clusters.bootstrap = true;
+        for cluster in resources.value.list("clusters") {
+            note_cluster(cluster, found);
+        }
     }
     if let Some(resources) = piece.field("dynamic_resources") {
         let by_others = ["cds_config", "ads_config"];
-        known.discovered |= by_others
+        found.clusters.discovered |= by_others
             .iter()
             .any(|name| resources.value.field(name).is_some());
     }
     piece.walk(&mut |node| {
-        let cluster = message(node, ".cluster.v3.Cluster");
-        known.names.extend(cluster.and_then(name));
+        if let Some(cluster) = message(node, ".cluster.v3.Cluster") {
+            note_cluster(cluster, found);
+        }
     });
+}
+
+/// Notes a cluster.
+pub(super) fn note_cluster(cluster: &Node, found: &mut Found) {
+    let Some(name) = cluster.text_of("name") else {
+        return;
+    };
+    let (mut authority, mut host) = (false, false);
+    cluster.walk(&mut |node| {
+        let has = |names: &[&str]| names.iter().any(|name| node.field(name).is_some());
+        // What comes by SDS, or names the very certificate, is believed to say both.
+        let both = has(&[
+            "validation_context_sds_secret_config",
+            "combined_validation_context",
+            "verify_certificate_spki",
+            "verify_certificate_hash",
+        ]);
+        authority |= both || has(&["trusted_ca", "system_root_certs"]);
+        host |= both
+            || has(&[
+                "match_typed_subject_alt_names",
+                "match_subject_alt_names",
+                "auto_sni_san_validation",
+            ]);
+    });
+    found.clusters.names.insert(name.to_owned());
+    if !authority || !host {
+        found.clusters.trusting.insert(name.to_owned());
+    }
 }
 
 /// Whether a module's configuration is for this gate.

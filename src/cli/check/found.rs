@@ -87,6 +87,8 @@ pub(super) struct Variable {
 #[derive(Debug, Default)]
 pub(super) struct Clusters {
     pub(super) names: BTreeSet<String>,
+    /// Those of them that take anybody for the server.
+    pub(super) trusting: BTreeSet<String>,
     /// Whether there is a bootstrap, or what is put into one.
     pub(super) bootstrap: bool,
     /// Hosts and ports that Istio is told of by a `ServiceEntry`.

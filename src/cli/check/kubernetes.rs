@@ -233,8 +233,9 @@ impl Reader<'_> {
             let value = patch.get("value");
             if path.is_some_and(|path| path.starts_with("/static_resources/clusters")) {
                 found.clusters.bootstrap = true;
-                let name = value.and_then(|value| value.get("name")?.text());
-                found.clusters.names.extend(name.map(str::to_owned));
+                if let Some(cluster) = value {
+                    envoy::note_cluster(cluster, found);
+                }
             }
         }
         let whole = bootstrap.and_then(|bootstrap| bootstrap.get("value"));

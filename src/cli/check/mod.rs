@@ -91,7 +91,10 @@ pub(super) fn run(
             None => recognise::read(&source, &mut found),
         }
     }
-    let (diagnostics, good) = judge(&mut found);
+    let (diagnostics, mut good) = judge(&mut found);
+    if arguments.strict {
+        good.retain(|good| !diagnostics.iter().any(|one| one.file == good.file));
+    }
     let files = mask(files, &found.secrets);
     report(&diagnostics, &good, &files, format, console)?;
     let problems = diagnostics
@@ -157,13 +160,16 @@ fn judge(found: &mut Found) -> (Vec<Diagnostic>, Vec<Good>) {
     variables::judge(found, &mut diagnostics);
     clusters::judge(found, &mut diagnostics);
     routes::judge(found, &mut diagnostics);
+    let diagnostics = diagnostics.sorted();
     for (file, routes) in routes::files(found) {
-        if !good.iter().any(|one| one.file == file) {
+        let told = good.iter().any(|one| one.file == file)
+            || diagnostics.iter().any(|one| one.file == file);
+        if !told {
             let text = format!("{} of the gate's", count(routes, "route"));
             good.push(Good { file, text });
         }
     }
-    (diagnostics.sorted(), good)
+    (diagnostics, good)
 }
 
 /// The files as they may be shown.
