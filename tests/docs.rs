@@ -1,13 +1,14 @@
 //! What the documents promise stands in the code: the reference configuration
-//! parses and uses every key, the README has a row for every code and every key.
+//! parses and uses every key, the README has a row for every code.
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
 use scopegate::authz::endpoint::{Scoping, Surface, TABLE};
+#[cfg(feature = "cli")]
+use scopegate::config::table::every_key;
 use scopegate::config::{Config, Environment};
 use scopegate::words::denial::ROWS;
 use serde_json::Value;
@@ -21,26 +22,6 @@ fn reference() -> Value {
     serde_yaml_ng::from_str(&read("envoy/scopegate.yaml")).unwrap()
 }
 
-/// The texts between quotes in a piece of source.
-fn quoted(source: &str) -> impl Iterator<Item = &str> {
-    source.split('"').skip(1).step_by(2)
-}
-
-/// Every configuration key, from the lists of known names that close each section.
-fn keys() -> BTreeSet<String> {
-    let source: String = walk("src/config").iter().map(|file| read(file)).collect();
-    let mut keys = BTreeSet::new();
-    for list in source.split("const KNOWN").skip(1) {
-        let list = list.split("];").next().unwrap();
-        keys.extend(quoted(list).map(ToOwned::to_owned));
-    }
-    for list in source.split("section(&[").skip(1) {
-        let list = list.split("])").next().unwrap();
-        keys.extend(quoted(list).map(ToOwned::to_owned));
-    }
-    keys
-}
-
 #[test]
 fn the_reference_configuration_parses() {
     let document = serde_json::to_vec(&reference()).unwrap();
@@ -49,6 +30,7 @@ fn the_reference_configuration_parses() {
     }
 }
 
+#[cfg(feature = "cli")]
 #[test]
 fn the_reference_configuration_uses_every_key() {
     fn collect(value: &Value, names: &mut BTreeSet<String>) {
@@ -65,11 +47,7 @@ fn the_reference_configuration_uses_every_key() {
     }
     let mut used = BTreeSet::new();
     collect(&reference(), &mut used);
-    let keys = keys();
-    assert!(
-        keys.len() > 30,
-        "the lists of keys were not found: {keys:?}"
-    );
+    let keys: BTreeSet<&str> = every_key().iter().map(|(_, key)| key.name).collect();
     // Where one of two may stand, the other one stands in a comment.
     let text = read("envoy/scopegate.yaml");
     let noted = |key: &str| {
@@ -79,20 +57,8 @@ fn the_reference_configuration_uses_every_key() {
     };
     for key in keys {
         assert!(
-            used.contains(&key) || noted(&key),
+            used.contains(key) || noted(key),
             "envoy/scopegate.yaml does not use {key}"
-        );
-    }
-}
-
-#[test]
-fn the_readme_names_every_key() {
-    let readme = read("README.md");
-    for key in keys() {
-        let named = [format!("{key}`"), format!(".{key}"), format!("`{key}")];
-        assert!(
-            named.iter().any(|name| readme.contains(name.as_str())),
-            "README.md does not name the key {key}"
         );
     }
 }
@@ -122,21 +88,6 @@ fn the_readme_tells_every_refusal_with_its_status() {
     assert!(missing.is_empty(), "README.md lacks {missing:?}");
     let invented: Vec<_> = written.difference(&rows).collect();
     assert!(invented.is_empty(), "README.md invents {invented:?}");
-}
-
-fn walk(folder: &str) -> Vec<String> {
-    let mut files = Vec::new();
-    let path = format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"));
-    for entry in fs::read_dir(path).unwrap() {
-        let entry = entry.unwrap();
-        let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
-        if entry.path().is_dir() {
-            files.extend(walk(&name));
-        } else if Path::new(&name).extension().is_some_and(|it| it == "rs") {
-            files.push(name);
-        }
-    }
-    files
 }
 
 /// The README's table of the versions from which on a server limits an endpoint.

@@ -1,30 +1,30 @@
 //! The `claims` section of a provider: who its tokens speak of.
 
-use super::reader::{Node, Section, flag, shortened};
+use super::reader::{Node, Section, shortened};
+use super::table::claims::{self, group};
+use super::table::{MAX_ELEMENTS, Texts, provider};
 use crate::authn::claims::ClaimMapping;
 use crate::authn::group_source::{GroupSource, Path, Prefixes, Shape};
 use crate::authn::json::Value;
 
 /// The mapping, without the prefixes of other providers.
 pub(super) fn read_mapping(section: &Section<'_>) -> Option<ClaimMapping> {
-    let default_subject = || vec![vec!["sub".to_owned()]];
-    let default_groups = || vec![GroupSource::texts(vec!["groups".to_owned()], String::new())];
-    let Some(node) = section.get("claims") else {
-        return Some(ClaimMapping {
-            subject: default_subject(),
-            groups: default_groups(),
-            prefixes: Prefixes::default(),
-        });
+    let path = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Path>()
     };
-    let claims = node.section(&["subject", "groups"])?;
-    let subject = match claims.get("subject") {
-        None => Some(default_subject()),
+    let section = section.open(&provider::CLAIMS)?;
+    let form = &claims::SUBJECT.form;
+    let subject = match section.get(&claims::SUBJECT) {
+        None => Some(form.default.iter().map(|names| path(names)).collect()),
         Some(node) if node.value.as_str().is_some() => {
             node.expected("a list of paths such as [[sub]]");
             None
         }
-        Some(node) => node.list().and_then(|nodes| {
-            if nodes.is_empty() {
+        Some(node) => node.elements(MAX_ELEMENTS).and_then(|nodes| {
+            if nodes.len() < form.least {
                 node.problem("must list at least one path, such as [[sub]]");
                 return None;
             }
@@ -32,13 +32,16 @@ pub(super) fn read_mapping(section: &Section<'_>) -> Option<ClaimMapping> {
             paths.into_iter().collect()
         }),
     };
-    let groups = match claims.get("groups") {
-        None => Some(default_groups()),
+    let groups = match section.get(&claims::GROUPS) {
+        None => {
+            let path = path(claims::GROUPS.form.default);
+            Some(vec![GroupSource::texts(path, String::new())])
+        }
         Some(node) if node.value.as_array().is_none() => {
             node.expected("a list such as [{path: [groups]}]");
             None
         }
-        Some(node) => node.list().and_then(|nodes| {
+        Some(node) => node.elements(MAX_ELEMENTS).and_then(|nodes| {
             let sources: Vec<_> = nodes.iter().map(|node| read_group_source(&node)).collect();
             sources.into_iter().collect()
         }),
@@ -59,8 +62,9 @@ fn read_path(node: &Node<'_>) -> Option<Path> {
         ));
         return None;
     }
-    let segments = node.texts()?;
-    if segments.is_empty() {
+    let Texts { least, most, .. } = claims::PATH;
+    let segments = node.texts(most)?;
+    if segments.len() < least {
         node.problem("must name at least one claim");
         return None;
     }
@@ -68,36 +72,31 @@ fn read_path(node: &Node<'_>) -> Option<Path> {
 }
 
 fn read_group_source(node: &Node<'_>) -> Option<GroupSource> {
-    const KNOWN: [&str; 7] = ["path", "prefix", "split", "form", "keys", "having", "field"];
     if node.value.as_object().is_none() {
         node.expected("an object such as {path: [groups]}");
         return None;
     }
-    let section = node.section(&KNOWN)?;
-    let path = section
-        .require("path", "where in the claims the groups stand")
-        .and_then(|node| {
-            let path = read_path(&node)?;
-            if let [name] = path.as_slice()
-                && DISPLAY_NAMES.contains(&name.as_str())
-            {
-                node.problem(
-                    "people choose their display names themselves: none may decide access",
-                );
-                return None;
-            }
-            Some(path)
-        });
-    let text = |name| match section.get(name) {
+    let section = node.section(&group::TABLE)?;
+    let path = section.require(&group::PATH_OF_GROUPS).and_then(|node| {
+        let path = read_path(&node)?;
+        if let [name] = path.as_slice()
+            && DISPLAY_NAMES.contains(&name.as_str())
+        {
+            node.problem("people choose their display names themselves: none may decide access");
+            return None;
+        }
+        Some(path)
+    });
+    let text = |key| match section.get(key) {
         None => Some(None),
         Some(node) => node.text().map(Some),
     };
-    let prefix = match section.get("prefix") {
+    let prefix = match section.get(&group::PREFIX) {
         // The same as none.
         Some(node) if *node.value == Value::String(String::new()) => Some(None),
-        _ => text("prefix"),
+        _ => text(&group::PREFIX),
     };
-    let split = text("split");
+    let split = text(&group::SPLIT);
     let shape = read_shape(node, &section);
     Some(GroupSource {
         shape: shape?,
@@ -121,10 +120,10 @@ const DISPLAY_NAMES: [&str; 8] = [
 
 /// How the groups of a source are written.
 fn read_shape(node: &Node<'_>, section: &Section<'_>) -> Option<Shape> {
-    let form = section.get("form");
-    let field = section.get("field");
-    let having = section.get("having");
-    let keys = flag(section, "keys", false)?;
+    let form = section.get(&group::FORM);
+    let field = section.get(&group::FIELD);
+    let having = section.get(&group::HAVING);
+    let keys = section.flag(&group::KEYS)?;
     let named = [form.is_some(), field.is_some(), keys];
     if named.into_iter().filter(|named| *named).count() > 1 {
         node.problem("must have only one of form, keys and field");
@@ -135,7 +134,7 @@ fn read_shape(node: &Node<'_>, section: &Section<'_>) -> Option<Shape> {
         return None;
     }
     if let Some(form) = form {
-        if form.text()? != "list" {
+        if form.text()? != group::FORM.form.word {
             form.problem("can only be list, a list that is written into a string");
             return None;
         }

@@ -1,26 +1,28 @@
 //! The `credentials` section: by which ways a token may come.
 
 use super::reader::{Node, Section};
+use super::table::{credentials, document};
 use super::{ConfiguredProvider, Credentials, Forward};
 use crate::authn::json::Value;
 use crate::words::own_header::IdTokenHeader;
 
 pub(super) fn read_credentials(top: &Section<'_>) -> Option<Credentials> {
     let mut credentials = Credentials::default();
-    let Some(node) = top.get("credentials") else {
+    let form = &document::CREDENTIALS.form;
+    let Some(node) = top.get(&document::CREDENTIALS) else {
         return Some(credentials);
     };
     if let Value::String(_) = node.value {
         node.problem("expected a list, found a string: write [bearer]");
         return None;
     }
-    let nodes = node.list()?;
+    let nodes = node.elements(form.most)?;
     let mut bearer = false;
     let mut problems = false;
     for node in nodes.iter() {
         let repeated = match node.value {
-            Value::String(kind) if kind == "bearer" => std::mem::replace(&mut bearer, true),
-            Value::String(kind) if kind == "basic" => {
+            Value::String(word) if word == document::BEARER => std::mem::replace(&mut bearer, true),
+            Value::String(word) if word == document::BASIC => {
                 std::mem::replace(&mut credentials.basic, true)
             }
             Value::Object(_) => {
@@ -47,8 +49,8 @@ pub(super) fn read_credentials(top: &Section<'_>) -> Option<Credentials> {
 }
 
 fn read_id_token_header(node: &Node<'_>) -> Option<IdTokenHeader> {
-    let section = node.section(&["id_token_header"])?;
-    let node = section.require("id_token_header", "the name of the header")?;
+    let section = node.section(&credentials::TABLE)?;
+    let node = section.require(&credentials::ID_TOKEN_HEADER)?;
     match IdTokenHeader::parse(node.text()?) {
         Ok(header) => Some(header),
         Err(rule) => {
@@ -66,7 +68,10 @@ pub(super) fn check_credentials(
     forward: &Forward,
 ) {
     let expected = |provider: &ConfiguredProvider| !provider.rules.id_token_audiences.is_empty();
-    let place = || top.get("credentials").or_else(|| top.get("providers"));
+    let place = || {
+        let credentials = top.get(&document::CREDENTIALS);
+        credentials.or_else(|| top.get(&document::PROVIDERS))
+    };
     let problem = match &credentials.id_token_header {
         None if providers.iter().any(expected) => {
             "a provider has id_token_audiences, which have no meaning without id_token_header \

@@ -1,15 +1,13 @@
 //! What the gate does of its own accord at the entrance: for tenants that are not named, for
 //! whoever looks after it, and for browsers.
 
-use super::reader::{Node, Section, word};
+use super::reader::{Node, Section};
+use super::table::{cors, document, health, tenants};
 use super::{Entrance, TenantRules};
 use crate::authz::endpoint::{Endpoints, Surface};
 use crate::authz::policy::Draft;
 use crate::words::denial::Denial;
 use crate::words::origin::Origin;
-
-/// Longest path for health checks, in bytes.
-const MAX_PATH: usize = 256;
 
 pub(super) fn read_entrance(top: &Section<'_>, policy: Option<&Draft>) -> Option<Entrance> {
     let tenants = read_tenant_rules(top, policy);
@@ -23,28 +21,20 @@ pub(super) fn read_entrance(top: &Section<'_>, policy: Option<&Draft>) -> Option
 }
 
 fn read_tenant_rules(top: &Section<'_>, policy: Option<&Draft>) -> Option<TenantRules> {
-    let Some(node) = top.get("tenants") else {
-        return Some(TenantRules::default());
-    };
-    let section = node.section(&["when_absent", "all"])?;
-    let only = word(
-        &section,
-        "when_absent",
-        false,
-        &[("refuse", false), ("only", true)],
-    );
-    let star = match section.get("all") {
+    let section = top.open(&document::TENANTS)?;
+    let absent = section.word(&tenants::WHEN_ABSENT);
+    let star = match section.get(&tenants::ALL) {
         None => Some(false),
         Some(node) => read_star(&node, policy),
     };
     Some(TenantRules {
-        only_one_may_be_absent: only?,
+        only_one_may_be_absent: absent? == tenants::Absent::OnlyOne,
         star_is_all: star?,
     })
 }
 
 fn read_star(node: &Node<'_>, policy: Option<&Draft>) -> Option<bool> {
-    if node.text()? != "*" {
+    if node.text()? != tenants::ALL.form.word {
         node.problem("must be \"*\": that alone stands for all tenants");
         return None;
     }
@@ -57,8 +47,8 @@ fn read_star(node: &Node<'_>, policy: Option<&Draft>) -> Option<bool> {
 
 /// `None` if there is no such path, or it is a mistake, which is told then.
 fn read_health(top: &Section<'_>) -> Option<Box<str>> {
-    let section = top.get("health")?.section(&["path"])?;
-    let node = section.require("path", "the path to answer, such as /healthz")?;
+    let section = top.get(&document::HEALTH)?.section(&health::TABLE)?;
+    let node = section.require(&health::PATH)?;
     let path = node.text()?;
     let plain =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
@@ -68,7 +58,7 @@ fn read_health(top: &Section<'_>) -> Option<Box<str>> {
     };
     let segments = path.strip_prefix('/');
     let sound = segments.is_some_and(|segments| segments.split('/').all(is_segment));
-    if !sound || path.len() > MAX_PATH {
+    if !sound || path.len() > health::PATH.form.of.longest {
         node.problem("must be a plain path of letters, digits, - . _ and ~, such as /healthz");
         return None;
     }
@@ -81,12 +71,13 @@ fn read_health(top: &Section<'_>) -> Option<Box<str>> {
 }
 
 fn read_origins(top: &Section<'_>) -> Option<Box<[Origin]>> {
-    let Some(node) = top.get("cors") else {
+    let Some(node) = top.get(&document::CORS) else {
         return Some(Box::default());
     };
-    let section = node.section(&["origins"])?;
-    let node = section.require("origins", "the origins of pages that may call the gate")?;
-    let nodes = node.list()?;
+    let section = node.section(&cors::TABLE)?;
+    let node = section.require(&cors::ORIGINS)?;
+    let form = &cors::ORIGINS.form.of;
+    let nodes = node.elements(form.most)?;
     let mut origins: Vec<Origin> = Vec::new();
     for node in nodes.iter() {
         let origin = Origin::parse(node.text()?);
@@ -96,7 +87,7 @@ fn read_origins(top: &Section<'_>) -> Option<Box<[Origin]>> {
             Err(rule) => node.problem(rule),
         }
     }
-    if nodes.is_empty() {
+    if nodes.len() < form.least {
         node.problem("must name an origin: leave cors out if there is none");
     }
     Some(origins.into())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::environment::Environment;
 use super::reader::{Node, Section};
+use super::table::{authorization, jwks};
 use super::{KeySource, Remote, Start};
 use crate::authn::discovery::Address;
 use crate::authn::json::Value;
@@ -18,27 +19,13 @@ pub(super) fn read_key_source(
     issuers: Option<&Issuers>,
     environment: &Environment,
 ) -> Option<KeySource> {
-    const KNOWN: [&str; 10] = [
-        "inline",
-        "uri",
-        "discovery",
-        "hosts",
-        "cluster",
-        "authorization",
-        "timeout",
-        "refresh_interval",
-        "max_stale",
-        "share",
-    ];
-    let section = node.section(&KNOWN)?;
-    let discovery = match section.get("discovery") {
-        Some(node) => node.flag()?,
-        None => false,
-    };
-    if let Some(hosts) = section.get("hosts").filter(|_| !discovery) {
+    let section = node.section(&jwks::TABLE)?;
+    let discovery = section.flag(&jwks::DISCOVERY)?;
+    if let Some(hosts) = section.get(&jwks::HOSTS).filter(|_| !discovery) {
         hosts.problem("has no meaning without discovery: true");
     }
-    match (section.get("inline"), section.get("uri"), discovery) {
+    let inline = section.get(&jwks::INLINE);
+    match (inline, section.get(&jwks::URI), discovery) {
         (Some(inline), None, false) => {
             let nobody = Issuers::new("", []);
             read_inline(&section, &inline, algorithms, issuers.unwrap_or(&nobody))
@@ -59,10 +46,8 @@ pub(super) fn read_key_source(
             if address.is_none() && issuers.is_some() {
                 section.problem("discovery needs an issuer that is an http or https URL");
             }
-            let hosts = match section.get("hosts") {
-                Some(node) => node.texts()?.into_iter().map(str::to_owned).collect(),
-                None => Vec::new(),
-            };
+            let hosts = section.texts(&jwks::HOSTS)?;
+            let hosts = hosts.into_iter().map(str::to_owned).collect();
             let start = address.map(|address| Start::Discovery { address, hosts });
             read_fetched(&section, start, environment)
         }
@@ -83,15 +68,8 @@ fn read_inline(
     algorithms: &[Algorithm],
     issuers: &Issuers,
 ) -> Option<KeySource> {
-    for name in [
-        "cluster",
-        "authorization",
-        "timeout",
-        "refresh_interval",
-        "max_stale",
-        "share",
-    ] {
-        if let Some(node) = section.get(name) {
+    for name in jwks::ONLY_FETCHED {
+        if let Some(node) = section.member(name) {
             node.problem("has no meaning beside inline: nothing is fetched");
         }
     }
@@ -123,9 +101,6 @@ fn read_inline(
     }
 }
 
-/// Longest name of a variable.
-const MAX_VARIABLE: usize = 256;
-
 /// The operator's own credential for the key endpoint: the value of a variable, so that it
 /// does not stand in the document.
 #[expect(clippy::option_option)]
@@ -133,7 +108,8 @@ pub(super) fn read_authorization(
     section: &Section<'_>,
     environment: &Environment,
 ) -> Option<Option<Secret>> {
-    let Some(node) = section.get("authorization") else {
+    // The key is the same wherever a credential may stand.
+    let Some(node) = section.get(&jwks::AUTHORIZATION) else {
         return Some(None);
     };
     if let Value::String(_) = node.value {
@@ -141,11 +117,12 @@ pub(super) fn read_authorization(
         node.problem("must be {environment: NAME}, the variable that holds the token");
         return None;
     }
-    let section = node.section(&["environment"])?;
-    let node = section.require("environment", "the name of the variable that holds a token")?;
+    let section = node.section(&authorization::TABLE)?;
+    let key = &authorization::ENVIRONMENT;
+    let node = section.require(key)?;
     let name = node.text()?;
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    if !name.bytes().all(word) || name.len() > MAX_VARIABLE {
+    if !name.bytes().all(word) || name.len() > key.form.of.longest {
         node.problem("must be the name of a variable: letters, digits and _");
         return None;
     }
@@ -171,18 +148,11 @@ fn read_fetched(
     start: Option<Start>,
     environment: &Environment,
 ) -> Option<KeySource> {
-    let cluster = section
-        .require("cluster", "Envoy's cluster that reaches the provider")
-        .and_then(|node| node.text());
-    let duration = |name: &str, default: u64, least: &str, most: &str| {
-        section
-            .get(name)
-            .map_or(Some(default), |node| node.duration(least, most))
-    };
-    let timeout = duration("timeout", 5_000, "100ms", "30s");
-    let refresh_interval = duration("refresh_interval", 600_000, "1m", "24h");
-    let max_stale = duration("max_stale", 86_400_000, "0s", "168h");
-    let share = section.get("share").map_or(Some(true), |node| node.flag());
+    let cluster = section.require(&jwks::CLUSTER).and_then(|node| node.text());
+    let timeout = section.duration(&jwks::TIMEOUT);
+    let refresh_interval = section.duration(&jwks::REFRESH_INTERVAL);
+    let max_stale = section.duration(&jwks::MAX_STALE);
+    let share = section.flag(&jwks::SHARE);
     let authorization = read_authorization(section, environment);
     let refresh_interval = refresh_interval?;
     Some(KeySource::Uri(Remote {

@@ -6,6 +6,7 @@
 //! every problem at once and never half-applies a document.
 
 mod claims;
+mod closed;
 mod credentials;
 mod entrance;
 mod environment;
@@ -19,12 +20,12 @@ mod projects;
 mod providers;
 mod reader;
 mod summary;
+pub mod table;
 
 use std::sync::Arc;
 
 use crate::authn::discovery::Address;
 use crate::authn::jwks::KeySet;
-use crate::authn::keys::Algorithm;
 use crate::authn::verifier::Provider;
 use crate::authz::endpoint::{Backend, Surface};
 use crate::authz::policy::Policy;
@@ -92,43 +93,6 @@ pub struct ConfiguredProvider {
 }
 
 impl Config {
-    /// What a gate goes by that has no good configuration: nobody is trusted and nothing
-    /// is recorded beyond what is always counted.
-    #[must_use]
-    pub fn closed() -> Self {
-        Self {
-            mode: Mode::Enforce,
-            realm: DEFAULT_REALM.to_owned(),
-            credentials: Credentials::default(),
-            providers: Vec::new(),
-            policy: Arc::default(),
-            organizations_from: None,
-            backends: Backends::default(),
-            projects: None,
-            entrance: Entrance::default(),
-            forward: Forward {
-                keep_authorization: false,
-                label_policy_header: false,
-                subject_header: None,
-                rewrite_paths: true,
-            },
-            limits: Limits {
-                token_bytes: 0,
-                groups: 0,
-                tenants_per_request: 0,
-                cached_tokens: 0,
-                waiting_requests: 0,
-                wait: 0,
-                stream_duration: 0,
-            },
-            audit: Audit {
-                log: AuditLog::None,
-                access_log: true,
-            },
-            fingerprint: Fingerprint::default(),
-        }
-    }
-
     /// Takes from an earlier policy what is the same in both, so that it is held once. Only
     /// a configuration that nobody else holds yet does.
     pub fn share(&mut self, earlier: &Policy) {
@@ -347,9 +311,3 @@ pub enum AuditLog {
     /// None.
     None,
 }
-
-/// What `WWW-Authenticate` names where the configuration names nothing.
-const DEFAULT_REALM: &str = "observability";
-
-/// Algorithms of a provider that lists none.
-pub const DEFAULT_ALGORITHMS: [Algorithm; 2] = [Algorithm::RS256, Algorithm::ES256];

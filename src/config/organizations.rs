@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::reader::{Elements, Node, Section, flag};
+use super::reader::{Elements, Node, Section};
+use super::table::organization::{self, binding, tenant};
+use super::table::{MAX_ELEMENTS, document, roles};
 use crate::authn::json::Value;
 use crate::authz::policy::{Draft, Roll};
 use crate::scoping::scope::{LabelName, LabelValue, LabelValues, Scope};
@@ -11,66 +13,42 @@ use crate::words::hash::QuickHash;
 use crate::words::permission::{Permission, Permissions};
 use crate::words::tenant::TenantId;
 
-/// Most roles of a configuration: each may stand in every organization.
-const MAX_ROLES: usize = 64;
-
-/// Longest name of a role, in bytes.
-const MAX_ROLE: usize = 64;
-
-/// Most labels of a policy.
-const MAX_LABELS: usize = 32;
-
 /// Role name → permissions.
 pub(super) type Roles = BTreeMap<String, Permissions>;
 
 pub(super) fn read_roles(top: &Section<'_>) -> Roles {
-    use Permission::{AlertsRead, AlertsWrite, Delete, Read, RulesRead, RulesWrite, Write};
+    let form = &document::ROLES.form;
     let set = |permissions: &[Permission]| {
         permissions
             .iter()
             .fold(Permissions::default(), |set, p| set.with(*p))
     };
-    let mut roles = Roles::from([
-        (
-            "admin".to_owned(),
-            set(&[
-                Read,
-                Write,
-                RulesRead,
-                RulesWrite,
-                AlertsRead,
-                AlertsWrite,
-                Delete,
-            ]),
-        ),
-        (
-            "editor".to_owned(),
-            set(&[Read, Write, RulesRead, RulesWrite, AlertsRead, AlertsWrite]),
-        ),
-        ("viewer".to_owned(), set(&[Read, RulesRead, AlertsRead])),
-        ("writer".to_owned(), set(&[Write])),
-    ]);
-    let Some(node) = top.get("roles") else {
+    let mut roles: Roles = form
+        .default
+        .iter()
+        .map(|(role, permissions)| ((*role).to_owned(), set(permissions)))
+        .collect();
+    let Some(node) = top.get(&document::ROLES) else {
         return roles;
     };
-    for (role, node) in node.members(MAX_ROLES).unwrap_or_default() {
+    for (role, node) in node.members(form.most).unwrap_or_default() {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-' || byte == b'_';
-        if role.is_empty() || role.len() > MAX_ROLE || !role.bytes().all(plain) {
+        if role.is_empty() || role.len() > form.name.longest || !role.bytes().all(plain) {
             node.problem("a role's name consists of at most 64 of a-z, - and _");
             continue;
         }
         // One that cannot be read keeps what it was, so that nothing else is found
         // wrong because of it.
-        let Some(elements) = node.list() else {
+        let Some(elements) = node.elements(MAX_ELEMENTS) else {
             continue;
         };
         let mut permissions = Some(Permissions::default());
         for element in elements.iter() {
             let permission = element.text().and_then(|text| {
-                let permission = Permission::from_name(text);
+                let permission = form.permissions.find(text);
                 if permission.is_none() {
-                    let known: Vec<&str> = Permission::ALL.iter().map(|p| p.name()).collect();
-                    element.problem(format!("must be one of {}", known.join(", ")));
+                    let known = form.permissions.names();
+                    element.problem(format!("must be one of {known}"));
                 }
                 permission
             });
@@ -93,7 +71,7 @@ impl Bound {
     pub(super) fn of(roles: &Roles) -> Self {
         let bound = roles
             .iter()
-            .map(|(role, permissions)| (format!("{role}s"), *permissions));
+            .map(|(role, permissions)| (roles::bound(role), *permissions));
         Self(bound.collect())
     }
 }
@@ -131,10 +109,10 @@ pub(super) fn read_organizations(
     hash: QuickHash,
 ) -> Option<Draft> {
     let mut policy = Draft::hashed(hash);
-    let node = if top.get("organizations_from").is_some() {
-        top.get("organizations")
+    let node = if top.get(&document::ORGANIZATIONS_FROM).is_some() {
+        top.get(&document::ORGANIZATIONS)
     } else {
-        Some(top.require("organizations", "without one nothing is granted")?)
+        Some(top.require(&document::ORGANIZATIONS)?)
     };
     if let Some(node) = node {
         let mut names = OrganizationNames::default();
@@ -150,15 +128,15 @@ pub(super) fn add_organizations<'a>(
     policy: &mut Draft,
     names: &mut OrganizationNames<'a>,
 ) -> Option<()> {
-    let nodes = node.long_list()?;
+    let nodes = node.elements(document::ORGANIZATIONS.form.of.most)?;
     for node in nodes.iter() {
-        let Some(section) = node.section(&["name", "display_name", "tenants", "rbac"]) else {
+        let Some(section) = node.section(&organization::TABLE) else {
             continue;
         };
         let name = section
-            .require("name", "it stands in audit records")
+            .require(&organization::NAME)
             .and_then(|node| node.text());
-        if let Some(node) = section.get("display_name") {
+        if let Some(node) = section.get(&organization::DISPLAY_NAME) {
             node.text();
         }
         let tenants = read_tenants(&section);
@@ -198,6 +176,13 @@ struct TypeMask {
 }
 
 impl TypeMask {
+    fn of(types: &[tenant::Type]) -> Self {
+        Self {
+            data: types.contains(&tenant::Type::Data),
+            alerting: types.contains(&tenant::Type::Alerting),
+        }
+    }
+
     fn apply(self, permissions: Permissions) -> Permissions {
         use Permission::{AlertsRead, AlertsWrite, Delete, Read, RulesRead, RulesWrite, Write};
         let mut left = permissions;
@@ -217,8 +202,8 @@ impl TypeMask {
 
 fn read_tenants(organization: &Section<'_>) -> Vec<(TenantId, TypeMask)> {
     let Some(nodes) = organization
-        .require("tenants", "the tenants that the organization may use")
-        .and_then(|node| node.names())
+        .require(&organization::TENANTS)
+        .and_then(|node| node.names(organization::TENANTS.form.of.most))
     else {
         return Vec::new();
     };
@@ -237,12 +222,10 @@ fn read_tenants(organization: &Section<'_>) -> Vec<(TenantId, TypeMask)> {
 }
 
 fn read_tenant(node: &Node<'_>) -> Option<(TenantId, TypeMask)> {
-    let data_only = TypeMask {
-        data: true,
-        alerting: false,
-    };
+    let by_default = TypeMask::of(tenant::TYPES.form.default);
     let (name, mask, allow_reserved) = if let Value::String(_) = node.value {
-        (node.clone(), data_only, false)
+        let allow_reserved = tenant::ALLOW_RESERVED.form.default;
+        (node.clone(), by_default, allow_reserved)
     } else if node.value.as_object().is_none() {
         // YAML reads what has no letters as a number.
         match node.value {
@@ -253,13 +236,13 @@ fn read_tenant(node: &Node<'_>) -> Option<(TenantId, TypeMask)> {
         }
         return None;
     } else {
-        let section = node.section(&["name", "types", "allow_reserved"])?;
-        let name = section.require("name", "the tenant's ID");
-        let mask = match section.get("types") {
-            None => Some(data_only),
+        let section = node.section(&tenant::TABLE)?;
+        let name = section.require(&tenant::NAME);
+        let mask = match section.get(&tenant::TYPES) {
+            None => Some(by_default),
             Some(types) => read_types(&types),
         };
-        let allow_reserved = flag(&section, "allow_reserved", false);
+        let allow_reserved = section.flag(&tenant::ALLOW_RESERVED);
         (name?, mask?, allow_reserved?)
     };
     let text = name.text()?;
@@ -281,23 +264,20 @@ fn read_tenant(node: &Node<'_>) -> Option<(TenantId, TypeMask)> {
 }
 
 fn read_types(node: &Node<'_>) -> Option<TypeMask> {
-    let mut mask = TypeMask {
-        data: false,
-        alerting: false,
-    };
-    let nodes = node.list()?;
+    let form = &tenant::TYPES.form;
+    let nodes = node.elements(MAX_ELEMENTS)?;
+    let mut types = Vec::new();
     for element in nodes.iter() {
-        match element.text() {
-            Some("data") => mask.data = true,
-            Some("alerting") => mask.alerting = true,
-            Some(_) => element.problem("must be data or alerting"),
-            None => {}
+        let Some(word) = element.text() else { continue };
+        match form.find(word) {
+            Some(kind) => types.push(kind),
+            None => element.problem("must be data or alerting"),
         }
     }
-    if nodes.is_empty() {
+    if nodes.len() < form.least {
         node.problem("must name at least one of data, alerting");
     }
-    Some(mask)
+    Some(TypeMask::of(&types))
 }
 
 /// A role in an organization and who holds it, on how much.
@@ -310,19 +290,23 @@ struct Binding<'a> {
 /// `bound` are the names under which roles are bound, with what they permit.
 fn read_rbac<'a>(organization: &Section<'a>, bound: &[(String, Permissions)]) -> Vec<Binding<'a>> {
     // Without one the organization exists and nobody may use it.
-    let Some(node) = organization.get("rbac") else {
+    let Some(node) = organization.get(&organization::RBAC) else {
         return Vec::new();
     };
     let known: Vec<&str> = bound.iter().map(|(name, _)| name.as_str()).collect();
-    let Some(section) = node.section(&known) else {
+    let Some(section) = node.section_of(&known) else {
         return Vec::new();
     };
     let mut bindings = Vec::new();
     for (name, permissions) in bound {
-        let Some(node) = section.get(name) else {
+        let Some(node) = section.member(name) else {
             continue;
         };
-        for element in node.names().iter().flat_map(Elements::iter) {
+        for element in node
+            .names(organization::RBAC.form.of.most)
+            .iter()
+            .flat_map(Elements::iter)
+        {
             bindings.extend(read_binding(&element, *permissions));
         }
     }
@@ -346,13 +330,13 @@ fn read_binding<'a>(node: &Node<'a>, permissions: Permissions) -> Option<Binding
         node.expected("a group or {group, labels}");
         return None;
     }
-    let section = node.section(&["group", "labels"])?;
+    let section = node.section(&binding::TABLE)?;
     let group = section
-        .require("group", "the group that holds the role")
+        .require(&binding::GROUP)
         .and_then(|node| node.text());
-    let scope = match section.get("labels") {
+    let scope = match section.get(&binding::LABELS) {
         // Written and empty it would lift what it was to limit.
-        None if section.is_null("labels") => {
+        None if section.is_null(&binding::LABELS) => {
             section.problem("labels may not be null: leave it out to grant the whole tenant");
             None
         }
@@ -373,8 +357,9 @@ fn read_binding<'a>(node: &Node<'a>, permissions: Permissions) -> Option<Binding
 
 /// `label: [value, …]`
 fn read_labels(node: &Node<'_>) -> Option<Scope> {
+    let form = &binding::LABELS.form;
     let mut rules = Vec::new();
-    for (name, node) in node.members(MAX_LABELS)? {
+    for (name, node) in node.members(form.most)? {
         let label = match LabelName::parse(name) {
             Ok(label) => label,
             Err(rule) => {
@@ -384,8 +369,7 @@ fn read_labels(node: &Node<'_>) -> Option<Scope> {
         };
         let mut values = LabelValues::default();
         let mut sound = true;
-        node.names()?;
-        for element in node.list()?.iter() {
+        for element in node.names(form.of.most)?.iter() {
             match LabelValue::parse(element.text()?) {
                 Ok(value) => values.insert(value),
                 Err(rule) => {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::environment::Environment;
 use super::keys::read_authorization;
-use super::reader::{Section, flag};
+use super::reader::Section;
+use super::table::{document, organizations_from};
 use super::{OrganizationsFrom, Remote, Start};
 use crate::authn::discovery::Address;
 use crate::authn::jwks::{KeySet, MAX_KEYS};
@@ -19,54 +20,35 @@ pub(super) fn read_organizations_from(
     environment: &Environment,
     document: &[u8],
 ) -> Option<Option<OrganizationsFrom>> {
-    const KNOWN: [&str; 10] = [
-        "uri",
-        "cluster",
-        "timeout",
-        "refresh_interval",
-        "max_stale",
-        "share",
-        "authorization",
-        "allow_http",
-        "allow_empty",
-        "signed_by",
-    ];
-    let Some(node) = top.get("organizations_from") else {
+    let Some(node) = top.get(&document::ORGANIZATIONS_FROM) else {
         return Some(None);
     };
-    let section = node.section(&KNOWN)?;
-    let allow_http = flag(&section, "allow_http", false);
-    let address = section
-        .require("uri", "where the document is")
-        .and_then(|node| {
-            let address = Address::parse(node.text()?);
-            let Some(address) = address else {
-                node.problem("must be an http or https URL without user, spaces or fragment");
-                return None;
-            };
-            if address.scheme == "http" && allow_http == Some(false) {
-                node.problem(
-                    "whoever can change this document on its way can give themselves any tenant: \
+    let section = node.section(&organizations_from::TABLE)?;
+    let allow_http = section.flag(&organizations_from::ALLOW_HTTP);
+    let address = section.require(&organizations_from::URI).and_then(|node| {
+        let address = Address::parse(node.text()?);
+        let Some(address) = address else {
+            node.problem("must be an http or https URL without user, spaces or fragment");
+            return None;
+        };
+        if address.scheme == "http" && allow_http == Some(false) {
+            node.problem(
+                "whoever can change this document on its way can give themselves any tenant: \
                      use https, or write allow_http: true",
-                );
-                return None;
-            }
-            Some(address)
-        });
+            );
+            return None;
+        }
+        Some(address)
+    });
     let cluster = section
-        .require("cluster", "Envoy's cluster that reaches it")
+        .require(&organizations_from::CLUSTER)
         .and_then(|node| node.text());
-    let duration = |name: &str, default: u64, least: &str, most: &str| {
-        section
-            .get(name)
-            .map_or(Some(default), |node| node.duration(least, most))
-    };
-    let timeout = duration("timeout", 5_000, "100ms", "30s");
-    let refresh_interval = duration("refresh_interval", 15_000, "5s", "10m");
-    let max_stale = duration("max_stale", 86_400_000, "1m", "168h");
-    let share = flag(&section, "share", true);
+    let timeout = section.duration(&organizations_from::TIMEOUT);
+    let refresh_interval = section.duration(&organizations_from::REFRESH_INTERVAL);
+    let max_stale = section.duration(&organizations_from::MAX_STALE);
+    let share = section.flag(&organizations_from::SHARE);
     let authorization = read_authorization(&section, environment);
-    let allow_empty = flag(&section, "allow_empty", false);
+    let allow_empty = section.flag(&organizations_from::ALLOW_EMPTY);
     let signers = read_signers(&section);
     let refresh_interval = refresh_interval?;
     Some(Some(OrganizationsFrom {
@@ -82,7 +64,7 @@ pub(super) fn read_organizations_from(
         },
         allow_empty: allow_empty?,
         signers: signers?,
-        inline: top.get("organizations").is_some(),
+        inline: top.get(&document::ORGANIZATIONS).is_some(),
         configuration: document.into(),
     }))
 }
@@ -90,7 +72,7 @@ pub(super) fn read_organizations_from(
 /// `{keys: […]}`, of any algorithm that a key may have here.
 #[expect(clippy::option_option)]
 fn read_signers(section: &Section<'_>) -> Option<Option<Arc<KeySet>>> {
-    let Some(node) = section.get("signed_by") else {
+    let Some(node) = section.get(&organizations_from::SIGNED_BY) else {
         return Some(None);
     };
     let Some(document) = node.value.as_object() else {

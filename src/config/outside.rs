@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use super::fingerprint::Fingerprint;
 use super::organizations::{Bound, OrganizationNames, add_organizations, read_roles};
-use super::parse::{KNOWN, MAX_DEPTH, MAX_DOCUMENT};
+use super::parse::{MAX_DEPTH, MAX_DOCUMENT};
 use super::projects::read_projects;
 use super::reader::{Node, Problem, Problems, Section, shortened};
+use super::table::{Key, Number, Required, document, outside};
 use super::{Config, OrganizationsFrom};
 use crate::authn::json::{self, Object};
 use crate::authn::keys::SignatureEngine;
@@ -23,15 +24,6 @@ use crate::authn::signed_document::SignedDocument;
 use crate::authz::policy::Draft;
 use crate::words::hash::QuickHash;
 use crate::words::time::Timestamp;
-
-/// The form of the document that is read here.
-const VERSION: usize = 1;
-
-/// Its members; `iat` is there in one that is signed.
-const MEMBERS: [&str; 5] = ["version", "epoch", "revision", "organizations", "iat"];
-
-/// Largest number that every JSON reader keeps exactly: 2⁵³ − 1.
-const MAX_NUMBER: u64 = 9_007_199_254_740_991;
 
 /// Which state of the organizations a document is about. A greater one is newer.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
@@ -85,7 +77,7 @@ impl Outside {
         Ok(Self {
             revision,
             issued_at,
-            fingerprint: Fingerprint::of_member(&object, "organizations"),
+            fingerprint: Fingerprint::of_member(&object, outside::ORGANIZATIONS.name),
             organizations,
             hash: QuickHash::of_document(document),
             object,
@@ -101,20 +93,20 @@ pub fn check_outside(document: &[u8]) -> Result<(Revision, usize, Fingerprint), 
     let object = read_object(document)?;
     let problems = Problems::default();
     let nothing = Object::default();
-    let roles = read_roles(&Section::top(&nothing, &[], &problems));
+    let roles = read_roles(&Section::top(&nothing, &document::TABLE, &problems));
     let mut draft = Draft::default();
     let header = header(&object, &problems);
     if let Some((_, nodes)) = &header {
         let mut names = OrganizationNames::default();
         add_organizations(nodes, &Bound::of(&roles), &mut draft, &mut names);
     }
-    let read = header.and_then(|(revision, node)| Some((revision, node.long_list()?.len())));
+    let read = header.and_then(|(revision, node)| Some((revision, length(&node)?)));
     let problems = problems.into_vec();
     match read {
         Some((revision, count)) if problems.is_empty() => Ok((
             revision,
             count,
-            Fingerprint::of_member(&object, "organizations"),
+            Fingerprint::of_member(&object, outside::ORGANIZATIONS.name),
         )),
         _ => Err(problems),
     }
@@ -138,17 +130,12 @@ fn problem(text: &str) -> Problem {
 
 /// The members of the document, and its list.
 fn header<'a>(object: &'a Object, problems: &'a Problems) -> Option<(Revision, Node<'a>)> {
-    let top = Section::top(object, &MEMBERS, problems);
-    let number = |name: &str, why: &str| {
-        let node = top.require(name, why);
-        node.and_then(|node| node.number(0, MAX_NUMBER))
-    };
-    let version = top
-        .require("version", "the form of this document, 1")
-        .and_then(|node| node.count(VERSION, VERSION));
-    let epoch = number("epoch", "a number that grows where revision starts again");
-    let revision = number("revision", "a number that grows with every change");
-    let organizations = top.require("organizations", "the list, as in a configuration");
+    let top = Section::top(object, &outside::TABLE, problems);
+    let number = |key: &Key<Required<Number>>| top.require(key)?.number(&key.form.of);
+    let version = number(&outside::VERSION);
+    let epoch = number(&outside::EPOCH);
+    let revision = number(&outside::REVISION);
+    let organizations = top.require(&outside::ORGANIZATIONS);
     version?;
     let revision = Revision {
         epoch: epoch?,
@@ -157,13 +144,19 @@ fn header<'a>(object: &'a Object, problems: &'a Problems) -> Option<(Revision, N
     Some((revision, organizations?))
 }
 
+/// How many elements the list has.
+fn length(node: &Node<'_>) -> Option<usize> {
+    let most = outside::ORGANIZATIONS.form.of.most;
+    node.elements(most).map(|nodes| nodes.len())
+}
+
 fn read_header(
     object: &Object,
     from: &OrganizationsFrom,
     problems: &Problems,
 ) -> Option<(Revision, usize)> {
     let (revision, node) = header(object, problems)?;
-    let count = node.long_list()?.len();
+    let count = length(&node)?;
     if count == 0 && !from.allow_empty {
         node.problem(
             "is empty, which would withdraw every grant: if it may be, write \
@@ -198,20 +191,20 @@ impl Config {
         };
         let configuration = read_object(&from.configuration)?;
         let problems = Problems::default();
-        let top = Section::top(&configuration, &KNOWN, &problems);
+        let top = Section::top(&configuration, &document::TABLE, &problems);
         let roles = read_roles(&top);
         let bound = Bound::of(&roles);
         let hash = QuickHash::of_document(&from.configuration);
         let hash = outside.map_or(hash, |outside| hash.and(outside.hash));
         let mut draft = Draft::hashed(hash);
         let mut names = OrganizationNames::default();
-        if let Some(node) = top.get("organizations") {
+        if let Some(node) = top.get(&document::ORGANIZATIONS) {
             add_organizations(&node, &bound, &mut draft, &mut names);
         }
         names.are_of_the_configuration();
         if let Some(outside) = outside {
-            let top = Section::top(&outside.object, &MEMBERS, &problems);
-            if let Some(node) = top.get("organizations") {
+            let top = Section::top(&outside.object, &outside::TABLE, &problems);
+            if let Some(node) = top.get(&outside::ORGANIZATIONS) {
                 add_organizations(&node, &bound, &mut draft, &mut names);
                 if self.entrance.tenants.star_is_all && draft.has_star() {
                     node.problem("a tenant is named \"*\", which stands for all tenants here");

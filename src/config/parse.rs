@@ -10,10 +10,12 @@ use super::organizations::{read_organizations, read_roles};
 use super::organizations_from::read_organizations_from;
 use super::projects::read_projects;
 use super::providers::read_providers;
-use super::reader::{MAX_ELEMENTS, Node, Problem, Problems, Section, flag, shortened, word};
-use super::{Audit, AuditLog, Backends, Config, DEFAULT_REALM, Forward, Limits, Mode, TenantRules};
+use super::reader::{Node, Problem, Problems, Section, shortened};
+use super::table::backends::{self, loki, tempo};
+use super::table::{audit, document, forward, limits};
+use super::{Audit, Backends, Config, Forward, Limits, TenantRules};
 use crate::authn::json::{self, JsonError};
-use crate::authz::endpoint::BACKEND_NAMES;
+use crate::authz::endpoint::Backend;
 use crate::scoping::scope::{AttributeName, Attributes, LabelName};
 use crate::words::hash::QuickHash;
 use crate::words::own_header::SubjectHeader;
@@ -27,25 +29,6 @@ pub const MAX_DOCUMENT: usize = 8_388_608;
 
 /// Nesting a configuration may use; the reference uses seven levels.
 pub(super) const MAX_DEPTH: usize = 32;
-
-/// The members of a configuration.
-pub(super) const KNOWN: [&str; 15] = [
-    "mode",
-    "realm",
-    "credentials",
-    "providers",
-    "organizations",
-    "organizations_from",
-    "roles",
-    "backends",
-    "projects",
-    "tenants",
-    "health",
-    "cors",
-    "forward",
-    "limits",
-    "audit",
-];
 
 impl Config {
     /// Parses a configuration document.
@@ -126,8 +109,8 @@ fn read(
     hash: QuickHash,
     problems: &Problems,
 ) -> Option<Config> {
-    let top = Section::top(object, &KNOWN, problems);
-    let mode = read_mode(&top);
+    let top = Section::top(object, &document::TABLE, problems);
+    let mode = top.word(&document::MODE);
     let realm = read_realm(&top);
     let credentials = read_credentials(&top);
     let limits = read_limits(&top);
@@ -170,7 +153,7 @@ fn read(
 
 /// What the environment says whatever the document does.
 fn overrides(environment: &Environment) -> Vec<(String, String)> {
-    let names = BACKEND_NAMES.into_iter().map(override_of);
+    let names = Backend::ALL.into_iter().map(override_of);
     let set = names.filter_map(|name| {
         let value = environment.get(&name)?;
         let on = matches!(value.to_ascii_lowercase().as_str(), "true" | "1");
@@ -180,26 +163,18 @@ fn overrides(environment: &Environment) -> Vec<(String, String)> {
 }
 
 /// The variable that enables or disables a backend.
-fn override_of(backend: &str) -> String {
-    format!("SCOPEGATE_{}_ENABLED", backend.to_ascii_uppercase())
-}
-
-fn read_mode(top: &Section<'_>) -> Option<Mode> {
-    word(
-        top,
-        "mode",
-        Mode::Enforce,
-        &[("enforce", Mode::Enforce), ("report", Mode::Report)],
-    )
+fn override_of(backend: Backend) -> String {
+    format!("SCOPEGATE_{}_ENABLED", backend.name().to_ascii_uppercase())
 }
 
 fn read_realm(top: &Section<'_>) -> Option<String> {
-    let Some(node) = top.get("realm") else {
-        return Some(DEFAULT_REALM.to_owned());
+    let form = &document::REALM.form;
+    let Some(node) = top.get(&document::REALM) else {
+        return Some(form.default.to_owned());
     };
     let realm = node.text()?;
     let quotable = |byte: u8| matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e);
-    if realm.len() > 128 || !realm.bytes().all(quotable) {
+    if realm.len() > form.text.longest || !realm.bytes().all(quotable) {
         node.problem("must be at most 128 printable ASCII characters without \" and \\");
         return None;
     }
@@ -207,39 +182,15 @@ fn read_realm(top: &Section<'_>) -> Option<String> {
 }
 
 fn read_limits(top: &Section<'_>) -> Option<Limits> {
-    const KNOWN: [&str; 7] = [
-        "token_bytes",
-        "groups",
-        "tenants_per_request",
-        "cached_tokens",
-        "waiting_requests",
-        "wait",
-        "stream_duration",
-    ];
-    let section = match top.get("limits") {
-        Some(node) => Some(node.section(&KNOWN)?),
-        None => None,
-    };
-    let count = |name: &str, default: usize, least: usize, most: usize| {
-        section
-            .as_ref()
-            .and_then(|section| section.get(name))
-            .map_or(Some(default), |node| node.count(least, most))
-    };
+    let section = top.open(&document::LIMITS)?;
     // Every value is read before the first `?` so that all problems show.
-    let token_bytes = count("token_bytes", 16_384, 256, 49_152);
-    let groups = count("groups", 2_048, 1, 10_000);
-    let tenants_per_request = count("tenants_per_request", 64, 1, 1_000);
-    let cached_tokens = count("cached_tokens", 4_096, 0, 65_536);
-    let waiting_requests = count("waiting_requests", 256, 0, 4_096);
-    let duration = |name: &str, default: u64, least: &str, most: &str| {
-        section
-            .as_ref()
-            .and_then(|section| section.get(name))
-            .map_or(Some(default), |node| node.duration(least, most))
-    };
-    let wait = duration("wait", 3_000, "0s", "30s");
-    let stream_duration = duration("stream_duration", 3_600_000, "1s", "24h");
+    let token_bytes = section.count(&limits::TOKEN_BYTES);
+    let groups = section.count(&limits::GROUPS);
+    let tenants_per_request = section.count(&limits::TENANTS_PER_REQUEST);
+    let cached_tokens = section.count(&limits::CACHED_TOKENS);
+    let waiting_requests = section.count(&limits::WAITING_REQUESTS);
+    let wait = section.duration(&limits::WAIT);
+    let stream_duration = section.duration(&limits::STREAM_DURATION);
     Some(Limits {
         token_bytes: token_bytes?,
         groups: groups?,
@@ -253,28 +204,20 @@ fn read_limits(top: &Section<'_>) -> Option<Limits> {
 
 fn read_backends(top: &Section<'_>, environment: &Environment, problems: &Problems) -> Backends {
     let section = top
-        .get("backends")
-        .and_then(|node| node.section(&BACKEND_NAMES));
-    let mut backends = Backends::default();
-    for (position, name) in BACKEND_NAMES.into_iter().enumerate() {
-        let known: &[&str] = match name {
-            "loki" => &["enabled", "version", "legacy_api"],
-            "tempo" => &["enabled", "version", "attributes", "scoped_search"],
-            _ => &["enabled", "version"],
-        };
-        let backend = section
+        .get(&document::BACKENDS)
+        .and_then(|node| node.section(&backends::TABLE));
+    let mut read = Backends::default();
+    let known = Backend::ALL.into_iter().zip(backends::ALL);
+    for ((backend, keys), place) in known.zip(&mut read.versions) {
+        let node = section
             .as_ref()
-            .and_then(|section| section.get(name))
-            .and_then(|node| node.section(known));
-        let mut enabled = backend
-            .as_ref()
-            .is_some_and(|backend| flag(backend, "enabled", true) == Some(true));
-        let version = backend.as_ref().and_then(|backend| backend.get("version"));
-        let version = version.and_then(|node| read_version(&node));
-        if let Some(place) = backends.versions.get_mut(position) {
-            *place = version;
-        }
-        let variable = override_of(name);
+            .and_then(|section| section.get(&keys.section));
+        let section = node.and_then(|node| node.section(keys.section.form.0));
+        let section = section.as_ref();
+        let mut enabled = section.is_some_and(|section| section.flag(&keys.enabled) == Some(true));
+        let version = section.and_then(|section| section.get(&keys.version));
+        *place = version.and_then(|node| read_version(&node));
+        let variable = override_of(backend);
         if let Some(value) = environment.get(&variable) {
             match value.to_ascii_lowercase().as_str() {
                 "true" | "1" => enabled = true,
@@ -285,28 +228,26 @@ fn read_backends(top: &Section<'_>, environment: &Environment, problems: &Proble
                 ),
             }
         }
-        match name {
-            "loki" => {
-                backends.loki = enabled;
-                backends.loki_legacy_api = backend
-                    .as_ref()
-                    .is_some_and(|backend| flag(backend, "legacy_api", false) == Some(true));
+        match backend {
+            Backend::Loki => {
+                read.loki = enabled;
+                read.loki_legacy_api =
+                    section.is_some_and(|section| section.flag(&loki::LEGACY_API) == Some(true));
             }
-            "mimir" => backends.mimir = enabled,
-            _ => {
-                backends.tempo = enabled;
-                let denied = [("allow", false), ("deny", true)];
-                backends.tempo_search_denied = backend.as_ref().is_some_and(|backend| {
-                    word(backend, "scoped_search", false, &denied) == Some(true)
+            Backend::Mimir => read.mimir = enabled,
+            Backend::Tempo => {
+                read.tempo = enabled;
+                read.tempo_search_denied = section.is_some_and(|section| {
+                    section.word(&tempo::SCOPED_SEARCH) == Some(tempo::Search::Denied)
                 });
-                let node = backend.as_ref().and_then(|b| b.get("attributes"));
-                backends.tempo_attributes = node
+                let node = section.and_then(|section| section.get(&tempo::ATTRIBUTES));
+                read.tempo_attributes = node
                     .and_then(|node| read_attributes(&node))
                     .unwrap_or_default();
             }
         }
     }
-    backends
+    read
 }
 
 /// A number would lose its last zero: 3.10 is 3.1.
@@ -321,7 +262,7 @@ fn read_version(node: &Node<'_>) -> Option<Version> {
 /// `label: attribute`
 fn read_attributes(node: &Node<'_>) -> Option<Attributes> {
     let mut attributes = Attributes::default();
-    for (name, node) in node.members(MAX_ELEMENTS)? {
+    for (name, node) in node.members(tempo::ATTRIBUTES.form.most)? {
         let label = LabelName::parse(name);
         if let Err(rule) = label {
             node.problem(rule);
@@ -338,30 +279,12 @@ fn read_attributes(node: &Node<'_>) -> Option<Attributes> {
 }
 
 fn read_forward(top: &Section<'_>) -> Option<Forward> {
-    let default = SubjectHeader::standard();
-    let Some(node) = top.get("forward") else {
-        return Some(Forward {
-            keep_authorization: false,
-            label_policy_header: false,
-            subject_header: Some(default),
-            rewrite_paths: true,
-        });
-    };
-    let section = node.section(&[
-        "authorization",
-        "label_policy_header",
-        "subject_header",
-        "rewrite_paths",
-    ])?;
-    let keep_authorization = word(
-        &section,
-        "authorization",
-        false,
-        &[("strip", false), ("keep", true)],
-    );
-    let subject_header = match section.get("subject_header") {
-        None if section.is_null("subject_header") => Some(None),
-        None => Some(Some(default)),
+    let section = top.open(&document::FORWARD)?;
+    let authorization = section.word(&forward::AUTHORIZATION);
+    let key = &forward::SUBJECT_HEADER;
+    let subject_header = match section.get(key) {
+        None if section.is_null(key) => Some(None),
+        None => SubjectHeader::parse(key.form.default).ok().map(Some),
         Some(node) => node.text().and_then(|name| {
             let header = SubjectHeader::parse(name);
             if let Err(rule) = header {
@@ -370,10 +293,10 @@ fn read_forward(top: &Section<'_>) -> Option<Forward> {
             header.ok().map(Some)
         }),
     };
-    let rewrite_paths = flag(&section, "rewrite_paths", true);
-    let label_policy_header = flag(&section, "label_policy_header", false);
+    let rewrite_paths = section.flag(&forward::REWRITE_PATHS);
+    let label_policy_header = section.flag(&forward::LABEL_POLICY_HEADER);
     Some(Forward {
-        keep_authorization: keep_authorization?,
+        keep_authorization: authorization? == forward::Token::Kept,
         label_policy_header: label_policy_header?,
         subject_header: subject_header?,
         rewrite_paths: rewrite_paths?,
@@ -381,24 +304,9 @@ fn read_forward(top: &Section<'_>) -> Option<Forward> {
 }
 
 fn read_audit(top: &Section<'_>) -> Option<Audit> {
-    let Some(node) = top.get("audit") else {
-        return Some(Audit {
-            log: AuditLog::Denied,
-            access_log: true,
-        });
-    };
-    let section = node.section(&["log", "access_log"])?;
-    let log = word(
-        &section,
-        "log",
-        AuditLog::Denied,
-        &[
-            ("denied", AuditLog::Denied),
-            ("all", AuditLog::All),
-            ("none", AuditLog::None),
-        ],
-    );
-    let access_log = flag(&section, "access_log", true);
+    let section = top.open(&document::AUDIT)?;
+    let log = section.word(&audit::LOG);
+    let access_log = section.flag(&audit::ACCESS_LOG);
     Some(Audit {
         log: log?,
         access_log: access_log?,

@@ -3,14 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use super::reader::{Elements, Node, Section};
+use super::table::directory::{self, http, project};
+use super::table::{document, projects};
 use crate::authz::policy::Draft;
 use crate::authz::projects::{Directory, Project, Projects, Service, Template, is_id};
 use crate::scoping::scope::LabelName;
 use crate::words::hash::QuickHash;
 use crate::words::tenant::TenantId;
-
-/// Most projects of an inline directory.
-const MAX_PROJECTS: usize = 10_000;
 
 /// The section; `Some(None)` if there is none. The policy learns the groups that a
 /// directory in the configuration names.
@@ -20,16 +19,16 @@ pub(super) fn read_projects(
     policy: Option<&mut Draft>,
     hash: QuickHash,
 ) -> Option<Option<Projects>> {
-    let Some(node) = top.get("projects") else {
+    let Some(node) = top.get(&document::PROJECTS) else {
         return Some(None);
     };
-    let section = node.section(&["tenant", "resource_label", "directory"])?;
-    let tenant = match section.get("tenant") {
-        None => Template::parse("{project}").ok(),
+    let section = node.section(&projects::TABLE)?;
+    let tenant = match section.get(&projects::TENANT) {
+        None => Template::parse(projects::TENANT.form.default).ok(),
         Some(node) => read_tenant(&node),
     };
-    let resource_label = match section.get("resource_label") {
-        None => LabelName::parse("resource_id").ok(),
+    let resource_label = match section.get(&projects::RESOURCE_LABEL) {
+        None => LabelName::parse(projects::RESOURCE_LABEL.form.default).ok(),
         Some(node) => node.text().and_then(|text| {
             let label = LabelName::parse(text);
             if let Err(rule) = label {
@@ -39,7 +38,7 @@ pub(super) fn read_projects(
         }),
     };
     let directory = section
-        .require("directory", "who may read a project")
+        .require(&projects::DIRECTORY)
         .and_then(|node| read_directory(&node, policy, hash));
     Some(Some(Projects {
         tenant: tenant?,
@@ -73,8 +72,11 @@ fn read_directory(
     policy: Option<&mut Draft>,
     hash: QuickHash,
 ) -> Option<Directory> {
-    let section = node.section(&["inline", "http"])?;
-    match (section.get("inline"), section.get("http")) {
+    let section = node.section(&directory::TABLE)?;
+    match (
+        section.get(&directory::INLINE),
+        section.get(&directory::HTTP),
+    ) {
         (Some(inline), None) => read_inline(&inline, policy, hash),
         (None, Some(http)) => read_service(&http).map(Directory::Http),
         _ => {
@@ -86,22 +88,22 @@ fn read_directory(
 
 fn read_inline(node: &Node<'_>, policy: Option<&mut Draft>, hash: QuickHash) -> Option<Directory> {
     let mut policy = policy;
-    let nodes = node.elements(MAX_PROJECTS)?;
+    let nodes = node.elements(directory::INLINE.form.most)?;
     let mut projects: HashMap<Box<str>, Project, QuickHash> = HashMap::with_hasher(hash);
     for node in nodes.iter() {
-        let Some(section) = node.section(&["project", "resources", "readers"]) else {
+        let Some(section) = node.section(&project::TABLE) else {
             continue;
         };
         let name = section
-            .require("project", "the project's ID")
+            .require(&project::PROJECT)
             .and_then(|node| read_id(&node));
         let mut project = Project {
             resources: HashSet::with_hasher(hash),
             ..Project::default()
         };
         let resources = section
-            .require("resources", "the IDs of its resources")
-            .and_then(|node| node.long_list());
+            .require(&project::RESOURCES)
+            .and_then(|node| node.elements(project::RESOURCES.form.of.most));
         for id in resources.iter().flat_map(Elements::iter) {
             if let Some(resource) = read_id(&id)
                 && !project.resources.insert(resource.into())
@@ -110,8 +112,8 @@ fn read_inline(node: &Node<'_>, policy: Option<&mut Draft>, hash: QuickHash) -> 
             }
         }
         for group in section
-            .require("readers", "the groups that may read it")
-            .and_then(|node| node.texts())
+            .require(&project::READERS)
+            .and_then(|node| node.texts(project::READERS.form.of.most))
             .unwrap_or_default()
         {
             if let Some(policy) = policy.as_mut() {
@@ -138,27 +140,16 @@ fn read_id<'a>(node: &Node<'a>) -> Option<&'a str> {
 }
 
 fn read_service(node: &Node<'_>) -> Option<Service> {
-    const KNOWN: [&str; 5] = ["cluster", "authority", "path", "timeout", "cache_ttl"];
-    let section = node.section(&KNOWN)?;
-    let cluster = section
-        .require("cluster", "Envoy's cluster that reaches the directory")
-        .and_then(|node| node.text());
+    let section = node.section(&http::TABLE)?;
+    let cluster = section.require(&http::CLUSTER).and_then(|node| node.text());
     let authority = section
-        .require("authority", "the directory's host")
+        .require(&http::AUTHORITY)
         .and_then(|node| read_authority(&node));
     let path = section
-        .require(
-            "path",
-            "such as /api/v1/projects/{project}/resources/{resource}",
-        )
+        .require(&http::PATH)
         .and_then(|node| read_path(&node));
-    let duration = |name: &str, default: u64, least: &str, most: &str| {
-        section
-            .get(name)
-            .map_or(Some(default), |node| node.duration(least, most))
-    };
-    let timeout = duration("timeout", 2_000, "100ms", "30s");
-    let cache_ttl = duration("cache_ttl", 30_000, "0s", "10m");
+    let timeout = section.duration(&http::TIMEOUT);
+    let cache_ttl = section.duration(&http::CACHE_TTL);
     Some(Service {
         cluster: cluster?.to_owned(),
         authority: authority?.to_owned(),

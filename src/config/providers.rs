@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::claims::read_mapping;
 use super::environment::Environment;
 use super::keys::read_key_source;
-use super::reader::{Node, Section, flag};
-use super::{ConfiguredProvider, DEFAULT_ALGORITHMS, KeySource};
+use super::reader::{Node, Section};
+use super::table::{MAX_ELEMENTS, document, provider};
+use super::{ConfiguredProvider, KeySource};
 use crate::authn::group_source;
 use crate::authn::json::Value;
 use crate::authn::keys::Algorithm;
@@ -16,16 +17,14 @@ use crate::authn::verifier::{Provider, TokenKind};
 use crate::words::identity::Issuers;
 use crate::words::time::Leeway;
 
-/// Most providers: each has fetches, waiting requests and metrics of its own.
-const MAX_PROVIDERS: usize = 64;
-
 pub(super) fn read_providers(
     top: &Section<'_>,
     environment: &Environment,
 ) -> Option<Vec<ConfiguredProvider>> {
-    let node = top.require("providers", "without one no token can be verified")?;
-    let nodes = node.elements(MAX_PROVIDERS)?;
-    if nodes.is_empty() {
+    let node = top.require(&document::PROVIDERS)?;
+    let form = &document::PROVIDERS.form.of;
+    let nodes = node.elements(form.most)?;
+    if nodes.len() < form.least {
         node.problem("must list at least one provider");
         return None;
     }
@@ -126,62 +125,34 @@ impl Prefixes {
 }
 
 fn read_provider(node: &Node<'_>, environment: &Environment) -> Option<ReadProvider> {
-    const KNOWN: [&str; 17] = [
-        "name",
-        "issuer",
-        "issuers",
-        "audiences",
-        "audience_check",
-        "id_token_audiences",
-        "algorithms",
-        "clock_skew",
-        "max_lifetime",
-        "token_types",
-        "accept",
-        "id_token_claims",
-        "clients",
-        "reject_bound_tokens",
-        "jwks",
-        "claims",
-        "shared_groups",
-    ];
-    let section = node.section(&KNOWN)?;
+    let section = node.section(&provider::TABLE)?;
     let name = read_provider_name(&section);
     let issuers = read_issuers(&section);
     let audiences = read_audiences(&section);
     let algorithms = read_algorithms(&section);
-    let clock_skew = section
-        .get("clock_skew")
-        .map_or(Some(60_000), |node| node.duration("0s", "5m"));
-    let max_lifetime = match section.get("max_lifetime") {
-        Some(node) => node.duration("1m", "8760h").map(Some),
+    let clock_skew = section.duration(&provider::CLOCK_SKEW);
+    let max_lifetime = match section.get(&provider::MAX_LIFETIME) {
+        Some(node) => node.duration(&provider::MAX_LIFETIME.form).map(Some),
         None => Some(None),
     };
-    let token_types = match section.get("token_types") {
-        Some(node) => node.texts(),
-        None => Some(vec!["JWT", "at+jwt"]),
-    };
+    let token_types = section.texts(&provider::TOKEN_TYPES);
     let kinds = read_kinds(&section);
-    let texts = |name| match section.get(name) {
-        Some(node) => node.texts(),
-        None => Some(Vec::new()),
-    };
-    let id_token_audiences = texts("id_token_audiences");
-    let id_token_claims = texts("id_token_claims");
-    let clients = texts("clients");
-    let reject_bound_tokens = flag(&section, "reject_bound_tokens", false);
+    let id_token_audiences = section.texts(&provider::ID_TOKEN_AUDIENCES);
+    let id_token_claims = section.texts(&provider::ID_TOKEN_CLAIMS);
+    let clients = section.texts(&provider::CLIENTS);
+    let reject_bound_tokens = section.flag(&provider::REJECT_BOUND_TOKENS);
     let mapping = read_mapping(&section);
-    let shared_groups = flag(&section, "shared_groups", false);
-    let source = section
-        .require("jwks", "one of inline, uri or discovery")
-        .and_then(|node| {
-            read_key_source(
-                &node,
-                algorithms.as_deref().unwrap_or(&DEFAULT_ALGORITHMS),
-                issuers.as_ref(),
-                environment,
-            )
-        });
+    let shared_groups = section.flag(&provider::SHARED_GROUPS);
+    let source = section.require(&provider::JWKS).and_then(|node| {
+        read_key_source(
+            &node,
+            algorithms
+                .as_deref()
+                .unwrap_or(provider::ALGORITHMS.form.default),
+            issuers.as_ref(),
+            environment,
+        )
+    });
     let owned = |texts: Vec<&str>| texts.into_iter().map(ToOwned::to_owned).collect();
     let rules = Provider {
         name: name?.to_owned(),
@@ -206,11 +177,11 @@ fn read_provider(node: &Node<'_>, environment: &Environment) -> Option<ReadProvi
 }
 
 fn read_provider_name<'a>(section: &Section<'a>) -> Option<&'a str> {
-    let node = section.require("name", "it stands in logs and metrics")?;
+    let node = section.require(&provider::NAME)?;
     let name = node.text()?;
     let mut bytes = name.bytes();
     let first = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let fits = name.len() <= 63
+    let fits = name.len() <= provider::NAME.form.of.longest
         && bytes.next().is_some_and(first)
         && bytes.all(|byte| first(byte) || byte == b'-');
     if !fits {
@@ -220,12 +191,12 @@ fn read_provider_name<'a>(section: &Section<'a>) -> Option<&'a str> {
     Some(name)
 }
 
-/// Most spellings of one issuer.
-const MAX_ISSUERS: usize = 8;
-
 /// `issuer`, or `issuers` for an authority that spells its own name in several ways.
 fn read_issuers(section: &Section<'_>) -> Option<Issuers> {
-    let several = match (section.get("issuer"), section.get("issuers")) {
+    let several = match (
+        section.get(&provider::ISSUER),
+        section.get(&provider::ISSUERS),
+    ) {
         (Some(_), Some(several)) => {
             several.problem("must stand alone: put issuer into the list, as the first");
             return None;
@@ -233,11 +204,12 @@ fn read_issuers(section: &Section<'_>) -> Option<Issuers> {
         (Some(one), None) => return read_issuer(&one).map(|issuer| Issuers::new(issuer, [])),
         (None, Some(several)) => several,
         (None, None) => {
-            section.require("issuer", "the exact iss of its tokens (or issuers, a list)")?;
+            section.require(&provider::ISSUER)?;
             return None;
         }
     };
-    let nodes = several.elements(MAX_ISSUERS)?;
+    let form = &provider::ISSUERS.form;
+    let nodes = several.elements(form.most)?;
     let mut issuers: Vec<&str> = Vec::new();
     for node in nodes.iter() {
         let Some(issuer) = read_issuer(&node) else {
@@ -249,8 +221,11 @@ fn read_issuers(section: &Section<'_>) -> Option<Issuers> {
         }
         issuers.push(issuer);
     }
-    if nodes.len() < 2 {
-        several.problem("must have 2 to 8 spellings: write issuer for one");
+    if nodes.len() < form.least {
+        several.problem(format!(
+            "must have {} to {} spellings: write issuer for one",
+            form.least, form.most
+        ));
     }
     let (first, others) = issuers.split_first()?;
     (issuers.len() == nodes.len()).then(|| Issuers::new(first, others.iter().copied()))
@@ -276,26 +251,27 @@ fn read_issuer<'a>(node: &Node<'a>) -> Option<&'a str> {
 /// checked: else a token for any service of the provider would do.
 #[expect(clippy::option_option)]
 fn read_audiences(section: &Section<'_>) -> Option<Option<Vec<String>>> {
-    let off = match section.get("audience_check") {
+    let off = match section.get(&provider::AUDIENCE_CHECK) {
         None => false,
         // YAML reads a bare `off` as false.
         Some(node) => match node.value {
             Value::Bool(false) => true,
-            Value::String(text) if text == "off" => true,
+            Value::String(text) if text == provider::AUDIENCE_CHECK.form.word => true,
             _ => {
                 node.problem("can only be off; leave it out to check audiences");
                 return None;
             }
         },
     };
-    match (section.get("audiences"), off) {
+    match (section.get(&provider::AUDIENCES), off) {
         (Some(node), true) => {
             node.problem("audience_check is off: remove one of the two");
             None
         }
         (Some(node), false) => {
-            let audiences = node.texts()?;
-            if audiences.is_empty() {
+            let form = &provider::AUDIENCES.form.of;
+            let audiences = node.texts(form.most)?;
+            if audiences.len() < form.least {
                 node.problem("must name at least one audience, or set audience_check: off");
                 return None;
             }
@@ -303,35 +279,32 @@ fn read_audiences(section: &Section<'_>) -> Option<Option<Vec<String>>> {
         }
         (None, true) => Some(None),
         (None, false) => {
-            section.require(
-                "audiences",
-                "name the accepted aud values, or set audience_check: off",
-            )?;
+            section.require(&provider::AUDIENCES)?;
             None
         }
     }
 }
 
 fn read_algorithms(section: &Section<'_>) -> Option<Vec<Algorithm>> {
-    let Some(node) = section.get("algorithms") else {
-        return Some(DEFAULT_ALGORITHMS.to_vec());
+    let form = &provider::ALGORITHMS.form;
+    let Some(node) = section.get(&provider::ALGORITHMS) else {
+        return Some(form.default.to_vec());
     };
-    let nodes = node.list()?;
-    if nodes.is_empty() {
+    let nodes = node.elements(MAX_ELEMENTS)?;
+    if nodes.len() < form.least {
         node.problem("must name at least one algorithm");
         return None;
     }
     let mut algorithms = Vec::new();
     for node in nodes.iter() {
         let Some(name) = node.text() else { continue };
-        match Algorithm::from_name(name) {
+        match form.find(name) {
             Some(algorithm) => algorithms.push(algorithm),
             None if is_for_anyone(name) => {
                 node.problem(format!("{name:?} is never accepted: anyone could sign"));
             }
             None => {
-                let known: Vec<&str> = Algorithm::ALL.iter().map(|a| a.name()).collect();
-                let known = known.join(", ");
+                let known = form.names();
                 node.problem(format!("{name:?} is not known: must be one of {known}"));
             }
         }
@@ -349,20 +322,20 @@ fn is_for_anyone(algorithm: &str) -> bool {
 }
 
 fn read_kinds(section: &Section<'_>) -> Option<Vec<TokenKind>> {
-    let Some(node) = section.get("accept") else {
-        return Some(vec![TokenKind::Access]);
+    let form = &provider::ACCEPT.form;
+    let Some(node) = section.get(&provider::ACCEPT) else {
+        return Some(form.default.to_vec());
     };
-    let nodes = node.list()?;
+    let nodes = node.elements(MAX_ELEMENTS)?;
     let mut kinds = Vec::new();
     for node in nodes.iter() {
-        match node.text() {
-            Some("access") => kinds.push(TokenKind::Access),
-            Some("id") => kinds.push(TokenKind::Id),
-            Some(_) => node.problem("must be access or id"),
-            None => {}
+        let Some(word) = node.text() else { continue };
+        match form.find(word) {
+            Some(kind) => kinds.push(kind),
+            None => node.problem("must be access or id"),
         }
     }
-    if nodes.is_empty() {
+    if nodes.len() < form.least {
         node.problem("must name at least one of access, id");
     }
     (!kinds.is_empty() && kinds.len() == nodes.len()).then_some(kinds)

@@ -7,6 +7,9 @@ use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
 use std::rc::Rc;
 
+use super::table::{
+    self, Count, Duration, Flag, Key, Required, Span, Table, Texts, Word, jwks, millis,
+};
 use crate::authn::json::{Number, Object, Value};
 
 /// One thing that is wrong in a configuration.
@@ -27,10 +30,6 @@ impl fmt::Display for Problem {
         }
     }
 }
-
-/// Most elements of a list, or members of an object, that is not one of those which a
-/// configuration is mostly made of: those are bounded by the length of the document.
-pub(super) const MAX_ELEMENTS: usize = 256;
 
 /// Most problems that are told; whoever has as many mends these first.
 const MAX_PROBLEMS: usize = 64;
@@ -156,10 +155,6 @@ impl<'a> Elements<'a> {
         self.values.len()
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = Node<'a>> {
         (0..self.values.len()).filter_map(|index| self.node(index))
     }
@@ -201,16 +196,21 @@ impl<'a> Node<'a> {
         self.problem(format!("expected {what}, found {}", self.value.kind()));
     }
 
+    /// The members of an object; the table closes the list of their names.
+    pub(super) fn section(&self, table: &Table) -> Option<Section<'a>> {
+        self.section_of(table.names)
+    }
+
     /// The members of an object; `known` closes the list of their names.
     #[inline(never)]
-    pub(super) fn section(&self, known: &[&str]) -> Option<Section<'a>> {
+    pub(super) fn section_of(&self, known: &[&str]) -> Option<Section<'a>> {
         let Some(object) = self.value.as_object() else {
             self.expected("an object");
             return None;
         };
         let section = Section {
             place: Some(self.place()),
-            object,
+            object: Some(object),
             problems: self.problems,
         };
         section.refuse_unknown(known);
@@ -242,28 +242,19 @@ impl<'a> Node<'a> {
         Some(object.iter().map(member).collect())
     }
 
-    /// The elements of a list of names, or of what may stand in place of one.
-    pub(super) fn names(&self) -> Option<Elements<'a>> {
+    /// The elements of a list of names, or of what may stand in place of one, if there are at
+    /// most so many.
+    pub(super) fn names(&self, most: usize) -> Option<Elements<'a>> {
         if let Value::String(text) = self.value {
             self.expected_list_of(text);
             return None;
         }
-        self.long_list()
+        self.elements(most)
     }
 
     fn expected_list_of(&self, text: &str) {
         let text = shortened(text);
         self.problem(format!("expected a list, found a string: write [{text}]"));
-    }
-
-    /// The elements of a list, if there are at most [`MAX_ELEMENTS`].
-    pub(super) fn list(&self) -> Option<Elements<'a>> {
-        self.elements(MAX_ELEMENTS)
-    }
-
-    /// The elements of a list that may be as long as the document has room for.
-    pub(super) fn long_list(&self) -> Option<Elements<'a>> {
-        self.elements(usize::MAX)
     }
 
     /// The elements of a list, if there are at most so many.
@@ -305,14 +296,14 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A list of at most [`MAX_ELEMENTS`] non-empty strings.
+    /// A list of non-empty strings, if there are at most so many.
     #[inline(never)]
-    pub(super) fn texts(&self) -> Option<Vec<&'a str>> {
+    pub(super) fn texts(&self, most: usize) -> Option<Vec<&'a str>> {
         if let Value::String(text) = self.value {
             self.expected_list_of(text);
             return None;
         }
-        let nodes = self.list()?;
+        let nodes = self.elements(most)?;
         let texts: Vec<_> = nodes.iter().map(|node| node.text()).collect();
         texts.into_iter().collect()
     }
@@ -328,14 +319,19 @@ impl<'a> Node<'a> {
     }
 
     /// A whole number within bounds.
-    pub(super) fn count(&self, least: usize, most: usize) -> Option<usize> {
-        let number = self.number(least as u64, most as u64)?;
-        usize::try_from(number).ok()
+    pub(super) fn count(&self, bounds: &Count) -> Option<usize> {
+        let Count { least, most, .. } = *bounds;
+        let number = self.number(&table::Number {
+            least: least as u64,
+            most: most as u64,
+        });
+        usize::try_from(number?).ok()
     }
 
-    /// The same, whatever the platform's words are. `most` is at most 2⁵³.
+    /// The same, whatever the platform's words are.
     #[inline(never)]
-    pub(super) fn number(&self, least: u64, most: u64) -> Option<u64> {
+    pub(super) fn number(&self, bounds: &table::Number) -> Option<u64> {
+        let table::Number { least, most } = *bounds;
         let number = match self.value {
             Value::Number(Number::Unsigned(number)) => Some(*number),
             // Configurations that travel as protobuf Struct hold doubles.
@@ -366,7 +362,8 @@ impl<'a> Node<'a> {
 
     /// A duration such as `500ms`, `5s`, `10m`, `24h` within bounds, in milliseconds.
     #[inline(never)]
-    pub(super) fn duration(&self, least: &str, most: &str) -> Option<u64> {
+    pub(super) fn duration(&self, bounds: &Span) -> Option<u64> {
+        let Span { least, most } = bounds;
         let Value::String(text) = self.value else {
             self.expected("a duration such as 30s");
             return None;
@@ -377,8 +374,7 @@ impl<'a> Node<'a> {
             ));
             return None;
         };
-        let bounds = millis_or_zero(least)..=millis_or_zero(most);
-        if !bounds.contains(&millis) {
+        if !(bounds.least_millis()..=bounds.most_millis()).contains(&millis) {
             self.problem(format!("must lie between {least} and {most}"));
             return None;
         }
@@ -390,26 +386,87 @@ impl<'a> Node<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Section<'a> {
     place: Option<Rc<Place<'a>>>,
-    object: &'a Object,
+    /// `None` for a section that is not there, of which every default holds.
+    object: Option<&'a Object>,
     problems: &'a Problems,
 }
 
 impl<'a> Section<'a> {
     /// The document itself.
-    pub(super) fn top(object: &'a Object, known: &[&str], problems: &'a Problems) -> Self {
+    pub(super) fn top(object: &'a Object, table: &Table, problems: &'a Problems) -> Self {
         let section = Self {
             place: None,
-            object,
+            object: Some(object),
             problems,
         };
-        section.refuse_unknown(known);
+        section.refuse_unknown(table.names);
         section
+    }
+
+    /// What stands at a key, if it is there and not `null`.
+    pub(super) fn get<F>(&self, key: &Key<F>) -> Option<Node<'a>> {
+        self.member(key.name)
+    }
+
+    /// A section, or an empty one if it is not there.
+    pub(super) fn open(&self, key: &Key<table::Object>) -> Option<Self> {
+        match self.get(key) {
+            Some(node) => node.section(key.form.0),
+            None => Some(Self {
+                place: None,
+                object: None,
+                problems: self.problems,
+            }),
+        }
+    }
+
+    /// `true` or `false`, or the default.
+    pub(super) fn flag(&self, key: &Key<Flag>) -> Option<bool> {
+        self.get(key)
+            .map_or(Some(key.form.default), |node| node.flag())
+    }
+
+    /// A whole number within bounds, or the default.
+    pub(super) fn count(&self, key: &Key<Count>) -> Option<usize> {
+        self.get(key)
+            .map_or(Some(key.form.default), |node| node.count(&key.form))
+    }
+
+    /// A duration within bounds, or the default, in milliseconds.
+    pub(super) fn duration(&self, key: &Key<Duration>) -> Option<u64> {
+        match self.get(key) {
+            Some(node) => node.duration(&key.form.span),
+            None => millis(key.form.default),
+        }
+    }
+
+    /// A list of non-empty strings, or the default.
+    pub(super) fn texts(&self, key: &Key<Texts>) -> Option<Vec<&'a str>> {
+        match self.get(key) {
+            Some(node) => node.texts(key.form.most),
+            None => Some(key.form.default.to_vec()),
+        }
+    }
+
+    /// What one of a few words means, or the default.
+    pub(super) fn word<T: Copy>(&self, key: &Key<Word<T>>) -> Option<T> {
+        let Some(node) = self.get(key) else {
+            return Some(key.form.default);
+        };
+        let text = node.text()?;
+        let words = key.form.words;
+        let found = words.iter().find(|(word, _)| *word == text);
+        if found.is_none() {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            node.problem(format!("must be one of {}", known.join(", ")));
+        }
+        found.map(|(_, meaning)| *meaning)
     }
 
     /// A member that is there and not `null`.
     #[inline(never)]
-    pub(super) fn get(&self, name: &str) -> Option<Node<'a>> {
-        let (name, value) = self.object.member(name)?;
+    pub(super) fn member(&self, name: &str) -> Option<Node<'a>> {
+        let (name, value) = self.object?.member(name)?;
         (*value != Value::Null).then(|| Node {
             parent: self.place.clone(),
             step: Step::Member(name),
@@ -418,15 +475,20 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Whether a member is there as `null`.
-    pub(super) fn is_null(&self, name: &str) -> bool {
-        matches!(self.object.get(name), Some(Value::Null))
+    /// Whether a key is there as `null`.
+    pub(super) fn is_null<F>(&self, key: &Key<F>) -> bool {
+        let value = self.object.and_then(|object| object.get(key.name));
+        matches!(value, Some(Value::Null))
     }
 
-    /// A member that must be there.
+    /// What stands at a key that must be there.
+    pub(super) fn require<F>(&self, key: &Key<Required<F>>) -> Option<Node<'a>> {
+        self.required(key.name, key.form.why)
+    }
+
     #[inline(never)]
-    pub(super) fn require(&self, name: &str, why: &str) -> Option<Node<'a>> {
-        let node = self.get(name);
+    fn required(&self, name: &str, why: &str) -> Option<Node<'a>> {
+        let node = self.member(name);
         if node.is_none() && self.problems.is_told() {
             self.problems
                 .tell(&self.at(name), &format!("missing: {why}"));
@@ -448,7 +510,7 @@ impl<'a> Section<'a> {
 
     #[inline(never)]
     fn refuse_unknown(&self, known: &[&str]) {
-        for (name, _) in self.object.iter() {
+        for (name, _) in self.object.iter().flat_map(|object| object.iter()) {
             if !known.contains(&name) && self.problems.is_told() {
                 self.problems
                     .tell(&self.at(name), &unknown_key(name, known));
@@ -460,8 +522,8 @@ impl<'a> Section<'a> {
 /// What is said about a key that is not known where it stands.
 #[inline(never)]
 fn unknown_key(name: &str, known: &[&str]) -> String {
-    if name == "url" && known.contains(&"uri") {
-        return "unknown key: did you mean uri?".to_owned();
+    if name == "url" && known.contains(&jwks::URI.name) {
+        return format!("unknown key: did you mean {}?", jwks::URI.name);
     }
     if let Some((_, advice)) = ADVICE.iter().find(|(wrong, _)| *wrong == name) {
         return (*advice).to_owned();
@@ -470,30 +532,6 @@ fn unknown_key(name: &str, known: &[&str]) -> String {
         Some(near) => format!("unknown key: did you mean {near}?"),
         None => format!("unknown key: known here are {}", known.join(", ")),
     }
-}
-
-/// A member that is one of a few words.
-pub(super) fn word<T: Copy>(
-    section: &Section<'_>,
-    name: &str,
-    default: T,
-    words: &[(&str, T)],
-) -> Option<T> {
-    let Some(node) = section.get(name) else {
-        return Some(default);
-    };
-    let text = node.text()?;
-    let found = words.iter().find(|(word, _)| *word == text);
-    if found.is_none() {
-        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        node.problem(format!("must be one of {}", known.join(", ")));
-    }
-    found.map(|(_, value)| *value)
-}
-
-#[inline(never)]
-pub(super) fn flag(section: &Section<'_>, name: &str, default: bool) -> Option<bool> {
-    section.get(name).map_or(Some(default), |node| node.flag())
 }
 
 /// Keys that other gateways have, or that people expect, with what to write here.
@@ -546,45 +584,9 @@ fn is_near(wrong: &str, right: &str) -> bool {
     fold(wrong) == fold(right)
 }
 
-fn millis(text: &str) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let unit = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(unit)
-}
-
-fn millis_or_zero(bound: &str) -> u64 {
-    millis(bound).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_have_a_unit() {
-        assert_eq!(millis("0s"), Some(0));
-        assert_eq!(millis("500ms"), Some(500));
-        assert_eq!(millis("24h"), Some(86_400_000));
-        for text in [
-            "",
-            "5",
-            "s",
-            "1.5s",
-            "-1s",
-            "1d",
-            "1 s",
-            "99999999999999999999s",
-        ] {
-            assert_eq!(millis(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn slips_are_recognised() {

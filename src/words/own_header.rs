@@ -11,6 +11,9 @@ use crate::words::request::BACKEND_HEADER;
 /// Longest name, in bytes.
 const MAX_NAME: usize = 64;
 
+/// The name of the header that carries the subject, where none is configured.
+pub const STANDARD: &str = "x-scopegate-subject";
+
 /// A lower-case name that is free to carry the subject.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SubjectHeader(Box<str>);
@@ -19,7 +22,7 @@ impl SubjectHeader {
     /// The name where none is configured.
     #[must_use]
     pub fn standard() -> Self {
-        Self("x-scopegate-subject".into())
+        Self(STANDARD.into())
     }
 
     /// Takes a name in any case.

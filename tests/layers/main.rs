@@ -88,7 +88,10 @@ fn problems(tree: &Tree) -> Vec<String> {
             let (target, path) = files.resolve(&named.path);
             let problem = match files.0.get_key_value(&target) {
                 Some((target, _)) if table.unit(module) == table.unit(target) => {
-                    edges.entry(module).or_default().insert(target);
+                    // A module within a file may use what the file has.
+                    if target != module {
+                        edges.entry(module).or_default().insert(target);
+                    }
                     table
                         .unit(module)
                         .is_none()

@@ -1,0 +1,15 @@
+//! `cors`
+
+use super::{Required, Text, Texts};
+
+section! {
+    /// Pages in browsers that may call the gate.
+    section;
+
+    /// Their origins: scheme, host and port as browsers send them, in lower case, without a
+    /// path. `*` and `null` are refused, since any page can send them.
+    ORIGINS: Required<Texts> = "origins", Required::always(
+        Texts::of(Text::of("origin").up_to(300).like("^https?://[^/]+$")).at_least(1),
+        "the origins of pages that may call the gate",
+    );
+}

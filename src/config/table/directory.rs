@@ -1,0 +1,82 @@
+//! `projects.directory`
+
+use super::{Duration, List, Object, Required, Text, Texts};
+
+/// Most projects of an inline directory.
+const MAX_PROJECTS: usize = 10_000;
+
+/// The ID of a project or of a resource.
+const ID: Text = Text::of("ID")
+    .up_to(128)
+    .like("^[A-Za-z0-9][A-Za-z0-9._-]*$");
+
+section! {
+    /// Who may read which project.
+    section where [Rule::OneOf(&[INLINE.name, HTTP.name])];
+
+    /// The projects themselves.
+    INLINE: List<Object> = "inline", List::of(Object(&project::TABLE)).up_to(MAX_PROJECTS);
+
+    /// A service that is asked with the caller's token: 200 may, 403 may not, 404 is no
+    /// resource of that project, and anything else is 503.
+    HTTP: Object = "http", Object(&http::TABLE);
+}
+
+/// `projects.directory.inline[]`
+pub mod project {
+    use super::{ID, Required, Text, Texts};
+
+    section! {
+        /// A project, each once.
+        section;
+
+        /// Its ID.
+        PROJECT: Required<Text> = "project", Required::always(ID, "the project's ID");
+
+        /// The IDs of its resources, each once.
+        RESOURCES: Required<Texts> = "resources", Required::always(
+            Texts::of(ID).endless(),
+            "the IDs of its resources",
+        );
+
+        /// The groups that may read it.
+        READERS: Required<Texts> = "readers", Required::always(
+            Texts::of(Text::of("group")),
+            "the groups that may read it",
+        );
+    }
+}
+
+/// `projects.directory.http`
+pub mod http {
+    use super::{Duration, Required, Text};
+
+    section! {
+        /// The service that knows who may read which project.
+        section;
+
+        /// Envoy's cluster that reaches it.
+        CLUSTER: Required<Text> = "cluster", Required::always(
+            Text::of("cluster"),
+            "Envoy's cluster that reaches the directory",
+        );
+
+        /// Its `Host`, with a port where needed.
+        AUTHORITY: Required<Text> = "authority", Required::always(
+            Text::of("host").like(r"^[A-Za-z0-9.:\[\]_-]+$"),
+            "the directory's host",
+        );
+
+        /// What is asked: a path with `{project}` and `{resource}`.
+        PATH: Required<Text> = "path", Required::always(
+            Text::of("path").like(r"^(?=.*\{project\})(?=.*\{resource\})/[!-\[\]-~]*$"),
+            "such as /api/v1/projects/{project}/resources/{resource}",
+        );
+
+        /// How long an answer may take; a request waits no longer than `limits.wait`.
+        TIMEOUT: Duration = "timeout", Duration::new("100ms", "30s", "2s");
+
+        /// How long an answer holds for the same token, project and resource.
+        CACHE_TTL: Duration = "cache_ttl", Duration::new("0s", "10m", "30s");
+    }
+}

@@ -1,0 +1,57 @@
+//! Every key there is, with its place.
+
+use super::{Described, Form, Table, Text, document};
+
+/// Every key by its path, as in `providers[].jwks.uri`, in the order of the table.
+#[must_use]
+pub fn every_key() -> Vec<(String, Described)> {
+    let mut found = Vec::new();
+    walk(&document::TABLE, "", &mut found);
+    found
+}
+
+/// The path of a key in the section at `section`.
+#[must_use]
+pub fn path_of(section: &str, name: &str) -> String {
+    if section.is_empty() {
+        name.to_owned()
+    } else {
+        [section, ".", name].concat()
+    }
+}
+
+/// The sections within a form that stands at `path`, each with its own path.
+#[must_use]
+pub fn sections_in(path: &str, form: &Form) -> Vec<(String, &'static Table)> {
+    match form {
+        Form::Section(table) => vec![(path.to_owned(), *table)],
+        Form::Either(forms) => forms
+            .iter()
+            .flat_map(|form| sections_in(path, form))
+            .collect(),
+        Form::List { of, .. } => sections_in(&[path, "[]"].concat(), of),
+        Form::Map { name, of, .. } => sections_in(&path_of(path, &placeholder(name)), of),
+        _ => Vec::new(),
+    }
+}
+
+/// What stands for a name that is free: `<role>`.
+#[must_use]
+pub fn placeholder(name: &Text) -> String {
+    if name.noun.contains('<') {
+        name.noun.to_owned()
+    } else {
+        format!("<{}>", name.noun)
+    }
+}
+
+fn walk(table: &Table, section: &str, found: &mut Vec<(String, Described)>) {
+    for key in (table.keys)() {
+        let path = path_of(section, key.name);
+        let sections = sections_in(&path, &key.form);
+        found.push((path, key));
+        for (path, table) in sections {
+            walk(table, &path, found);
+        }
+    }
+}
