@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use super::check;
 use super::completions;
 use super::console::Format;
+use super::schema;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -30,4 +31,6 @@ pub(super) enum Command {
     Check(check::Arguments),
     /// Prints a script with which a shell completes the commands.
     Completions(completions::Arguments),
+    /// Prints what a configuration may hold, as JSON Schema or as a reference.
+    Schema(schema::Arguments),
 }

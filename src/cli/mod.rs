@@ -10,6 +10,7 @@ mod check;
 mod completions;
 mod console;
 mod outcome;
+mod schema;
 
 pub use arguments::Arguments;
 pub use console::{Console, Format};
@@ -25,6 +26,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Outcome {
         Command::Completions(completions) => {
             completions::run(&completions, Arguments::command(), console)
         }
+        Command::Schema(arguments) => schema::run(&arguments, console),
     };
     done.unwrap_or_else(|error| console.give_up(&error))
 }

@@ -1,0 +1,209 @@
+//! The reference of all keys as Markdown, from the table of keys.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::config::table::{
+    Described, Form, MAX_ELEMENTS, Need, Rule, Table, document, path_of, placeholder, sections_in,
+};
+
+/// Longest default that stands in a cell, in characters; a longer one stands below.
+const MAX_CELL: usize = 60;
+
+/// `docs/configuration.md`.
+pub(super) fn reference() -> String {
+    let mut page = String::from(
+        "# Configuration\n\n\
+         Every key of a configuration, by section. \
+         [`envoy/scopegate.yaml`](../envoy/scopegate.yaml) shows them in place, and\n\
+         [`envoy/scopegate.schema.json`](../envoy/scopegate.schema.json) lets editors check and \
+         complete them.\n`scopegate schema --markdown` prints this page.\n\n\
+         A document has at most 8 MiB, and a list at most 256 elements unless something else \
+         is said here:\nlists of organizations, tenants, groups and resources are as long as \
+         the document has room for\n([what can grow, and how far](bounds.md)).\n",
+    );
+    section(&mut page, "", &document::TABLE);
+    page
+}
+
+/// A section and what is in it. Nothing can go wrong in writing to a string.
+fn section(page: &mut String, path: &str, table: &Table) {
+    let keys = (table.keys)();
+    let title = if path.is_empty() {
+        "The document".to_owned()
+    } else {
+        format!("`{path}`")
+    };
+    let _ = write!(page, "\n## {title}\n\n{}\n\n", paragraph(table.about));
+    page.push_str("| key | what stands there | default | meaning |\n|---|---|---|---|\n");
+    let mut below = String::new();
+    for key in &keys {
+        let default = default(key, table.rules, &mut below);
+        let prose = cell(&paragraph(key.prose));
+        let form = cell(&form_of(&key.form, &path_of(path, key.name)));
+        let _ = writeln!(
+            page,
+            "| `{}` | {form} | {} | {prose} |",
+            key.name,
+            cell(&default)
+        );
+    }
+    for rule in table.rules {
+        let rule = sentence(*rule);
+        if !rule.is_empty() {
+            let _ = write!(page, "\n{rule}\n");
+        }
+    }
+    page.push_str(&below);
+    for key in &keys {
+        for (path, table) in sections_in(&path_of(path, key.name), &key.form) {
+            section(page, &path, table);
+        }
+    }
+}
+
+fn form_of(form: &Form, path: &str) -> String {
+    match form {
+        Form::Count(count) => format!("whole number, {}–{}", count.least, count.most),
+        Form::Duration(span) => format!("duration, `{}`–`{}`", span.least, span.most),
+        Form::Either(forms) => {
+            let forms = forms.iter().map(|form| form_of(form, path));
+            forms.collect::<Vec<String>>().join(", or ")
+        }
+        Form::Exactly(word) => format!("`{}`", word.word),
+        Form::Flag => "`true`, `false`".to_owned(),
+        Form::JwkSet => "JWK Set".to_owned(),
+        Form::List {
+            of, least, most, ..
+        } => {
+            let of = form_of(of, &format!("{path}[]"));
+            let number = match (*least, *most) {
+                (0, usize::MAX | MAX_ELEMENTS) => "list",
+                (least, usize::MAX | MAX_ELEMENTS) => &format!("list of at least {least}"),
+                (0, most) => &format!("list of at most {most}"),
+                (least, most) => &format!("list of {least} to {most}"),
+            };
+            format!("{number}: {of}")
+        }
+        Form::Map { name, of, most, .. } => {
+            let of = form_of(of, &format!("{path}.{}", placeholder(name)));
+            let number = match *most {
+                usize::MAX => String::new(),
+                most => format!(" of at most {most}"),
+            };
+            format!("object{number}: `{}` to {of}", placeholder(name))
+        }
+        Form::Section(_) => format!("[section](#{})", anchor(path)),
+        Form::Text(text) => {
+            let bound = match text.longest {
+                usize::MAX => String::new(),
+                longest => format!(", at most {longest} bytes"),
+            };
+            let null = if text.or_null { ", or `null`" } else { "" };
+            format!("{}{bound}{null}", text.noun)
+        }
+        Form::Word(words) => {
+            let words = words.iter().map(|word| format!("`{word}`"));
+            words.collect::<Vec<String>>().join(", ")
+        }
+    }
+}
+
+/// What holds if a key is not there. What is too long for a cell goes below the table.
+fn default(key: &Described, rules: &[Rule], below: &mut String) -> String {
+    let by_rule = rules.iter().find_map(|rule| match rule {
+        Rule::OneOf(names) if names.contains(&key.name) => Some("one of these".to_owned()),
+        Rule::Unless(name, other) if *name == key.name => {
+            Some(format!("required unless `{other}`"))
+        }
+        _ => None,
+    });
+    match (by_rule, &key.default) {
+        (Some(words), _) => words,
+        (None, Some(value)) => {
+            let text = flow(value);
+            if text.chars().count() <= MAX_CELL {
+                return format!("`{text}`");
+            }
+            let _ = write!(below, "\nBy default `{}` are\n\n```yaml\n", key.name);
+            for (name, value) in value.as_object().into_iter().flatten() {
+                let _ = writeln!(below, "{name}: {}", flow(value));
+            }
+            below.push_str("```\n");
+            "below".to_owned()
+        }
+        (None, None) if key.need == Need::Always => "required".to_owned(),
+        (None, None) => String::new(),
+    }
+}
+
+/// A value as YAML writes it in one line.
+fn flow(value: &Value) -> String {
+    match value {
+        Value::Array(elements) => {
+            let elements = elements.iter().map(flow).collect::<Vec<String>>();
+            format!("[{}]", elements.join(", "))
+        }
+        Value::Object(members) => {
+            let members = members.iter();
+            let members = members.map(|(name, value)| format!("{name}: {}", flow(value)));
+            format!("{{{}}}", members.collect::<Vec<String>>().join(", "))
+        }
+        Value::String(text) if text.starts_with(|first: char| first.is_ascii_alphanumeric()) => {
+            text.clone()
+        }
+        other => other.to_string(),
+    }
+}
+
+fn sentence(rule: Rule) -> String {
+    match rule {
+        Rule::AtMostOneOf(names) => {
+            format!("At most one of {} may be there.", list(names))
+        }
+        Rule::Beside(name, other) => {
+            format!("`{name}` has a meaning beside `{other}` alone.")
+        }
+        Rule::NotBeside(name, others) => {
+            format!("Beside `{name}` there may be none of {}.", list(others))
+        }
+        // The prose says it.
+        Rule::NotNull(_) => String::new(),
+        Rule::OneOf(names) => format!("Exactly one of {} must be there.", list(names)),
+        Rule::Unless(name, other) => {
+            format!("`{name}` must be there unless `{other}` is.")
+        }
+    }
+}
+
+/// `a`, `b` and `c`
+fn list(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        Some((last, others)) if !others.is_empty() => {
+            format!("{} and {last}", others.join(", "))
+        }
+        Some((last, _)) => last.clone(),
+        None => String::new(),
+    }
+}
+
+/// Prose in one line.
+fn paragraph(prose: &str) -> String {
+    prose.split_whitespace().collect::<Vec<&str>>().join(" ")
+}
+
+/// What would end a cell, escaped.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+/// The anchor of a heading, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    heading
+        .chars()
+        .filter(|character| character.is_alphanumeric() || matches!(character, '-' | '_'))
+        .flat_map(char::to_lowercase)
+        .collect()
+}

@@ -1,0 +1,38 @@
+//! `scopegate schema`: what a configuration may hold, from the table of keys.
+
+mod durations;
+mod json_schema;
+mod markdown;
+mod prose;
+
+use std::io;
+
+use clap::Args;
+
+use super::console::Console;
+use super::outcome::Outcome;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scopegate schema > scopegate.schema.json
+  scopegate schema --markdown > configuration.md
+
+An editor with the YAML language server checks and completes a file whose first line is
+  # yaml-language-server: $schema=scopegate.schema.json")]
+pub(super) struct Arguments {
+    /// The reference of all keys, as Markdown, rather than JSON Schema.
+    #[arg(long)]
+    markdown: bool,
+}
+
+/// Prints the one or the other.
+pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> io::Result<Outcome> {
+    let text = if arguments.markdown {
+        markdown::reference()
+    } else {
+        let schema = serde_json::to_string_pretty(&json_schema::of_documents());
+        format!("{}\n", schema.map_err(io::Error::other)?)
+    };
+    console.output.write_all(text.as_bytes())?;
+    Ok(Outcome::Good)
+}
