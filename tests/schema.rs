@@ -383,7 +383,7 @@ fn values() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(Cases { cases: 2_000, ..Cases::default() })]
+    #![proptest_config(Cases { cases: 8 * Cases::default().cases, ..Cases::default() })]
 
     /// One to three places of the reference hold something else, lack, or hold what stands
     /// elsewhere.

@@ -34,7 +34,10 @@ pub(super) fn read_roles(top: &Section<'_>) -> Roles {
     for (role, node) in node.members(form.most).unwrap_or_default() {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-' || byte == b'_';
         if role.is_empty() || role.len() > form.name.longest || !role.bytes().all(plain) {
-            node.problem("a role's name consists of at most 64 of a-z, - and _");
+            node.problem(format!(
+                "a role's name consists of at most {} of a-z, - and _",
+                form.name.longest
+            ));
             continue;
         }
         // One that cannot be read keeps what it was, so that nothing else is found

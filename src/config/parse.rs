@@ -175,7 +175,10 @@ fn read_realm(top: &Section<'_>) -> Option<String> {
     let realm = node.text()?;
     let quotable = |byte: u8| matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e);
     if realm.len() > form.text.longest || !realm.bytes().all(quotable) {
-        node.problem("must be at most 128 printable ASCII characters without \" and \\");
+        node.problem(format!(
+            "must be at most {} printable ASCII characters without \" and \\",
+            form.text.longest
+        ));
         return None;
     }
     Some(realm.to_owned())

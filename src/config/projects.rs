@@ -6,7 +6,7 @@ use super::reader::{Elements, Node, Section};
 use super::table::directory::{self, http, project};
 use super::table::{document, projects};
 use crate::authz::policy::Draft;
-use crate::authz::projects::{Directory, Project, Projects, Service, Template, is_id};
+use crate::authz::projects::{Directory, MAX_ID, Project, Projects, Service, Template, is_id};
 use crate::scoping::scope::LabelName;
 use crate::words::hash::QuickHash;
 use crate::words::tenant::TenantId;
@@ -133,7 +133,10 @@ fn read_inline(node: &Node<'_>, policy: Option<&mut Draft>, hash: QuickHash) -> 
 fn read_id<'a>(node: &Node<'a>) -> Option<&'a str> {
     let text = node.text()?;
     if !is_id(text) {
-        node.problem("an ID has at most 128 letters, digits, . _ and -, and begins with neither of these three");
+        node.problem(format!(
+            "an ID has at most {MAX_ID} letters, digits, . _ and -, and begins with neither of \
+             these three"
+        ));
         return None;
     }
     Some(text)

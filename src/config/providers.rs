@@ -181,11 +181,14 @@ fn read_provider_name<'a>(section: &Section<'a>) -> Option<&'a str> {
     let name = node.text()?;
     let mut bytes = name.bytes();
     let first = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let fits = name.len() <= provider::NAME.form.of.longest
+    let longest = provider::NAME.form.of.longest;
+    let fits = name.len() <= longest
         && bytes.next().is_some_and(first)
         && bytes.all(|byte| first(byte) || byte == b'-');
     if !fits {
-        node.problem("must be 1 to 63 of a-z, 0-9 and -, not starting with -");
+        node.problem(format!(
+            "must be 1 to {longest} of a-z, 0-9 and -, not starting with -"
+        ));
         return None;
     }
     Some(name)

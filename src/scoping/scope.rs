@@ -10,10 +10,10 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Longest label name, in bytes; the backends' own limit is 1,024.
-const MAX_NAME: usize = 128;
+pub const MAX_NAME: usize = 128;
 
 /// Longest value, in bytes: room for any Kubernetes name.
-const MAX_VALUE: usize = 256;
+pub const MAX_VALUE: usize = 256;
 
 /// Most different policies of one caller that are added up; nobody needs as many,
 /// and comparing them costs their number squared.

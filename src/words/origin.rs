@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 /// Longest origin, in bytes.
-const MAX_ORIGIN: usize = 300;
+pub const MAX_ORIGIN: usize = 300;
 
 /// A configured origin, as browsers send it: `https://grafana.example.com`.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -9,7 +9,7 @@
 use crate::words::request::BACKEND_HEADER;
 
 /// Longest name, in bytes.
-const MAX_NAME: usize = 64;
+pub const MAX_NAME: usize = 64;
 
 /// The name of the header that carries the subject, where none is configured.
 pub const STANDARD: &str = "x-scopegate-subject";

@@ -20,7 +20,7 @@ use crate::words::tenant::TenantId;
 pub use answers::{Answer, Answers};
 pub use directory::{Directory, Project, Service, check_inline};
 pub use question::Question;
-pub use resource::{Resource, is_id};
+pub use resource::{MAX_ID, Resource, is_id};
 pub use template::Template;
 
 /// The projects API as the section `projects` of the configuration sets it up.

@@ -1,7 +1,7 @@
 //! Resources of projects, and the IDs that both have.
 
 /// Longest ID of a project or resource, in bytes.
-const MAX_ID: usize = 128;
+pub const MAX_ID: usize = 128;
 
 /// A resource of a project, as its path names it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -50,7 +50,7 @@ fn section(page: &mut String, path: &str, table: &Table) {
         );
     }
     for rule in table.rules {
-        let rule = sentence(*rule);
+        let rule = sentence(*rule, &keys);
         if !rule.is_empty() {
             let _ = write!(page, "\n{rule}\n");
         }
@@ -157,34 +157,40 @@ fn flow(value: &Value) -> String {
     }
 }
 
-fn sentence(rule: Rule) -> String {
-    match rule {
-        Rule::AtMostOneOf(names) => {
-            format!("At most one of {} may be there.", list(names))
+fn sentence(rule: Rule, keys: &[Described]) -> String {
+    let quoted = |name: &str| {
+        let flag = keys
+            .iter()
+            .any(|key| key.name == name && matches!(key.form, Form::Flag));
+        if flag {
+            format!("`{name}: true`")
+        } else {
+            format!("`{name}`")
         }
+    };
+    let names = |names: &[&str]| list(&names.iter().map(|it| quoted(it)).collect::<Vec<_>>());
+    match rule {
+        Rule::AtMostOneOf(given) => format!("At most one of {} may be there.", names(given)),
         Rule::Beside(name, other) => {
-            format!("`{name}` has a meaning beside `{other}` alone.")
+            format!("`{name}` has a meaning beside {} alone.", quoted(other))
         }
         Rule::NotBeside(name, others) => {
-            format!("Beside `{name}` there may be none of {}.", list(others))
+            let others: Vec<String> = others.iter().map(|it| format!("`{it}`")).collect();
+            let others = list(&others);
+            format!("Beside `{name}` there may be none of {others}.")
         }
         // The prose says it.
         Rule::NotNull(_) => String::new(),
-        Rule::OneOf(names) => format!("Exactly one of {} must be there.", list(names)),
-        Rule::Unless(name, other) => {
-            format!("`{name}` must be there unless `{other}` is.")
-        }
+        Rule::OneOf(given) => format!("Exactly one of {} must be there.", names(given)),
+        Rule::Unless(name, other) => format!("`{name}` must be there unless `{other}` is."),
     }
 }
 
 /// `a`, `b` and `c`
-fn list(names: &[&str]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+fn list(quoted: &[String]) -> String {
     match quoted.split_last() {
-        Some((last, others)) if !others.is_empty() => {
-            format!("{} and {last}", others.join(", "))
-        }
-        Some((last, _)) => last.clone(),
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
         None => String::new(),
     }
 }

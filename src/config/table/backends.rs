@@ -1,6 +1,7 @@
 //! `backends`
 
 use super::{Flag, Key, MAX_ELEMENTS, Map, Object, Text, Word};
+use crate::scoping::scope::MAX_NAME;
 
 section! {
     /// Which backends there are, and what they are said to be. The variables
@@ -93,7 +94,7 @@ pub mod mimir {
 
 /// `backends.tempo`
 pub mod tempo {
-    use super::{Flag, MAX_ELEMENTS, Map, Text, Word};
+    use super::{Flag, MAX_ELEMENTS, MAX_NAME, Map, Text, Word};
 
     section! {
         /// Tempo.
@@ -117,8 +118,8 @@ pub mod tempo {
         /// The resource attribute that a scoped label is called in traces, such as
         /// `k8s.namespace.name`, where it is not the label's own name.
         ATTRIBUTES: Map<Text> = "attributes", Map {
-            name: Text::of("label").up_to(128).like("^(?!__)[A-Za-z_][A-Za-z0-9_]*$"),
-            of: Text::of("attribute").up_to(128).like("^[A-Za-z_][A-Za-z0-9_.]*$"),
+            name: Text::of("label").up_to(MAX_NAME).like("^(?!__)[A-Za-z_][A-Za-z0-9_]*$"),
+            of: Text::of("attribute").up_to(MAX_NAME).like("^[A-Za-z_][A-Za-z0-9_.]*$"),
             most: MAX_ELEMENTS,
             usual: Vec::new,
             or_null: false,

@@ -1,6 +1,7 @@
 //! `cors`
 
 use super::{Required, Text, Texts};
+use crate::words::origin::MAX_ORIGIN;
 
 section! {
     /// Pages in browsers that may call the gate.
@@ -9,7 +10,7 @@ section! {
     /// Their origins: scheme, host and port as browsers send them, in lower case, without a
     /// path. `*` and `null` are refused, since any page can send them.
     ORIGINS: Required<Texts> = "origins", Required::always(
-        Texts::of(Text::of("origin").up_to(300).like("^https?://[^/]+$")).at_least(1),
+        Texts::of(Text::of("origin").up_to(MAX_ORIGIN).like("^https?://[^/]+$")).at_least(1),
         "the origins of pages that may call the gate",
     );
 }

@@ -1,13 +1,14 @@
 //! `projects.directory`
 
 use super::{Duration, List, Object, Required, Text, Texts};
+use crate::authz::projects::MAX_ID;
 
 /// Most projects of an inline directory.
 const MAX_PROJECTS: usize = 10_000;
 
 /// The ID of a project or of a resource.
 const ID: Text = Text::of("ID")
-    .up_to(128)
+    .up_to(MAX_ID)
     .like("^[A-Za-z0-9][A-Za-z0-9._-]*$");
 
 section! {
@@ -17,8 +18,9 @@ section! {
     /// The projects themselves.
     INLINE: List<Object> = "inline", List::of(Object(&project::TABLE)).up_to(MAX_PROJECTS);
 
-    /// A service that is asked with the caller's token: 200 may, 403 may not, 404 is no
-    /// resource of that project, and anything else is 503.
+    /// A service that is asked with the caller's token. It answers 200 if the caller may read
+    /// the project, 403 if not, and 404 if the project has no such resource; after anything
+    /// else the request is answered with 503.
     HTTP: Object = "http", Object(&http::TABLE);
 }
 

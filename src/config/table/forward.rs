@@ -19,10 +19,10 @@ section! {
 
     /// The header that carries the subject, which is always overwritten or removed; with
     /// `null` there is none. `%`, blanks at the ends and what is not ASCII are percent-encoded.
-    /// No header that HTTP, Envoy, a backend or the gate gives a meaning.
+    /// It may be no header that HTTP, Envoy, a backend or the gate gives a meaning.
     SUBJECT_HEADER: Preset = "subject_header", Preset {
         text: Text::of("name of a header")
-            .up_to(64)
+            .up_to(own_header::MAX_NAME)
             .like("^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$")
             .or_null(),
         default: own_header::STANDARD,

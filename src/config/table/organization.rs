@@ -1,6 +1,7 @@
 //! `organizations[]`
 
 use super::{Flag, List, Map, OrObject, Required, Text, Texts, Words, roles};
+use crate::scoping::scope::{MAX_NAME, MAX_VALUE};
 use crate::words::tenant::MAX_TENANT_BYTES;
 
 /// Most labels of a policy.
@@ -92,7 +93,7 @@ pub mod tenant {
 
 /// `organizations[].rbac.<role>s[]`, where it is an object
 pub mod binding {
-    use super::{MAX_LABELS, Map, Required, Text, Texts};
+    use super::{MAX_LABELS, MAX_NAME, MAX_VALUE, Map, Required, Text, Texts};
 
     section! {
         /// A group that holds the role on some of the data.
@@ -105,10 +106,11 @@ pub mod binding {
         );
 
         /// A [label policy](../README.md#scoped-queries): only what carries one of these values
-        /// under each label. It is for roles with the permission `read`; all data without it.
+        /// under each label. It is for roles with the permission `read`; without it the group
+        /// holds the role on all data.
         LABELS: Map<Texts> = "labels", Map {
-            name: Text::of("label").up_to(128).like("^(?!__)[A-Za-z_][A-Za-z0-9_]*$"),
-            of: Texts::of(Text::of("value").up_to(256)).at_least(1),
+            name: Text::of("label").up_to(MAX_NAME).like("^(?!__)[A-Za-z_][A-Za-z0-9_]*$"),
+            of: Texts::of(Text::of("value").up_to(MAX_VALUE)).at_least(1),
             most: MAX_LABELS,
             usual: Vec::new,
             or_null: false,

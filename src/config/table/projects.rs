@@ -1,6 +1,7 @@
 //! `projects`
 
 use super::{Object, Preset, Required, Text, directory};
+use crate::scoping::scope::MAX_NAME;
 
 section! {
     /// The projects API.
@@ -15,7 +16,7 @@ section! {
     /// The label that tells resources apart in logs and metrics. It must be stamped where data
     /// comes in.
     RESOURCE_LABEL: Preset = "resource_label", Preset {
-        text: Text::of("label").up_to(128).like("^(?!__)[A-Za-z_][A-Za-z0-9_]*$"),
+        text: Text::of("label").up_to(MAX_NAME).like("^(?!__)[A-Za-z_][A-Za-z0-9_]*$"),
         default: "resource_id",
     };
 
