@@ -41,6 +41,12 @@ cli: ## build the command `scopegate` for this machine: target/scopegate
 	@mkdir -p target && cp "$(CARGO_TARGET_DIR)/release/scopegate" target/scopegate.part && mv target/scopegate.part target/scopegate
 	@echo target/scopegate
 
+.PHONY: schema
+schema: ## write what comes of the table of keys: envoy/scopegate.schema.json and docs/configuration.md
+	@cargo build --quiet --locked --features cli --bin scopegate
+	@"$(CARGO_TARGET_DIR)/debug/scopegate" schema >envoy/scopegate.schema.json
+	@"$(CARGO_TARGET_DIR)/debug/scopegate" schema --markdown >docs/configuration.md
+
 .PHONY: run
 run: wasm ## Envoy with the module, an issuer and a Prometheus, until Ctrl-C
 	@$(servers) exec cargo run --quiet --locked -p integration --bin scopegate-run

@@ -70,7 +70,7 @@ fn problems(validator: &Validator, document: &Value) -> Vec<String> {
 fn the_shipped_schema_is_what_the_command_prints() {
     assert!(
         printed(&[]) == read("envoy/scopegate.schema.json"),
-        "run scopegate schema > envoy/scopegate.schema.json"
+        "run make schema"
     );
 }
 
@@ -78,7 +78,7 @@ fn the_shipped_schema_is_what_the_command_prints() {
 fn the_reference_is_what_the_command_prints() {
     assert!(
         printed(&["--markdown"]) == read("docs/configuration.md"),
-        "run scopegate schema --markdown > docs/configuration.md"
+        "run make schema"
     );
 }
 

@@ -9,6 +9,10 @@
 //! A key is a constant whose type is its form, so that a flag cannot be read as a duration.
 //! The prose is compiled for the command line alone (feature `cli`); the module that runs
 //! in the proxy has names, bounds, defaults and the reasons why a key must be there.
+//!
+//! A new key is declared in the file of its section, read with a method of the reader's
+//! `Section`, and shown in `envoy/scopegate.yaml`; `make schema` writes the rest. Tests hold
+//! that each key is read, and that the reader has no names, bounds and defaults of its own.
 
 /// Declares the keys of a section. The comment of a key is its prose: it is what people read
 /// in `docs/configuration.md` and in their editors.
