@@ -190,6 +190,11 @@ fn refused(form: &Form) -> Vec<(&'static str, Value)> {
             wrong.extend((count.least > 0).then(|| ("below its bound", json!(count.least - 1))));
             wrong
         }
+        Form::Number(number) => vec![
+            ("above its bound", json!(number.most + 1)),
+            ("as a fraction", json!(1.5)),
+            ("as a text", json!("64")),
+        ],
         Form::Duration(span) => {
             let millis = |millis: u64| json!(format!("{millis}ms"));
             let mut wrong = vec![

@@ -94,7 +94,10 @@ fn every_key_of_the_table_is_read() {
             if !key.chars().all(|c| c.is_ascii_uppercase() || c == '_') {
                 continue;
             }
-            found.insert(name.split('"').next().unwrap().to_owned());
+            // Another document has keys of its own.
+            if file != "outside.rs" {
+                found.insert(name.split('"').next().unwrap().to_owned());
+            }
             // What all backends have is read in a loop.
             let read = readers.contains(&format!("{module}::{key}"))
                 || (module == "backends" && code.contains(&format!("section: {key},")))

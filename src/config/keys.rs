@@ -101,15 +101,14 @@ fn read_inline(
     }
 }
 
-/// The operator's own credential for the key endpoint: the value of a variable, so that it
+/// A credential of the operator's own: the value of a variable, so that it
 /// does not stand in the document.
 #[expect(clippy::option_option)]
 pub(super) fn read_authorization(
-    section: &Section<'_>,
+    node: Option<Node<'_>>,
     environment: &Environment,
 ) -> Option<Option<Secret>> {
-    // The key is the same wherever a credential may stand.
-    let Some(node) = section.get(&jwks::AUTHORIZATION) else {
+    let Some(node) = node else {
         return Some(None);
     };
     if let Value::String(_) = node.value {
@@ -153,7 +152,7 @@ fn read_fetched(
     let refresh_interval = section.duration(&jwks::REFRESH_INTERVAL);
     let max_stale = section.duration(&jwks::MAX_STALE);
     let share = section.flag(&jwks::SHARE);
-    let authorization = read_authorization(section, environment);
+    let authorization = read_authorization(section.get(&jwks::AUTHORIZATION), environment);
     let refresh_interval = refresh_interval?;
     Some(KeySource::Uri(Remote {
         cluster: cluster?.to_owned(),

@@ -31,7 +31,7 @@ pub(super) fn read_organizations_from(
             node.problem("must be an http or https URL without user, spaces or fragment");
             return None;
         };
-        if address.scheme == "http" && allow_http == Some(false) {
+        if address.scheme != "https" && allow_http == Some(false) {
             node.problem(
                 "whoever can change this document on its way can give themselves any tenant: \
                      use https, or write allow_http: true",
@@ -47,7 +47,8 @@ pub(super) fn read_organizations_from(
     let refresh_interval = section.duration(&organizations_from::REFRESH_INTERVAL);
     let max_stale = section.duration(&organizations_from::MAX_STALE);
     let share = section.flag(&organizations_from::SHARE);
-    let authorization = read_authorization(&section, environment);
+    let authorization =
+        read_authorization(section.get(&organizations_from::AUTHORIZATION), environment);
     let allow_empty = section.flag(&organizations_from::ALLOW_EMPTY);
     let signers = read_signers(&section);
     let refresh_interval = refresh_interval?;

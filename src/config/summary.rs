@@ -23,13 +23,12 @@ impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(config) = self;
         let policy = &config.policy;
-        write!(f, "{}, ", Counted(config.providers.len(), "provider"))?;
-        let organizations = Counted(policy.organization_count(), "organization");
-        write!(
-            f,
-            "{organizations}, {}",
-            Counted(policy.tenants(), "tenant")
-        )?;
+        let providers = config.providers.len();
+        write!(f, "{providers} provider{}, ", Plural(providers))?;
+        let organizations = policy.organization_count();
+        write!(f, "{organizations} organization{}, ", Plural(organizations))?;
+        let tenants = policy.tenants();
+        write!(f, "{tenants} tenant{}", Plural(tenants))?;
         if config.organizations_from.is_some() {
             f.write_str(" and those from outside")?;
         }
@@ -50,13 +49,11 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
-/// `1 tenant`, `2 tenants`.
-struct Counted(usize, &'static str);
+/// `s`, unless there is one.
+struct Plural(usize);
 
-impl fmt::Display for Counted {
+impl fmt::Display for Plural {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(count, what) = self;
-        let s = if *count == 1 { "" } else { "s" };
-        write!(f, "{count} {what}{s}")
+        f.write_str(if self.0 == 1 { "" } else { "s" })
     }
 }

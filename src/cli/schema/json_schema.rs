@@ -70,6 +70,11 @@ fn form_of(form: &Form, pointer: &str) -> Map<String, Value> {
             "minimum": count.least,
             "maximum": count.most,
         }),
+        Form::Number(count) => json!({
+            "type": "integer",
+            "minimum": count.least,
+            "maximum": count.most,
+        }),
         Form::Duration(span) => json!({
             "type": "string",
             "pattern": durations::pattern(span.least_millis(), span.most_millis()),

@@ -66,6 +66,7 @@ fn section(page: &mut String, path: &str, table: &Table) {
 fn form_of(form: &Form, path: &str) -> String {
     match form {
         Form::Count(count) => format!("whole number, {}–{}", count.least, count.most),
+        Form::Number(count) => format!("whole number, {}–{}", count.least, count.most),
         Form::Duration(span) => format!("duration, `{}`–`{}`", span.least, span.most),
         Form::Either(forms) => {
             let forms = forms.iter().map(|form| form_of(form, path));
