@@ -126,8 +126,14 @@ fn every_mistake_on_the_page_is_answered_word_for_word() {
         assert_eq!(written, said, "docs/mistakes.md, line {}", number + 1);
     }
     assert_eq!(page.lines().count(), played.lines().count());
-    // An example that draws nothing shows no mistake. One whose remedy is missing shows half.
+    // An example that draws nothing shows no mistake.
     assert!(!played.contains("```text\n\n```"));
+    for section in played.split("\n### ").skip(1) {
+        let title = section.lines().next().unwrap();
+        let remedy = section.rsplit("```\n").next().unwrap().trim();
+        let remedy = remedy.split("\n## ").next().unwrap();
+        assert!(!remedy.is_empty() && !remedy.starts_with("## "), "{title}");
+    }
 }
 
 #[test]
@@ -366,6 +372,12 @@ fn secrets_are_not_repeated() {
                 "\"cluster\":\"a\"",
                 "\"cluster\":\"a\",\"authorization\":\"hunter2\"",
             ),
+        ),
+        (
+            "variable",
+            "resources: [{\"@type\": x.http.wasm.v3.Wasm, config: {name: scopegate, \
+             vm_config: {environment_variables: {key_values: {A: hunter2}}}}}]"
+                .to_owned(),
         ),
     ] {
         let said = check(&text);

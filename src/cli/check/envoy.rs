@@ -7,11 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::embedded;
 use super::fault::Fault;
-use super::found::{Found, Host, Machine, Rule, Variable};
+use super::found::{Found, Host, Machine, Variable};
 use super::source::Source;
 use super::tree::{Member, Node, Value};
-use super::{place, secrets};
-use crate::words::request::BACKEND_HEADER;
+use super::{place, rules, secrets};
 
 /// Whether a document is a bootstrap or a file of resources.
 pub(super) fn is_envoy(root: &Node) -> bool {
@@ -49,7 +48,7 @@ pub(super) fn read(
         ours |= read_module(source, root, module, host, found);
     }
     for manager in managers {
-        ours |= read_routes(source, root, manager, found);
+        ours |= rules::of_envoy(source, root, manager, found);
     }
     ours || found.documents.len() > before
 }
@@ -338,60 +337,6 @@ pub(super) fn scalar_text(node: &Node) -> Option<String> {
         Value::Number(number) => Some(number.clone()),
         _ => None,
     }
-}
-
-/// Notes the routes of a connection manager that has a gate. Whether it has one.
-fn read_routes(source: &Rc<Source>, root: &Node, manager: &Node, found: &mut Found) -> bool {
-    let routes = manager.field("route_config");
-    let hosts = routes.and_then(|routes| routes.value.field("virtual_hosts"));
-    let hosts = hosts.map_or(&[][..], |hosts| hosts.value.elements());
-    let routes = hosts
-        .iter()
-        .filter_map(|host| host.get("routes"))
-        .flat_map(|routes| routes.elements());
-    let routes: Vec<&Rc<Node>> = routes.collect();
-    let filters = manager.field("http_filters");
-    let mut named = false;
-    if let Some(filters) = filters {
-        filters
-            .value
-            .walk(&mut |node| named |= node.text().is_some_and(|text| text.contains("scopegate")));
-    }
-    if !named && !routes.iter().any(|route| asks(route)) {
-        return false;
-    }
-    for route in routes {
-        if let Some(action) = route.member("route") {
-            let key = route.member("match").unwrap_or(action);
-            found.rules.push(Rule {
-                source: Rc::clone(source),
-                span: key.key.clone(),
-                place: place::of(root, route),
-                gateways: Vec::new(),
-                backend: None,
-                asks: asks(route),
-            });
-        }
-    }
-    true
-}
-
-/// Whether a route matches only what has the gate's header.
-fn asks(route: &Node) -> bool {
-    let headers = route.get("match").and_then(|m| m.get("headers"));
-    let headers = headers.map_or(&[][..], |headers| headers.elements());
-    headers.iter().any(|header| {
-        let named = header.get("name").and_then(|name| name.text());
-        let is = |name: &str, wanted: bool| {
-            header
-                .field(name)
-                .is_some_and(|m| matches!(m.value.value, Value::Bool(flag) if flag == wanted))
-        };
-        named.is_some_and(|name| name.eq_ignore_ascii_case(BACKEND_HEADER))
-            && !is("invert_match", true)
-            && !is("present_match", false)
-            && !is("treat_missing_header_as_empty", true)
-    })
 }
 
 /// Notes secrets of a document in which something of the gate's stands.

@@ -4,11 +4,10 @@ use std::rc::Rc;
 
 use super::envoy::{self, scalar_text, variable, warn_of_open};
 use super::fault::Fault;
-use super::found::{Found, Host, Machine, Rule};
+use super::found::{Found, Host, Machine};
 use super::source::Source;
 use super::tree::{Node, Value};
-use super::{embedded, place};
-use crate::words::request::BACKEND_HEADER;
+use super::{embedded, place, rules};
 
 /// What reading a resource has come to.
 #[derive(Default)]
@@ -71,8 +70,8 @@ pub(super) fn read(
             note_backend(resource, spec, found);
             false
         }
-        ("HTTPRoute" | "GRPCRoute", Some(spec)) => reader.route(spec, found),
-        ("VirtualService", Some(spec)) => reader.virtual_service(spec, found),
+        ("HTTPRoute" | "GRPCRoute", Some(spec)) => rules::of_gateway_api(source, root, spec, found),
+        ("VirtualService", Some(spec)) => rules::of_istio(source, root, spec, found),
         ("Deployment" | "DaemonSet" | "StatefulSet" | "Pod", Some(spec)) => {
             reader.containers(spec, found);
             false
@@ -273,92 +272,6 @@ impl Reader<'_> {
                 .proxies
                 .extend(variable(self.source, self.root, name, value));
         }
-    }
-
-    /// The rules of a route of the Gateway API. Whether one of them asks for the header.
-    fn route(&self, spec: &Node, found: &mut Found) -> bool {
-        let parents = spec.list("parentRefs");
-        let gateways: Vec<String> = parents
-            .iter()
-            .filter_map(|parent| parent.get("name")?.text().map(str::to_owned))
-            .collect();
-        let mut any = false;
-        for rule in spec.list("rules") {
-            let backends = rule.list("backendRefs");
-            let Some(first) = backends.first() else {
-                continue;
-            };
-            let is_backend = first.get("kind").and_then(|kind| kind.text()) == Some("Backend");
-            let name = first.get("name").and_then(|name| name.text());
-            let backend = name.filter(|_| is_backend && backends.len() == 1);
-            let matches = rule.list("matches");
-            let asking = |node: &Node| {
-                let headers = node.list("headers");
-                headers.iter().any(|header| {
-                    let text = |name: &str| header.get(name).and_then(|value| value.text());
-                    text("name").is_some_and(|name| name.eq_ignore_ascii_case(BACKEND_HEADER))
-                        && text("type").is_none_or(|kind| kind == "Exact")
-                })
-            };
-            let judged = matches.iter().map(|node| (node, asking(node)));
-            let mut judged: Vec<_> = judged.collect();
-            if judged.is_empty() {
-                judged.push((rule, false));
-            }
-            for (node, asks) in judged {
-                any |= asks;
-                found.rules.push(Rule {
-                    source: Rc::clone(self.source),
-                    span: place::head(node, None),
-                    place: place::of(self.root, node),
-                    gateways: gateways.clone(),
-                    backend: backend.map(str::to_owned),
-                    asks,
-                });
-            }
-        }
-        any
-    }
-
-    /// The rules of Istio's own kind of route.
-    fn virtual_service(&self, spec: &Node, found: &mut Found) -> bool {
-        let gateways = spec.list("gateways");
-        let gateways: Vec<String> = gateways
-            .iter()
-            .filter_map(|gateway| gateway.text()?.rsplit('/').next().map(str::to_owned))
-            .collect();
-        let mut any = false;
-        for rule in spec.list("http") {
-            if rule.get("route").is_none() {
-                continue;
-            }
-            let matches = rule.list("match");
-            let asking = |node: &Node| {
-                let headers = node.get("headers");
-                let headers = headers.map_or(&[][..], |headers| headers.members());
-                headers.iter().any(|header| {
-                    header.name.eq_ignore_ascii_case(BACKEND_HEADER)
-                        && header.value.get("exact").is_some()
-                })
-            };
-            let judged = matches.iter().map(|node| (node, asking(node)));
-            let mut judged: Vec<_> = judged.collect();
-            if judged.is_empty() {
-                judged.push((rule, false));
-            }
-            for (node, asks) in judged {
-                any |= asks;
-                found.rules.push(Rule {
-                    source: Rc::clone(self.source),
-                    span: place::head(node, None),
-                    place: place::of(self.root, node),
-                    gateways: gateways.clone(),
-                    backend: None,
-                    asks,
-                });
-            }
-        }
-        any
     }
 }
 

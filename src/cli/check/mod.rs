@@ -22,6 +22,7 @@ mod place;
 mod recognise;
 mod render;
 mod routes;
+mod rules;
 mod scalar;
 mod secrets;
 mod source;

@@ -24,6 +24,7 @@ const PRIVATE: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "k"];
 pub(super) fn spans(root: &Node) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
     root.walk(&mut |node| {
+        spans.extend(of_variables(node));
         let is_key = node.member("kty").is_some();
         for member in node.members() {
             let name = member.name.as_str();
@@ -37,6 +38,25 @@ pub(super) fn spans(root: &Node) -> Vec<Range<usize>> {
             }
         }
     });
+    spans
+}
+
+/// The values of variables, but of those that switch the gate's backends.
+fn of_variables(node: &Node) -> Vec<Range<usize>> {
+    let hidden = |name: &str| !name.starts_with("SCOPEGATE_");
+    let mut spans = Vec::new();
+    if let Some(given) = node.field("key_values") {
+        let given = given.value.members().iter();
+        let given = given.filter(|member| hidden(&member.name));
+        spans.extend(given.map(|member| member.value.span.clone()));
+    }
+    for entry in node.list("env") {
+        if let (Some(name), Some(value)) = (entry.text_of("name"), entry.get("value"))
+            && hidden(name)
+        {
+            spans.push(value.span.clone());
+        }
+    }
     spans
 }
 
