@@ -209,6 +209,8 @@ fn the_outcome_says_how_it_went() {
     let strict = check_with(&["--strict", "-"], warned.as_bytes());
     assert_eq!(strict.outcome, Outcome::Problems);
     assert_eq!(check("providers: []\n").outcome, Outcome::Problems);
+    let traefik = check("entryPoints: {web: {}}\nproviders: {docker: {}}\n");
+    assert_eq!(traefik.outcome, Outcome::WrongUse, "{}", traefik.output);
     let foreign = check("apiVersion: v1\nkind: Service\nmetadata: {name: a}\n");
     assert_eq!(foreign.outcome, Outcome::WrongUse);
     assert!(
@@ -494,6 +496,14 @@ fn the_module_and_check_agree() {
             &mut bad
         } += 1;
         let yaml = serde_yaml_ng::to_string(&document).unwrap();
+        // The line that sums a good document up tells what was understood.
+        let summary = |text: &str| {
+            let said = check(text);
+            let line = said.output.lines().find(|line| line.contains(": good: "));
+            line.map(str::to_owned)
+        };
+        assert_eq!(summary(&json), summary(&yaml), "round {round}");
+        assert_eq!(summary(&json).is_some(), wanted.is_empty(), "round {round}");
         for text in [json, yaml] {
             let said = check_with(&["--output", "json", "-"], text.as_bytes());
             let list: serde_json::Value = serde_json::from_str(&said.output).unwrap();

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::fault::Fault;
 use super::found::{Document, Found, Host, Kind, Machine};
 use super::source::Source;
-use super::tree::{Node, Text};
+use super::tree::{Node, Text, Value};
 use super::{json, secrets, yaml};
 
 /// Keys of which a document has at least one.
@@ -36,13 +36,15 @@ pub(super) fn kind(root: &Node) -> Option<Kind> {
     if has("organizations") && (has("epoch") || has("revision")) && !has("providers") {
         return Some(Kind::Organizations);
     }
-    // Words like these stand in many files, so one alone says little.
+    // Words like these stand in many files, so one alone says little: Traefik, too, has
+    // `providers`, which is an object there.
     let known = KEYS.iter().filter(|key| has(key)).count();
-    let telling = root.members().iter().any(|member| {
+    let mut telling = root.members().iter().filter(|member| {
         let like = |key| strsim::damerau_levenshtein(&member.name, key) <= 2;
         like("providers") || like("organizations")
     });
-    (telling || known > 1).then_some(Kind::Configuration)
+    let ours = telling.any(|member| known > 1 || matches!(member.value.value, Value::List(_)));
+    (ours || known > 2).then_some(Kind::Configuration)
 }
 
 /// Takes a document that is a part of another one, as resources of Kubernetes have it.
