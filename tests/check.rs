@@ -140,13 +140,21 @@ fn every_mistake_on_the_page_is_answered_word_for_word() {
 fn the_document_of_the_page_is_good() {
     let page = fs::read_to_string(root().join("docs/mistakes.md")).unwrap();
     let base = page.split("```yaml base\n").nth(1).unwrap();
-    let said = check(base.split("```").next().unwrap());
+    let base = base.split("```").next().unwrap();
+    let said = check(base);
     assert_eq!(said.outcome, Outcome::Good);
+    // As a gate says it, with what its gauge shows.
+    let document: serde_json::Value = serde_yaml_ng::from_str(base).unwrap();
+    let config = Config::parse(document.to_string().as_bytes(), &Environment::default()).unwrap();
+    let number = config.fingerprint.number();
+    let summary = config.summary().to_string();
     assert_eq!(
         said.output,
-        "standard input: good: 1 provider, 1 organization, 1 tenant, backends loki mimir tempo, \
-         mode enforce\n"
+        format!("standard input: good: {summary}, scopegate_config_hash {number}\n")
     );
+    let start =
+        "1 provider, 1 organization, 1 tenant, backends loki mimir tempo, mode enforce, sha256 ";
+    assert!(summary.starts_with(start), "{summary}");
 }
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -58,7 +58,7 @@ fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
 }
 
 /// Codes that a GET of the projects API cannot get, whatever its row.
-const NOT_HERE: [&str; 17] = [
+const NOT_HERE: [&str; 18] = [
     // Only bodies are read for these, and a GET has none.
     "body_timeout",
     "body_too_large",
@@ -81,6 +81,8 @@ const NOT_HERE: [&str; 17] = [
     // Both rows can be scoped, by one query each.
     "scope_unsupported",
     "parameter_refused",
+    // Who may read a project is no matter of organizations.
+    "organizations_unavailable",
 ];
 
 /// The codes that a request to that row can get.

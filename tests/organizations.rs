@@ -697,7 +697,7 @@ fn a_document_that_must_be_signed_counts_only_with_its_signature_and_from_its_da
             "none of the keys of signed_by has signed it",
         ),
         (foreign, "its typ is another document's"),
-        (undated, "its payload has no iat"),
+        (undated, "iat: missing: when it was signed"),
         (
             signed("p256-a", 1, NOW - 3_700),
             "iat: was signed longer ago than",

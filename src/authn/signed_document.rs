@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use crate::authn::json::{Number, Object, Value};
+use crate::authn::json::Object;
 use crate::authn::jwks::{KeySet, Lookup};
 use crate::authn::keys::{Proof, SignatureEngine};
 use crate::authn::token::Unverified;
-use crate::words::time::Timestamp;
 
 /// `typ` of such a document, where it has one: one key may sign documents of several kinds
 /// (RFC 8725 §3.11).
@@ -17,8 +16,6 @@ const TYPE: &str = "scopegate-organizations+jws";
 pub struct SignedDocument {
     /// Its payload.
     pub payload: Object,
-    /// When it was signed: `iat` of the payload.
-    pub issued_at: Timestamp,
 }
 
 /// Why it is not believed.
@@ -30,8 +27,6 @@ pub enum SignedDocumentError {
     Malformed,
     /// No key of the list has signed it.
     Unproven,
-    /// `iat` is missing, or is no number.
-    Undated,
 }
 
 impl fmt::Display for SignedDocumentError {
@@ -40,7 +35,6 @@ impl fmt::Display for SignedDocumentError {
             Self::Foreign => "its typ is another document's",
             Self::Malformed => "it is no JWS in compact form with a JSON object in it",
             Self::Unproven => "none of the keys of signed_by has signed it",
-            Self::Undated => "its payload has no iat",
         })
     }
 }
@@ -76,13 +70,8 @@ impl SignedDocument {
         if !proofs.any(|proof| proof.is_ok()) {
             return Err(SignedDocumentError::Unproven);
         }
-        let issued_at = match unverified.claims.get("iat") {
-            Some(Value::Number(Number::Unsigned(seconds))) => Timestamp::from_secs(*seconds),
-            _ => return Err(SignedDocumentError::Undated),
-        };
         Ok(Self {
             payload: unverified.claims,
-            issued_at,
         })
     }
 }

@@ -60,18 +60,19 @@ impl Outside {
         from: &OrganizationsFrom,
         engine: &dyn SignatureEngine,
     ) -> Result<Self, Vec<Problem>> {
-        let (object, issued_at) = match &from.signers {
-            None => (read_object(document)?, None),
+        let object = match &from.signers {
+            None => read_object(document)?,
             Some(keys) => {
                 let signed = SignedDocument::open(document, keys, engine);
                 let signed = signed.map_err(|error| vec![problem(&error.to_string())])?;
-                (signed.payload, Some(signed.issued_at))
+                signed.payload
             }
         };
         let problems = Problems::default();
         let read = read_header(&object, from, &problems);
         let problems = problems.into_vec();
-        let Some((revision, organizations)) = read.filter(|_| problems.is_empty()) else {
+        let Some((revision, organizations, issued_at)) = read.filter(|_| problems.is_empty())
+        else {
             return Err(problems);
         };
         Ok(Self {
@@ -85,29 +86,41 @@ impl Outside {
     }
 }
 
-/// Reads a document that no configuration speaks of, as far as that goes.
+/// What a document of organizations comes to that is read apart from any gate.
+#[derive(Clone, Copy, Debug)]
+pub struct Checked {
+    /// Which state it is about.
+    pub revision: Revision,
+    /// What its organizations are, in short.
+    pub fingerprint: Fingerprint,
+}
+
+/// Reads a document that is not signed, apart from any gate. `configuration` has the roles
+/// beside the default ones.
 ///
 /// # Errors
 /// Every problem there is, each with its place. Never empty.
-pub fn check_outside(document: &[u8]) -> Result<(Revision, usize, Fingerprint), Vec<Problem>> {
+pub fn check_outside(document: &[u8], configuration: &Object) -> Result<Checked, Vec<Problem>> {
     let object = read_object(document)?;
+    // Those of the configuration are told where it is checked.
+    let elsewhere = Problems::default();
+    let roles = read_roles(&Section::top(configuration, &document::TABLE, &elsewhere));
     let problems = Problems::default();
-    let nothing = Object::default();
-    let roles = read_roles(&Section::top(&nothing, &document::TABLE, &problems));
     let mut draft = Draft::default();
     let header = header(&object, &problems);
-    if let Some((_, nodes)) = &header {
+    let organizations = header.as_ref().and_then(|(_, nodes)| {
         let mut names = OrganizationNames::default();
-        add_organizations(nodes, &Bound::of(&roles), &mut draft, &mut names);
-    }
-    let read = header.and_then(|(revision, node)| Some((revision, length(&node)?)));
+        add_organizations(nodes, &Bound::of(&roles), &mut draft, &mut names)
+    });
+    let revision = header
+        .zip(organizations)
+        .map(|((revision, _), ())| revision);
     let problems = problems.into_vec();
-    match read {
-        Some((revision, count)) if problems.is_empty() => Ok((
+    match revision {
+        Some(revision) if problems.is_empty() => Ok(Checked {
             revision,
-            count,
-            Fingerprint::of_member(&object, outside::ORGANIZATIONS.name),
-        )),
+            fingerprint: Fingerprint::of_member(&object, outside::ORGANIZATIONS.name),
+        }),
         _ => Err(problems),
     }
 }
@@ -154,8 +167,16 @@ fn read_header(
     object: &Object,
     from: &OrganizationsFrom,
     problems: &Problems,
-) -> Option<(Revision, usize)> {
+) -> Option<(Revision, usize, Option<Timestamp>)> {
     let (revision, node) = header(object, problems)?;
+    let issued_at = match &from.signers {
+        None => None,
+        Some(_) => {
+            let key = &outside::SIGNED_AT;
+            let node = Section::top(object, &outside::TABLE, problems).require(key);
+            Some(Timestamp::from_secs(node?.number(&key.form.of)?))
+        }
+    };
     let count = length(&node)?;
     if count == 0 && !from.allow_empty {
         node.problem(
@@ -164,7 +185,7 @@ fn read_header(
         );
         return None;
     }
-    Some((revision, count))
+    Some((revision, count, issued_at))
 }
 
 impl Config {

@@ -1,34 +1,41 @@
 //! What a good document comes to, in one line.
 
 use super::found::{Document, Kind};
-use crate::authz::endpoint::Backend;
-use crate::config::{Config, Mode};
+use crate::authn::json::{self, Number, Value};
+use crate::config::{Config, Fingerprint};
 
-/// `2 providers, 12 organizations, 14 tenants, backends loki mimir tempo, mode enforce`
+/// Deeper than any document.
+const MAX_DEPTH: usize = 32;
+
+/// What a gate says of it, and what its gauges show then, to find the gates that go by it.
 pub(super) fn of(document: &Document, config: &Config) -> String {
-    let list = document.root.get("organizations");
-    let organizations = list.map_or(0, |list| list.elements().len());
-    let organizations = count(organizations, "organization");
-    let tenants = count(config.policy.tenants(), "tenant");
-    if document.kind == Kind::Organizations {
-        return format!("{organizations}, {tenants}");
+    match document.kind {
+        Kind::Configuration => {
+            let number = config.fingerprint.number();
+            format!("{}, scopegate_config_hash {number}", config.summary())
+        }
+        Kind::Organizations => organizations(document, config),
     }
-    let backends: Vec<&str> = Backend::ALL
-        .into_iter()
-        .filter(|backend| config.backends.has(*backend))
-        .map(Backend::name)
-        .collect();
-    let backends = if backends.is_empty() {
-        "no backends".to_owned()
-    } else {
-        format!("backends {}", backends.join(" "))
+}
+
+fn organizations(document: &Document, config: &Config) -> String {
+    let organizations = count(config.policy.organization_count(), "organization");
+    let tenants = count(config.policy.tenants(), "tenant");
+    let text = document.root.to_json();
+    // It has been found good.
+    let object = json::parse_object(text.as_bytes(), MAX_DEPTH).unwrap_or_default();
+    let number = |name: &str| match object.get(name) {
+        Some(Value::Number(Number::Unsigned(number))) => *number,
+        _ => 0,
     };
-    let mode = match config.mode {
-        Mode::Enforce => "enforce",
-        Mode::Report => "report",
-    };
-    let providers = count(config.providers.len(), "provider");
-    format!("{providers}, {organizations}, {tenants}, {backends}, mode {mode}")
+    let fingerprint = Fingerprint::of_member(&object, "organizations");
+    format!(
+        "{organizations}, {tenants}, epoch {}, revision {}, sha256 {fingerprint}, \
+         scopegate_organizations_hash {}",
+        number("epoch"),
+        number("revision"),
+        fingerprint.number()
+    )
 }
 
 /// `1 tenant`, `2 tenants`

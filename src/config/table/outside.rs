@@ -41,5 +41,8 @@ section! {
     );
 
     /// When the document was signed, in seconds since 1970, where it must be.
-    SIGNED_AT: Number = "iat", GROWING;
+    SIGNED_AT: Required<Number> = "iat", Required::otherwise(
+        GROWING,
+        "when it was signed, in seconds since 1970",
+    );
 }
