@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures_util::StreamExt;
 use integration::client::Protocol;
 use integration::client::websocket::{self, Handshake};
@@ -11,6 +11,7 @@ use integration::issuer::Issuer;
 use integration::organizations::{OrganizationServer, document};
 use integration::scene::Scene;
 use integration::token::Recipe;
+use scopegate::config::{Config, Environment};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -116,6 +117,7 @@ async fn tenants_come_and_go_while_requests_and_streams_go_on() -> Result<()> {
     let server = OrganizationServer::start().await?;
     let scene = scene(2, &server).await?;
     drill::warm(&scene.envoy).await?;
+    says_once_what_it_has_loaded(&scene).await?;
     let hooli = token("hooli-viewers")?;
     // Nothing is known yet: what the configuration grants is served, and everything else asks for another try.
     ensure!(status(&scene, &hooli, "hooli").await? == 503);
@@ -164,6 +166,33 @@ async fn tenants_come_and_go_while_requests_and_streams_go_on() -> Result<()> {
     scene.envoy.check_alive()
 }
 
+/// One line for the process, though its configuration is tried first and then loaded by each worker.
+async fn says_once_what_it_has_loaded(scene: &Scene) -> Result<()> {
+    let document = configuration().to_string();
+    let config = Config::parse(document.as_bytes(), &Environment::default());
+    let config = config.map_err(|problems| anyhow!("{problems:?}"))?;
+    let line = format!("scopegate {}", env!("CARGO_PKG_VERSION"));
+    let log = scene.envoy.log();
+    let lines: Vec<&str> = log.lines().filter(|known| known.contains(&line)).collect();
+    ensure!(lines.len() == 1, "{lines:?}");
+    ensure!(
+        lines[0].ends_with(&format!(": {}", config.summary())),
+        "{lines:?}"
+    );
+    sleep(Duration::from_millis(1_200)).await;
+    let shown = scene.envoy.metric("scopegate_config_hash", &[]).await?;
+    #[expect(clippy::cast_precision_loss, reason = "it has 48 bits")]
+    let expected = config.fingerprint.number() as f64;
+    ensure!((shown - expected).abs() < 0.5, "{shown} {expected}");
+    let version = env!("CARGO_PKG_VERSION");
+    let build = scene
+        .envoy
+        .metric("scopegate_build_info", &[("version", version)])
+        .await?;
+    ensure!((build - 1.0).abs() < 0.1, "{build}");
+    Ok(())
+}
+
 async fn all_workers_go_by_one_fetch(server: &OrganizationServer) -> Result<()> {
     server.take_asked();
     sleep(Duration::from_secs(11)).await;
@@ -186,7 +215,7 @@ async fn a_lagging_replica_revives_nothing(
     server.publish(document(1, &[organization("hooli", &["hooli-viewers"])]).to_string());
     ensure!(server.wait_for(200, SEEN).await);
     sleep(Duration::from_millis(1_200)).await;
-    ensure!(status(&scene, &hooli, "hooli").await? == 403);
+    ensure!(status(scene, hooli, "hooli").await? == 403);
     ensure!(
         scene
             .envoy

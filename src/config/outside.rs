@@ -169,14 +169,12 @@ fn read_header(
     problems: &Problems,
 ) -> Option<(Revision, usize, Option<Timestamp>)> {
     let (revision, node) = header(object, problems)?;
-    let issued_at = match &from.signers {
-        None => None,
-        Some(_) => {
-            let key = &outside::SIGNED_AT;
-            let node = Section::top(object, &outside::TABLE, problems).require(key);
-            Some(Timestamp::from_secs(node?.number(&key.form.of)?))
-        }
-    };
+    let mut issued_at = None;
+    if from.signers.is_some() {
+        let key = &outside::SIGNED_AT;
+        let node = Section::top(object, &outside::TABLE, problems).require(key);
+        issued_at = Some(Timestamp::from_secs(node?.number(&key.form.of)?));
+    }
     let count = length(&node)?;
     if count == 0 && !from.allow_empty {
         node.problem(
