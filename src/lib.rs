@@ -33,7 +33,7 @@
 //! | composition | [`config`] [`gate`] [`forward`] [`reply`] [`audit`] |
 //! | [`worker`] | `headers` `event` `counters` `effect` `excerpt` `announcement` `clocks` `dice` `lifetimes` `room` `directory` `document_fetch` `received` `sources` `root` `commons` `keyring` `roster` `exchange` `machine` `driver` |
 //! | hosts | [`host`] |
-//! | programs | `cli` |
+//! | programs | `resources` `cli` |
 //!
 //! A panic in the module kills the VM of a whole Envoy worker with every stream on
 //! it, so outside tests nothing here may panic: the lints below and those of the
@@ -60,6 +60,8 @@ pub mod forward;
 pub mod gate;
 pub mod host;
 pub mod reply;
+#[cfg(feature = "cli")]
+pub mod resources;
 pub mod scoping;
 pub mod words;
 pub mod worker;

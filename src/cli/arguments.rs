@@ -2,10 +2,8 @@
 
 use clap::{Parser, Subcommand};
 
-use super::check;
-use super::completions;
 use super::console::Format;
-use super::schema;
+use super::{check, completions, organizations, schema};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -33,4 +31,6 @@ pub(super) enum Command {
     Completions(completions::Arguments),
     /// Prints what a configuration may hold, as JSON Schema or as a reference.
     Schema(schema::Arguments),
+    /// Turns GrafanaOrganization resources into organizations of a configuration.
+    Organizations(organizations::Arguments),
 }

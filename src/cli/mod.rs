@@ -9,6 +9,7 @@ mod arguments;
 mod check;
 mod completions;
 mod console;
+mod organizations;
 mod outcome;
 mod schema;
 
@@ -27,6 +28,9 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Outcome {
             completions::run(&completions, Arguments::command(), console)
         }
         Command::Schema(arguments) => schema::run(&arguments, console),
+        Command::Organizations(organizations) => {
+            organizations::run(&organizations, arguments.output, console)
+        }
     };
     done.unwrap_or_else(|error| console.give_up(&error))
 }

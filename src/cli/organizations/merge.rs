@@ -1,0 +1,278 @@
+//! A configuration with its organizations merged, and the rest as it is.
+//!
+//! The text is edited by lines, which knows little of YAML: so the outcome is read again and
+//! must be what was meant, or nothing comes of it.
+
+use serde_json::Value;
+
+use crate::cli::console::Format;
+use crate::config::Problem;
+use crate::resources::organization::Organization;
+use crate::resources::{manifests, proof, yaml};
+
+const KEY: &str = "organizations";
+
+/// Where the elements of a section stand that is written anew.
+const INDENT: usize = 2;
+
+/// A merged configuration.
+#[derive(Debug)]
+pub(super) struct Merged {
+    pub(super) text: String,
+    /// Names of organizations that stood there and were replaced.
+    pub(super) replaced: Vec<String>,
+}
+
+/// Merges.
+///
+/// # Errors
+/// What is wrong with the configuration, or with the outcome.
+pub(super) fn merge(
+    configuration: &[u8],
+    organizations: &[Organization],
+    format: Format,
+) -> Result<Merged, Vec<Problem>> {
+    let text = std::str::from_utf8(configuration).map_err(|error| one("", error.to_string()))?;
+    let value = read(text).map_err(|problem| one("", problem))?;
+    let present = present(&value)?;
+    let plan = Plan::new(&present, organizations).map_err(|error| one("", error.to_string()))?;
+    let refused = proof::problems(&plan.outcome, value.get("roles"));
+    if !refused.is_empty() {
+        return Err(refused);
+    }
+    let mut wanted = value.clone();
+    if let Value::Object(members) = &mut wanted {
+        members.insert(KEY.to_owned(), Value::Array(plan.outcome.clone()));
+    }
+    let text = if format == Format::Json || text.trim_start().starts_with('{') {
+        format!("{wanted:#}\n")
+    } else {
+        let edited = [edit(text, &plan), rewrite(text, &plan)];
+        let good = |edited: &String| read(edited).is_ok_and(|value| value == wanted);
+        edited.into_iter().flatten().find(good).ok_or_else(|| {
+            one(
+                KEY,
+                "cannot be edited where it stands: write it as a list with a dash before each \
+                 element, without anchors, or take --output json",
+            )
+        })?
+    };
+    Ok(Merged {
+        text,
+        replaced: plan.replaced,
+    })
+}
+
+fn one(place: &str, text: impl Into<String>) -> Vec<Problem> {
+    vec![Problem {
+        place: place.to_owned(),
+        text: text.into(),
+    }]
+}
+
+/// The only document.
+fn read(text: &str) -> Result<Value, String> {
+    let (mut documents, unreadable) = manifests::read(text.as_bytes());
+    if let Some(unreadable) = unreadable {
+        return Err(unreadable.text);
+    }
+    match (documents.pop(), documents.is_empty()) {
+        (Some(document), true) if document.value.is_object() => Ok(document.value),
+        _ => Err("is no configuration: one document with an object is one".to_owned()),
+    }
+}
+
+/// The organizations that are there, with their names.
+fn present(value: &Value) -> Result<Vec<(String, Value)>, Vec<Problem>> {
+    let elements = match value.get(KEY) {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(elements)) => elements,
+        Some(_) => return Err(one(KEY, "expected a list")),
+    };
+    let mut present = Vec::new();
+    let mut problems = Vec::new();
+    for (index, element) in elements.iter().enumerate() {
+        match element.get("name").and_then(Value::as_str) {
+            Some(name) => present.push((name.to_owned(), element.clone())),
+            None => problems.extend(one(
+                &format!("{KEY}[{index}].name"),
+                "missing: it stands in audit records",
+            )),
+        }
+    }
+    if problems.is_empty() {
+        Ok(present)
+    } else {
+        Err(problems)
+    }
+}
+
+/// What becomes of each organization.
+struct Plan<'a> {
+    /// Of those that are there, in their order: what takes their place.
+    instead: Vec<Option<&'a Organization>>,
+    new: Vec<&'a Organization>,
+    /// All of them.
+    outcome: Vec<Value>,
+    replaced: Vec<String>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(
+        present: &[(String, Value)],
+        organizations: &'a [Organization],
+    ) -> Result<Self, serde_json::Error> {
+        let find = |name: &str| organizations.iter().find(|it| it.name == name);
+        let instead: Vec<_> = present.iter().map(|(name, _)| find(name)).collect();
+        let is_new = |it: &&Organization| !present.iter().any(|(name, _)| *name == it.name);
+        let new: Vec<_> = organizations.iter().filter(is_new).collect();
+        let mut outcome = Vec::new();
+        let mut replaced = Vec::new();
+        for ((name, value), instead) in present.iter().zip(&instead) {
+            let Some(organization) = instead else {
+                outcome.push(value.clone());
+                continue;
+            };
+            let becomes = serde_json::to_value(organization)?;
+            if becomes != *value {
+                replaced.push(name.clone());
+            }
+            outcome.push(becomes);
+        }
+        for organization in &new {
+            outcome.push(serde_json::to_value(organization)?);
+        }
+        Ok(Self {
+            instead,
+            new,
+            outcome,
+            replaced,
+        })
+    }
+}
+
+/// Lines of the section in a text.
+struct Section<'t> {
+    /// What stands before it, with its first line.
+    before: &'t [&'t str],
+    /// What is below that line, to its last line that says something.
+    body: &'t [&'t str],
+    after: &'t [&'t str],
+}
+
+impl<'t> Section<'t> {
+    fn find(lines: &'t [&'t str]) -> Option<Self> {
+        let key = lines.iter().position(|line| after_key(line).is_some())?;
+        let (before, rest) = lines.split_at_checked(key.checked_add(1)?)?;
+        let ends = rest.iter().position(|line| {
+            let inside = |letter: char| letter.is_whitespace() || "#]}".contains(letter);
+            let item = *line == "-" || line.starts_with("- ") || line.trim_end() == "-";
+            !line.trim_end().is_empty() && !line.starts_with(inside) && !item
+        });
+        let (inside, _) = rest.split_at_checked(ends.unwrap_or(rest.len()))?;
+        let (body, after) = rest.split_at_checked(told(inside))?;
+        Some(Self {
+            before,
+            body,
+            after,
+        })
+    }
+}
+
+/// What stands behind the key of the section, without a comment.
+fn after_key(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix(KEY)?.trim_start().strip_prefix(':')?;
+    let rest = rest.split(" #").next().unwrap_or(rest);
+    Some(rest.trim())
+}
+
+/// How many lines there are up to the last one that is neither empty nor a comment.
+fn told(lines: &[&str]) -> usize {
+    let says = |line: &&str| {
+        let line = line.trim();
+        !line.is_empty() && !line.starts_with('#')
+    };
+    let last = lines.iter().rposition(says);
+    last.map_or(0, |last| last.saturating_add(1))
+}
+
+/// Replaces and adds elements in a section that is a list with dashes.
+fn edit(text: &str, plan: &Plan<'_>) -> Option<String> {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let section = Section::find(&lines)?;
+    let key = section.before.last()?;
+    if !after_key(key)?.is_empty() {
+        return None;
+    }
+    let first = section.body.iter().position(|line| told(&[line]) > 0)?;
+    let (head, mut rest) = section.body.split_at_checked(first)?;
+    let indent = indent_of(rest.first()?);
+    let mut edited: String = section.before.concat();
+    edited.push_str(&head.concat());
+    for instead in &plan.instead {
+        let (_, below) = rest.split_first()?;
+        let next = below.iter().position(|line| is_item(line, indent));
+        let length = next.unwrap_or(below.len()).checked_add(1)?;
+        let (element, others) = rest.split_at_checked(length)?;
+        match instead {
+            None => edited.push_str(&ended(&element.concat())),
+            Some(organization) => {
+                edited.push_str(&yaml::item(organization, indent));
+                let (_, kept) = element.split_at_checked(told(element))?;
+                edited.push_str(&kept.concat());
+            }
+        }
+        rest = others;
+    }
+    if !rest.is_empty() {
+        return None;
+    }
+    for organization in &plan.new {
+        edited.push_str(&yaml::item(organization, indent));
+    }
+    edited.push_str(&section.after.concat());
+    Some(edited)
+}
+
+fn indent_of(line: &str) -> usize {
+    line.bytes().take_while(|byte| *byte == b' ').count()
+}
+
+fn is_item(line: &str, indent: usize) -> bool {
+    let rest = line.trim_start_matches(' ');
+    indent_of(line) == indent && (rest.starts_with("- ") || rest.trim_end() == "-")
+}
+
+fn ended(text: &str) -> String {
+    if text.is_empty() || text.ends_with('\n') {
+        text.to_owned()
+    } else {
+        format!("{text}\n")
+    }
+}
+
+/// Writes the section anew, where it is or at the end.
+fn rewrite(text: &str, plan: &Plan<'_>) -> Option<String> {
+    let items = plan.outcome.iter().enumerate().map(|(index, value)| {
+        let kept = || yaml::foreign_item(value, INDENT);
+        let ours = match plan.instead.get(index) {
+            Some(instead) => *instead,
+            None => plan
+                .new
+                .get(index.saturating_sub(plan.instead.len()))
+                .copied(),
+        };
+        ours.map_or_else(kept, |organization| yaml::item(organization, INDENT))
+    });
+    let items: String = items.collect();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let Some(section) = Section::find(&lines) else {
+        return Some(format!("{}\n{KEY}:\n{items}", ended(text)));
+    };
+    let (_, before) = section.before.split_last()?;
+    Some(format!(
+        "{}{KEY}:\n{items}{}",
+        before.concat(),
+        section.after.concat()
+    ))
+}

@@ -1,0 +1,15 @@
+//! GrafanaOrganization resources, made into organizations of a configuration.
+//!
+//! Pure: bytes and values in, organizations out. What comes out has been read by the same
+//! reader as a configuration, so it loads wherever its roles are known.
+//!
+//! ```text
+//!  file ─▶ manifests ─▶ grafana ─▶ organization ─▶ proof ─▶ yaml: a section of a configuration
+//! ```
+
+pub mod grafana;
+pub mod manifests;
+pub mod organization;
+pub mod proof;
+pub mod rules;
+pub mod yaml;
