@@ -76,7 +76,7 @@ test-stack: wasm ## the proof against those; STACK="name" runs only what has tha
 
 # What needs parts, but no stack of its own making. The printed commands come last, by the program that was built for
 # the tests.
-beside_stack := --test manifests --test compose --test judges --test openapi-answers
+beside_stack := --test manifests --test compose --test judges --test openapi-answers --test kubernetes
 
 .PHONY: fuzz
 fuzz: ## queries torn apart, ten minutes a language, judged by the backends' parsers; FUZZ_SECONDS=, SCOPEGATE_SEED=

@@ -33,7 +33,7 @@
 //! | composition | [`config`] [`gate`] [`forward`] [`reply`] [`audit`] |
 //! | [`worker`] | `headers` `event` `counters` `effect` `excerpt` `announcement` `clocks` `dice` `lifetimes` `room` `directory` `document_fetch` `received` `sources` `root` `commons` `keyring` `roster` `exchange` `machine` `driver` |
 //! | hosts | [`host`] |
-//! | programs | `resources` `cli` |
+//! | programs | `resources` `serve` `cli` |
 //!
 //! A panic in the module kills the VM of a whole Envoy worker with every stream on
 //! it, so outside tests nothing here may panic: the lints below and those of the
@@ -63,5 +63,7 @@ pub mod reply;
 #[cfg(feature = "cli")]
 pub mod resources;
 pub mod scoping;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod words;
 pub mod worker;

@@ -10,6 +10,7 @@
 //! | [`client`], [`grpc`] | requests, byte for byte where that matters |
 //! | [`scenario`], [`replay`] | the scenario table and its run through a real Envoy |
 //! | [`clock`] | clocks for a process under test that a test steps |
+//! | [`served`] | `scopegate serve-organizations` as a process |
 //! | [`stack`] | the real backends, provider and agents, as processes on this machine |
 //! | [`rate_limits`] | the shipped limits, put into a bootstrap |
 //! | [`drill`] | what the tests of the gate in trouble share |
@@ -52,6 +53,7 @@ pub mod remote_write;
 pub mod replay;
 pub mod scenario;
 pub mod scene;
+pub mod served;
 pub mod server;
 pub mod stack;
 pub mod token;

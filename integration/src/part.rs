@@ -77,6 +77,8 @@ pub const MANIFESTS: Part = Part::new("", "manifests.sh", "");
 pub const COMPOSE: Part = Part::new("", "compose.sh", "");
 /// A Python that has the validator of `OpenAPI` documents and schemathesis.
 pub const OPENAPI_PYTHON: Part = Part::new("OPENAPI_PYTHON", "openapi.sh", "");
+/// The folder of etcd, kube-apiserver and kustomize.
+pub const KUBERNETES: Part = Part::new("", "kubernetes.sh", "");
 /// The library with a wall clock that can be stepped.
 pub const CLOCK: Part = Part::new("SCOPEGATE_CLOCK_LIBRARY", "clock.sh", "").shows(Shows::Presence);
 /// The module that can be killed.

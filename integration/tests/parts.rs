@@ -119,6 +119,7 @@ fn what_is_refused_is_listed_and_no_failure() -> Result<()> {
         "loki",
         "prometheus",
         "judge",
+        "kubernetes",
         "keycloak",
         "collector",
         "dex",

@@ -3,6 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use super::console::Format;
+#[cfg(feature = "serve")]
+use super::serve_organizations;
 use super::{check, completions, organizations, schema};
 
 /// The command line.
@@ -33,4 +35,7 @@ pub(super) enum Command {
     Schema(schema::Arguments),
     /// Turns GrafanaOrganization resources into organizations of a configuration.
     Organizations(organizations::Arguments),
+    /// Serves organizations to gates, from files or from a cluster.
+    #[cfg(feature = "serve")]
+    ServeOrganizations(serve_organizations::Arguments),
 }

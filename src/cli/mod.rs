@@ -12,6 +12,8 @@ mod console;
 mod organizations;
 mod outcome;
 mod schema;
+#[cfg(feature = "serve")]
+mod serve_organizations;
 
 pub use arguments::Arguments;
 pub use console::{Console, Format};
@@ -31,6 +33,8 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Outcome {
         Command::Organizations(organizations) => {
             organizations::run(&organizations, arguments.output, console)
         }
+        #[cfg(feature = "serve")]
+        Command::ServeOrganizations(serve) => serve_organizations::run(serve, arguments.output),
     };
     done.unwrap_or_else(|error| console.give_up(&error))
 }

@@ -5,8 +5,10 @@
 //!
 //! ```text
 //!  file ─▶ manifests ─▶ grafana ─▶ organization ─▶ proof ─▶ yaml: a section of a configuration
+//!  API ──────────────────▲                          └─────▶ document: what is served
 //! ```
 
+pub mod document;
 pub mod grafana;
 pub mod manifests;
 pub mod organization;

@@ -161,7 +161,9 @@ fn hosts_may_use(path: &[String]) -> bool {
 /// What may be named in some files only, whatever module it belongs to.
 fn hygiene(name: &str, file: &File) -> Vec<String> {
     let mut problems = Vec::new();
-    let host = name.starts_with("src/host/") || name.starts_with("src/bin/");
+    let host = ["src/host/", "src/bin/", "src/serve/"]
+        .iter()
+        .any(|folder| name.starts_with(folder));
     for named in &file.outside {
         let world = WORLD
             .iter()

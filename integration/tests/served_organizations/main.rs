@@ -1,0 +1,51 @@
+//! `scopegate serve-organizations` from files: a real process on loopback, and whoever asks it.
+//!
+//! | module | asks |
+//! |---|---|
+//! | [`answers`] | what is answered to whom, before the first list, with a tag, without a token |
+//! | [`files`] | what becomes of files that change, swap, break and go |
+//! | [`process`] | certificates and tokens that are renewed, the signal to end, wrong use |
+
+mod answers;
+mod files;
+mod process;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use integration::served;
+use libtest_mimic::Arguments;
+use serde_json::json;
+
+fn main() -> ExitCode {
+    if let Some(code) = served::as_command() {
+        return code;
+    }
+    let tests = [answers::tests(), files::tests(), process::tests()];
+    libtest_mimic::run(
+        &Arguments::from_args(),
+        tests.into_iter().flatten().collect(),
+    )
+    .exit_code()
+}
+
+/// Run one test on a runtime of its own.
+fn block_on(test: impl Future<Output = Result<()>>) -> Result<()> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build()?.block_on(test)
+}
+
+/// A resource with that name, and a tenant of the same, which that group views.
+fn resource(name: &str, viewer: &str) -> String {
+    let resource = json!({
+        "apiVersion": "observability.giantswarm.io/v1alpha2",
+        "kind": "GrafanaOrganization",
+        "metadata": {"name": name},
+        "spec": {
+            "displayName": name,
+            "rbac": {"admins": [], "viewers": [viewer]},
+            "tenants": [{"name": name}],
+        },
+    });
+    format!("{resource}\n---\n")
+}

@@ -1,0 +1,345 @@
+//! Organizations from the resources of a cluster: a list, then a watch, and a list again from
+//! time to time.
+//!
+//! The revision of a document is a resource version: that of the last event that changed an
+//! organization, or of the list where there was no event to see. So a revision always says:
+//! this is what the cluster had at that version. `docs/organizations.md` tells what follows.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::StreamExt as _;
+use kube::Client;
+use kube::api::{Api, DynamicObject, WatchEvent, WatchParams};
+use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
+
+use super::api::{self, Definition, REQUEST, Trouble};
+use super::catalog::{Catalog, Change};
+use super::counters::Counters;
+use super::options::Options;
+use super::shelf::{Placed, Shelf};
+use crate::resources::document::Mark;
+use crate::resources::grafana::Version;
+
+/// Longest watch; the server is asked to end it then.
+const WATCH: Duration = Duration::from_secs(240);
+
+/// A watch that says nothing for so long after its time is dead.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// Events that follow each other so closely make one document.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// But none waits longer than this.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// From one look at a definition that is not there to the next, and from one failure to the
+/// next try: the first of them; the others wait longer, up to the second.
+const PAUSE: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(10)];
+
+/// Follows the resources until the program ends.
+pub async fn follow(
+    client: Client,
+    resync: Duration,
+    options: Arc<Options>,
+    shelf: Arc<Shelf>,
+    counters: Arc<Counters>,
+) {
+    let mut follower = Follower {
+        definitions: Api::all_with(client.clone(), &api::definitions()),
+        client,
+        resync,
+        options,
+        shelf,
+        counters,
+        catalog: Catalog::default(),
+        seen: Seen::default(),
+        held: false,
+        failures: 0,
+    };
+    loop {
+        if let Err(trouble) = follower.round().await {
+            follower.pause(&trouble).await;
+        }
+    }
+}
+
+/// How far the history of the cluster has been seen.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The resource version that the document stands for.
+    revision: Option<u64>,
+    /// The definition's identity: another one has other resources.
+    uid: Option<String>,
+    /// Whether every event since the last list was seen.
+    unbroken: bool,
+}
+
+struct Follower {
+    client: Client,
+    definitions: Api<DynamicObject>,
+    resync: Duration,
+    options: Arc<Options>,
+    shelf: Arc<Shelf>,
+    counters: Arc<Counters>,
+    catalog: Catalog,
+    seen: Seen,
+    /// Whether the last list is held, because the definition was not there.
+    held: bool,
+    failures: u32,
+}
+
+impl Follower {
+    /// A list, and the watch that follows it until the next list is due.
+    async fn round(&mut self) -> Result<(), Trouble> {
+        let definition = self.definition().await?;
+        if self
+            .seen
+            .uid
+            .as_ref()
+            .is_some_and(|uid| *uid != definition.uid)
+        {
+            self.held = true;
+        }
+        let resources = Api::all_with(self.client.clone(), &api::resources(definition.version));
+        let (objects, listed) = api::list(&resources).await?;
+        // It may have begun to go while the list was read.
+        if self.definition().await? != definition {
+            return Err(Trouble::Definition("the definition changes"));
+        }
+        if self.held && objects.is_empty() && !self.catalog.is_empty() {
+            self.seen.uid = Some(definition.uid);
+            return Err(Trouble::Definition(
+                "the definition is back, and no resource is yet",
+            ));
+        }
+        self.contact();
+        self.seen.uid = Some(definition.uid);
+        self.held = false;
+        self.counters.held.store(false, Ordering::Relaxed);
+        self.take(objects, listed, definition.version);
+        self.watch(&resources, listed, definition.version).await
+    }
+
+    async fn definition(&self) -> Result<Definition, Trouble> {
+        api::definition(&self.definitions, || self.counters.contact()).await
+    }
+
+    /// Takes a whole list in.
+    fn take(&mut self, objects: Vec<DynamicObject>, listed: u64, version: Version) {
+        let objects: Vec<(String, DynamicObject)> = objects
+            .into_iter()
+            .map(|object| (object.metadata.name.clone().unwrap_or_default(), object))
+            .collect();
+        let names: BTreeSet<&str> = objects.iter().map(|(name, _)| name.as_str()).collect();
+        let missing = self.catalog.missing(&names);
+        let mut changes: Vec<(u64, String, Change)> = missing
+            .into_iter()
+            .map(|name| (listed, name, Change::Remove))
+            .collect();
+        changes.extend(
+            objects
+                .into_iter()
+                .map(|(name, object)| (listed, name, change(object, version))),
+        );
+        let (rules, log) = (&self.options.rules, self.options.log);
+        let latest = self.catalog.apply(changes, rules, log, &self.counters);
+        // After a gap nobody knows what there was in between: only the list's own version is
+        // certainly that of what it says.
+        if latest.is_some() || !self.seen.unbroken || self.seen.revision.is_none() {
+            if latest.is_some() && self.seen.unbroken {
+                log.warn("a list told of changes that no event did", &[]);
+            }
+            self.seen.revision = Some(listed);
+        }
+        self.put();
+    }
+
+    /// Takes events in until the next list is due.
+    async fn watch(
+        &mut self,
+        resources: &Api<DynamicObject>,
+        listed: u64,
+        version: Version,
+    ) -> Result<(), Trouble> {
+        self.seen.unbroken = false;
+        let due = Instant::now()
+            .checked_add(self.resync)
+            .unwrap_or_else(Instant::now);
+        let mut from = listed.to_string();
+        while Instant::now() < due {
+            let left = due.saturating_duration_since(Instant::now());
+            let length = left.clamp(Duration::from_secs(1), WATCH);
+            let seconds = u32::try_from(length.as_secs()).unwrap_or(1);
+            let parameters = WatchParams::default().timeout(seconds);
+            let began = timeout(REQUEST, resources.watch(&parameters, &from)).await;
+            let events = began.map_err(|_| Trouble::Api("no answer".to_owned()))??;
+            let mut events = pin!(events);
+            self.contact();
+            let dead = Instant::now().checked_add(length.saturating_add(GRACE));
+            let dead = dead.unwrap_or_else(Instant::now);
+            loop {
+                let first = timeout_at(dead, events.next()).await;
+                let first = first.map_err(|_| Trouble::Api("the watch is dead".to_owned()))?;
+                // The server has ended it in time.
+                let Some(first) = first else { break };
+                let mut batch = Batch::new(version);
+                let mut ended = !batch.add(first?)?;
+                let patience = Instant::now().checked_add(PATIENCE);
+                while !ended && patience.is_some_and(|until| Instant::now() < until) {
+                    match timeout(QUIET, events.next()).await {
+                        Err(_) => break,
+                        Ok(None) => ended = true,
+                        Ok(Some(event)) => ended = !batch.add(event?)?,
+                    }
+                }
+                self.contact();
+                if let Some(seen) = self.events(batch).await? {
+                    from = seen;
+                }
+                if ended {
+                    break;
+                }
+            }
+        }
+        self.seen.unbroken = true;
+        Ok(())
+    }
+
+    /// Takes a batch of events in; gives the resource version up to which they tell.
+    async fn events(&mut self, batch: Batch) -> Result<Option<String>, Trouble> {
+        let removes = batch
+            .changes
+            .iter()
+            .any(|(_, name, change)| matches!(change, Change::Remove) && self.catalog.has(name));
+        // Whoever uninstalls the operator takes the resources with the definition. While
+        // nobody says which of both it is, nothing is taken away.
+        if removes {
+            self.definition().await?;
+        }
+        if !batch.changes.is_empty() {
+            let (rules, log) = (&self.options.rules, self.options.log);
+            let changed = self
+                .catalog
+                .apply(batch.changes, rules, log, &self.counters);
+            if let Some(at) = changed {
+                self.seen.revision = Some(at);
+                self.put();
+            }
+        }
+        Ok(batch.seen)
+    }
+
+    fn put(&mut self) {
+        let log = self.options.log;
+        let mark = self
+            .seen
+            .revision
+            .and_then(|revision| Mark::new(self.options.epoch, revision));
+        let Some(mark) = mark else {
+            log.error("the resource version is no number below 2^53", &[]);
+            return;
+        };
+        let organizations = self.catalog.organizations();
+        let count = self.catalog.len();
+        match self.shelf.put(mark, &organizations, count) {
+            Ok(Placed::New) => {
+                log.info("published", &[("mark", &mark), ("organizations", &count)]);
+            }
+            Ok(Placed::Same) => {}
+            Err(refused) => {
+                Counters::count(&self.counters.refused_documents);
+                self.counters.held.store(true, Ordering::Relaxed);
+                log.error("document refused", &[("why", &refused)]);
+            }
+        }
+    }
+
+    fn contact(&mut self) {
+        if self.failures > 0 {
+            self.options.log.info("the cluster answers again", &[]);
+        }
+        self.failures = 0;
+        self.counters.contact();
+    }
+
+    /// Tells of a trouble once, and waits before the next round.
+    async fn pause(&mut self, trouble: &Trouble) {
+        let log = self.options.log;
+        self.seen.unbroken = false;
+        match trouble {
+            // The next list comes at once.
+            Trouble::Missed => {
+                log.info("events were missed: listing anew", &[]);
+                return;
+            }
+            Trouble::Definition(why) => {
+                if !self.held {
+                    log.warn("the last list is held", &[("why", why)]);
+                }
+                self.held = true;
+                self.counters.held.store(true, Ordering::Relaxed);
+                sleep(PAUSE[0]).await;
+                return;
+            }
+            Trouble::Api(why) => {
+                Counters::count(&self.counters.source_errors);
+                if self.failures == 0 {
+                    log.warn("the cluster cannot be asked", &[("why", why)]);
+                }
+            }
+        }
+        let [first, longest] = PAUSE;
+        let wait = first.saturating_mul(1 << self.failures.min(5)).min(longest);
+        self.failures = self.failures.saturating_add(1);
+        sleep(wait).await;
+    }
+}
+
+/// Events that came closely together.
+struct Batch {
+    version: Version,
+    changes: Vec<(u64, String, Change)>,
+    /// The resource version of the last of them.
+    seen: Option<String>,
+}
+
+impl Batch {
+    const fn new(version: Version) -> Self {
+        Self {
+            version,
+            changes: Vec::new(),
+            seen: None,
+        }
+    }
+
+    /// Adds an event; gives whether there may be more.
+    fn add(&mut self, event: WatchEvent<DynamicObject>) -> Result<bool, Trouble> {
+        let (object, deleted) = match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
+            WatchEvent::Deleted(object) => (object, true),
+            WatchEvent::Bookmark(bookmark) => {
+                self.seen = Some(bookmark.metadata.resource_version);
+                return Ok(true);
+            }
+            WatchEvent::Error(status) => return Err(kube::Error::Api(status).into()),
+        };
+        let seen = object.metadata.resource_version.clone().unwrap_or_default();
+        let at = api::number(&seen)?;
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let change = if deleted {
+            Change::Remove
+        } else {
+            change(object, self.version)
+        };
+        self.changes.push((at, name, change));
+        self.seen = Some(seen);
+        Ok(true)
+    }
+}
+
+fn change(object: DynamicObject, version: Version) -> Change {
+    serde_json::to_value(object).map_or(Change::Remove, |value| Change::of(value, version))
+}

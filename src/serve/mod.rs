@@ -1,0 +1,27 @@
+//! `scopegate serve-organizations`: the organizations document over HTTP.
+//!
+//! ```text
+//!  files ───────┐                                   ┌─▶ http: GET, HEAD
+//!               ├─▶ catalog ─▶ document ─▶ shelf ───┤
+//!  kubernetes ──┘                                   └─▶ health, metrics
+//! ```
+//!
+//! 1. What is on the [`shelf`] is served until there is something newer, whatever becomes of
+//!    where it came from.
+//! 2. A resource that does not convert is left out and blocks no other.
+//! 3. Nothing is served before everything has been read once.
+//! 4. A document is never followed by one with a lower mark, nor by another with the same.
+
+pub mod answer;
+mod api;
+pub mod catalog;
+pub mod counters;
+pub mod files;
+pub mod kubernetes;
+pub mod listener;
+pub mod log;
+pub mod options;
+pub mod program;
+pub mod shelf;
+pub mod tls;
+pub mod token;
