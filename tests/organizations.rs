@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use clap::Parser as _;
 use scopegate::cli::{Arguments, Console, Outcome, run};
 use scopegate::config::{Config, Environment};
+use scopegate::resources::grafana::{Remark, Version, convert};
+use scopegate::resources::rules::{Rules, Unknown};
 use serde_json::{Value, json};
 
 /// What a run of the command left behind.
@@ -244,6 +246,31 @@ fn what_is_being_deleted_and_what_is_something_else_is_passed_over_and_said() {
          note: -: passed over 2 that are no GrafanaOrganization of observability.giantswarm.io: \
          ConfigMap, no kind\n"
     );
+}
+
+#[test]
+fn members_that_an_api_server_knows_and_this_program_does_not_are_passed_over() {
+    let mut newer: Value = serde_json::from_str(&resource(
+        "v1alpha2",
+        "acme",
+        &spec(&json!([{"name": "a", "x": 1}])),
+    ))
+    .unwrap();
+    newer["spec"]["retention"] = json!({"logs": "30d"});
+    newer["spec"]["rbac"]["auditors"] = json!(["b"]);
+    let rules = |unknown| Rules {
+        unknown,
+        ..Rules::default()
+    };
+    let refused = convert(&newer, Version::V1Alpha2, &rules(Unknown::Refuse)).unwrap_err();
+    let converted = convert(&newer, Version::V1Alpha2, &rules(Unknown::PassOver)).unwrap();
+    let fields = |remarks: &[Remark]| -> Vec<String> {
+        remarks.iter().map(|remark| remark.field.clone()).collect()
+    };
+    let unknown = ["spec.retention", "spec.rbac.auditors", "spec.tenants[0].x"];
+    assert_eq!(fields(&refused), unknown);
+    assert_eq!(fields(&converted.notes), unknown);
+    assert_eq!(converted.organization.rbac.admins, ["a"]);
 }
 
 /// A spec, and what is said about it: a place and the beginning of a text each.

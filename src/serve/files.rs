@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use tokio::task::block_in_place;
 use tokio::time::{Duration, sleep};
 
 use super::catalog::{Catalog, Change};
@@ -98,14 +99,14 @@ struct Follower {
 
 impl Follower {
     async fn turn(&mut self, paths: &[PathBuf], revision: Option<&Path>) -> Result<(), Trouble> {
-        let look = read_all(paths, revision)?;
+        let look = block_in_place(|| read_all(paths, revision))?;
         if self.taken.as_ref() == Some(&look) {
             self.healthy();
             return Ok(());
         }
         // One half of the files may have been looked at before a swap, the other after it.
         sleep(SETTLE).await;
-        if read_all(paths, revision)? != look {
+        if block_in_place(|| read_all(paths, revision))? != look {
             return Ok(());
         }
         let revision = match &look.revision {

@@ -247,8 +247,9 @@ impl Follower {
         match self.shelf.put(mark, &organizations, count) {
             Ok(Placed::New) => {
                 log.info("published", &[("mark", &mark), ("organizations", &count)]);
+                self.counters.held.store(self.held, Ordering::Relaxed);
             }
-            Ok(Placed::Same) => {}
+            Ok(Placed::Same) => self.counters.held.store(self.held, Ordering::Relaxed),
             Err(refused) => {
                 Counters::count(&self.counters.refused_documents);
                 self.counters.held.store(true, Ordering::Relaxed);

@@ -7,6 +7,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::block_in_place;
 use tokio::time::sleep;
 use tokio_rustls::rustls::ServerConfig;
 
@@ -192,7 +193,8 @@ fn follow<T: Send + 'static>(
     tokio::spawn(async move {
         loop {
             sleep(options.poll).await;
-            let now = read();
+            // A file system that hangs holds up nobody who asks.
+            let now = block_in_place(&read);
             if now == last {
                 continue;
             }

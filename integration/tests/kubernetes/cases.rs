@@ -405,6 +405,27 @@ pub async fn the_shipped_role_suffices_and_permits_nothing_else(
     Ok(())
 }
 
+pub async fn a_role_that_is_withdrawn_takes_nothing_away(cluster: &mut Cluster) -> Result<()> {
+    cluster.put(&resource("a", "x")).await?;
+    let served = cluster.serve(&["--resync", "1s"]).await?;
+    let before = named(&served, &["a"]).await?;
+    cluster.unbind().await?;
+    let forbidden = async |_: &Cluster| Ok(served.metric("source_errors_total").await? > 0);
+    cluster.until("it is refused", forbidden).await?;
+    let told = served.events("the cluster cannot be asked");
+    let why = told
+        .first()
+        .and_then(|line| line["why"].as_str())
+        .unwrap_or_default();
+    ensure!(why.starts_with("403 "), "{told:?}");
+    ensure!(served.document().await?.text == before.text);
+    ensure!(served.health("/readyz").await?.status == 200);
+    cluster.bind().await?;
+    cluster.put(&resource("b", "x")).await?;
+    named(&served, &["a", "b"]).await?;
+    Ok(())
+}
+
 pub async fn an_outage_longer_than_a_resync_loses_nothing(cluster: &mut Cluster) -> Result<()> {
     cluster.put(&resource("a", "x")).await?;
     cluster.put(&resource("b", "x")).await?;

@@ -88,13 +88,31 @@ impl Cluster {
             &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "scopegate"}}),
         )
         .await?;
-        for document in documents(&shipped("rbac.yaml")?)? {
-            put(&self.api_of(&document)?, &document).await?;
-        }
+        self.bind().await?;
         let token = self.token("scopegate", "scopegate-organizations").await?;
         let file = self.folder.path().join("kubeconfig");
         fs::write(&file, kubeconfig(self.port, &self.ca, &token))?;
         self.kubeconfig = file.display().to_string();
+        Ok(())
+    }
+
+    /// The account, its role, and what binds them.
+    pub async fn bind(&self) -> Result<()> {
+        for document in documents(&shipped("rbac.yaml")?)? {
+            put(&self.api_of(&document)?, &document).await?;
+        }
+        Ok(())
+    }
+
+    /// Take the role from the account.
+    pub async fn unbind(&self) -> Result<()> {
+        for document in documents(&shipped("rbac.yaml")?)? {
+            if document["kind"] == "ClusterRoleBinding" {
+                let name = document["metadata"]["name"].as_str().context("no name")?;
+                let api = self.api_of(&document)?;
+                api.delete(name, &DeleteParams::default()).await?;
+            }
+        }
         Ok(())
     }
 

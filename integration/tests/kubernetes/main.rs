@@ -53,6 +53,7 @@ fn tests(scene: &Arc<Scene>) -> Vec<Trial> {
         before_there_is_a_definition_nothing_is_served,
         the_shipped_manifests_are_built_and_accepted,
         the_shipped_role_suffices_and_permits_nothing_else,
+        a_role_that_is_withdrawn_takes_nothing_away,
         an_outage_longer_than_a_resync_loses_nothing,
         ten_thousand_organizations,
     ]
