@@ -12,7 +12,8 @@ fn main() -> ExitCode {
     let mut console = Console {
         input: &mut io::stdin().lock(),
         output: &mut io::stdout().lock(),
-        errors: &mut io::stderr().lock(),
+        // Not locked: a command that serves tells of events from several threads.
+        errors: &mut io::stderr(),
         styled: io::stdout().is_terminal() && !colourless,
         variables: std::env::vars().collect(),
     };

@@ -37,5 +37,5 @@ pub(super) enum Command {
     Organizations(organizations::Arguments),
     /// Serves organizations to gates, from files or from a cluster.
     #[cfg(feature = "serve")]
-    ServeOrganizations(serve_organizations::Arguments),
+    ServeOrganizations(Box<serve_organizations::Arguments>),
 }

@@ -34,7 +34,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Outcome {
             organizations::run(&organizations, arguments.output, console)
         }
         #[cfg(feature = "serve")]
-        Command::ServeOrganizations(serve) => serve_organizations::run(serve, arguments.output),
+        Command::ServeOrganizations(serve) => serve_organizations::run(*serve, arguments.output),
     };
     done.unwrap_or_else(|error| console.give_up(&error))
 }

@@ -93,6 +93,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     resync: Duration,
 
+    /// How long the last list is held, once the definition is back, while resources are missing that it had.
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
+    settle: Duration,
+
     /// How long connections are still taken after SIGTERM.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     drain: Duration,
@@ -124,7 +128,8 @@ pub(super) fn run(arguments: Arguments, format: Format) -> io::Result<Outcome> {
     };
     let source = if arguments.kubernetes {
         let resync = arguments.resync.max(SHORTEST);
-        Source::Kubernetes { resync }
+        let settle = arguments.settle;
+        Source::Kubernetes { resync, settle }
     } else {
         Source::Files {
             paths: arguments.files,

@@ -60,7 +60,14 @@ impl Catalog {
         self.entries.contains_key(name)
     }
 
-    /// The names of those that a list lacks.
+    /// Whether a list lacks one of them.
+    #[must_use]
+    pub fn is_missing_from(&self, listed: &BTreeSet<&str>) -> bool {
+        let mut names = self.entries.keys();
+        names.any(|name| !listed.contains(name.as_str()))
+    }
+
+    /// The names of those that a list lacks, also of those that do not convert.
     #[must_use]
     pub fn missing(&self, listed: &BTreeSet<&str>) -> Vec<String> {
         let names = self.entries.keys().chain(self.dropped.keys());

@@ -42,7 +42,7 @@ const PAUSE: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(10
 /// Follows the resources until the program ends.
 pub async fn follow(
     client: Client,
-    resync: Duration,
+    [resync, settle]: [Duration; 2],
     options: Arc<Options>,
     shelf: Arc<Shelf>,
     counters: Arc<Counters>,
@@ -51,6 +51,8 @@ pub async fn follow(
         definitions: Api::all_with(client.clone(), &api::definitions()),
         client,
         resync,
+        settle,
+        settling: None,
         options,
         shelf,
         counters,
@@ -81,6 +83,9 @@ struct Follower {
     client: Client,
     definitions: Api<DynamicObject>,
     resync: Duration,
+    settle: Duration,
+    /// Since when there are resources of a definition that has come back.
+    settling: Option<Instant>,
     options: Arc<Options>,
     shelf: Arc<Shelf>,
     counters: Arc<Counters>,
@@ -109,18 +114,36 @@ impl Follower {
         if self.definition().await? != definition {
             return Err(Trouble::Definition("the definition changes"));
         }
-        if self.held && objects.is_empty() && !self.catalog.is_empty() {
+        if self.held
+            && let Some(why) = self.coming_back(&objects)
+        {
             self.seen.uid = Some(definition.uid);
-            return Err(Trouble::Definition(
-                "the definition is back, and no resource is yet",
-            ));
+            return Err(Trouble::Definition(why));
         }
+        self.settling = None;
         self.contact();
         self.seen.uid = Some(definition.uid);
         self.held = false;
         self.counters.held.store(false, Ordering::Relaxed);
         self.take(objects, listed, definition.version);
         self.watch(&resources, listed, definition.version).await
+    }
+
+    /// Why the list of a definition that has come back does not count yet: whoever installs the
+    /// operator again writes the resources after it, one by one.
+    fn coming_back(&mut self, objects: &[DynamicObject]) -> Option<&'static str> {
+        if self.catalog.is_empty() {
+            return None;
+        }
+        if objects.is_empty() {
+            self.settling = None;
+            return Some("the definition is back, and no resource is yet");
+        }
+        let names = objects.iter().filter_map(|it| it.metadata.name.as_deref());
+        let since = *self.settling.get_or_insert_with(Instant::now);
+        let settles = since.elapsed() < self.settle;
+        let missing = self.catalog.is_missing_from(&names.collect());
+        (settles && missing).then_some("the definition is back, and not all resources are yet")
     }
 
     async fn definition(&self) -> Result<Definition, Trouble> {

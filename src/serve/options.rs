@@ -47,5 +47,7 @@ pub enum Source {
     Kubernetes {
         /// From one whole list to the next.
         resync: Duration,
+        /// How long the last list is held while the resources of a new definition come.
+        settle: Duration,
     },
 }

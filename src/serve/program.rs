@@ -64,11 +64,17 @@ async fn serve(options: Arc<Options>) -> Result<(), String> {
             let counters = Arc::clone(&counters);
             tokio::spawn(files::follow(paths, revision, options, shelf, counters));
         }
-        Source::Kubernetes { resync } => {
+        Source::Kubernetes { resync, settle } => {
             let client = api::client().await?;
             let (options, shelf) = (Arc::clone(&options), Arc::clone(&shelf));
             let counters = Arc::clone(&counters);
-            tokio::spawn(kubernetes::follow(client, resync, options, shelf, counters));
+            tokio::spawn(kubernetes::follow(
+                client,
+                [resync, settle],
+                options,
+                shelf,
+                counters,
+            ));
         }
     }
 

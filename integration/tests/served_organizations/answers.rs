@@ -199,11 +199,14 @@ fn health_is_told_and_counted() -> Result<()> {
         served.ask(RawRequest::post(PATH, "")).await?;
         let after = served.metric("requests_total{code=\"405\"}").await?;
         ensure!(after == before + 1);
-        // Every name is described, and is what it says.
+        // Every name is described, here and on the page, and is what it says.
+        let page = include_str!("../../../docs/organizations.md");
         let text = String::from_utf8(served.health("/metrics").await?.body)?;
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().unwrap_or_default();
             ensure!(text.contains(&format!("# HELP {name} ")), "{name}");
+            let short = name.trim_start_matches("scopegate_organizations_");
+            ensure!(page.contains(&format!("`{short}")), "{name}");
             let kind = if name.ends_with("_total") {
                 "counter"
             } else {

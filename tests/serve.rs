@@ -1,0 +1,67 @@
+//! That the program as it ships serves, and tells of it: the rest is tried in `integration`.
+#![cfg(feature = "serve")]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Ended with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const RESOURCE: &str = "\
+apiVersion: observability.giantswarm.io/v1alpha1
+kind: GrafanaOrganization
+metadata: {name: acme}
+spec: {displayName: Acme, rbac: {admins: [a]}, tenants: [acme]}
+";
+
+#[test]
+fn the_program_serves_tells_of_it_and_ends_with_a_signal() {
+    let file = std::env::temp_dir().join(format!("scopegate-serve-{}.yaml", std::process::id()));
+    std::fs::write(&file, RESOURCE).unwrap();
+    let mut child = Running(
+        Command::new(env!("CARGO_BIN_EXE_scopegate"))
+            .args(["serve-organizations", "--insecure-http", "--drain", "0s"])
+            .args(["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"])
+            .arg("--files")
+            .arg(&file)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    // A program that says nothing would hold up the test for ever.
+    let id = child.0.id().to_string();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(20));
+        let _ = Command::new("kill").args(["-9", &id]).status();
+    });
+    let mut lines = BufReader::new(child.0.stderr.take().unwrap()).lines();
+    let mut line = || lines.next().expect("a line").unwrap();
+    let listening = line();
+    let address = listening.split('"').nth(1).expect("an address");
+    let address: SocketAddr = address.parse().expect(address);
+    let published = line();
+    assert!(published.starts_with("info published mark="), "{published}");
+    let mut stream = TcpStream::connect(address).unwrap();
+    let request = "GET /organizations HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("\"name\":\"acme\""), "{answer}");
+    let signal = Command::new("kill").arg(child.0.id().to_string()).status();
+    assert!(signal.unwrap().success());
+    assert_eq!(line(), "info ending signal=\"SIGTERM\"");
+    assert_eq!(line(), "info ended");
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
+    std::fs::remove_file(&file).unwrap();
+}
