@@ -157,6 +157,21 @@ impl Fleet {
         }
     }
 
+    /// What the first worker answers to a health check.
+    fn health(&mut self) -> (u16, String) {
+        self.streams += 1;
+        let fields = Request::new().set(":path", "/healthz").fields();
+        let host = &mut self.workers[0];
+        host.take_done();
+        host.open(self.streams, ROOT);
+        host.head(self.streams, &fields, true);
+        let replies = replies(&host.take_done());
+        let [(_, status, details)] = &replies[..] else {
+            panic!("{replies:?}");
+        };
+        (*status, details.clone())
+    }
+
     fn logged(&mut self, worker: usize, level: Level) -> Vec<String> {
         let done = self.workers[worker].take_done();
         let lines = done.into_iter().filter_map(|done| match done {
@@ -646,6 +661,34 @@ fn whoever_leaves_the_tenant_out_waits_for_all_organizations() {
             .any(|line| line.contains("a tenant is named \"*\"")),
         "{lines:?}"
     );
+}
+
+/// A gate that has had no organizations yet leaves the work to those that have. When they are
+/// too old for all gates, what the configuration grants is served on.
+#[test]
+fn health_says_whether_organizations_have_come() {
+    let mut config = outside(json!({"max_stale": "5m"}));
+    config["health"] = json!({"path": "/healthz"});
+    let mut alone = config.clone();
+    alone.as_object_mut().unwrap().remove("organizations");
+    for (config, at_last) in [(config, 200), (alone, 503)] {
+        let mut fleet = Fleet::new(&config, 1);
+        assert_eq!(
+            fleet.health(),
+            (503, "scopegate{no_organizations}".to_owned())
+        );
+        fleet.publish(
+            "\"1\"",
+            document(1, &[organization("two", "other", "readers")]),
+        );
+        fleet.pass(3_000);
+        assert_eq!(fleet.health().0, 200);
+        fleet.server = None;
+        fleet.pass(290_000);
+        assert_eq!(fleet.health().0, 200);
+        fleet.pass(60_000);
+        assert_eq!(fleet.health().0, at_last);
+    }
 }
 
 /// A JWS in compact form of that payload.

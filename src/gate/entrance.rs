@@ -1,8 +1,8 @@
 //! What is answered before anybody has shown who they are.
 
-use super::Gate;
 use super::head::request_line;
 use super::outcome::{Stop, Trace};
+use super::{Gate, Grants};
 use crate::authz::endpoint::Endpoints;
 use crate::words::denial::Denial;
 use crate::words::method::Methods;
@@ -58,14 +58,25 @@ impl Gate {
     }
 
     /// The gate can do its work if one provider at least has keys that may still serve:
-    /// what one provider fails to do must not take the gate from all others.
+    /// what one provider fails to do must not take the gate from all others. One that has not
+    /// had its organizations yet is to leave the work to those that have; but when they
+    /// become too old, they do so for all, and the configuration's own are served on.
     fn health(&self, time: Time) -> OwnAnswer {
         let now = time.now().mono;
         let mut providers = self.authenticator.providers().iter();
-        if providers.any(|provider| provider.keys.are_usable(now)) {
+        if !providers.any(|provider| provider.keys.are_usable(now)) {
+            return OwnAnswer::Unhealthy(Unhealthy::NoKeys);
+        }
+        let from = self.config.organizations_from.as_ref();
+        let any = match self.grants {
+            Grants::All => true,
+            Grants::Awaited => false,
+            Grants::Outdated => from.is_some_and(|from| from.inline),
+        };
+        if any {
             OwnAnswer::Healthy
         } else {
-            OwnAnswer::Unhealthy(Unhealthy::NoKeys)
+            OwnAnswer::Unhealthy(Unhealthy::NoOrganizations)
         }
     }
 

@@ -51,9 +51,11 @@ pub struct Gate {
 pub enum Grants {
     /// They are.
     All,
-    /// Organizations from outside are missing, so that nobody can be told that they lack a
+    /// Those from outside have not come yet, so that nobody can be told that they lack a
     /// grant.
-    Partial,
+    Awaited,
+    /// Those from outside have become too old to serve.
+    Outdated,
 }
 
 /// What can be asked for.
@@ -90,7 +92,7 @@ impl Gate {
             remembered: Remembered::default(),
             grants: match config.organizations_from {
                 None => Grants::All,
-                Some(_) => Grants::Partial,
+                Some(_) => Grants::Awaited,
             },
             config,
         }
@@ -260,7 +262,7 @@ impl Gate {
             | Denial::ScopeAmbiguous
             | Denial::ScopeUnsupported(_)
             | Denial::TenantNotGranted
-                if of_organizations && self.grants == Grants::Partial =>
+                if of_organizations && self.grants != Grants::All =>
             {
                 Denial::OrganizationsUnavailable
             }

@@ -67,7 +67,7 @@ impl Gate {
     const fn all_are_known(&self) -> Result<(), Denial> {
         match self.grants {
             Grants::All => Ok(()),
-            Grants::Partial => Err(Denial::OrganizationsUnavailable),
+            Grants::Awaited | Grants::Outdated => Err(Denial::OrganizationsUnavailable),
         }
     }
 

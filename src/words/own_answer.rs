@@ -21,6 +21,9 @@ pub enum OwnAnswer {
 pub enum Unhealthy {
     /// No provider has usable keys, so that every token is answered with 503.
     NoKeys,
+    /// Organizations that come from outside are not known, so that callers are answered with
+    /// 503.
+    NoOrganizations,
     /// The host's clocks or ticks cannot be relied on.
     FaultyHost,
 }
@@ -34,6 +37,7 @@ impl OwnAnswer {
             Self::Healthy => "healthy",
             Self::Preflight(_) => "preflight",
             Self::Unhealthy(Unhealthy::NoKeys) => "no_keys",
+            Self::Unhealthy(Unhealthy::NoOrganizations) => "no_organizations",
             Self::Unhealthy(Unhealthy::FaultyHost) => "gate_unavailable",
         }
     }

@@ -380,7 +380,8 @@ impl Roster<'_> {
             policy: Arc::default(),
             ..Config::clone(root.gate.config())
         });
-        root.gate.adopt(config, self.owners.next(), Grants::Partial);
+        root.gate
+            .adopt(config, self.owners.next(), Grants::Outdated);
         say(
             self.out,
             Level::Error,
