@@ -41,6 +41,27 @@ async fn the_gates_port_answers_a_load_balancer() -> Result<()> {
         let reply = drill::send(&scene.envoy, &request).await?;
         ensure!(reply.status == status, "{group}: {reply:?}");
     }
+    // Both workers serve by one fetch, so they share what is kept under the `vm_id`, which is all that names the gate
+    // in its log, of whichever thread the line is.
+    ensure!(
+        scene.corporate.fetches().jwks == 1,
+        "{:?}",
+        scene.corporate.fetches()
+    );
+    let log = scene.envoy.log();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter_map(|line| Some(line.split_once("wasm log ")?.1))
+        .collect();
+    ensure!(lines.iter().any(|line| line.contains("tenant_not_granted")));
+    ensure!(lines.iter().any(|line| line.contains(", mode enforce, ")));
+    for line in lines {
+        let said = line.strip_prefix("scopegate: ");
+        ensure!(
+            said.is_some_and(|said| !said.starts_with("scopegate:")),
+            "{line}"
+        );
+    }
 
     let issuer = Issuer::corporate().await?;
     issuer.down().await;
