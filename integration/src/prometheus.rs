@@ -28,6 +28,19 @@ pub struct Prometheus {
     route_prefix: String,
 }
 
+/// The promtool of `PROMTOOL`, else the one beside the Prometheus that is started here, else the one on PATH.
+pub fn promtool() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("PROMTOOL").filter(|path| !path.is_empty()) {
+        return Ok(PathBuf::from(path));
+    }
+    let beside = envoy::tool("PROMETHEUS", "prometheus.sh")?.with_file_name("promtool");
+    Ok(if beside.exists() {
+        beside
+    } else {
+        PathBuf::from("promtool")
+    })
+}
+
 impl PrometheusSettings {
     /// An empty server that takes remote writes.
     #[must_use]

@@ -3,11 +3,11 @@
 
 use anyhow::{Context, Result, ensure};
 use integration::client::{Protocol, RawRequest, Target};
-use integration::drill;
 use integration::envoy::EnvoySettings;
 use integration::issuer::Issuer;
 use integration::scene::Scene;
 use integration::token::Recipe;
+use integration::{drill, paths};
 use serde_json::json;
 
 async fn shipped() -> Result<Scene> {
@@ -41,6 +41,13 @@ async fn the_gates_port_answers_a_load_balancer() -> Result<()> {
         let reply = drill::send(&scene.envoy, &request).await?;
         ensure!(reply.status == status, "{group}: {reply:?}");
     }
+    // By this number one finds who runs the file: as `scopegate check` has it, on the page.
+    let hash = scene.envoy.metric("scopegate_config_hash", &[]).await?;
+    let page = std::fs::read_to_string(paths::repository().join("docs/monitoring.md"))?;
+    ensure!(
+        page.contains(&format!("scopegate_config_hash {hash}\n")),
+        "{hash}"
+    );
     // Both workers serve by one fetch, so they share what is kept under the `vm_id`, which is all that names the gate
     // in its log, of whichever thread the line is.
     ensure!(
@@ -120,7 +127,7 @@ async fn the_port_of_metrics_serves_metrics_and_nothing_else() -> Result<()> {
     let none: Vec<_> = seen.iter().map(|seen| &seen.path).collect();
     ensure!(none.is_empty(), "{none:?}");
     let bootstrap: serde_json::Value =
-        integration::yaml::read(&integration::paths::repository().join("envoy/envoy.yaml"))?;
+        integration::yaml::read(&paths::repository().join("envoy/envoy.yaml"))?;
     let admin = &bootstrap["admin"]["address"]["socket_address"];
     ensure!(admin["address"] == json!("127.0.0.1"), "{admin}");
     let clusters = bootstrap["static_resources"]["clusters"].as_array();
