@@ -71,6 +71,8 @@ pub const DEX: Part = Part::new("DEX", "part.sh dex", "bin/dex").shows(Shows::Ve
 pub const JUDGE: Part = Part::new("", "judge.sh", "");
 /// The folder of the editors' grammars.
 pub const LEZER: Part = Part::new("", "lezer.sh", "");
+/// The folder of Grafana's types and a compiler for them.
+pub const GRAFANA: Part = Part::new("", "grafana.sh", "");
 /// The folder of kubeconform and the schemas.
 pub const MANIFESTS: Part = Part::new("", "manifests.sh", "");
 /// What reads Compose files.

@@ -447,7 +447,7 @@ fn relabelings() -> Result<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_expression_finds_something_at_gates_under_load() -> Result<()> {
-    let watched = Watched::start().await?;
+    let watched = Box::pin(Watched::start()).await?;
     let scenes = [&watched.plain, &watched.delivered];
     for scene in scenes {
         scene.upstream("tempo")?.down().await;

@@ -126,6 +126,7 @@ fn what_is_refused_is_listed_and_no_failure() -> Result<()> {
         "manifests",
         "compose",
         "lezer",
+        "grafana",
     ];
     ensure!(names == wanted, "{list}");
     ensure!(list.contains("loki: the registry says 403\n"), "{list}");

@@ -1,5 +1,5 @@
-// Command manifests turns the resource definitions that the files under envoy/istio and
-// envoy/gateway are written against into JSON schemas for kubeconform:
+// Command manifests turns the resource definitions that the files under envoy/istio,
+// envoy/gateway and envoy/monitoring are written against into JSON schemas for kubeconform:
 //
 //	manifests FOLDER    writes FOLDER/<group>/<kind>_<version>.json
 //
@@ -45,6 +45,11 @@ var sources = []source{
 		module: "github.com/envoyproxy/gateway@v1.9.1",
 		sum:    "h1:vAVp6/AlBXJ1aOhp1mxL7fNEzVEfjADUguUhm2wzxQY=",
 		files:  "charts/gateway-crds-helm/templates/generated/*.yaml",
+	},
+	{
+		module: "github.com/prometheus-operator/prometheus-operator@v0.85.0",
+		sum:    "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
+		files:  "example/prometheus-operator-crd/monitoring.coreos.com_p*.yaml",
 	},
 }
 

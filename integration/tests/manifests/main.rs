@@ -7,6 +7,7 @@
 //! | [`routing`] | does every endpoint have its one route, and nothing a route past the gate |
 //! | [`gateway`] | the same in a real Envoy, with the module and without it |
 //! | [`windows`] | can slow readers of one tenant keep the others from their answers |
+//! | [`watching`] | the same of what is under `envoy/monitoring`; is the dashboard one |
 //! | [`clients`] | can the clients read their files |
 
 mod clients;
@@ -16,6 +17,7 @@ mod plugin;
 mod routes;
 mod routing;
 mod schemas;
+mod watching;
 mod windows;
 
 use std::process::ExitCode;
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         plugin::tests(),
         routing::tests(),
         schemas::tests(),
+        watching::tests(),
         windows::tests(),
     ];
     libtest_mimic::run(

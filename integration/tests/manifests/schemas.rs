@@ -20,7 +20,16 @@ integration::trials![
 const OPEN: [&str; 4] = ["config", "json", "pluginConfig", "value"];
 
 fn every_resource_satisfies_its_definition() -> Result<()> {
-    let documents = all()?;
+    are_valid(&all()?)
+}
+
+/// An unknown member in any object, or a wrong type anywhere, would be noticed.
+fn a_slip_anywhere_is_refused() -> Result<()> {
+    slips_are_refused(&all()?, 500)
+}
+
+/// Each satisfies its definition.
+pub fn are_valid(documents: &[Document]) -> Result<()> {
     let verdicts = validate(documents.iter().map(|document| &document.value))?;
     for (document, verdict) in documents.iter().zip(verdicts) {
         ensure!(verdict.is_none(), "{}: {verdict:?}", document.title());
@@ -28,10 +37,10 @@ fn every_resource_satisfies_its_definition() -> Result<()> {
     Ok(())
 }
 
-/// An unknown member in any object, or a wrong type anywhere, would be noticed.
-fn a_slip_anywhere_is_refused() -> Result<()> {
+/// A slip in any of more than so many places of them would not.
+pub fn slips_are_refused(documents: &[Document], places_at_least: usize) -> Result<()> {
     let mut slips = Vec::new();
-    for document in all()? {
+    for document in documents {
         for place in places(&document.value) {
             let mut changed = document.value.clone();
             let node = changed
@@ -46,7 +55,11 @@ fn a_slip_anywhere_is_refused() -> Result<()> {
             slips.push((format!("{} at {place}", document.title()), changed));
         }
     }
-    ensure!(slips.len() > 500, "only {} slips were made", slips.len());
+    ensure!(
+        slips.len() > places_at_least,
+        "only {} slips were made",
+        slips.len()
+    );
     let verdicts = validate(slips.iter().map(|(_, changed)| changed))?;
     let unnoticed: Vec<&String> = slips
         .iter()
