@@ -42,6 +42,7 @@ pub struct EnvoySettings {
     concurrency: u32,
     drain: [String; 2],
     log_level: String,
+    component_log_levels: Option<String>,
     edits: Vec<Edit>,
 }
 
@@ -106,6 +107,7 @@ impl EnvoySettings {
             // A drain of ten minutes would keep old listeners, and their plugin, alive for a whole test run.
             drain: ["2".to_owned(), "immediate".to_owned()],
             log_level: "info".to_owned(),
+            component_log_levels: None,
             edits: Vec::new(),
         })
     }
@@ -225,6 +227,13 @@ impl EnvoySettings {
         self
     }
 
+    /// For example `misc:error,wasm:info`.
+    #[must_use]
+    pub fn component_log_levels(mut self, levels: &str) -> EnvoySettings {
+        self.component_log_levels = Some(levels.to_owned());
+        self
+    }
+
     /// Any other change, made last.
     #[must_use]
     pub fn edit<F>(mut self, edit: F) -> EnvoySettings
@@ -246,6 +255,7 @@ impl Envoy {
             .tempdir()?;
         let concurrency = settings.concurrency.to_string();
         let log_level = settings.log_level.clone();
+        let component_log_levels = settings.component_log_levels.clone();
         let process_environment = settings.process_environment.clone();
         let [drain_time, drain_strategy] = settings.drain.clone();
         let refused_too = settings.refused_too;
@@ -271,6 +281,9 @@ impl Envoy {
                 "--drain-strategy",
                 &drain_strategy,
             ]);
+        if let Some(levels) = component_log_levels {
+            command.args(["--component-log-level", &levels]);
+        }
         let path = folder.path().to_path_buf();
         let mut process = Process::start("envoy", command, folder)?;
 

@@ -1,19 +1,24 @@
 //! What watches a gate, under `envoy/monitoring`: its resources against their definitions, and the dashboard against
 //! Grafana's own types.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use integration::{part, paths};
+use integration::issuer::Issuer;
+use integration::scene::Scene;
+use integration::{drill, part, paths};
 
-use crate::documents::{Document, read, shipped};
+use crate::documents::{Document, Set, only, read, shipped};
 use crate::schemas;
 
 integration::trials![
     the_operators_resources_satisfy_their_definitions needs [MANIFESTS],
     the_dashboard_is_one_by_grafanas_types needs [GRAFANA],
+    under_envoy_gateway_the_gates_lines_are_in_the_log,
 ];
 
 fn the_operators_resources_satisfy_their_definitions() -> Result<()> {
@@ -45,6 +50,34 @@ fn the_dashboard_is_one_by_grafanas_types() -> Result<()> {
         let told = compile(&dashboard.replacen(right, wrong, 1))?;
         ensure!(told.contains("error TS"), "nobody minds {wrong}: {told}");
     }
+    Ok(())
+}
+
+/// Envoy Gateway has a default level and hands on those of components, sorted, as Envoy's flag wants them.
+#[tokio::main]
+async fn under_envoy_gateway_the_gates_lines_are_in_the_log() -> Result<()> {
+    let documents = Set::EnvoyGateway.documents()?;
+    let levels = only(&documents, "EnvoyProxy")?.spec()["logging"]["level"].clone();
+    let mut levels: BTreeMap<String, String> = serde_json::from_value(levels)?;
+    let default = levels.remove("default").context("no default level")?;
+    let of = |levels: &BTreeMap<String, String>| -> String {
+        let levels = levels.iter().map(|(name, level)| format!("{name}:{level}"));
+        levels.collect::<Vec<_>>().join(",")
+    };
+    let said = async |levels: String| -> Result<bool> {
+        let settings = drill::settings(drill::configuration())?
+            .log_level(&default)
+            .component_log_levels(&levels);
+        let scene = Scene::start_with(settings, Issuer::corporate().await?).await?;
+        let keys = |keys| keys > 0.0;
+        let within = Duration::from_secs(10);
+        drill::wait_for_metric(&scene.envoy, "scopegate_jwks_keys", &[], within, keys).await?;
+        ensure!(!scene.envoy.log_contains("[info][main]"), "all of Envoy is");
+        Ok(scene.envoy.log_contains(", mode enforce, "))
+    };
+    ensure!(said(of(&levels)).await?);
+    levels.remove("wasm");
+    ensure!(!said(of(&levels)).await?, "it would be without that");
     Ok(())
 }
 
