@@ -541,6 +541,10 @@ async fn ask(watched: &Watched) -> Result<()> {
     }
     let firing: Vec<&str> = firing.iter().map(String::as_str).collect();
     ensure!(firing == FIRING, "{firing:?}");
+    // Where nothing is refused, what should be is counted all the same.
+    let refused = "sum by (instance) (rate(scopegate_decisions_total{decision=\"deny\", code=\"token_expired\"}[5s]))";
+    let both = format!("count({refused} > 0) == 2");
+    watched.answer(&both, deadline).await?;
 
     same_labels(&watched.prometheus).await
 }
