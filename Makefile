@@ -47,6 +47,13 @@ schema: ## write what comes of the table of keys: envoy/scopegate.schema.json an
 	@"$(CARGO_TARGET_DIR)/debug/scopegate" schema >envoy/scopegate.schema.json
 	@"$(CARGO_TARGET_DIR)/debug/scopegate" schema --markdown >docs/configuration.md
 
+.PHONY: manifests
+manifests: ## write the files under envoy/ anew from envoy/deployment.yaml and the templates
+	@cargo build --quiet --locked --features cli --bin scopegate
+	@render() { "$(CARGO_TARGET_DIR)/debug/scopegate" render "$$1" envoy/deployment.yaml --output-dir "$$2"; }; \
+	render envoy envoy && render istio envoy/istio && render envoy-gateway envoy/gateway && \
+	render kubernetes envoy/kustomize/envoy
+
 .PHONY: run
 run: wasm ## Envoy with the module, an issuer and a Prometheus, until Ctrl-C
 	@$(servers) exec cargo run --quiet --locked -p integration --bin scopegate-run

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use super::console::Format;
 #[cfg(feature = "serve")]
 use super::serve_organizations;
-use super::{check, completions, organizations, schema};
+use super::{check, completions, organizations, render, schema};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -38,4 +38,6 @@ pub(super) enum Command {
     /// Serves organizations to gates, from files or from a cluster.
     #[cfg(feature = "serve")]
     ServeOrganizations(Box<serve_organizations::Arguments>),
+    /// Prints all manifests of a gate from one deployment file.
+    Render(render::Arguments),
 }

@@ -11,6 +11,7 @@ mod completions;
 mod console;
 mod organizations;
 mod outcome;
+mod render;
 mod schema;
 #[cfg(feature = "serve")]
 mod serve_organizations;
@@ -35,6 +36,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Outcome {
         }
         #[cfg(feature = "serve")]
         Command::ServeOrganizations(serve) => serve_organizations::run(*serve, arguments.output),
+        Command::Render(render) => render::run(&render, arguments.output, console),
     };
     done.unwrap_or_else(|error| console.give_up(&error))
 }

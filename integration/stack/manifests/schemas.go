@@ -1,7 +1,9 @@
 // Command manifests turns the resource definitions that the files under envoy/istio,
-// envoy/gateway and envoy/monitoring are written against into JSON schemas for kubeconform:
+// envoy/gateway, envoy/kustomize and envoy/monitoring are written against into JSON schemas for kubeconform:
 //
 //	manifests FOLDER    writes FOLDER/<group>/<kind>_<version>.json
+//
+// What has no group, as a Service, is put under its version, where kubeconform looks for it.
 //
 // The definitions come out of the projects' Go modules, at these versions and with these
 // sums. They are fetched one by one: to require them would fetch all that they require.
@@ -51,7 +53,15 @@ var sources = []source{
 		sum:    "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
 		files:  "example/prometheus-operator-crd/monitoring.coreos.com_p*.yaml",
 	},
+	{
+		module: "k8s.io/kubernetes@v1.36.3",
+		sum:    "h1:qDQdoMiluAE2Eab6Fa52YV+WjiGz9mZFFoagEA6cI+o=",
+		files:  swagger,
+	},
 }
+
+// Kubernetes' own definitions, all in one file, which refer to each other.
+const swagger = "api/openapi-spec/swagger.json"
 
 type object = map[string]any
 
@@ -92,6 +102,10 @@ func (s source) write(folder string) (int, error) {
 		content, err := read(file)
 		if err != nil {
 			return written, err
+		}
+		definitions := definitions
+		if name == swagger {
+			definitions = builtIn
 		}
 		count, err := definitions(content, folder)
 		written += count
@@ -163,24 +177,90 @@ func definitions(content []byte, folder string) (int, error) {
 		}
 		for _, version := range definition.Spec.Versions {
 			schema := resource(version.Schema.OpenAPIV3Schema)
-			// The draft that Kubernetes's own words were taken from.
-			schema["$schema"] = "http://json-schema.org/draft-04/schema#"
-			text, err := json.Marshal(schema)
-			if err != nil {
-				return written, err
-			}
-			name := strings.ToLower(definition.Spec.Names.Kind) + "_" + version.Name + ".json"
-			target := filepath.Join(folder, definition.Spec.Group, name)
-			if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
-				return written, err
-			}
-			if err := os.WriteFile(target, text, 0o644); err != nil {
+			target := filepath.Join(folder, definition.Spec.Group)
+			if err := save(schema, target, definition.Spec.Names.Kind, version.Name); err != nil {
 				return written, err
 			}
 			written++
 		}
 	}
 	return written, nil
+}
+
+// builtIn writes the schemas of Kubernetes' own resources, each with what it refers to.
+func builtIn(content []byte, folder string) (int, error) {
+	var document struct{ Definitions map[string]object }
+	if err := json.Unmarshal(content, &document); err != nil {
+		return 0, err
+	}
+	// Strict once, because they are shared.
+	for _, definition := range document.Definitions {
+		strict(definition)
+	}
+	written := 0
+	for _, definition := range document.Definitions {
+		kinds, _ := definition["x-kubernetes-group-version-kind"].([]any)
+		// More than one have the options of requests.
+		if len(kinds) != 1 {
+			continue
+		}
+		kind, _ := kinds[0].(object)
+		text := func(name string) string { value, _ := kind[name].(string); return value }
+		schema := object{"definitions": referred(definition, document.Definitions)}
+		for name, value := range definition {
+			schema[name] = value
+		}
+		group := text("group")
+		if group == "" {
+			group = text("version")
+		}
+		if err := save(schema, filepath.Join(folder, group), text("kind"), text("version")); err != nil {
+			return written, err
+		}
+		written++
+	}
+	return written, nil
+}
+
+// referred is what a definition refers to, and what that refers to.
+func referred(definition object, all map[string]object) object {
+	found := object{}
+	var look func(any)
+	look = func(value any) {
+		switch value := value.(type) {
+		case []any:
+			for _, element := range value {
+				look(element)
+			}
+		case object:
+			if reference, ok := value["$ref"].(string); ok {
+				name := strings.TrimPrefix(reference, "#/definitions/")
+				if _, known := found[name]; !known {
+					found[name] = all[name]
+					look(all[name])
+				}
+			}
+			for _, member := range value {
+				look(member)
+			}
+		}
+	}
+	look(definition)
+	return found
+}
+
+// save writes the schema of one kind.
+func save(schema object, folder, kind, version string) error {
+	// The draft that Kubernetes's own words were taken from.
+	schema["$schema"] = "http://json-schema.org/draft-04/schema#"
+	text, err := json.Marshal(schema)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(folder, strings.ToLower(kind)+"_"+version+".json"), text, 0o644)
 }
 
 // resource is the schema of a whole resource. A definition leaves out metadata, which is
@@ -209,7 +289,8 @@ func resource(schema object) object {
 // strict makes a structural schema refuse what the API server would silently drop, and says
 // in JSON Schema what Kubernetes says in words of its own.
 func strict(schema object) {
-	if schema["x-kubernetes-int-or-string"] == true {
+	if schema["x-kubernetes-int-or-string"] == true || schema["format"] == "int-or-string" {
+		delete(schema, "format")
 		delete(schema, "type")
 		delete(schema, "anyOf")
 		schema["type"] = []string{"integer", "string"}

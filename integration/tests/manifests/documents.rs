@@ -40,8 +40,19 @@ impl Set {
         for path in files {
             documents.extend(read(&path)?);
         }
+        // It says how the others are put together.
+        documents.retain(|document| document.kind() != "Kustomization");
         Ok(documents)
     }
+}
+
+/// The resources of plain Envoy in Kubernetes.
+pub fn plain() -> Result<Vec<Document>> {
+    let mut documents = Vec::new();
+    for name in ["workload", "service", "disruption", "network"] {
+        documents.extend(read(&shipped(&format!("kustomize/envoy/{name}.yaml")))?);
+    }
+    Ok(documents)
 }
 
 /// A path under `envoy/`.

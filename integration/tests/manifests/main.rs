@@ -1,8 +1,9 @@
-//! What operators copy: the manifests under `envoy/istio` and `envoy/gateway`, and the clients' files.
+//! What operators copy: the manifests under `envoy/istio`, `envoy/gateway` and `envoy/kustomize`, and the clients' files.
 //!
 //! | module | asks |
 //! |---|---|
 //! | [`schemas`] | does each resource satisfy its definition, and would a slip be noticed |
+//! | [`bases`] | does kustomize build them, and is everything in a pod where its Envoy looks for it |
 //! | [`plugin`] | does the gate read the configuration in it; does it agree with `envoy/envoy.yaml` |
 //! | [`routing`] | does every endpoint have its one route, and nothing a route past the gate |
 //! | [`gateway`] | the same in a real Envoy, with the module and without it |
@@ -10,6 +11,7 @@
 //! | [`watching`] | the same of what is under `envoy/monitoring`; is the dashboard one |
 //! | [`clients`] | can the clients read their files |
 
+mod bases;
 mod clients;
 mod documents;
 mod gateway;
@@ -26,6 +28,7 @@ use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
     let tests = [
+        bases::tests(),
         clients::tests(),
         gateway::tests(),
         plugin::tests(),

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use integration::part;
 use serde_json::{Value, json};
 
-use crate::documents::{Document, Set};
+use crate::documents::{Document, Set, plain};
 
 integration::trials![
     every_resource_satisfies_its_definition needs [MANIFESTS],
@@ -48,7 +48,8 @@ pub fn slips_are_refused(documents: &[Document], places_at_least: usize) -> Resu
                 .with_context(|| format!("nothing at {place}"))?;
             match node {
                 Value::Object(members) => {
-                    members.insert("surelyUnknown".to_owned(), json!(1));
+                    // Where any name may stand, as in limits, no list may.
+                    members.insert("surelyUnknown".to_owned(), json!([1]));
                 }
                 node => *node = json!({"surely": "wrong"}),
             }
@@ -75,6 +76,7 @@ fn all() -> Result<Vec<Document>> {
     for set in Set::ALL {
         documents.extend(set.documents()?);
     }
+    documents.extend(plain()?);
     Ok(documents)
 }
 
@@ -110,7 +112,7 @@ fn places(document: &Value) -> Vec<String> {
 }
 
 /// What kubeconform says against each, in the same order; nothing against what is valid.
-fn validate<'a>(resources: impl Iterator<Item = &'a Value>) -> Result<Vec<Option<String>>> {
+pub fn validate<'a>(resources: impl Iterator<Item = &'a Value>) -> Result<Vec<Option<String>>> {
     let folder = tempfile::tempdir()?;
     let mut files = Vec::new();
     for (position, resource) in resources.enumerate() {

@@ -1,0 +1,112 @@
+//! How Istio names things, and what it needs a Service or a name for.
+
+use std::collections::BTreeSet;
+
+use super::address::{Address, is_label};
+use super::document::{Document, Reached};
+use super::hosted::{MODE, REWRITE_PATHS, STREAM_DURATION};
+use super::printer::Note;
+use super::section::Problems;
+
+/// Istio's own name for a cluster.
+pub(super) fn cluster(reached: &Reached) -> String {
+    let address = &reached.address;
+    let host = address.service().map_or_else(
+        || address.host.clone(),
+        |(name, namespace)| service_host(name, namespace),
+    );
+    format!("outbound|{}||{host}", address.port)
+}
+
+/// A Service's whole name, as Istio has it.
+pub(super) fn service_host(name: &str, namespace: &str) -> String {
+    format!("{name}.{namespace}.svc.cluster.local")
+}
+
+/// What Istio must be told of: what is no Service of the cluster.
+pub(super) fn external(document: &Document) -> impl Iterator<Item = &Reached> {
+    let mut seen = BTreeSet::new();
+    let outside = document
+        .clusters
+        .iter()
+        .filter(|cluster| cluster.address.service().is_none());
+    outside.filter(move |cluster| seen.insert(cluster.address.host.as_str()))
+}
+
+/// The name of a resource for a cluster.
+pub(super) fn resource(cluster: &str) -> String {
+    cluster.to_ascii_lowercase().replace('_', "-")
+}
+
+/// What Istio cannot be told.
+pub(super) fn check(document: &Document, problems: &Problems) {
+    for (backend, servers) in document.servers() {
+        for (name, address) in servers.named() {
+            if address.service().is_none() {
+                let place = format!("deployment.backends.{}.{name}", backend.name());
+                let text = "expected a Service: http://NAME.NAMESPACE.svc.cluster.local:PORT";
+                problems.add(&place, text);
+            }
+        }
+    }
+    let mut names = BTreeSet::new();
+    let mut addresses: Vec<&Reached> = Vec::new();
+    for cluster in &document.clusters {
+        let place = format!("deployment.clusters.{}.url", cluster.name);
+        let Address { tls, port, .. } = cluster.address;
+        if cluster.address.is_ip() {
+            problems.add(
+                &place,
+                "expected a name and no IP address: Istio knows hosts by names",
+            );
+        }
+        if cluster.address.service().is_some() && tls {
+            problems.add(
+                &place,
+                "expected http: a Service in the mesh is reached by Istio's own TLS",
+            );
+        }
+        let same = |other: &&&Reached| other.address.host == cluster.address.host;
+        match addresses.iter().find(same) {
+            Some(other) if other.address.port != port && cluster.address.service().is_none() => {
+                let text = format!(
+                    "{} is reached at another port by the cluster {}: one port for each host",
+                    other.address.host, other.name
+                );
+                problems.add(&place, text);
+            }
+            Some(_) => {}
+            None => addresses.push(cluster),
+        }
+    }
+    for cluster in external(document) {
+        let name = resource(&cluster.name);
+        if !is_label(&name) || !names.insert(name) {
+            let text = format!(
+                "the cluster {} cannot be the name of a resource, or another one is called the same",
+                cluster.name
+            );
+            problems.add("providers", text);
+        }
+    }
+}
+
+/// What is said in the plugin about the gate's document.
+pub(super) const NOTES: [Note; 5] = [
+    MODE,
+    Note {
+        place: "providers[].jwks.cluster",
+        above: &["Istio's name for that port of that host; it exists because of provider.yaml."],
+        behind: "",
+    },
+    Note {
+        place: "providers[].jwks.share",
+        above: &[
+            "Istio gives all modules one vm_id, and with it one store of shared data. True",
+            "(one fetch for all workers) where no module of strangers runs in this gateway.",
+        ],
+        behind: "",
+    },
+    REWRITE_PATHS,
+    STREAM_DURATION,
+];

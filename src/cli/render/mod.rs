@@ -1,0 +1,175 @@
+//! `scopegate render`: every manifest from one deployment file.
+//!
+//! A deployment file is the gate's own document with a section `deployment:` beside it. It is
+//! read whole and every problem in it told of; the templates are filled in; and what comes out
+//! is read again, and must hold the gate's document as it went in.
+
+mod address;
+mod deployment;
+mod document;
+mod files;
+mod hosted;
+mod istio;
+mod printer;
+mod scalar;
+mod section;
+mod target;
+mod templates;
+mod view;
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use self::document::Document;
+use self::files::File;
+use self::target::Target;
+use super::console::{Console, Format};
+use super::outcome::Outcome;
+use crate::config::Problem;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+SCOPEGATE_LOKI_URL, SCOPEGATE_LOKI_GRPC_URL, SCOPEGATE_LOKI_ENABLED and the like, also for MIMIR and
+TEMPO, and SCOPEGATE_TEMPO_OTLP_URL and SCOPEGATE_TEMPO_OTLP_GRPC_URL, count for more than the file.
+
+Examples:
+  scopegate render istio deployment.yaml | kubectl apply -f -
+  scopegate render envoy deployment.yaml --output-dir /etc/envoy
+  scopegate render envoy-gateway deployment.yaml --output-dir manifests --diff")]
+pub(super) struct Arguments {
+    /// What runs the gate.
+    #[arg(value_enum)]
+    target: Target,
+
+    /// The deployment file, or - for standard input.
+    file: PathBuf,
+
+    /// Where to write the files, each in its place; without it they are printed.
+    #[arg(long, value_name = "FOLDER")]
+    output_dir: Option<PathBuf>,
+
+    /// Write nothing: print how the files in that folder differ. Exit status 1 if they do.
+    #[arg(long, requires = "output_dir")]
+    diff: bool,
+
+    /// Only this file of those that there are, such as ecds/scopegate.yaml.
+    #[arg(long, value_name = "FILE")]
+    only: Option<String>,
+}
+
+/// Renders one file.
+pub(super) fn run(
+    arguments: &Arguments,
+    format: Format,
+    console: &mut Console<'_>,
+) -> io::Result<Outcome> {
+    let text = console.read(&arguments.file)?;
+    let Ok(text) = String::from_utf8(text) else {
+        let name = arguments.file.display();
+        writeln!(console.errors, "{name}: not a text in UTF-8")?;
+        return Ok(Outcome::Problems);
+    };
+    let target = arguments.target;
+    let document = match document::read(&text, &console.variables) {
+        Ok(document) => document,
+        Err(problems) => return tell(arguments, &problems, console),
+    };
+    let problems = target.problems(&document);
+    if !problems.is_empty() {
+        return tell(arguments, &problems, console);
+    }
+    for said in &document.overridden {
+        writeln!(console.errors, "note: {said}")?;
+    }
+    let mut files = render(target, &document)?;
+    if let Some(only) = &arguments.only {
+        let names: Vec<&str> = files.iter().map(|file| file.path).collect();
+        let names = names.join(", ");
+        files.retain(|file| file.path == only);
+        if files.is_empty() {
+            let text = format!("there is no file {only}; there are {names}");
+            return Err(io::Error::other(text));
+        }
+    }
+    match &arguments.output_dir {
+        Some(folder) if arguments.diff => {
+            let mut outcome = Outcome::Good;
+            for file in &files {
+                if let Some(difference) = file.difference(folder)? {
+                    console.output.write_all(difference.as_bytes())?;
+                    outcome = Outcome::Problems;
+                }
+            }
+            Ok(outcome)
+        }
+        Some(folder) => {
+            for file in &files {
+                if file.write(folder)? {
+                    writeln!(console.errors, "{}", folder.join(file.path).display())?;
+                }
+            }
+            Ok(Outcome::Good)
+        }
+        None => print(&files, format, console),
+    }
+}
+
+/// The files of `target`, read again.
+fn render(target: Target, document: &Document) -> io::Result<Vec<File>> {
+    let view = target.view(document);
+    let mut files = Vec::new();
+    for template in target.templates() {
+        let text = templates::fill(template, &view).map_err(fault)?;
+        let path = template.file;
+        files.push(File { path, text });
+    }
+    target.check(document, &files).map_err(fault)?;
+    // Where nothing is needed of a kind, its file would hold comments alone.
+    files.retain(|file| {
+        file.documents()
+            .is_ok_and(|documents| !documents.is_empty())
+    });
+    Ok(files)
+}
+
+/// What no deployment file should be able to bring about.
+fn fault(error: impl std::fmt::Display) -> io::Error {
+    io::Error::other(format!("this is a fault of scopegate itself: {error}"))
+}
+
+fn print(files: &[File], format: Format, console: &mut Console<'_>) -> io::Result<Outcome> {
+    match (format, files) {
+        (Format::Json, files) => {
+            let members = files
+                .iter()
+                .map(|file| (file.path.to_owned(), file.text.clone().into()));
+            let files: serde_json::Map<String, serde_json::Value> = members.collect();
+            writeln!(console.output, "{}", serde_json::json!({ "files": files }))?;
+        }
+        // As it is, so that it can go into a file.
+        (Format::Text, [file]) => console.output.write_all(file.text.as_bytes())?,
+        (Format::Text, files) => {
+            for file in files {
+                write!(
+                    console.output,
+                    "---\n# Source: {}\n{}",
+                    file.path, file.text
+                )?;
+            }
+        }
+    }
+    Ok(Outcome::Good)
+}
+
+fn tell(
+    arguments: &Arguments,
+    problems: &[Problem],
+    console: &mut Console<'_>,
+) -> io::Result<Outcome> {
+    for problem in problems {
+        writeln!(console.errors, "{}: {problem}", arguments.file.display())?;
+    }
+    Ok(Outcome::Problems)
+}

@@ -1,0 +1,208 @@
+//! What runs the gate, and which files it needs.
+
+use minijinja::Value;
+use serde_yaml_ng::{Mapping, Value as Yaml};
+
+use super::document::Document;
+use super::files::File;
+use super::section::Problems;
+use super::templates::Template;
+use super::{hosted, istio, view};
+use crate::config::Problem;
+
+/// What runs the gate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub(super) enum Target {
+    /// Plain Envoy: its bootstrap, and the file from which it takes the gate.
+    Envoy,
+    /// Istio, by the Gateway API.
+    Istio,
+    /// Envoy Gateway.
+    EnvoyGateway,
+    /// Plain Envoy as a Deployment, a base for kustomize.
+    Kubernetes,
+}
+
+impl Target {
+    pub(super) const fn templates(self) -> &'static [Template] {
+        match self {
+            Self::Envoy => &ENVOY,
+            Self::Istio => &ISTIO,
+            Self::EnvoyGateway => &GATEWAY,
+            Self::Kubernetes => &KUBERNETES,
+        }
+    }
+
+    /// What the templates see.
+    pub(super) fn view(self, document: &Document) -> Value {
+        match self {
+            Self::Envoy => view::envoy(document),
+            Self::Istio => view::istio(document, &self.document(document)),
+            Self::EnvoyGateway => view::gateway(document, &self.document(document)),
+            Self::Kubernetes => view::kubernetes(document),
+        }
+    }
+
+    /// The gate's own document as this target wants it.
+    fn document(self, document: &Document) -> Mapping {
+        match self {
+            Self::Envoy | Self::Kubernetes => document.gate.clone(),
+            Self::Istio => hosted::document(document, istio::cluster),
+            Self::EnvoyGateway => hosted::document(document, |cluster| cluster.name.clone()),
+        }
+    }
+
+    /// What is wrong with a deployment that another target would take.
+    pub(super) fn problems(self, document: &Document) -> Vec<Problem> {
+        let problems = Problems::default();
+        match self {
+            Self::Envoy => {}
+            Self::Istio => {
+                hosted::check(document, &problems);
+                istio::check(document, &problems);
+            }
+            Self::EnvoyGateway => hosted::check(document, &problems),
+            Self::Kubernetes => hosted::check_image(document, &problems),
+        }
+        problems.into_vec()
+    }
+
+    /// Reads again what was printed: all of it is YAML, and the gate's document in it is the
+    /// one that went in.
+    ///
+    /// # Errors
+    /// It is not, which is a fault of this program.
+    pub(super) fn check(self, document: &Document, files: &[File]) -> Result<(), String> {
+        let mut held = None;
+        for file in files {
+            let documents = file
+                .documents()
+                .map_err(|error| format!("{}: {error}", file.path))?;
+            held = held.or_else(|| documents.iter().find_map(|it| self.gate(it)));
+        }
+        let gate = Yaml::Mapping(self.document(document));
+        if held.as_ref() == Some(&gate) {
+            Ok(())
+        } else {
+            Err("the configuration is not what went in".to_owned())
+        }
+    }
+
+    /// The gate's document in a manifest, if that is the one which has it.
+    fn gate(self, manifest: &Yaml) -> Option<Yaml> {
+        match self {
+            Self::Envoy | Self::Kubernetes => {
+                let resource = manifest.get("resources")?.get(0)?;
+                let configuration = resource
+                    .get("typed_config")?
+                    .get("config")?
+                    .get("configuration")?;
+                let text = configuration.get("value")?.as_str()?;
+                serde_json::from_str(text).ok()
+            }
+            Self::Istio => manifest.get("spec")?.get("pluginConfig").cloned(),
+            Self::EnvoyGateway => manifest
+                .get("spec")?
+                .get("wasm")?
+                .get(0)?
+                .get("config")
+                .cloned(),
+        }
+    }
+}
+
+const BOOTSTRAP: Template = Template {
+    file: "envoy.yaml",
+    text: include_str!("templates/envoy/envoy.yaml"),
+};
+
+const FILTER: Template = Template {
+    file: "ecds/scopegate.yaml",
+    text: include_str!("templates/envoy/ecds.yaml"),
+};
+
+const ENVOY: [Template; 2] = [BOOTSTRAP, FILTER];
+
+const KUBERNETES: [Template; 7] = [
+    BOOTSTRAP,
+    FILTER,
+    Template {
+        file: "workload.yaml",
+        text: include_str!("templates/kubernetes/workload.yaml"),
+    },
+    Template {
+        file: "service.yaml",
+        text: include_str!("templates/kubernetes/service.yaml"),
+    },
+    Template {
+        file: "disruption.yaml",
+        text: include_str!("templates/kubernetes/disruption.yaml"),
+    },
+    Template {
+        file: "network.yaml",
+        text: include_str!("templates/kubernetes/network.yaml"),
+    },
+    Template {
+        file: "kustomization.yaml",
+        text: include_str!("templates/kubernetes/kustomization.yaml"),
+    },
+];
+
+// In the order in which they are applied: nothing leads to a backend before the gate is there.
+const ISTIO: [Template; 7] = [
+    Template {
+        file: "provider.yaml",
+        text: include_str!("templates/istio/provider.yaml"),
+    },
+    Template {
+        file: "gateway.yaml",
+        text: include_str!("templates/istio/gateway.yaml"),
+    },
+    Template {
+        file: "envoyfilter.yaml",
+        text: include_str!("templates/istio/envoyfilter.yaml"),
+    },
+    Template {
+        file: "plugin.yaml",
+        text: include_str!("templates/istio/plugin.yaml"),
+    },
+    Template {
+        file: "grants.yaml",
+        text: include_str!("templates/istio/grants.yaml"),
+    },
+    Template {
+        file: "routes.yaml",
+        text: include_str!("templates/istio/routes.yaml"),
+    },
+    Template {
+        file: "kustomization.yaml",
+        text: include_str!("templates/istio/kustomization.yaml"),
+    },
+];
+
+const GATEWAY: [Template; 6] = [
+    Template {
+        file: "gateway.yaml",
+        text: include_str!("templates/gateway/gateway.yaml"),
+    },
+    Template {
+        file: "policy.yaml",
+        text: include_str!("templates/gateway/policy.yaml"),
+    },
+    Template {
+        file: "backends.yaml",
+        text: include_str!("templates/gateway/backends.yaml"),
+    },
+    Template {
+        file: "traffic.yaml",
+        text: include_str!("templates/gateway/traffic.yaml"),
+    },
+    Template {
+        file: "routes.yaml",
+        text: include_str!("templates/gateway/routes.yaml"),
+    },
+    Template {
+        file: "kustomization.yaml",
+        text: include_str!("templates/gateway/kustomization.yaml"),
+    },
+];
