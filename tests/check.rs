@@ -578,3 +578,29 @@ fn change(value: &mut serde_json::Value, dice: &mut Dice) {
         }
     }
 }
+
+/// What stands beside the configuration is for `render`; the rest is judged where it stands.
+#[test]
+fn a_deployment_file_is_a_configuration_with_more_in_it() {
+    let text = fs::read_to_string(root().join("envoy/deployment.yaml")).unwrap();
+    assert_eq!(check(&text).outcome, Outcome::Good);
+    let said = check(&text.replace("realm: observability", "relam: observability"));
+    assert_eq!(said.outcome, Outcome::Problems);
+    let line = text.lines().position(|line| line.starts_with("realm:"));
+    let place = format!("standard input:{}:1", line.unwrap() + 1);
+    assert!(
+        said.output.contains("relam: unknown key"),
+        "{}",
+        said.output
+    );
+    assert!(said.output.contains(&place), "{place}: {}", said.output);
+    // As JSON, of which all but the section reaches the gate.
+    let json: serde_json::Value = serde_yaml_ng::from_str(&text).unwrap();
+    assert_eq!(check(&json.to_string()).outcome, Outcome::Good);
+    // It is a section.
+    let scalar = format!(
+        "deployment: 1\n{}",
+        fs::read_to_string(root().join("envoy/scopegate.yaml")).unwrap()
+    );
+    assert_eq!(check(&scalar).outcome, Outcome::Problems);
+}

@@ -422,7 +422,7 @@ fn clusters_follow_from_urls() {
         providers.push(provider(
             "found",
             "https://found.example.com:8443/x",
-            "{discovery: true}",
+            "{discovery: true, cluster: found}",
         ));
         providers.push(provider(
             "near",
@@ -454,11 +454,7 @@ fn clusters_follow_from_urls() {
     let envoy = bootstrap(&files);
     let wanted = [
         ("idp", "login.example.com:443", Some("login.example.com")),
-        (
-            "provider_found",
-            "found.example.com:8443",
-            Some("found.example.com"),
-        ),
+        ("found", "found.example.com:8443", Some("found.example.com")),
         ("dex", "dex.dex.svc.cluster.local:5556", None),
         ("bare", "192.0.2.7:443", Some("192.0.2.7")),
         ("idp2", "sidecar:1", None),
@@ -489,7 +485,7 @@ fn clusters_follow_from_urls() {
     );
     assert_eq!(
         configuration(&files)["providers"][1]["jwks"]["cluster"],
-        json!("provider_found")
+        json!("found")
     );
     let file: Json = serde_yaml_ng::from_str(&files["ecds/scopegate.yaml"]).unwrap();
     let machine = &file["resources"][0]["typed_config"]["config"]["vm_config"];
@@ -533,7 +529,7 @@ fn elsewhere() -> String {
         deployment["backends"]["mimir"]["url"] = "http://mimir.gate.svc:8080".into();
         document["backends"]["tempo"]["enabled"] = false.into();
         let provider = "{name: near, issuer: 'http://dex.dex.svc:5556', audiences: [a], \
-             jwks: {discovery: true, share: true, authorization: {environment: KEYS_TOKEN}}, \
+             jwks: {discovery: true, cluster: near, share: true, authorization: {environment: KEYS_TOKEN}}, \
              claims: {groups: [{path: [groups], prefix: 'near:'}]}}";
         let provider = serde_yaml_ng::from_str(provider).unwrap();
         document["providers"]
@@ -631,7 +627,7 @@ fn envoy_gateway_reaches_what_the_file_says() {
     assert_eq!(wasm["env"], json!({"hostKeys": ["KEYS_TOKEN"]}));
     let providers = wasm["config"]["providers"].as_array().unwrap();
     let clusters: Vec<&Json> = providers.iter().map(|it| &it["jwks"]["cluster"]).collect();
-    assert_eq!(clusters, [&json!("idp"), &json!("provider_near")]);
+    assert_eq!(clusters, [&json!("idp"), &json!("near")]);
     let [proxy] = &resources(&files, "EnvoyProxy")[..] else {
         panic!("{files:?}");
     };
@@ -649,7 +645,7 @@ fn envoy_gateway_reaches_what_the_file_says() {
             )
         })
         .collect();
-    assert_eq!(added, [("idp", true), ("provider_near", false)]);
+    assert_eq!(added, [("idp", true), ("near", false)]);
     let backends = resources(&files, "Backend");
     assert_eq!(
         names(&backends),
@@ -857,6 +853,10 @@ fn the_page_is_true() {
                 variables.push(pair.split_once('=').unwrap());
             }
             assert_eq!(words.next(), Some("scopegate"), "{line}");
+            // What is checked is the shipped file, which is checked with all others.
+            if words.next_if_eq(&"check").is_some() {
+                continue;
+            }
             assert_eq!(words.next(), Some("render"), "{line}");
             let words: Vec<String> = words
                 .map(|word| match word {

@@ -134,7 +134,7 @@ fn envoy_takes_every_rendered_bootstrap() -> Result<()> {
                     "name": "partner",
                     "issuer": "https://192.0.2.7:8443",
                     "audiences": ["observability"],
-                    "jwks": {"discovery": true, "authorization": {"environment": "KEYS_TOKEN"}},
+                    "jwks": {"discovery": true, "cluster": "idp_partner", "authorization": {"environment": "KEYS_TOKEN"}},
                     "claims": {"groups": [{"path": ["groups"], "prefix": "partner:"}]},
                 });
                 if let Some(providers) = document["providers"].as_array_mut() {

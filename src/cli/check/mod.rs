@@ -52,7 +52,8 @@ use summary::count;
   kustomize build . | scopegate check --strict -
 
 All files are looked at together: a cluster, a variable or a route may stand in another file
-than the configuration that it has to do with. A file may be the configuration itself, or a
+than the configuration that it has to do with. A file may be the configuration itself, also
+with the section deployment: of `scopegate render`, which tells what is wrong in that, or a
 ConfigMap, WasmPlugin, EnvoyFilter, EnvoyExtensionPolicy, Envoy bootstrap or file of Envoy's
 resources that holds it, or a document of organizations. What is not the gate's is passed over.
 

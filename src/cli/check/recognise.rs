@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use super::found::{Document, Found, Host};
+use super::found::{Document, Found, Host, Kind};
 use super::source::Source;
-use super::tree::Node;
+use super::tree::{Node, Value};
 use super::yaml;
 use super::{embedded, envoy, json, kubernetes};
 
@@ -70,13 +70,28 @@ fn read_document(
     let Some(kind) = embedded::kind(root) else {
         return false;
     };
+    let alone = (kind == Kind::Configuration)
+        .then(|| without_deployment(root))
+        .flatten();
     found.documents.push(Document {
         source: Rc::clone(source),
-        root: Rc::clone(root),
+        // Its text has more in it than the document.
+        is_json: is_json && alone.is_none(),
+        root: alone.unwrap_or_else(|| Rc::clone(root)),
         kind,
         host: Host::Alone,
-        is_json,
         machine: None,
     });
     true
+}
+
+/// A deployment file, as `render` takes it, without what stands beside the configuration.
+fn without_deployment(root: &Rc<Node>) -> Option<Rc<Node>> {
+    root.member("deployment")?.value.is_object().then_some(())?;
+    let members = root.members().iter();
+    let others = members.filter(|member| member.name != "deployment");
+    Some(Rc::new(Node {
+        span: root.span.clone(),
+        value: Value::Object(others.cloned().collect()),
+    }))
 }

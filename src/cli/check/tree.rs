@@ -42,7 +42,7 @@ pub(super) enum Style {
 }
 
 /// A member of an object.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) key: Range<usize>,
     pub(super) name: String,

@@ -13,8 +13,7 @@ use crate::config::{Backends, Config, Environment, Problem};
 /// A deployment file that has been understood.
 #[derive(Debug)]
 pub(super) struct Document {
-    /// The gate's own document, with what variables say and with a cluster wherever it needs
-    /// one.
+    /// The gate's own document, with what variables say.
     pub(super) gate: Mapping,
     pub(super) deployment: Deployment,
     /// Which backends are enabled in it.
@@ -84,7 +83,7 @@ fn read_into(text: &str, overrides: &Overrides<'_>, problems: &Problems) -> Opti
     let mut overridden = override_backends(&mut gate, overrides, problems);
     overridden.extend(overridden_urls(overrides));
 
-    let clusters = name_clusters(&mut gate, &deployment, problems);
+    let clusters = clusters_of(&gate, &deployment, problems);
     let variables = variables_of(&gate);
     let config = parse(&gate, &variables, problems)?;
     if !config.forward.rewrite_paths {
@@ -219,45 +218,34 @@ fn overridden_urls(overrides: &Overrides<'_>) -> Vec<String> {
     said
 }
 
-/// Where the gate's own requests go: gives every source a cluster, and finds where that leads.
-fn name_clusters(gate: &mut Mapping, deployment: &Deployment, problems: &Problems) -> Vec<Reached> {
+/// Where the gate's own requests go: the cluster of every source, and where that leads.
+fn clusters_of(gate: &Mapping, deployment: &Deployment, problems: &Problems) -> Vec<Reached> {
     let mut clusters = Clusters {
         deployment,
         problems,
         found: Vec::new(),
     };
-    for (index, provider) in members_of(gate.get_mut("providers")).enumerate() {
-        let issuer = ["issuer", "issuers"].into_iter().find_map(|name| {
-            let value = provider.get(name)?;
-            let first = value.as_sequence().and_then(|all| all.first());
-            first.unwrap_or(value).as_str().map(ToOwned::to_owned)
-        });
-        let name = provider.get("name").and_then(Value::as_str);
-        let default = format!("provider_{}", name.unwrap_or_default());
-        let Some(Value::Mapping(jwks)) = provider.get_mut("jwks") else {
+    let providers = gate.get("providers").and_then(Value::as_sequence);
+    for (index, provider) in providers.into_iter().flatten().enumerate() {
+        let Some(jwks) = provider.get("jwks") else {
             continue;
         };
-        let url = match jwks.get("uri").and_then(Value::as_str) {
-            Some(uri) => Some(uri.to_owned()),
-            None if jwks.contains_key("discovery") => issuer,
+        let url = match text_of(jwks, "uri") {
+            Some(uri) => Some(uri),
+            None if jwks.get("discovery").is_some() => issuer(provider),
             None => continue,
         };
         let place = format!("providers[{index}].jwks.cluster");
-        clusters.add(jwks, &place, &default, url.as_deref(), true);
+        clusters.add(jwks, &place, url, true);
     }
-    if let Some(Value::Mapping(source)) = gate.get_mut("organizations_from") {
-        let url = source.get("uri").and_then(Value::as_str);
-        let url = url.map(ToOwned::to_owned);
-        let place = "organizations_from.cluster";
-        clusters.add(source, place, "organizations", url.as_deref(), false);
+    if let Some(source) = gate.get("organizations_from") {
+        let url = text_of(source, "uri");
+        clusters.add(source, "organizations_from.cluster", url, false);
     }
-    let directory = gate
-        .get_mut("projects")
-        .and_then(|projects| projects.get_mut("directory"))
-        .and_then(|directory| directory.get_mut("http"));
-    if let Some(Value::Mapping(directory)) = directory {
-        let place = "projects.directory.http.cluster";
-        clusters.add(directory, place, "projects", None, false);
+    let projects = gate.get("projects");
+    let directory = projects.and_then(|projects| projects.get("directory")?.get("http"));
+    if let Some(directory) = directory {
+        clusters.add(directory, "projects.directory.http.cluster", None, false);
     }
     for name in deployment.clusters.keys() {
         if !clusters.found.iter().any(|cluster| cluster.name == *name) {
@@ -268,9 +256,14 @@ fn name_clusters(gate: &mut Mapping, deployment: &Deployment, problems: &Problem
     clusters.found
 }
 
-/// The elements of a list that is one.
-pub(super) fn members_of(list: Option<&mut Value>) -> impl Iterator<Item = &mut Value> {
-    list.and_then(Value::as_sequence_mut).into_iter().flatten()
+/// The issuer of a provider, or the first of several.
+fn issuer(provider: &Value) -> Option<&str> {
+    let several = || provider.get("issuers")?.get(0)?.as_str();
+    text_of(provider, "issuer").or_else(several)
+}
+
+fn text_of<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+    value.get(name)?.as_str()
 }
 
 struct Clusters<'a> {
@@ -280,20 +273,10 @@ struct Clusters<'a> {
 }
 
 impl Clusters<'_> {
-    /// The cluster of a source, which is named here if the file does not.
-    fn add(
-        &mut self,
-        source: &mut Mapping,
-        place: &str,
-        default: &str,
-        url: Option<&str>,
-        keys: bool,
-    ) {
-        let name = source
-            .entry("cluster".into())
-            .or_insert_with(|| default.replace('-', "_").into());
-        // What is no text is told of by the gate.
-        let Some(name) = name.as_str().map(ToOwned::to_owned) else {
+    /// The cluster of a source.
+    fn add(&mut self, source: &Value, place: &str, url: Option<&str>, keys: bool) {
+        // What is missing, or no text, is told of by the gate.
+        let Some(name) = text_of(source, "cluster").map(ToOwned::to_owned) else {
             return;
         };
         if !is_cluster(&name) {

@@ -3,7 +3,7 @@
 
 use serde_yaml_ng::{Mapping, Value};
 
-use super::document::{Document, Reached, members_of};
+use super::document::{Document, Reached};
 use super::printer::Note;
 use super::section::Problems;
 
@@ -44,6 +44,11 @@ pub(super) fn document(document: &Document, name: impl Fn(&Reached) -> String) -
         rename(directory);
     }
     gate
+}
+
+/// The elements of a list that is one.
+fn members_of(list: Option<&mut Value>) -> impl Iterator<Item = &mut Value> {
+    list.and_then(Value::as_sequence_mut).into_iter().flatten()
 }
 
 /// What plain Envoy can do without.
