@@ -279,7 +279,7 @@ fn hostile_texts_come_out_as_they_went_in() {
                         }
                         Outcome::Problems => {
                             refused += 1;
-                            assert!(ran.errors.starts_with("-: "), "{}", ran.errors);
+                            assert!(ran.errors.starts_with("error: "), "{}", ran.errors);
                         }
                         Outcome::WrongUse => panic!("{text:?} at {place:?}: {}", ran.errors),
                     }
@@ -400,7 +400,7 @@ fn variables_count_for_more_than_the_file() {
         let ran = render(&["envoy", "-"], &shipped(), &[(name, value)]);
         assert_eq!(ran.outcome, Outcome::Problems);
         assert!(
-            ran.errors.starts_with(&format!("-: {name}: expected")),
+            ran.errors.starts_with(&format!("error: {name}: expected")),
             "{}",
             ran.errors
         );
@@ -697,10 +697,15 @@ fn what_a_control_plane_needs_is_asked_for() {
     ] {
         let ran = render(&[target, "-"], &bare, &[]);
         assert_eq!(ran.outcome, Outcome::Problems);
-        assert_eq!(ran.errors.lines().count(), wanted.len(), "{}", ran.errors);
+        assert_eq!(
+            ran.errors.matches("error: ").count(),
+            wanted.len(),
+            "{}",
+            ran.errors
+        );
         for wanted in wanted {
             assert!(
-                ran.errors.contains(&format!("-: {wanted}")),
+                ran.errors.contains(&format!("error: {wanted}")),
                 "{wanted} in {}",
                 ran.errors
             );
@@ -745,11 +750,28 @@ fn every_problem_is_told_with_its_place() {
         assert!(
             ran.errors
                 .lines()
-                .any(|line| line.starts_with(&format!("-: {place}"))),
+                .any(|line| line.starts_with(&format!("error: {place}"))),
             "{place} in {}",
             ran.errors
         );
     }
+
+    // Each beside its line, and what is like something that there is with that.
+    let line = input
+        .lines()
+        .position(|line| line.trim() == "replica: 3")
+        .unwrap()
+        + 1;
+    assert!(
+        ran.errors.contains(&format!("standard input:{line}:")),
+        "{}",
+        ran.errors
+    );
+    assert!(
+        ran.errors.contains("did you mean replicas?"),
+        "{}",
+        ran.errors
+    );
 
     for (text, told) in [
         ("", "expected an object"),
@@ -767,7 +789,7 @@ fn every_problem_is_told_with_its_place() {
     let unprintable = changed(|document| document["forward"]["rewrite_paths"] = false.into());
     let ran = render(&["envoy", "-"], &unprintable, &[]);
     assert!(
-        ran.errors.starts_with("-: forward.rewrite_paths: "),
+        ran.errors.starts_with("error: forward.rewrite_paths: "),
         "{}",
         ran.errors
     );

@@ -54,7 +54,7 @@ pub(super) fn judge(document: &Document, found: &Found) -> (Option<Config>, Vec<
 }
 
 /// A problem with the piece of the file that it is about.
-fn locate(document: &Document, problem: Problem) -> Diagnostic {
+pub(super) fn locate(document: &Document, problem: Problem) -> Diagnostic {
     let Problem { place, text } = problem;
     let variable = document
         .machine

@@ -39,6 +39,7 @@ use clap::Args;
 
 use super::console::{Console, Format};
 use super::outcome::Outcome;
+use crate::config::Problem;
 use diagnostic::{Diagnostic, Severity};
 use fault::Fault;
 use found::Found;
@@ -117,6 +118,33 @@ pub(super) fn run(
         return Ok(Outcome::WrongUse);
     }
     Ok(Outcome::Good)
+}
+
+/// Problems that another command has found in the one document of a file, as this one shows
+/// its own: each with the piece of the file that it is about.
+pub(super) fn shown(name: &str, text: &str, problems: Vec<Problem>) -> Vec<String> {
+    let file = File::new(name.to_owned(), text);
+    let source = Rc::new(Source::of_file(0, &file));
+    let (documents, _) = yaml::read(&source.text);
+    let root = documents.into_iter().next().map(|document| document.root);
+    let document = found::Document {
+        source: Rc::clone(&source),
+        // What cannot be read has one problem, which tells its place itself.
+        root: root.unwrap_or_else(|| {
+            Rc::new(tree::Node {
+                span: 0..0,
+                value: tree::Value::Null,
+            })
+        }),
+        kind: found::Kind::Configuration,
+        host: found::Host::Alone,
+        is_json: false,
+        machine: None,
+    };
+    let problems = problems.into_iter();
+    problems
+        .map(|problem| render::text(&document::locate(&document, problem), &file, false))
+        .collect()
 }
 
 /// A file as a text, and what keeps it from being one.

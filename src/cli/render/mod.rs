@@ -25,6 +25,7 @@ use clap::Args;
 use self::document::Document;
 use self::files::File;
 use self::target::Target;
+use super::check;
 use super::console::{Console, Format};
 use super::outcome::Outcome;
 use crate::config::Problem;
@@ -74,11 +75,11 @@ pub(super) fn run(
     let target = arguments.target;
     let document = match document::read(&text, &console.variables) {
         Ok(document) => document,
-        Err(problems) => return tell(arguments, &problems, console),
+        Err(problems) => return tell(arguments, &text, problems, console),
     };
     let problems = target.problems(&document);
     if !problems.is_empty() {
-        return tell(arguments, &problems, console);
+        return tell(arguments, &text, problems, console);
     }
     for said in &document.overridden {
         writeln!(console.errors, "note: {said}")?;
@@ -163,13 +164,19 @@ fn print(files: &[File], format: Format, console: &mut Console<'_>) -> io::Resul
     Ok(Outcome::Good)
 }
 
+/// On standard error: what is printed may be on its way to a cluster.
 fn tell(
     arguments: &Arguments,
-    problems: &[Problem],
+    text: &str,
+    problems: Vec<Problem>,
     console: &mut Console<'_>,
 ) -> io::Result<Outcome> {
-    for problem in problems {
-        writeln!(console.errors, "{}: {problem}", arguments.file.display())?;
+    let name = match arguments.file.display().to_string() {
+        name if name == "-" => "standard input".to_owned(),
+        name => name,
+    };
+    for shown in check::shown(&name, text, problems) {
+        writeln!(console.errors, "{shown}\n")?;
     }
     Ok(Outcome::Problems)
 }

@@ -59,9 +59,10 @@ impl<'a> Section<'a> {
         for name in section.names() {
             if known.is_some_and(|known| !known.contains(&name)) {
                 let known = known.unwrap_or_default().join(", ");
-                section
-                    .problems
-                    .add(&section.at(name), format!("unknown key; known are {known}"));
+                section.problems.add(
+                    &section.at(name),
+                    format!("unknown key: known here are {known}"),
+                );
             }
         }
         section
