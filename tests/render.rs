@@ -388,6 +388,19 @@ fn variables_count_for_more_than_the_file() {
     assert_eq!(address(cluster(&envoy, "loki").unwrap()), "loki:3100");
     // Nothing takes its gRPC, and nothing else does in its place.
     assert!(cluster(&envoy, "loki_grpc").is_none());
+    let manager = &envoy["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
+    let hosts = &manager["typed_config"]["route_config"]["virtual_hosts"];
+    let routes = hosts[0]["routes"].as_array().unwrap();
+    let logs = json!("/opentelemetry.proto.collector.logs.v1.LogsService/");
+    let position = |wanted: &Json| {
+        let found = routes
+            .iter()
+            .position(|it| it["match"]["prefix"] == *wanted);
+        found.unwrap()
+    };
+    let route = &routes[position(&logs)];
+    assert_eq!(route["direct_response"]["status"], json!(404), "{route}");
+    assert!(position(&logs) < position(&json!("/")));
     assert_eq!(
         configuration(&files)["backends"]["loki"]["enabled"],
         json!(true)
