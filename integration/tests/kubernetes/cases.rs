@@ -377,6 +377,42 @@ pub async fn the_shipped_manifests_are_built_and_accepted(cluster: &mut Cluster)
     Ok(())
 }
 
+/// Also in a namespace where the restricted standard for pods is enforced.
+pub async fn plain_envoy_is_accepted_where_pods_may_do_little(cluster: &mut Cluster) -> Result<()> {
+    let documents = cluster::built("envoy/kustomize/envoy")?;
+    for document in &documents {
+        cluster.dry_run(document).await?;
+    }
+    let name = "restricted";
+    let metadata = json!({
+        "name": name,
+        "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+    });
+    cluster
+        .apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}))
+        .await?;
+    // Nobody here makes it.
+    let account = json!({"name": "default", "namespace": name});
+    cluster
+        .apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account}))
+        .await?;
+    let deployment = documents
+        .iter()
+        .find(|it| it["kind"] == "Deployment")
+        .context("no Deployment")?;
+    let mut pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "scopegate", "namespace": name},
+        "spec": deployment["spec"]["template"]["spec"],
+    });
+    cluster.dry_run(&pod).await?;
+    pod["spec"]["containers"][0]["securityContext"]["capabilities"] = json!({});
+    let refused = cluster.dry_run(&pod).await;
+    ensure!(refused.is_err(), "the standard is not enforced");
+    Ok(())
+}
+
 pub async fn the_shipped_role_suffices_and_permits_nothing_else(
     cluster: &mut Cluster,
 ) -> Result<()> {

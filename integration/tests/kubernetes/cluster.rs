@@ -133,6 +133,12 @@ impl Cluster {
         })
     }
 
+    /// Has the API take a document.
+    pub async fn apply(&self, document: &Value) -> Result<()> {
+        put(&self.api_of(document)?, document).await?;
+        Ok(())
+    }
+
     /// What the API says to a document, without taking it.
     pub async fn dry_run(&self, document: &Value) -> Result<()> {
         let name = document["metadata"]["name"].as_str().context("no name")?;

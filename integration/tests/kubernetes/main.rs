@@ -1,5 +1,5 @@
 //! `scopegate serve-organizations` against a real Kubernetes API: etcd and kube-apiserver on loopback, the shipped
-//! service account and role, a definition of the resource.
+//! service account and role, a definition of the resource. Beside it, what the API says to plain Envoy's base.
 //!
 //! One cluster for all tests, one after the other. Each begins with the definition and without a resource.
 
@@ -52,6 +52,7 @@ fn tests(scene: &Arc<Scene>) -> Vec<Trial> {
         the_definition_may_go_and_come_back,
         before_there_is_a_definition_nothing_is_served,
         the_shipped_manifests_are_built_and_accepted,
+        plain_envoy_is_accepted_where_pods_may_do_little,
         the_shipped_role_suffices_and_permits_nothing_else,
         a_role_that_is_withdrawn_takes_nothing_away,
         an_outage_longer_than_a_resync_loses_nothing,
