@@ -681,6 +681,32 @@ fn envoy_gateway_reaches_what_the_file_says() {
     }
 }
 
+/// One stream, as kubectl takes it: every resource of the files, and nothing else.
+#[test]
+fn resources_can_be_applied_in_one_stream() {
+    for target in ["istio", "envoy-gateway"] {
+        let printed = render(&[target, "-"], &shipped(), &[]).good().output;
+        let count = |text: &str| {
+            let documents = serde_yaml_ng::Deserializer::from_str(text);
+            let documents =
+                documents.map(|it| <Json as serde::Deserialize>::deserialize(it).unwrap());
+            let kinds = documents.filter_map(|it| it["kind"].as_str().map(ToOwned::to_owned));
+            kinds.filter(|kind| kind != "Kustomization").count()
+        };
+        let files = files(target, &shipped(), &[]);
+        let wanted: usize = files.values().map(|text| count(text)).sum();
+        assert!(wanted > 5);
+        assert_eq!(count(&printed), wanted);
+        assert!(!printed.contains("kind: Kustomization"));
+        let only = render(
+            &[target, "-", "--only", "kustomization.yaml"],
+            &shipped(),
+            &[],
+        );
+        assert!(only.good().output.contains("kind: Kustomization"));
+    }
+}
+
 #[test]
 fn what_a_control_plane_needs_is_asked_for() {
     let bare = changed(|document| {

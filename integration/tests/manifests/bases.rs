@@ -1,12 +1,14 @@
 //! The bases for kustomize: that it builds them, and that Envoy finds in its pod what its bootstrap names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use clap::Parser as _;
 use integration::{part, yaml};
+use scopegate::cli::{Arguments, Console, Outcome, run};
 use serde_json::{Value, json};
 
 use crate::documents::{Document, Set, list, only, plain, read, shipped, text};
@@ -14,6 +16,7 @@ use crate::schemas::validate;
 
 integration::trials![
     bases_are_built_and_valid needs [MANIFESTS],
+    bases_of_other_deployments_are_built_and_valid needs [MANIFESTS],
     one_change_replaces_pods_and_the_other_does_not needs [MANIFESTS],
     envoy_finds_everything_in_its_pod,
     pods_may_do_next_to_nothing,
@@ -74,6 +77,60 @@ fn bases_are_built_and_valid() -> Result<()> {
         }
         let kinds: Vec<&str> = documents.iter().map(Document::kind).collect();
         ensure!(kinds == OF_PLAIN_ENVOY, "{kinds:?}");
+    }
+    Ok(())
+}
+
+/// With fewer backends, without gRPC, with secrets, and with a provider in the cluster.
+fn bases_of_other_deployments_are_built_and_valid() -> Result<()> {
+    let base: Value = yaml::read(&shipped("deployment.yaml"))?;
+    let mut fewer = base.clone();
+    fewer["backends"] = json!({"tempo": {}});
+    fewer["deployment"]["backends"] = json!({"tempo": {"url": "http://tempo.scopegate.svc:3200"}});
+    fewer["providers"][0]["jwks"] = json!({
+        "uri": "http://dex.dex.svc:5556/keys",
+        "cluster": "idp",
+        "authorization": {"environment": "KEYS_TOKEN"},
+    });
+    if let Some(document) = fewer.as_object_mut() {
+        document.remove("health");
+    }
+    let mut none = base.clone();
+    none["backends"] = json!({});
+    let mut more = base;
+    more["organizations_from"] =
+        json!({"uri": "https://organizations.example.com:8443/v1", "cluster": "orgs_1"});
+    for (what, document) in [("fewer", fewer), ("none", none), ("more", more)] {
+        for target in ["istio", "envoy-gateway", "kubernetes"] {
+            let folder = tempfile::tempdir()?;
+            let at = folder.path().to_str().context("no text")?;
+            let mut said = Vec::new();
+            let outcome = run(
+                Arguments::try_parse_from([
+                    "scopegate",
+                    "render",
+                    target,
+                    "-",
+                    "--output-dir",
+                    at,
+                ])?,
+                &mut Console {
+                    input: &mut document.to_string().as_bytes(),
+                    output: &mut Vec::new(),
+                    errors: &mut said,
+                    styled: false,
+                    variables: BTreeMap::new(),
+                },
+            );
+            let said = String::from_utf8_lossy(&said);
+            ensure!(outcome == Outcome::Good, "{what}, {target}: {said}");
+            let documents = built(folder.path()).with_context(|| format!("{what}, {target}"))?;
+            let verdicts = validate(documents.iter().map(|document| &document.value))?;
+            for (document, verdict) in documents.iter().zip(verdicts) {
+                let title = document.title();
+                ensure!(verdict.is_none(), "{what}, {target}: {title}: {verdict:?}");
+            }
+        }
     }
     Ok(())
 }

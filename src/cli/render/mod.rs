@@ -24,7 +24,7 @@ use clap::Args;
 
 use self::document::Document;
 use self::files::File;
-use self::target::Target;
+use self::target::{KUSTOMIZATION, Target};
 use super::check;
 use super::console::{Console, Format};
 use super::outcome::Outcome;
@@ -38,7 +38,8 @@ TEMPO, and SCOPEGATE_TEMPO_OTLP_URL and SCOPEGATE_TEMPO_OTLP_GRPC_URL, count for
 Examples:
   scopegate render istio deployment.yaml | kubectl apply -f -
   scopegate render envoy deployment.yaml --output-dir /etc/envoy
-  scopegate render envoy-gateway deployment.yaml --output-dir manifests --diff")]
+  scopegate render envoy-gateway deployment.yaml --output-dir manifests --diff
+  scopegate render kubernetes deployment.yaml --output-dir base && kubectl apply -k base")]
 pub(super) struct Arguments {
     /// What runs the gate.
     #[arg(value_enum)]
@@ -113,7 +114,12 @@ pub(super) fn run(
             }
             Ok(Outcome::Good)
         }
-        None => print(&files, format, console),
+        None => {
+            // One stream for `kubectl apply`, which knows no Kustomization.
+            let stream = target.is_stream() && files.len() > 1 && format == Format::Text;
+            files.retain(|file| !(stream && file.path == KUSTOMIZATION));
+            print(&files, format, console)
+        }
     }
 }
 

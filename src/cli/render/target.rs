@@ -33,6 +33,11 @@ impl Target {
         }
     }
 
+    /// Whether its files are resources that can be applied in one stream.
+    pub(super) const fn is_stream(self) -> bool {
+        matches!(self, Self::Istio | Self::EnvoyGateway)
+    }
+
     /// What the templates see.
     pub(super) fn view(self, document: &Document) -> Value {
         match self {
@@ -111,6 +116,9 @@ impl Target {
     }
 }
 
+/// What makes a folder a base for kustomize.
+pub(super) const KUSTOMIZATION: &str = "kustomization.yaml";
+
 const BOOTSTRAP: Template = Template {
     file: "envoy.yaml",
     text: include_str!("templates/envoy/envoy.yaml"),
@@ -143,7 +151,7 @@ const KUBERNETES: [Template; 7] = [
         text: include_str!("templates/kubernetes/network.yaml"),
     },
     Template {
-        file: "kustomization.yaml",
+        file: KUSTOMIZATION,
         text: include_str!("templates/kubernetes/kustomization.yaml"),
     },
 ];
@@ -175,7 +183,7 @@ const ISTIO: [Template; 7] = [
         text: include_str!("templates/istio/routes.yaml"),
     },
     Template {
-        file: "kustomization.yaml",
+        file: KUSTOMIZATION,
         text: include_str!("templates/istio/kustomization.yaml"),
     },
 ];
@@ -202,7 +210,7 @@ const GATEWAY: [Template; 6] = [
         text: include_str!("templates/gateway/routes.yaml"),
     },
     Template {
-        file: "kustomization.yaml",
+        file: KUSTOMIZATION,
         text: include_str!("templates/gateway/kustomization.yaml"),
     },
 ];
