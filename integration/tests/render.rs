@@ -76,6 +76,26 @@ async fn a_rendered_gate_lets_the_right_people_in() -> Result<()> {
         ensure!(reply.status == status, "{what}: {reply:?}");
     }
     ensure!(scene.log.count() == 1, "{:?}", scene.log.all());
+
+    // A change is the same command once more, with the folder that this Envoy reads.
+    let filter = scene.envoy.discovered()?;
+    let running = filter.parent().and_then(Path::parent);
+    document["organizations"][0]["rbac"]["viewers"] = json!(["team a"]);
+    document["deployment"]["module"] = json!(drill::module()?.canonicalize()?);
+    render(&document, running.context("no folder")?, &variables)?;
+    let started = std::time::Instant::now();
+    loop {
+        let [mine, theirs] = [
+            drill::send(&scene.envoy, &drill::read(&token, "acme")).await?,
+            drill::send(&scene.envoy, &drill::read(&other, "acme")).await?,
+        ];
+        if (mine.status, theirs.status) == (403, 200) {
+            break;
+        }
+        let waited = started.elapsed();
+        ensure!(waited.as_secs() < 10, "not taken: {mine:?}, {theirs:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
     Ok(())
 }
 
