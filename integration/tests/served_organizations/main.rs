@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`answers`] | what is answered to whom, before the first list, with a tag, without a token |
 //! | [`files`] | what becomes of files that change, swap, break and go |
+//! | [`gates`] | a gate in a real Envoy, over TLS |
 //! | [`process`] | certificates and tokens that are renewed, the signal to end, wrong use |
 
 mod answers;
 mod files;
+mod gates;
 mod process;
 
 use std::process::ExitCode;
@@ -21,7 +23,12 @@ fn main() -> ExitCode {
     if let Some(code) = served::as_command() {
         return code;
     }
-    let tests = [answers::tests(), files::tests(), process::tests()];
+    let tests = [
+        answers::tests(),
+        files::tests(),
+        gates::tests(),
+        process::tests(),
+    ];
     libtest_mimic::run(
         &Arguments::from_args(),
         tests.into_iter().flatten().collect(),
