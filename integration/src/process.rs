@@ -141,6 +141,14 @@ impl Drop for Process {
     }
 }
 
+/// What the process of that number holds of memory, in bytes.
+pub fn resident(id: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next());
+    Ok(kibibytes.context("no VmRSS")?.parse::<u64>()? << 10)
+}
+
 /// A loopback port that is free now and lies below the range the kernel gives to outgoing connections, so that it
 /// stays free until the child has taken it.
 pub fn free_port() -> Result<u16> {

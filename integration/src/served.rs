@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{Protocol, RawRequest, Reply, Target};
-use crate::process::{Process, free_port};
+use crate::process::{Process, free_port, resident};
 
 /// The word.
 const COMMAND: &str = "serve-organizations";
@@ -186,10 +186,7 @@ impl Served {
 
     /// Its resident memory, in KiB.
     pub fn memory(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let line = line.context("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").trim().parse()?)
+        Ok(resident(self.process.id())? >> 10)
     }
 
     /// Everything it has said.

@@ -17,7 +17,7 @@ use integration::issuer::Issuer;
 use integration::load::Load;
 use integration::scene::Scene;
 use integration::upstream::Behaviour;
-use integration::{paths, yaml};
+use integration::{paths, process, yaml};
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -50,14 +50,6 @@ async fn until_globex_says(envoy: &Envoy, status: u16) -> Result<()> {
     }
 }
 
-/// What Envoy holds of memory, in bytes.
-fn resident(envoy: &Envoy) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", envoy.id()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.split_whitespace().next());
-    Ok(kibibytes.context("no VmRSS")?.parse::<u64>()? << 10)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_changes_under_load_lose_no_request() -> Result<()> {
     let scene = drill::scene(configuration(false)).await?;
@@ -76,10 +68,10 @@ async fn a_thousand_changes_under_load_lose_no_request() -> Result<()> {
             until_globex_says(envoy, 403).await?;
         }
         if change == CHANGES / 2 {
-            memory = resident(envoy)?;
+            memory = process::resident(envoy.id())?;
         }
     }
-    let grown = resident(envoy)?.saturating_sub(memory);
+    let grown = process::resident(envoy.id())?.saturating_sub(memory);
     let update = envoy.replace_configuration(&configuration(true)).await?;
     ensure!(update == Update::Accepted, "{update:?}");
     until_globex_says(envoy, 200).await?;

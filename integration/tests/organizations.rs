@@ -9,6 +9,7 @@ use integration::client::websocket::{self, Handshake};
 use integration::drill;
 use integration::issuer::Issuer;
 use integration::organizations::{OrganizationServer, document};
+use integration::process::resident;
 use integration::scene::Scene;
 use integration::token::Recipe;
 use scopegate::config::{Config, Environment};
@@ -275,6 +276,7 @@ async fn ten_thousand_organizations_are_adopted_between_two_requests() -> Result
     };
     let first = all(1);
     let length = first.len();
+    let before = resident(scene.envoy.id())?;
     server.publish(first);
     let token = token("organization-9999-group-9")?;
     settles(&scene, &token, "tenant-9999-1", 200, 3 * SEEN).await?;
@@ -287,7 +289,13 @@ async fn ten_thousand_organizations_are_adopted_between_two_requests() -> Result
         longest = longest.max(asked.elapsed());
     }
     settles(&scene, &token, "tenant-9999-2", 200, SEEN).await?;
-    println!("{length} bytes: the longest request took {longest:?} while they were adopted");
+    let grown = resident(scene.envoy.id())?.saturating_sub(before) >> 20;
+    println!(
+        "{length} bytes: the longest request took {longest:?} while they were adopted, and Envoy has grown by \
+         {grown} MiB"
+    );
+    // Two documents, two policies, and what it takes to read one.
+    ensure!(grown < 160, "{grown} MiB");
     ensure!(longest < Duration::from_secs(3), "{longest:?}");
     scene.envoy.check_alive()
 }

@@ -23,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use integration::client::RawRequest;
 use integration::client::websocket::{self, Handshake};
 use integration::drill::{self, Random};
+use integration::process::resident;
 use integration::stack::ACME;
 use integration::{form, loki_push, otlp, remote_write};
 use serde_json::json;
@@ -372,17 +373,6 @@ impl Drop for Memory {
     fn drop(&mut self) {
         self.sampling.abort();
     }
-}
-
-/// `VmRSS`, in bytes.
-fn resident(process: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS")?;
-    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kibibytes * 1024)
 }
 
 /// An answer on its way.
