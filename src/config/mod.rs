@@ -38,7 +38,7 @@ use crate::words::version::Version;
 
 pub use environment::Environment;
 pub use fingerprint::Fingerprint;
-pub use outside::{Checked, Outside, Revision, check_outside};
+pub use outside::{Outside, Revision, check_outside};
 pub use parse::MAX_DOCUMENT;
 pub use reader::Problem;
 pub use summary::Summary;

@@ -86,21 +86,12 @@ impl Outside {
     }
 }
 
-/// What a document of organizations comes to that is read apart from any gate.
-#[derive(Clone, Copy, Debug)]
-pub struct Checked {
-    /// Which state it is about.
-    pub revision: Revision,
-    /// What its organizations are, in short.
-    pub fingerprint: Fingerprint,
-}
-
 /// Reads a document that is not signed, apart from any gate. `configuration` has the roles
 /// beside the default ones.
 ///
 /// # Errors
 /// Every problem there is, each with its place. Never empty.
-pub fn check_outside(document: &[u8], configuration: &Object) -> Result<Checked, Vec<Problem>> {
+pub fn check_outside(document: &[u8], configuration: &Object) -> Result<(), Vec<Problem>> {
     let object = read_object(document)?;
     // Those of the configuration are told where it is checked.
     let elsewhere = Problems::default();
@@ -108,20 +99,15 @@ pub fn check_outside(document: &[u8], configuration: &Object) -> Result<Checked,
     let problems = Problems::default();
     let mut draft = Draft::default();
     let header = header(&object, &problems);
-    let organizations = header.as_ref().and_then(|(_, nodes)| {
+    if let Some((_, nodes)) = &header {
         let mut names = OrganizationNames::default();
-        add_organizations(nodes, &Bound::of(&roles), &mut draft, &mut names)
-    });
-    let revision = header
-        .zip(organizations)
-        .map(|((revision, _), ())| revision);
+        add_organizations(nodes, &Bound::of(&roles), &mut draft, &mut names);
+    }
     let problems = problems.into_vec();
-    match revision {
-        Some(revision) if problems.is_empty() => Ok(Checked {
-            revision,
-            fingerprint: Fingerprint::of_member(&object, outside::ORGANIZATIONS.name),
-        }),
-        _ => Err(problems),
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(problems)
     }
 }
 

@@ -7,25 +7,7 @@ use super::found::{Document, Found, Host, Kind, Machine};
 use super::source::Source;
 use super::tree::{Node, Text, Value};
 use super::{json, secrets, yaml};
-
-/// Keys of which a document has at least one.
-const KEYS: [&str; 15] = [
-    "providers",
-    "organizations",
-    "backends",
-    "mode",
-    "realm",
-    "credentials",
-    "roles",
-    "projects",
-    "tenants",
-    "health",
-    "cors",
-    "forward",
-    "limits",
-    "audit",
-    "organizations_from",
-];
+use crate::config::table::document;
 
 /// What an object that stands alone is, if it is a document of the gate's own.
 pub(super) fn kind(root: &Node) -> Option<Kind> {
@@ -38,7 +20,8 @@ pub(super) fn kind(root: &Node) -> Option<Kind> {
     }
     // Words like these stand in many files, so one alone says little: Traefik, too, has
     // `providers`, which is an object there.
-    let known = KEYS.iter().filter(|key| has(key)).count();
+    let keys = document::TABLE.names;
+    let known = keys.iter().filter(|key| has(key)).count();
     let mut telling = root.members().iter().filter(|member| {
         let like = |key| strsim::damerau_levenshtein(&member.name, key) <= 2;
         like("providers") || like("organizations")
