@@ -607,6 +607,66 @@ fn a_new_configuration_and_a_new_worker_find_the_document_also_in_an_outage() {
     assert_eq!(code, "allowed", "a worker that comes later asks the others");
 }
 
+/// It cannot use what is held, and must not take what came before for the newest.
+#[test]
+fn a_new_configuration_does_not_go_back_behind_the_others() {
+    let mut fleet = Fleet::new(&outside(json!({})), 1);
+    fleet.publish(
+        "\"5\"",
+        document(5, &[organization("two", "other", "readers")]),
+    );
+    fleet.pass(3_000);
+    let mut clashes = outside(json!({}));
+    clashes["organizations"][0]["name"] = json!("two");
+    fleet.load(0, 2, &clashes);
+    let withdrawn = organization("withdrawn", "secret", "readers");
+    fleet.publish("\"4\"", document(4, &[withdrawn]));
+    fleet.pass(POLL);
+    fleet.tick_root(0, 2);
+    fleet.pass(5_000);
+    let token = Token::new().claim("exp", NOW + 86_400);
+    let request = Request::bearing(&token.build()).set("x-scope-orgid", "secret");
+    let (_, code) = fleet.request(0, 2, &request);
+    assert_eq!(code, "organizations_unavailable");
+    fleet.expect(&token, "secret", "tenant_not_granted");
+}
+
+/// A body that dawdles does not outlive the grant that its head was let pass by.
+#[test]
+fn a_form_that_is_still_read_ends_with_its_grant() {
+    let scoped = |namespace: &str| {
+        json!({"name": "scoped", "tenants": ["s"], "rbac": {
+            "viewers": [{"group": "readers", "labels": {"namespace": [namespace]}}]}})
+    };
+    for (after, ends) in [(scoped("web"), false), (scoped("shop"), true)] {
+        let mut fleet = Fleet::new(&outside(json!({"refresh_interval": "5s"})), 1);
+        fleet.publish("\"1\"", document(1, &[scoped("web")]));
+        fleet.pass(3_000);
+        let body = b"query=up";
+        let fields = Request::bearing(&Token::new().build())
+            .set(":method", "POST")
+            .set(":path", "/prometheus/api/v1/query")
+            .set("content-type", "application/x-www-form-urlencoded")
+            .set("content-length", body.len().to_string())
+            .set("x-scope-orgid", "s")
+            .fields();
+        let host = &mut fleet.workers[0];
+        host.open(900, ROOT);
+        assert_eq!(host.head(900, &fields, false), Action::Continue);
+        assert_eq!(host.body(900, b"query=", false), Action::Pause);
+        host.take_done();
+        let more = organization("more", "more", "readers");
+        fleet.publish("\"2\"", document(2, &[after, more]));
+        fleet.pass(6_000);
+        let ended = replies(&fleet.workers[0].take_done());
+        assert_eq!(ended.len(), usize::from(ends), "{ended:?}");
+        if !ends {
+            let action = fleet.workers[0].body(900, body, true);
+            assert_eq!(action, Action::Continue);
+        }
+    }
+}
+
 #[test]
 fn nothing_is_shared_where_that_is_off() {
     let mut fleet = Fleet::new(&outside(json!({"share": false})), 2);

@@ -799,7 +799,8 @@ impl Worker {
         }
     }
 
-    /// Other organizations are in force: streams that they grant no more are ended.
+    /// Other organizations are in force: streams that they grant no more are ended, and so are
+    /// requests whose form is still read.
     fn regrant(&mut self, changed: &[RootId], now: Now, out: &mut dyn Sink) {
         if changed.is_empty() {
             return;
@@ -807,13 +808,22 @@ impl Worker {
         let streams = self.exchanges.iter();
         let streams = streams.filter(|(_, exchange)| {
             let root = exchange.root();
-            exchange.opening().is_some() && root.is_some_and(|root| changed.contains(&root))
+            let goes_on = exchange.opening().is_some() || matches!(exchange, Exchange::Reading(_));
+            goes_on && root.is_some_and(|root| changed.contains(&root))
         });
         let mut streams: Vec<StreamId> = streams.map(|(stream, _)| *stream).collect();
         streams.sort_unstable();
         for stream in streams {
             self.step(stream, out, |desk, exchange| {
                 desk.now = now;
+                if let Exchange::Reading(reading) = exchange {
+                    let refused = reading.opening().refusal(desk);
+                    let exchange = match refused {
+                        Some(denial) => exchange::conclude(desk, &reading, Err(denial)).0,
+                        None => Exchange::Reading(reading),
+                    };
+                    return (exchange, ());
+                }
                 let withdrawn = exchange.opening().and_then(|opening| opening.refusal(desk));
                 let Some(denial) = withdrawn else {
                     return (exchange, ());

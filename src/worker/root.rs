@@ -169,6 +169,13 @@ impl Root {
         self.outside.as_ref()?.floor
     }
 
+    /// No document before that revision is adopted from now on.
+    pub fn raise_floor(&mut self, floor: Option<Revision>) {
+        if let Some(outside) = &mut self.outside {
+            outside.floor = outside.floor.max(floor);
+        }
+    }
+
     /// What the organizations from outside are that are in force.
     #[must_use]
     pub fn outside_fingerprint(&self) -> Option<Fingerprint> {
@@ -177,9 +184,9 @@ impl Root {
 
     /// A document of that number is in force from now on.
     pub fn adopted(&mut self, number: u64, adopted: Adopted) {
+        self.raise_floor(Some(adopted.revision));
         if let Some(outside) = &mut self.outside {
             outside.read = Some(number);
-            outside.floor = outside.floor.max(Some(adopted.revision));
             outside.issued_at = adopted.issued_at;
             outside.adopted = Some(adopted);
         }

@@ -285,6 +285,10 @@ impl Roster<'_> {
         let Some(source) = root.organizations_source() else {
             return;
         };
+        // What others have seen, it does not go back behind, even if it cannot use it itself.
+        let others = self.roots.values();
+        let others = others.filter(|other| other.organizations_source() == Some(source));
+        root.raise_floor(others.filter_map(Root::floor).max());
         let Some(fetch) = self.sources.get(source) else {
             return;
         };

@@ -1,4 +1,4 @@
-//! What opened a stream, kept so that its grant can be looked at again.
+//! What opened a stream or began a form, so that its grant can be looked at again.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::words::tenant::TenantSet;
 use crate::words::time::Time;
 use crate::worker::headers::HeaderBlock;
 
-/// The head of a request that opened a stream, and how much it was granted.
+/// The head of a request that goes on, and how much it was granted.
 #[derive(Debug)]
 pub struct Opening {
     headers: HeaderBlock,
@@ -30,6 +30,21 @@ impl Opening {
             end: case.end,
             scope: trace.scope.clone(),
             tenants: tenants.map_or_else(Box::default, |tenants| tenants.canonical().into()),
+        }
+    }
+
+    /// Of a request whose form is read.
+    #[must_use]
+    pub(super) fn of_form(
+        headers: HeaderBlock,
+        scope: Option<Arc<Scope>>,
+        tenants: Option<Box<[u8]>>,
+    ) -> Self {
+        Self {
+            headers,
+            end: false,
+            scope,
+            tenants: tenants.unwrap_or_default(),
         }
     }
 

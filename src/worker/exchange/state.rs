@@ -315,6 +315,16 @@ impl Forwarded {
 }
 
 impl Reading {
+    /// What opened it, and how much it was granted.
+    #[must_use]
+    pub fn opening(&self) -> Opening {
+        Opening::of_form(
+            self.headers.clone(),
+            self.scope.clone(),
+            self.tenants.clone(),
+        )
+    }
+
     /// What [`super::response::on_response`] needs of it.
     #[must_use]
     pub const fn kept(&self) -> Kept<'_> {
