@@ -526,7 +526,6 @@ async fn ask(watched: &Watched) -> Result<()> {
             ensure!(labelled, "panel {panel:?}: no label {label} in {result:?}");
         }
     }
-    let mut firing = BTreeSet::new();
     for (name, expression) in alerts()? {
         let expression = young(&expression);
         let series = selectors(&expression);
@@ -535,18 +534,33 @@ async fn ask(watched: &Watched) -> Result<()> {
             let result = watched.answer(expression, deadline).await;
             result.with_context(|| name.clone())?;
         }
-        if !watched.prometheus.query(&expression).await?.is_empty() {
-            firing.insert(name);
-        }
     }
-    let firing: Vec<&str> = firing.iter().map(String::as_str).collect();
-    ensure!(firing == FIRING, "{firing:?}");
+    // What has just happened is seen with the next scrape, and by a subquery with its next step.
+    loop {
+        let firing = firing(&watched.prometheus).await?;
+        if firing == FIRING {
+            break;
+        }
+        ensure!(Instant::now() < deadline, "{firing:?}");
+        sleep(Duration::from_millis(200)).await;
+    }
     // Where nothing is refused, what should be is counted all the same.
     let refused = "sum by (instance) (rate(scopegate_decisions_total{decision=\"deny\", code=\"token_expired\"}[5s]))";
     let both = format!("count({refused} > 0) == 2");
     watched.answer(&both, deadline).await?;
 
     same_labels(&watched.prometheus).await
+}
+
+/// The alerts whose expression has a result now.
+async fn firing(prometheus: &Prometheus) -> Result<Vec<String>> {
+    let mut firing = Vec::new();
+    for (name, expression) in alerts()? {
+        if !prometheus.query(&young(&expression)).await?.is_empty() {
+            firing.push(name);
+        }
+    }
+    Ok(firing)
 }
 
 /// The labels are the same, whether Envoy or Prometheus has taken them out of the names.
