@@ -32,6 +32,8 @@ fn check_with(arguments: &[&str], input: &[u8]) -> Said {
         errors: &mut errors,
         styled: false,
         variables: BTreeMap::new(),
+        now: 0,
+        web: &mut scopegate::cli::Unconnected,
     };
     let outcome = run(arguments, &mut console);
     Said {
@@ -603,4 +605,23 @@ fn a_deployment_file_is_a_configuration_with_more_in_it() {
         fs::read_to_string(root().join("envoy/scopegate.yaml")).unwrap()
     );
     assert_eq!(check(&scalar).outcome, Outcome::Problems);
+}
+
+/// Beside a file alone nothing is known of variables, and whoever names one is believed to have set it.
+#[test]
+fn a_variable_with_a_credential_for_any_server_is_known() {
+    let text = "\
+providers:
+  - name: corporate
+    issuer: https://login.example.com
+    audiences: [observability]
+    jwks: {cluster: idp, uri: https://login.example.com/keys, authorization: {environment: KEYS}}
+organizations_from:
+  uri: https://organizations.example.com/organizations
+  cluster: organizations
+  authorization: {environment: ORGANIZATIONS}
+backends: {loki: {}}
+";
+    let said = check(text);
+    assert_eq!(said.outcome, Outcome::Good, "{}", said.output);
 }

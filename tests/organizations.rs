@@ -32,6 +32,8 @@ fn organizations(arguments: &[&str], input: &str) -> Ran {
             errors: &mut errors,
             styled: false,
             variables: BTreeMap::new(),
+            now: 0,
+            web: &mut scopegate::cli::Unconnected,
         },
     );
     Ran {

@@ -62,6 +62,8 @@ fn render(arguments: &[&str], text: &str, variables: &[(&str, &str)]) -> Ran {
             output: &mut output,
             errors: &mut errors,
             styled: false,
+            now: 0,
+            web: &mut scopegate::cli::Unconnected,
             variables: variables
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))

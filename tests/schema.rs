@@ -32,6 +32,8 @@ fn printed(arguments: &[&str]) -> String {
         errors: &mut errors,
         styled: false,
         variables: std::collections::BTreeMap::default(),
+        now: 0,
+        web: &mut scopegate::cli::Unconnected,
     };
     let outcome = scopegate::cli::run(Arguments::parse_from(line), &mut console);
     assert_eq!(outcome, Outcome::Good);

@@ -1,5 +1,6 @@
 //! The scenario table through a real Envoy: one gate for each group of scenarios that can share one.
 
+pub mod explained;
 pub mod native;
 
 use std::collections::BTreeMap;

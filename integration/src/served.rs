@@ -35,6 +35,8 @@ pub fn as_command() -> Option<ExitCode> {
         errors: &mut io::stderr(),
         styled: false,
         variables: std::env::vars().collect(),
+        now: 0,
+        web: &mut scopegate::cli::Unconnected,
     };
     Some(run(Arguments::parse(), &mut console).into())
 }

@@ -34,6 +34,8 @@ fn render(document: &Value, folder: &Path, variables: &[(&str, &str)]) -> Result
             output: &mut Vec::new(),
             errors: &mut errors,
             styled: false,
+            now: 0,
+            web: &mut scopegate::cli::Unconnected,
             variables: variables
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))

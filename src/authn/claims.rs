@@ -52,9 +52,40 @@ impl ClaimMapping {
         max_groups: usize,
     ) -> Result<Principal, Denial> {
         let subject = self.subject(claims).ok_or(Denial::SubjectInvalid)?;
+        let mut groups: Vec<GroupIndex> = Vec::new();
+        let mut dropped: usize = 0;
+        let mut listing = self.list(claims, max_groups, |_, name, own| {
+            if own {
+                groups.extend(known.get(&name));
+            } else {
+                dropped = dropped.saturating_add(1);
+            }
+        })?;
+        listing.dropped = dropped;
+        groups.sort_unstable();
+        groups.dedup();
+        Ok(Principal {
+            provider,
+            subject,
+            listing,
+            groups: groups.into(),
+        })
+    }
+
+    /// Visits the caller's groups: the position of the source, the group with its prefix, and
+    /// whether its source may speak of it. One that may not poses as another source's. Says
+    /// how far these are all, but for how many pose.
+    ///
+    /// # Errors
+    /// [`Denial::GroupsOverLimit`] beyond `max_groups` values.
+    pub fn list(
+        &self,
+        claims: &Object,
+        max_groups: usize,
+        mut visit: impl FnMut(usize, Cow<'_, str>, bool),
+    ) -> Result<Listing, Denial> {
         let mut seen: usize = 0;
         let mut listing = Listing::default();
-        let mut groups: Vec<GroupIndex> = Vec::new();
         for (position, source) in self.groups.iter().enumerate() {
             listing.overage |= is_overage(claims, &source.path);
             let value = match find(claims, &source.path) {
@@ -75,25 +106,15 @@ impl ClaimMapping {
                 } else {
                     Cow::Owned([source.prefix.as_str(), name].concat())
                 };
-                if self.prefixes.longest(&name) == source.prefix.len() {
-                    groups.extend(known.get(&name));
-                } else {
-                    listing.dropped = listing.dropped.saturating_add(1);
-                }
+                let own = self.prefixes.longest(&name) == source.prefix.len();
+                visit(position, name, own);
                 Ok(())
             })?;
             if !usable {
                 listing.unread.push(position);
             }
         }
-        groups.sort_unstable();
-        groups.dedup();
-        Ok(Principal {
-            provider,
-            subject,
-            listing,
-            groups: groups.into(),
-        })
+        Ok(listing)
     }
 }
 

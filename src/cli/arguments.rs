@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use super::console::Format;
 #[cfg(feature = "serve")]
 use super::serve_organizations;
-use super::{check, completions, organizations, render, schema};
+use super::{check, completions, explain, organizations, render, schema};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -29,6 +29,8 @@ pub struct Arguments {
 pub(super) enum Command {
     /// Finds everything that is wrong in configurations, and says where and what would be right.
     Check(check::Arguments),
+    /// Tells step by step what the gate makes of a request.
+    Explain(Box<explain::Arguments>),
     /// Prints a script with which a shell completes the commands.
     Completions(completions::Arguments),
     /// Prints what a configuration may hold, as JSON Schema or as a reference.

@@ -16,6 +16,52 @@ pub enum Format {
     Json,
 }
 
+/// A document that a command wants from a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Where it is.
+    pub url: &'a str,
+    /// Headers of the request, beside those that every request has.
+    pub headers: &'a [(String, Vec<u8>)],
+    /// Longest time, in milliseconds.
+    pub timeout: u64,
+    /// Most bytes that are read of it.
+    pub most: usize,
+    /// The authorities, in PEM, that the server's certificate must be from; the system's if
+    /// there are none.
+    pub authorities: Option<&'a [u8]>,
+}
+
+/// A server's answer, whatever its status is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Fetched {
+    /// Its status.
+    pub status: u16,
+    /// Its headers, names in lower case.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// The way to servers.
+pub trait Web {
+    /// Asks for a document, and follows nothing that the answer points at.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words.
+    fn get(&mut self, wanted: Wanted<'_>) -> Result<Fetched, String>;
+}
+
+/// No way to any server.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unconnected;
+
+impl Web for Unconnected {
+    fn get(&mut self, _: Wanted<'_>) -> Result<Fetched, String> {
+        Err("there is no network here".to_owned())
+    }
+}
+
 /// What a command reads and writes.
 pub struct Console<'a> {
     /// Standard input.
@@ -28,6 +74,10 @@ pub struct Console<'a> {
     pub styled: bool,
     /// The environment.
     pub variables: BTreeMap<String, String>,
+    /// The time, in nanoseconds since the Unix epoch.
+    pub now: u64,
+    /// The way to servers.
+    pub web: &'a mut dyn Web,
 }
 
 impl Console<'_> {

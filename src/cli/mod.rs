@@ -9,6 +9,7 @@ mod arguments;
 mod check;
 mod completions;
 mod console;
+mod explain;
 mod organizations;
 mod outcome;
 mod render;
@@ -17,7 +18,7 @@ mod schema;
 mod serve_organizations;
 
 pub use arguments::Arguments;
-pub use console::{Console, Format};
+pub use console::{Console, Fetched, Format, Unconnected, Wanted, Web};
 pub use outcome::Outcome;
 
 use arguments::Command;
@@ -30,6 +31,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Outcome {
         Command::Completions(completions) => {
             completions::run(&completions, Arguments::command(), console)
         }
+        Command::Explain(explain) => explain::run(&explain, arguments.output, console),
         Command::Schema(arguments) => schema::run(&arguments, console),
         Command::Organizations(organizations) => {
             organizations::run(&organizations, arguments.output, console)

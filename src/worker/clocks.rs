@@ -11,7 +11,7 @@ use crate::words::time::{Monotonic, Now, Timestamp};
 use crate::worker::event::Reading;
 
 /// No clock that is right shows an earlier time: 2026-01-01, before this was written.
-const EARLIEST: Timestamp = Timestamp::from_secs(1_767_225_600);
+pub const EARLIEST: Timestamp = Timestamp::from_secs(1_767_225_600);
 
 /// How long a root does without a tick before its clocks are read for each request, in
 /// milliseconds. Ticks come twice a second.

@@ -31,13 +31,24 @@ use host::{Call, Done, Fields, Host, Store};
 mod host;
 
 /// Replay these scenarios, each with a gate of its own, on all cores.
+#[must_use]
 pub fn all(scenarios: &[(String, Scenario)]) -> Report {
+    all_by(scenarios, "native", |prepared| Native.replay(prepared))
+}
+
+/// Replay these scenarios by something that plays Envoy's part as natively, which that word names.
+pub(super) fn all_by(
+    scenarios: &[(String, Scenario)],
+    word: &str,
+    replay: impl Fn(&Prepared) -> Result<Outcome> + Sync,
+) -> Report {
+    let replay = &replay;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let share = scenarios.len().div_ceil(cores).max(1);
     let reports: Vec<Report> = std::thread::scope(|scope| {
         let threads: Vec<_> = scenarios
             .chunks(share)
-            .map(|rows| scope.spawn(|| some(rows)))
+            .map(|rows| scope.spawn(move || some(rows, word, replay)))
             .collect();
         let reports = threads.into_iter().map(|thread| match thread.join() {
             Ok(report) => report,
@@ -52,7 +63,11 @@ pub fn all(scenarios: &[(String, Scenario)]) -> Report {
     whole
 }
 
-fn some(rows: &[(String, Scenario)]) -> Report {
+fn some(
+    rows: &[(String, Scenario)],
+    word: &str,
+    replay: &impl Fn(&Prepared) -> Result<Outcome>,
+) -> Report {
     let mut report = Report::default();
     for (file, scenario) in rows {
         if scenario.not_native.is_some() {
@@ -60,13 +75,13 @@ fn some(rows: &[(String, Scenario)]) -> Report {
             continue;
         }
         report.replayed += 1;
-        let title = format!("{file}: {} [native]", scenario.name);
+        let title = format!("{file}: {} [{word}]", scenario.name);
         // What Envoy may answer first is no excuse for the gate.
         let mut strict = scenario.clone();
         strict.expect.or_status.clear();
         let attempt = strict
             .prepare(file, token::now())
-            .and_then(|prepared| Ok((Native.replay(&prepared)?, prepared)));
+            .and_then(|prepared| Ok((replay(&prepared)?, prepared)));
         match attempt {
             Ok((outcome, prepared)) => {
                 let problems = scenario::check(&prepared, &outcome);
@@ -321,7 +336,10 @@ fn as_envoy_hands_them(scenario: &Prepared) -> Fields {
 }
 
 /// A local reply on the wire: to gRPC, as Envoy tells it, a 200 without a body and its message in a header.
-fn as_envoy_sends_it(reply: &reply::Reply, request: &Fields) -> client::Reply {
+pub(super) fn as_envoy_sends_it(
+    reply: &reply::Reply,
+    request: &[(Vec<u8>, Vec<u8>)],
+) -> client::Reply {
     let value_of = |wanted: &[u8]| {
         let found = request.iter().find(|(name, _)| name == wanted);
         found.map_or(&b""[..], |(_, value)| value)

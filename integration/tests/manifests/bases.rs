@@ -120,6 +120,8 @@ fn bases_of_other_deployments_are_built_and_valid() -> Result<()> {
                     errors: &mut said,
                     styled: false,
                     variables: BTreeMap::new(),
+                    now: 0,
+                    web: &mut scopegate::cli::Unconnected,
                 },
             );
             let said = String::from_utf8_lossy(&said);

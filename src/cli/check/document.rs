@@ -25,15 +25,10 @@ pub(super) fn judge(document: &Document, found: &Found) -> (Option<Config>, Vec<
             "",
         ));
     }
-    let environment = environment(document, found);
     let parsed = match document.kind {
         Kind::Configuration => {
-            let json = if document.is_json {
-                document.source.text.to_string()
-            } else {
-                document.root.to_json()
-            };
-            Config::parse(json.as_bytes(), &environment)
+            let environment = Environment::new(environment(document, found, &BTreeMap::new()));
+            Config::parse(json(document).as_bytes(), &environment)
         }
         Kind::Organizations => organizations::parse(document, found),
     };
@@ -50,6 +45,15 @@ pub(super) fn judge(document: &Document, found: &Found) -> (Option<Config>, Vec<
             problems.extend(said.map(|problem| locate(document, problem)));
             (None, problems)
         }
+    }
+}
+
+/// A configuration as the gate reads it.
+pub(super) fn json(document: &Document) -> String {
+    if document.is_json {
+        document.source.text.to_string()
+    } else {
+        document.root.to_json()
     }
 }
 
@@ -107,20 +111,30 @@ fn merge_keys(root: &Node) -> Vec<std::ops::Range<usize>> {
     keys
 }
 
-/// The environment that the module would have.
-fn environment(document: &Document, found: &Found) -> Environment {
+/// The environment that the module would have. What the files do not tell is as in `own`, as
+/// far as that goes.
+pub(super) fn environment(
+    document: &Document,
+    found: &Found,
+    own: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
     let mut known: BTreeMap<String, String> = BTreeMap::new();
+    let or_own = |name: &str| own.get(name).cloned();
     match &document.machine {
         // Nothing is known: whoever names a variable is believed to have set it.
         None => {
+            let switches = own.iter().filter(|(name, _)| variables::is_switch(name));
+            known.extend(switches.map(|(name, value)| (name.clone(), value.clone())));
             for name in variables::named(&document.root) {
-                known.insert(name, UNKNOWN.to_owned());
+                let value = or_own(&name).unwrap_or_else(|| UNKNOWN.to_owned());
+                known.insert(name, value);
             }
         }
         Some(machine) => {
             for variable in &machine.passed {
                 let set = found.proxies.iter().find(|set| set.name == variable.name);
                 let value = set.and_then(|set| set.value.clone());
+                let value = value.or_else(|| or_own(&variable.name));
                 // A switch that is not known does nothing.
                 if value.is_some() || !variables::is_switch(&variable.name) {
                     let value = value.unwrap_or_else(|| UNKNOWN.to_owned());
@@ -133,5 +147,5 @@ fn environment(document: &Document, found: &Found) -> Environment {
             }
         }
     }
-    Environment::new(known)
+    known
 }

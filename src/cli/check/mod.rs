@@ -31,6 +31,7 @@ mod tree;
 mod variables;
 mod yaml;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -39,7 +40,7 @@ use clap::Args;
 
 use super::console::{Console, Format};
 use super::outcome::Outcome;
-use crate::config::Problem;
+use crate::config::{Config, Environment, Problem};
 use diagnostic::{Diagnostic, Severity};
 use fault::Fault;
 use found::Found;
@@ -145,6 +146,96 @@ pub(super) fn shown(name: &str, text: &str, problems: Vec<Problem>) -> Vec<Strin
     problems
         .map(|problem| render::text(&document::locate(&document, problem), &file, false))
         .collect()
+}
+
+/// The configuration in a file, for a command that goes by it.
+pub(super) struct Loaded {
+    /// As the gate reads it.
+    pub(super) json: String,
+    /// The environment of its VM.
+    pub(super) environment: BTreeMap<String, String>,
+    /// What the two make.
+    pub(super) config: Config,
+}
+
+/// Why a command cannot go by a file.
+pub(super) enum Unusable {
+    /// There is no configuration in it.
+    Nothing,
+    /// There are several: on these lines.
+    Several(Vec<usize>),
+    /// Something is wrong with it, as this command shows it.
+    Problems(Vec<String>),
+}
+
+/// Loads the one configuration of a file, or the `number`th of several, counted from one.
+/// `own`: variables for what the file does not tell.
+pub(super) fn load(
+    name: String,
+    bytes: Vec<u8>,
+    number: Option<usize>,
+    own: &BTreeMap<String, String>,
+    styled: bool,
+) -> Result<Loaded, Unusable> {
+    let mut found = Found::default();
+    let (file, broken) = file_of(name, bytes);
+    let source = Rc::new(Source::of_file(0, &file));
+    match broken {
+        Some(fault) => found.diagnostics.error(&source, fault, ""),
+        None => recognise::read(&source, &mut found),
+    }
+    let documents = found.documents.iter();
+    let mut all: Vec<&found::Document> = documents
+        .filter(|document| document.kind == found::Kind::Configuration)
+        .collect();
+    if let Some(number) = number {
+        let one = number.checked_sub(1).and_then(|at| all.get(at).copied());
+        all = one.into_iter().collect();
+    }
+    let text = |diagnostics: Vec<Diagnostic>| {
+        let masked = mask(vec![file.clone()], &found.secrets);
+        let file = masked.first();
+        let texts = diagnostics
+            .iter()
+            .filter_map(|diagnostic| file.map(|file| render::text(diagnostic, file, styled)));
+        Unusable::Problems(texts.collect())
+    };
+    let document = match all.as_slice() {
+        [] => {
+            let diagnostics = std::mem::take(&mut found.diagnostics).sorted();
+            let errors = diagnostics.into_iter();
+            let errors: Vec<_> = errors
+                .filter(|one| one.severity == Severity::Error)
+                .collect();
+            return Err(match errors.as_slice() {
+                [] => Unusable::Nothing,
+                _ => text(errors),
+            });
+        }
+        [document] => *document,
+        several => {
+            let lines = several.iter().map(|document| {
+                let place = document.source.outer(&document.root.span);
+                file.line(place.start).0
+            });
+            return Err(Unusable::Several(lines.collect()));
+        }
+    };
+    let environment = document::environment(document, &found, own);
+    let json = document::json(document);
+    let pairs = environment.clone();
+    match Config::parse(json.as_bytes(), &Environment::new(pairs)) {
+        Ok(config) => Ok(Loaded {
+            json,
+            environment,
+            config,
+        }),
+        Err(problems) => {
+            let problems = problems.into_iter();
+            let located = problems.map(|problem| document::locate(document, problem));
+            Err(text(located.collect()))
+        }
+    }
 }
 
 /// A file as a text, and what keeps it from being one.

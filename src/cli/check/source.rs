@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::tree::{Style, Text};
 
 /// A file as it was handed in, without a byte order mark.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct File {
     /// As it was named, `-` for standard input.
     pub(super) name: String,

@@ -3,7 +3,7 @@
 use super::diagnostic::Diagnostics;
 use super::fault::Fault;
 use super::found::{Found, Variable};
-use super::tree::{Node, Value};
+use super::tree::Node;
 use crate::authz::endpoint::BACKEND_NAMES;
 
 /// Whether a variable switches a backend on or off.
@@ -17,17 +17,18 @@ fn switch_of(backend: &str) -> String {
     format!("SCOPEGATE_{}_ENABLED", backend.to_ascii_uppercase())
 }
 
-/// The variables that hold credentials for key endpoints.
+/// The variables that hold credentials for servers: `authorization: {environment: NAME}`,
+/// wherever that stands.
 pub(super) fn named(root: &Node) -> Vec<String> {
-    let providers = root.list("providers");
-    let names = providers.iter().filter_map(|provider| {
-        let name = provider.at(&["jwks", "authorization", "environment"])?;
-        match &name.value {
-            Value::Text(text) => Some(text.text.clone()),
-            _ => None,
+    let mut names = Vec::new();
+    root.walk(&mut |node| {
+        if let Some(name) = node.at(&["authorization", "environment"])
+            && let Some(text) = name.text()
+        {
+            names.push(text.to_owned());
         }
     });
-    names.collect()
+    names
 }
 
 /// Warns of variables that look like the gate's and do nothing.

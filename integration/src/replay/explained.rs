@@ -1,0 +1,276 @@
+//! The scenario table against `scopegate explain`: what it says that a client and a backend see must be what a gate has
+//! them see.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser as _;
+use scopegate::cli::{Arguments, Console, Outcome as Exit, Unconnected, run};
+use scopegate::reply;
+use serde_json::Value;
+
+use super::{Report, native};
+use crate::client::{self, RawRequest};
+use crate::scenario::{Outcome, Prepared, Scenario, Upstreamed};
+use crate::token;
+use crate::upstream::OWN_CORS;
+
+/// Explain these scenarios.
+#[must_use]
+pub fn all(scenarios: &[(String, Scenario)]) -> Report {
+    native::all_by(scenarios, "explain", explain)
+}
+
+fn explain(scenario: &Prepared) -> Result<Outcome> {
+    let folder = tempfile::tempdir()?;
+    let file = |name: &str, content: &[u8]| -> Result<String> {
+        let path = folder.path().join(name);
+        fs::write(&path, content)?;
+        Ok(path.display().to_string())
+    };
+    let configuration = file("scopegate.json", scenario.config.to_string().as_bytes())?;
+    let request = file("request.http", &written(&scenario.request))?;
+    let now = token::now().to_string();
+    let mut words = vec!["scopegate", "--output", "json", "explain", &configuration];
+    words.extend(["--request", &request, "--at", &now, "--offline"]);
+    let mut keys = Vec::new();
+    let providers = scenario.config["providers"].as_array();
+    for provider in providers.into_iter().flatten() {
+        let issuer = provider["issuer"]
+            .as_str()
+            .or(provider["issuers"][0].as_str());
+        let document = scenario.jwks.get(issuer.unwrap_or_default());
+        let (Some(Some(document)), Value::Null) = (document, &provider["jwks"]["inline"]) else {
+            continue;
+        };
+        let name = provider["name"].as_str().context("no name")?;
+        let path = file(&format!("{name}.keys"), document.to_string().as_bytes())?;
+        keys.push(format!("--jwks={name}={path}"));
+    }
+    words.extend(keys.iter().map(String::as_str));
+    let environment = scenario.scenario.environment.clone().into_iter().collect();
+    let (said, exit) = said(&words, environment, folder.path())?;
+    if let Some(token) = &scenario.token {
+        let token = String::from_utf8_lossy(token);
+        // What is shorter is no token, and may stand anywhere.
+        ensure!(
+            token.len() < 16 || !said.contains(&*token),
+            "the token is told: {said}"
+        );
+    }
+    let said: Value = serde_json::from_str(&said)?;
+    let refused = matches!(said["decision"].as_str(), Some("deny" | "report"));
+    let right = if refused { Exit::Problems } else { Exit::Good };
+    ensure!(exit == right, "it ends with {exit:?}: {said:#}");
+    check_steps(&said)?;
+    outcome(&said, scenario)
+}
+
+fn said(
+    words: &[&str],
+    variables: BTreeMap<String, String>,
+    folder: &Path,
+) -> Result<(String, Exit)> {
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let mut console = Console {
+        input: &mut &b""[..],
+        output: &mut output,
+        errors: &mut errors,
+        styled: false,
+        variables,
+        now: 0,
+        web: &mut Unconnected,
+    };
+    let exit = run(Arguments::try_parse_from(words)?, &mut console);
+    if exit == Exit::WrongUse {
+        let errors = String::from_utf8_lossy(&errors);
+        bail!("{}: {errors}", folder.display());
+    }
+    Ok((String::from_utf8(output)?, exit))
+}
+
+/// Steps are passed up to the one that the verdict is come to at, and none is reached after it.
+fn check_steps(said: &Value) -> Result<()> {
+    let steps = said["steps"].as_array().context("no steps")?;
+    let results: Vec<&str> = steps
+        .iter()
+        .filter_map(|step| step["result"].as_str())
+        .collect();
+    let passed = results
+        .iter()
+        .take_while(|result| **result == "passed")
+        .count();
+    let stop = results.get(passed).copied();
+    let right = match said["decision"].as_str() {
+        Some("allow") => stop.is_none(),
+        Some("answer") => stop == Some("answered"),
+        _ => stop == Some("refused"),
+    };
+    let rest = results.iter().skip(passed + 1);
+    ensure!(
+        right && rest.clone().all(|result| *result == "not reached"),
+        "{said:#}"
+    );
+    let told = steps.iter().take(passed).all(|step| {
+        let found = step["found"].as_array();
+        found.is_some_and(|found| !found.is_empty())
+    });
+    ensure!(told, "a step that was passed tells nothing: {said:#}");
+    Ok(())
+}
+
+/// As a client and a backend see it.
+fn outcome(said: &Value, scenario: &Prepared) -> Result<Outcome> {
+    let sent = &scenario.request;
+    let code = said["code"].as_str().map(str::to_owned);
+    let mut outcome = if said["reply"].is_null() {
+        forwarded(&said["forwarded"], scenario)?
+    } else {
+        let reply = &said["reply"];
+        let headers = pairs(&reply["headers"]).into_iter().map(|(name, value)| {
+            let name: &'static str = Box::leak(name.into_boxed_str());
+            (name, String::from_utf8_lossy(&value).into_owned())
+        });
+        let reply = reply::Reply {
+            status: u16::try_from(reply["status"].as_u64().context("no status")?)?,
+            grpc_status: match reply["grpc_status"].as_i64() {
+                Some(status) => Some(i32::try_from(status)?),
+                None => None,
+            },
+            headers: headers.collect(),
+            body: bytes(&reply["body"]),
+            details: String::new(),
+        };
+        let mut fields = sent.headers.clone();
+        fields.push((b":method".to_vec(), sent.method.clone()));
+        Outcome {
+            reply: native::as_envoy_sends_it(&reply, &fields),
+            code,
+            upstream: Vec::new(),
+        }
+    };
+    if said["decision"] == "report" {
+        outcome.code = None;
+    }
+    Ok(outcome)
+}
+
+fn forwarded(forwarded: &Value, scenario: &Prepared) -> Result<Outcome> {
+    let sent = &scenario.request;
+    let token = scenario.token.clone().unwrap_or_default();
+    let unmasked = |value: Vec<u8>| {
+        let text = String::from_utf8_lossy(&value);
+        if text.contains(MASK) {
+            text.replace(MASK, &String::from_utf8_lossy(&token))
+                .into_bytes()
+        } else {
+            value
+        }
+    };
+    let backend = forwarded["backend"].as_str();
+    let headers = pairs(&forwarded["headers"]).into_iter();
+    let headers: Vec<(String, Vec<u8>)> = headers
+        .map(|(name, value)| (name, unmasked(value)))
+        .collect();
+    let has = |name: &str, start: &[u8]| {
+        let mut headers = headers.iter();
+        headers.any(|(known, value)| known == name && value.starts_with(start))
+    };
+    let upgraded = has("upgrade", b"");
+    let mut reply = client::Reply {
+        status: match (backend, upgraded) {
+            (None, _) => 404,
+            (Some(_), true) => 101,
+            (Some(_), false) => 200,
+        },
+        ..client::Reply::default()
+    };
+    if has("content-type", b"application/grpc") {
+        reply
+            .trailers
+            .push(("grpc-status".to_owned(), b"0".to_vec()));
+    }
+    if sent
+        .headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case(b"origin"))
+    {
+        let own = OWN_CORS.map(|(name, value)| (name.to_owned(), value.into()));
+        reply.headers.extend(own);
+    }
+    for change in forwarded["response"].as_array().into_iter().flatten() {
+        let name = change[0].as_str().context("no name")?;
+        match change[1].as_str() {
+            Some(value) => reply.headers.push((name.to_owned(), value.into())),
+            None => reply.headers.retain(|(known, _)| known != name),
+        }
+    }
+    let body = match &forwarded["body"] {
+        Value::Null => sent.body.clone(),
+        body => bytes(body),
+    };
+    let upstream = backend.map(|backend| Upstreamed {
+        backend: backend.to_owned(),
+        cluster: None,
+        method: forwarded["method"].as_str().unwrap_or_default().to_owned(),
+        path: unmasked(bytes(&forwarded["path"])),
+        headers,
+        body: Some(body.into_iter().take(BODY_SHOWN).collect()),
+        complete: true,
+    });
+    Ok(Outcome {
+        reply,
+        code: None,
+        upstream: upstream.into_iter().collect(),
+    })
+}
+
+fn pairs(list: &Value) -> Vec<(String, Vec<u8>)> {
+    let pairs = list.as_array().into_iter().flatten();
+    let pairs = pairs.map(|pair| {
+        let name = pair[0].as_str().unwrap_or_default().to_owned();
+        (name, bytes(&pair[1]))
+    });
+    pairs.collect()
+}
+
+/// A text, or base64 of what is none.
+fn bytes(value: &Value) -> Vec<u8> {
+    use base64::Engine as _;
+    match value["base64"].as_str() {
+        Some(text) => base64::engine::general_purpose::STANDARD
+            .decode(text)
+            .unwrap_or_default(),
+        None => value.as_str().unwrap_or_default().as_bytes().to_vec(),
+    }
+}
+
+/// A request as HTTP/1.1 writes it.
+fn written(request: &RawRequest) -> Vec<u8> {
+    let mut text = [
+        request.method.as_slice(),
+        b" ",
+        &request.path,
+        b" HTTP/1.1\r\n",
+    ]
+    .concat();
+    let host = request
+        .authority
+        .iter()
+        .map(|host| (&b"host"[..], host.as_slice()));
+    let headers = request.headers.iter();
+    let headers = headers.map(|(name, value)| (name.as_slice(), value.as_slice()));
+    for (name, value) in host.chain(headers) {
+        text.extend_from_slice(&[name, b": ", value, b"\r\n"].concat());
+    }
+    text.extend_from_slice(b"\r\n");
+    text.extend_from_slice(&request.body);
+    text
+}
+
+/// What stands in the place of a token.
+const MASK: &str = "<token>";
+/// As much as an upstream keeps of a body.
+const BODY_SHOWN: usize = 4096;
