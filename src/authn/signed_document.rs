@@ -9,7 +9,7 @@ use crate::authn::token::Unverified;
 
 /// `typ` of such a document, where it has one: one key may sign documents of several kinds
 /// (RFC 8725 §3.11).
-const TYPE: &str = "scopegate-organizations+jws";
+pub const TYPE: &str = "scopegate-organizations+jws";
 
 /// A document whose signature is good.
 #[derive(Debug)]
@@ -19,24 +19,45 @@ pub struct SignedDocument {
 }
 
 /// Why it is not believed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SignedDocumentError {
     /// It is of another `typ`.
     Foreign,
     /// It is no JWS with a JSON object in it.
     Malformed,
+    /// It is JSON without a signature.
+    Plain,
     /// No key of the list has signed it.
-    Unproven,
+    Unproven {
+        /// What it says that its key is called.
+        key_id: Option<String>,
+    },
 }
 
 impl fmt::Display for SignedDocumentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Foreign => "its typ is another document's",
-            Self::Malformed => "it is no JWS in compact form with a JSON object in it",
-            Self::Unproven => "none of the keys of signed_by has signed it",
-        })
+        match self {
+            Self::Foreign => f.write_str("its typ is another document's"),
+            Self::Malformed => f.write_str("it is no JWS in compact form with a JSON object in it"),
+            Self::Plain => f.write_str(
+                "it is plain JSON, and organizations_from.signed_by wants it signed: a JWS in \
+                 compact form, as serve-organizations makes it with --signing-key",
+            ),
+            Self::Unproven { key_id: None } => {
+                f.write_str("none of the keys of signed_by has signed it, and it names no kid")
+            }
+            Self::Unproven { key_id: Some(name) } => write!(
+                f,
+                "none of the keys of signed_by has signed it, which names the kid {name:?}"
+            ),
+        }
     }
+}
+
+/// Whether bytes begin as a JWS in compact form does: with an object in base64url.
+#[must_use]
+pub fn looks_signed(document: &[u8]) -> bool {
+    document.starts_with(b"eyJ")
 }
 
 impl SignedDocument {
@@ -52,12 +73,21 @@ impl SignedDocument {
         // A file ends with a line end.
         let jws = jws.trim_ascii_end();
         let unverified = Unverified::parse(jws, jws.len());
-        let unverified = unverified.map_err(|_| SignedDocumentError::Malformed)?;
+        let unverified = unverified.map_err(|_| {
+            if jws.trim_ascii_start().starts_with(b"{") {
+                SignedDocumentError::Plain
+            } else {
+                SignedDocumentError::Malformed
+            }
+        })?;
         let header = &unverified.header;
+        let unproven = || SignedDocumentError::Unproven {
+            key_id: header.key_id.clone(),
+        };
         if header.token_type.as_deref().is_some_and(|typ| typ != TYPE) {
             return Err(SignedDocumentError::Foreign);
         }
-        let algorithm = header.algorithm.ok_or(SignedDocumentError::Unproven)?;
+        let algorithm = header.algorithm.ok_or_else(unproven)?;
         let candidates = match keys.find(header.key_id.as_deref(), algorithm) {
             Lookup::Found(key) => vec![key],
             Lookup::Candidates(keys) => keys,
@@ -68,7 +98,7 @@ impl SignedDocument {
             .into_iter()
             .map(|key| Proof::by(engine, key, input, signature));
         if !proofs.any(|proof| proof.is_ok()) {
-            return Err(SignedDocumentError::Unproven);
+            return Err(unproven());
         }
         Ok(Self {
             payload: unverified.claims,

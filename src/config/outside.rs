@@ -20,7 +20,7 @@ use super::table::{Key, Number, Required, document, outside};
 use super::{Config, OrganizationsFrom};
 use crate::authn::json::{self, Object};
 use crate::authn::keys::SignatureEngine;
-use crate::authn::signed_document::SignedDocument;
+use crate::authn::signed_document::{SignedDocument, looks_signed};
 use crate::authz::policy::Draft;
 use crate::words::hash::QuickHash;
 use crate::words::time::Timestamp;
@@ -61,6 +61,12 @@ impl Outside {
         engine: &dyn SignatureEngine,
     ) -> Result<Self, Vec<Problem>> {
         let object = match &from.signers {
+            None if looks_signed(document) => {
+                return Err(vec![problem(
+                    "it is signed, a JWS, and organizations_from has no signed_by: put the public \
+                     keys of whoever signs it there",
+                )]);
+            }
             None => read_object(document)?,
             Some(keys) => {
                 let signed = SignedDocument::open(document, keys, engine);

@@ -20,12 +20,39 @@ const TICK_WAITING: u32 = 100;
 /// Between two warnings that refusals are only recorded, in milliseconds.
 const REPORT_REMINDER: u64 = 60_000;
 
+/// The newest document of organizations that was ever adopted.
+#[derive(Clone, Copy, Debug)]
+pub struct Floor {
+    revision: Revision,
+    fingerprint: Fingerprint,
+}
+
+impl Floor {
+    /// Whether a document may be adopted: one from before may only if it says the same. A server
+    /// that counts otherwise confirms so what is in force, by a signature of now, and revives
+    /// nothing.
+    #[must_use]
+    pub fn admits(&self, revision: Revision, fingerprint: Fingerprint) -> bool {
+        revision >= self.revision || fingerprint == self.fingerprint
+    }
+
+    /// The one that counts of two: the newer, and of two with one revision the second.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        if other.revision >= self.revision {
+            other
+        } else {
+            self
+        }
+    }
+}
+
 /// What a root holds of organizations from outside.
 #[derive(Debug)]
 struct FromOutside {
     source: SourceId,
-    /// No document before this one is adopted any more.
-    floor: Option<Revision>,
+    /// What is not gone back behind any more.
+    floor: Option<Floor>,
     /// The number of the document that was read last, whether or not it was of use.
     read: Option<u64>,
     adopted: Option<Adopted>,
@@ -163,16 +190,16 @@ impl Root {
         outside.adopted.map(|_| outside.fresh_as_of)
     }
 
-    /// The least revision that may be adopted.
+    /// What no document may go back behind.
     #[must_use]
-    pub fn floor(&self) -> Option<Revision> {
+    pub fn floor(&self) -> Option<Floor> {
         self.outside.as_ref()?.floor
     }
 
-    /// No document before that revision is adopted from now on.
-    pub fn raise_floor(&mut self, floor: Option<Revision>) {
+    /// No document goes back behind that one from now on.
+    pub fn raise_floor(&mut self, floor: Floor) {
         if let Some(outside) = &mut self.outside {
-            outside.floor = outside.floor.max(floor);
+            outside.floor = Some(outside.floor.map_or(floor, |old| old.or(floor)));
         }
     }
 
@@ -184,7 +211,10 @@ impl Root {
 
     /// A document of that number is in force from now on.
     pub fn adopted(&mut self, number: u64, adopted: Adopted) {
-        self.raise_floor(Some(adopted.revision));
+        self.raise_floor(Floor {
+            revision: adopted.revision,
+            fingerprint: adopted.fingerprint,
+        });
         if let Some(outside) = &mut self.outside {
             outside.read = Some(number);
             outside.issued_at = adopted.issued_at;

@@ -2,8 +2,8 @@
 //!
 //! A document is read by the rules of each configuration and adopted by each that can use
 //! it: its organizations stand beside the configuration's own. One of an earlier revision
-//! than was adopted before is refused, so that a replica which lags behind revives no grant
-//! that was withdrawn. A document that has become too old serves no more.
+//! than was adopted before is refused, unless it says the same, so that a replica which lags
+//! behind revives no grant that was withdrawn. A document that has become too old serves no more.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::worker::event::{Answer, Entry, RootId, SourceId, Swap};
 use crate::worker::excerpt::{MAX_EXPLANATION, excerpt, say};
 use crate::worker::keyring::Roots;
 use crate::worker::received::{Failure, Received, is_unchanged};
-use crate::worker::root::{Adopted, Root};
+use crate::worker::root::{Adopted, Floor, Root};
 use crate::worker::sources::Sources;
 
 /// Most bytes of an answer: a document in base64url, with a header and a signature.
@@ -288,7 +288,9 @@ impl Roster<'_> {
         // What others have seen, it does not go back behind, even if it cannot use it itself.
         let others = self.roots.values();
         let others = others.filter(|other| other.organizations_source() == Some(source));
-        root.raise_floor(others.filter_map(Root::floor).max());
+        if let Some(floor) = others.filter_map(Root::floor).reduce(Floor::or) {
+            root.raise_floor(floor);
+        }
         let Some(fetch) = self.sources.get(source) else {
             return;
         };
@@ -428,7 +430,10 @@ fn prepared(
             return Err(Unfit::Wrong(vec![Problem { place, text }]));
         }
     }
-    if root.floor().is_some_and(|floor| outside.revision < floor) {
+    let admitted = root
+        .floor()
+        .is_none_or(|floor| floor.admits(outside.revision, outside.fingerprint));
+    if !admitted {
         return Err(Unfit::Older(outside.revision));
     }
     let same = root.outside_fingerprint() == Some(outside.fingerprint);

@@ -28,7 +28,7 @@ section! {
     );
 
     /// Grows with every change. A document of a lower pair of `epoch` and `revision` than was seen
-    /// before is refused.
+    /// before is refused, unless its organizations are the same.
     REVISION: Required<Number> = "revision", Required::always(
         GROWING,
         "a number that grows with every change",
