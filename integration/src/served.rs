@@ -1,5 +1,5 @@
 //! `scopegate serve-organizations` as a process: this test program itself, which is the command when it is started with
-//! that word.
+//! that word, and `scopegate public-keys` likewise.
 
 use std::fs;
 use std::io;
@@ -9,6 +9,8 @@ use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Parser;
 use scopegate::cli::{Arguments, Console, run};
 use serde_json::Value;
@@ -20,13 +22,17 @@ use crate::process::{Process, free_port, resident};
 /// The word.
 const COMMAND: &str = "serve-organizations";
 
+/// The other one.
+const PUBLIC_KEYS: &str = "public-keys";
+
 /// How long anything may take that is not to be waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Run as the command, if this process was started as it. The first thing that `main` does.
 #[must_use]
 pub fn as_command() -> Option<ExitCode> {
-    if std::env::args().nth(1).as_deref() != Some(COMMAND) {
+    let word = std::env::args().nth(1);
+    if !matches!(word.as_deref(), Some(COMMAND | PUBLIC_KEYS)) {
         return None;
     }
     let mut console = Console {
@@ -212,9 +218,21 @@ impl Served {
 
 /// Run it to its end.
 pub fn ended(arguments: &[&str]) -> Result<Output> {
-    let mut command = Command::new(std::env::current_exe()?);
-    let command = command.arg(COMMAND).args(arguments).stdin(Stdio::null());
-    Ok(command.output()?)
+    finished(COMMAND, arguments)
+}
+
+/// What `signed_by` takes, from the other command.
+pub fn public_keys(files: &[&str]) -> Result<Value> {
+    let output = finished(PUBLIC_KEYS, files)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {said}", output.status);
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn finished(command: &str, arguments: &[&str]) -> Result<Output> {
+    let mut process = Command::new(std::env::current_exe()?);
+    let process = process.arg(command).args(arguments).stdin(Stdio::null());
+    Ok(process.output()?)
 }
 
 /// Where the document is.
@@ -232,6 +250,14 @@ pub struct Document {
     pub epoch: u64,
     pub revision: u64,
     pub organizations: Vec<Value>,
+    pub signature: Option<Signature>,
+}
+
+/// What a document says of its signature.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Signature {
+    pub key_id: String,
+    pub issued: u64,
 }
 
 impl Document {
@@ -239,9 +265,17 @@ impl Document {
         ensure!(reply.status == 200, "status {}", reply.status);
         let text = String::from_utf8(reply.body.clone())?;
         let tag = reply.header("etag").context("no etag")?;
-        let value: Value = serde_json::from_str(&text)?;
+        let (value, signature) = if text.starts_with('{') {
+            (serde_json::from_str(&text)?, None)
+        } else {
+            let (header, payload) = opened(&text)?;
+            let key_id = header["kid"].as_str().context("no kid")?.to_owned();
+            let issued = payload["iat"].as_u64().context("no iat")?;
+            (payload, Some(Signature { key_id, issued }))
+        };
         ensure!(value["version"] == 1, "{text}");
         Ok(Document {
+            signature,
             tag,
             epoch: value["epoch"].as_u64().context("no epoch")?,
             revision: value["revision"].as_u64().context("no revision")?,
@@ -265,6 +299,16 @@ impl Document {
         let names = self.organizations.iter().map(|one| one["name"].as_str());
         names.map(Option::unwrap_or_default).collect()
     }
+}
+
+/// The header and the payload of a JWS.
+fn opened(jws: &str) -> Result<(Value, Value)> {
+    let mut parts = jws.split('.');
+    let mut part = || -> Result<Value> {
+        let bytes = URL_SAFE_NO_PAD.decode(parts.next().context("too few parts")?)?;
+        Ok(serde_json::from_slice(&bytes)?)
+    };
+    Ok((part()?, part()?))
 }
 
 /// A folder of resources.

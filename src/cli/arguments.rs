@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use super::console::Format;
-#[cfg(feature = "serve")]
-use super::serve_organizations;
 use super::{check, completions, explain, organizations, render, schema};
+#[cfg(feature = "serve")]
+use super::{public_keys, serve_organizations};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -40,6 +40,9 @@ pub(super) enum Command {
     /// Serves organizations to gates, from files or from a cluster.
     #[cfg(feature = "serve")]
     ServeOrganizations(Box<serve_organizations::Arguments>),
+    /// Prints the public halves of the keys that served organizations are signed with.
+    #[cfg(feature = "serve")]
+    PublicKeys(public_keys::Arguments),
     /// Prints all manifests of a gate from one deployment file.
     Render(render::Arguments),
 }

@@ -12,6 +12,8 @@ mod console;
 mod explain;
 mod organizations;
 mod outcome;
+#[cfg(feature = "serve")]
+mod public_keys;
 mod render;
 mod schema;
 #[cfg(feature = "serve")]
@@ -36,6 +38,8 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Outcome {
         Command::Organizations(organizations) => {
             organizations::run(&organizations, arguments.output, console)
         }
+        #[cfg(feature = "serve")]
+        Command::PublicKeys(keys) => public_keys::run(&keys, console),
         #[cfg(feature = "serve")]
         Command::ServeOrganizations(serve) => serve_organizations::run(*serve, arguments.output),
         Command::Render(render) => render::run(&render, arguments.output, console),

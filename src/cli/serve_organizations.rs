@@ -27,13 +27,17 @@ without TLS. One line an event on standard error; --output json makes objects of
 
 What was read last is served whatever becomes of its source, and nothing before everything was read
 once. A resource that does not convert is left out, told of and counted. While the definition of the
-resources is being deleted, or is gone, the last list is held. Certificate, key and tokens are read
+resources is being deleted, or is gone, the last list is held. Certificate, keys and tokens are read
 again when their files change. SIGTERM ends it in order: first not ready, after --drain no more
 connections.
 
 Several replicas: with --kubernetes they agree by themselves; with --files give them the same
 --revision-file. Raise --epoch, which counts before every revision, when you change --writers or
 --allow-reserved, restore a cluster or move to another one. docs/organizations.md says why.
+
+With --signing-key the document is a JWS for gates with organizations_from.signed_by, whose value
+`scopegate public-keys` prints. Its date is the beginning of the current --sign-every, so that
+replicas with the same key sign alike; keep that to a quarter of the gates' max_stale.
 
 Exit status: 0 ended by a signal, 2 wrong use, also a file or port that cannot be had at the start.
 
@@ -85,7 +89,15 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
-    /// From one look at files to the next, certificate, key and tokens included.
+    /// Sign the document with this private key, in PEM: Ed25519, P-256, P-384 or RSA.
+    #[arg(long, value_name = "FILE")]
+    signing_key: Option<PathBuf>,
+
+    /// How often it is signed anew though nothing changes: well within the gates' max_stale.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration, requires = "signing_key")]
+    sign_every: Duration,
+
+    /// From one look at files to the next, certificate, keys and tokens included.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
     poll: Duration,
 
@@ -148,6 +160,8 @@ pub(super) fn run(arguments: Arguments, format: Format) -> io::Result<Outcome> {
         health_listen: arguments.health_listen,
         tls: arguments.tls_cert.zip(arguments.tls_key),
         tokens: arguments.token_file,
+        signing_key: arguments.signing_key,
+        sign_every: arguments.sign_every,
         poll: arguments.poll.max(SHORTEST_POLL),
         drain: arguments.drain,
         log: Log::new(form),

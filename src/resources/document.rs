@@ -91,6 +91,16 @@ pub fn organizations(entries: &BTreeMap<String, Entry>) -> String {
     text
 }
 
+/// The same as a JWS carries it: with the time of its signature, in seconds since 1970.
+#[must_use]
+pub fn payload(mark: Mark, issued: u64, organizations: &str) -> String {
+    let (epoch, revision) = (mark.epoch, mark.revision);
+    format!(
+        "{{\"version\":{VERSION},\"epoch\":{epoch},\"revision\":{revision},\"iat\":{issued},\
+         \"organizations\":{organizations}}}"
+    )
+}
+
 /// The document with those organizations.
 #[must_use]
 pub fn document(mark: Mark, organizations: &str) -> String {

@@ -65,7 +65,7 @@ pub fn organizations(
     } else {
         let mut answer = Response::new(Full::new(document.body().clone()));
         put(&mut answer, ETAG, &document.tag());
-        put(&mut answer, CONTENT_TYPE, "application/json");
+        put(&mut answer, CONTENT_TYPE, document.media_type());
         headless(method, answer)
     };
     put(&mut answer, CACHE_CONTROL, "no-cache");

@@ -86,6 +86,13 @@ impl Counters {
         page.sample("", mark.map_or(0, Mark::epoch));
         page.metric("revision", "gauge", "Revision of the document.");
         page.sample("", mark.map_or(0, Mark::revision));
+        page.metric(
+            "signed_timestamp_seconds",
+            "gauge",
+            "The date of the signature, in seconds since 1970; 0 without one.",
+        );
+        let issued = document.as_ref().and_then(|document| document.issued());
+        page.sample("", issued.unwrap_or(0));
         page.metric("dropped", "gauge", "Resources that do not convert.");
         page.sample("", number(&self.dropped));
         page.metric(
@@ -112,7 +119,8 @@ impl Counters {
         page.metric(
             "credential_errors_total",
             "counter",
-            "Certificates, keys and tokens that changed and could not be used.",
+            "Certificates, keys and tokens that changed and could not be used, and signatures that \
+             could not be made.",
         );
         page.sample("", number(&self.credential_errors));
         page.metric("requests_total", "counter", "Answers, by status.");

@@ -3,7 +3,8 @@
 //! ```text
 //!  files ───────┐                                   ┌─▶ http: GET, HEAD
 //!               ├─▶ catalog ─▶ document ─▶ shelf ───┤
-//!  kubernetes ──┘                                   └─▶ health, metrics
+//!  kubernetes ──┘                            ▲      └─▶ health, metrics
+//!                              key ─▶ signer ─┘
 //! ```
 //!
 //! 1. What is on the [`shelf`] is served until there is something newer, whatever becomes of
@@ -11,6 +12,7 @@
 //! 2. A resource that does not convert is left out and blocks no other.
 //! 3. Nothing is served before everything has been read once.
 //! 4. A document is never followed by one with a lower mark, nor by another with the same.
+//! 5. A signed document gets a new date, and so a new tag, long before gates call it old.
 
 pub mod answer;
 mod api;
@@ -23,5 +25,7 @@ pub mod log;
 pub mod options;
 pub mod program;
 pub mod shelf;
+pub mod signer;
+pub mod signing_key;
 pub mod tls;
 pub mod token;

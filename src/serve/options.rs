@@ -25,6 +25,10 @@ pub struct Options {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// The bearer tokens that are admitted; without them everybody is.
     pub tokens: Option<PathBuf>,
+    /// The file of the key that documents are signed with, if they are.
+    pub signing_key: Option<PathBuf>,
+    /// How long a signature's date lasts.
+    pub sign_every: Duration,
     /// From one look at files to the next.
     pub poll: Duration,
     /// How long connections are still taken after the signal to end.

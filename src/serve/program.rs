@@ -8,13 +8,15 @@ use hyper::body::Incoming;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::block_in_place;
-use tokio::time::sleep;
+use tokio::time::{Duration, sleep};
 use tokio_rustls::rustls::ServerConfig;
 
 use super::counters::Counters;
 use super::listener::{self, Security};
 use super::options::{Options, Source};
 use super::shelf::Shelf;
+use super::signer::Signer;
+use super::signing_key::SigningKey;
 use super::token::Tokens;
 use super::{answer, api, files, kubernetes, tls};
 
@@ -36,7 +38,6 @@ pub fn run(options: Options) -> Result<(), String> {
 
 async fn serve(options: Arc<Options>) -> Result<(), String> {
     let log = options.log;
-    let shelf = Arc::new(Shelf::default());
     let counters = Arc::new(Counters::default());
     let (end, ending) = watch::channel(false);
     let mut signals = Signals::new()?;
@@ -48,6 +49,10 @@ async fn serve(options: Arc<Options>) -> Result<(), String> {
     let tokens = match options.tokens.clone() {
         None => None,
         Some(path) => Some(tokens(path, &options, &counters)?),
+    };
+    let shelf = match options.signing_key.clone() {
+        None => Arc::default(),
+        Some(path) => Arc::new(Shelf::signed_by(signer(path, &options, &counters)?)),
     };
     let listener = listener::bind(options.listen).await?;
     let health_listener = listener::bind(options.health_listen).await?;
@@ -76,6 +81,11 @@ async fn serve(options: Arc<Options>) -> Result<(), String> {
                 counters,
             ));
         }
+    }
+
+    if options.signing_key.is_some() {
+        let (options, shelf) = (Arc::clone(&options), Arc::clone(&shelf));
+        tokio::spawn(renew(options, shelf, Arc::clone(&counters)));
     }
 
     let answers = {
@@ -179,6 +189,49 @@ fn tokens(
     let taken = move |read| *place.write().unwrap_or_else(PoisonError::into_inner) = read;
     follow("tokens", read, parse, taken, options, counters)?;
     Ok(tokens)
+}
+
+/// Who signs, and a task that reads the key again.
+fn signer(
+    path: PathBuf,
+    options: &Arc<Options>,
+    counters: &Arc<Counters>,
+) -> Result<Arc<Signer>, String> {
+    let name = path.display().to_string();
+    let read = move || Ok(vec![read_file(&path)?]);
+    let parse = move |contents: &[Vec<u8>]| {
+        let content = contents.first().map(Vec::as_slice).unwrap_or_default();
+        SigningKey::parse(content).map_err(|error| format!("{name}: {error}"))
+    };
+    let log = options.log;
+    let told = move |key: &SigningKey| log.info("signing", &[("kid", &key.key_id())]);
+    let key = parse(&read()?)?;
+    told(&key);
+    let signer = Arc::new(Signer::new(key, options.sign_every));
+    let place = Arc::clone(&signer);
+    let taken = move |key| {
+        told(&key);
+        place.replace(key);
+    };
+    follow("signing key", read, parse, taken, options, counters)?;
+    Ok(signer)
+}
+
+/// Has what is served signed anew when its date or the key is another one.
+async fn renew(options: Arc<Options>, shelf: Arc<Shelf>, counters: Arc<Counters>) {
+    let mut failing = false;
+    loop {
+        sleep(options.poll.min(Duration::from_secs(1))).await;
+        let renewed = block_in_place(|| shelf.renew());
+        if let Err(why) = &renewed
+            && !failing
+        {
+            Counters::count(&counters.credential_errors);
+            let log = options.log;
+            log.error("cannot be signed: the last one stays", &[("why", why)]);
+        }
+        failing = renewed.is_err();
+    }
 }
 
 /// Looks at files again and again. What cannot be used is told once, and what was there

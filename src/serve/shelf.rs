@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use ring::digest::{SHA256, digest};
 
+use super::signer::{Seal, Signer};
 use crate::resources::document::{self, MAX_DOCUMENT, Mark};
 
 /// A document as it is sent.
@@ -17,6 +18,25 @@ pub struct Document {
     hash: String,
     body: Bytes,
     organizations: u64,
+    signed: Option<Signed>,
+}
+
+/// What a document has that is signed.
+#[derive(Clone, Debug)]
+struct Signed {
+    /// The name of the key.
+    key_id: String,
+    /// Its date, in seconds since 1970.
+    issued: u64,
+    /// The organizations, to be signed anew.
+    text: Arc<str>,
+}
+
+impl Signed {
+    /// Whether it would be the same signature.
+    fn is_by(&self, seal: &Seal) -> bool {
+        self.issued == seal.issued && self.key_id == seal.key.key_id()
+    }
 }
 
 impl Document {
@@ -38,25 +58,98 @@ impl Document {
         self.organizations
     }
 
-    /// Its entity tag, which is another for every other document: mark and hash.
+    /// What it is sent as.
+    #[must_use]
+    pub const fn media_type(&self) -> &'static str {
+        match self.signed {
+            // RFC 7515 §9.2.1
+            Some(_) => "application/jose",
+            None => "application/json",
+        }
+    }
+
+    /// When it was signed, in seconds since 1970.
+    #[must_use]
+    pub fn issued(&self) -> Option<u64> {
+        self.signed.as_ref().map(|signed| signed.issued)
+    }
+
+    /// Its entity tag, which is another for every other document: mark and hash, and of a
+    /// signed one its date and key.
     #[must_use]
     pub fn tag(&self) -> String {
-        format!("\"{}.{}\"", self.mark, self.hash)
+        let (mark, hash) = (self.mark, &self.hash);
+        match &self.signed {
+            None => format!("\"{mark}.{hash}\""),
+            Some(signed) => format!("\"{mark}.{hash}.{}.{}\"", signed.issued, signed.key_id),
+        }
     }
 
     /// Whether whoever has the document of this tag needs this one: not if it has the same
-    /// organizations and is as new, or newer, as another server's can be. The tag may be weak,
-    /// as proxies make it that compress.
+    /// organizations and is as new, or newer, as another server's can be; and if this one is
+    /// signed, if it is by the same key and of no earlier date. The tag may be weak, as
+    /// proxies make it that compress.
     #[must_use]
     pub fn is_had_with(&self, tag: &str) -> bool {
         let tag = tag.strip_prefix("W/").unwrap_or(tag);
         let parsed = || {
-            let mut parts = tag.strip_prefix('"')?.strip_suffix('"')?.splitn(3, '.');
+            let mut parts = tag.strip_prefix('"')?.strip_suffix('"')?.splitn(4, '.');
             let epoch = parts.next()?.parse().ok()?;
             let revision = parts.next()?.parse().ok()?;
-            Some((Mark::new(epoch, revision)?, parts.next()?))
+            let mark = Mark::new(epoch, revision)?;
+            Some((mark, parts.next()?, parts.next()))
         };
-        parsed().is_some_and(|(mark, hash)| hash == self.hash && mark >= self.mark)
+        parsed().is_some_and(|(mark, hash, signature)| {
+            hash == self.hash && mark >= self.mark && self.is_signed_as_in(signature)
+        })
+    }
+
+    /// Whether the rest of a tag tells of the same key, and of no earlier date.
+    fn is_signed_as_in(&self, tag: Option<&str>) -> bool {
+        let Some(signed) = &self.signed else {
+            return tag.is_none();
+        };
+        let parts = tag.and_then(|tag| tag.split_once('.'));
+        parts.is_some_and(|(issued, key_id)| {
+            let issued = issued.parse();
+            key_id == signed.key_id && issued.is_ok_and(|issued: u64| issued >= signed.issued)
+        })
+    }
+
+    /// One of these organizations, whose text has that hash, signed if there is a seal.
+    fn new(
+        mark: Mark,
+        (hash, text, organizations): (String, Arc<str>, u64),
+        seal: Option<Seal>,
+    ) -> Result<Self, Refused> {
+        let content = match &seal {
+            None => document::document(mark, &text),
+            Some(seal) => document::payload(mark, seal.issued, &text),
+        };
+        if content.len() > MAX_DOCUMENT {
+            let length = content.len();
+            return Err(Refused::TooLong { length });
+        }
+        let (body, signed) = match seal {
+            None => (content, None),
+            Some(Seal { key, issued }) => {
+                let key_id = key.key_id().to_owned();
+                let jws = key.sign(&content).ok_or(Refused::Unsigned)?;
+                let signed = Signed {
+                    key_id,
+                    issued,
+                    text,
+                };
+                (jws, Some(signed))
+            }
+        };
+        Ok(Self {
+            mark,
+            hash,
+            body: body.into(),
+            organizations,
+            signed,
+        })
     }
 }
 
@@ -84,6 +177,8 @@ pub enum Refused {
         /// In bytes.
         length: usize,
     },
+    /// It could not be signed.
+    Unsigned,
 }
 
 impl fmt::Display for Refused {
@@ -98,6 +193,7 @@ impl fmt::Display for Refused {
                 f,
                 "it has {length} bytes, and a gate takes {MAX_DOCUMENT} at most"
             ),
+            Self::Unsigned => f.write_str("it could not be signed"),
         }
     }
 }
@@ -106,16 +202,26 @@ impl fmt::Display for Refused {
 #[derive(Debug, Default)]
 pub struct Shelf {
     document: RwLock<Option<Arc<Document>>>,
+    signer: Option<Arc<Signer>>,
     ending: AtomicBool,
 }
 
 impl Shelf {
+    /// One whose documents that one signs.
+    #[must_use]
+    pub fn signed_by(signer: Arc<Signer>) -> Self {
+        Self {
+            signer: Some(signer),
+            ..Self::default()
+        }
+    }
+
     /// Puts organizations on the shelf.
     ///
     /// With the same organizations as before a higher mark counts, and a lower one does not.
     ///
     /// # Errors
-    /// It differs and is not newer, or is too long. What was there stays.
+    /// It differs and is not newer, is too long, or could not be signed. What was there stays.
     pub fn put(&self, mark: Mark, organizations: &str, count: usize) -> Result<Placed, Refused> {
         let hash = hash_of(organizations);
         let mut place = self
@@ -132,18 +238,45 @@ impl Shelf {
                 return Err(Refused::NotNewer { served, refused });
             }
         }
-        let body = document::document(mark, organizations);
-        if body.len() > MAX_DOCUMENT {
-            let length = body.len();
-            return Err(Refused::TooLong { length });
-        }
-        *place = Some(Arc::new(Document {
-            mark,
-            hash,
-            body: body.into(),
-            organizations: u64::try_from(count).unwrap_or(u64::MAX),
-        }));
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        let seal = self.signer.as_ref().map(|signer| signer.seal());
+        let document = Document::new(mark, (hash, organizations.into(), count), seal)?;
+        *place = Some(Arc::new(document));
         Ok(Placed::New)
+    }
+
+    /// Signs what is there anew if its key or its date is another one now; says whether it was.
+    ///
+    /// # Errors
+    /// It could not be signed. What was there stays.
+    pub fn renew(&self) -> Result<bool, Refused> {
+        let Some(signer) = &self.signer else {
+            return Ok(false);
+        };
+        let seal = signer.seal();
+        let Some(served) = self.document() else {
+            return Ok(false);
+        };
+        let Some(last) = served.signed.as_ref().filter(|last| !last.is_by(&seal)) else {
+            return Ok(false);
+        };
+        // Nobody who asks waits for the signature.
+        let content = (
+            served.hash.clone(),
+            Arc::clone(&last.text),
+            served.organizations,
+        );
+        let document = Document::new(served.mark, content, Some(seal))?;
+        let mut place = self
+            .document
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        // What has come meanwhile is newer and has its own.
+        let is_same = place.as_ref().is_some_and(|now| Arc::ptr_eq(now, &served));
+        if is_same {
+            *place = Some(Arc::new(document));
+        }
+        Ok(is_same)
     }
 
     /// What is there.

@@ -76,7 +76,7 @@ pub fn unb64(text: &str) -> Vec<u8> {
 // Keys
 
 /// The PEM text of a key in `integration/keys`, without the comment above it.
-fn pem(name: &str) -> String {
+pub fn pem(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("integration/keys/{name}.pem"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     text[text.find("-----BEGIN").unwrap()..].to_owned()

@@ -4,13 +4,15 @@
 //! |---|---|
 //! | [`answers`] | what is answered to whom, before the first list, with a tag, without a token |
 //! | [`files`] | what becomes of files that change, swap, break and go |
-//! | [`gates`] | a gate in a real Envoy, over TLS |
+//! | [`gates`] | gates in real Envoys: over TLS, and by signatures |
 //! | [`process`] | certificates and tokens that are renewed, the signal to end, wrong use |
+//! | [`signatures`] | documents that are signed: alike, anew, with another key |
 
 mod answers;
 mod files;
 mod gates;
 mod process;
+mod signatures;
 
 use std::process::ExitCode;
 
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         files::tests(),
         gates::tests(),
         process::tests(),
+        signatures::tests(),
     ];
     libtest_mimic::run(
         &Arguments::from_args(),
@@ -40,6 +43,12 @@ fn main() -> ExitCode {
 fn block_on(test: impl Future<Output = Result<()>>) -> Result<()> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().build()?.block_on(test)
+}
+
+/// A key of `integration/keys`, for a command line.
+fn key_file(name: &str) -> String {
+    let file = integration::paths::integration().join(format!("keys/{name}.pem"));
+    file.display().to_string()
 }
 
 /// A resource with that name, and a tenant of the same, which that group views.

@@ -46,5 +46,6 @@ section! {
 
     /// One of these public keys must have signed the document, which is then a JWS in compact form.
     /// Its `iat` counts for `max_stale`. For hosts where modules of strangers share the `vm_id`.
+    /// `scopegate public-keys` prints the set for `serve-organizations --signing-key`.
     SIGNED_BY: JwkSet = "signed_by", JwkSet;
 }
