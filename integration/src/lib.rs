@@ -10,7 +10,9 @@
 //! | [`client`], [`grpc`] | requests, byte for byte where that matters |
 //! | [`scenario`], [`replay`] | the scenario table and its run through a real Envoy |
 //! | [`clock`] | clocks for a process under test that a test steps |
+//! | [`command`] | the command `scopegate` as a program for a shell |
 //! | [`served`] | `scopegate serve-organizations` as a process |
+//! | [`authority`], [`terminator`] | certificates for one run, and TLS in front of a server that has none |
 //! | [`stack`] | the real backends, provider and agents, as processes on this machine |
 //! | [`rate_limits`] | the shipped limits, put into a bootstrap |
 //! | [`drill`] | what the tests of the gate in trouble share |
@@ -31,6 +33,7 @@ pub mod authority;
 pub mod bytes;
 pub mod client;
 pub mod clock;
+pub mod command;
 pub mod directory;
 pub mod drill;
 pub mod envoy;
@@ -56,6 +59,7 @@ pub mod scene;
 pub mod served;
 pub mod server;
 pub mod stack;
+pub mod terminator;
 pub mod token;
 pub mod trial;
 pub mod upstream;

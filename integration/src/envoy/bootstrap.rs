@@ -87,9 +87,17 @@ impl Bootstrap {
             bail!("{shipped}: another folder is watched than the file is in");
         }
         let folder = folder.join(DISCOVERED);
-        let file = path.file_name().context("no name")?;
+        let file = folder.join(path.file_name().context("no name")?);
         fs::create_dir(&folder)?;
-        let moved = json!({"path": folder.join(file), "watched_directory": {"path": folder}});
+        self.discover(&file)?;
+        write_discovered(&file, &self.discovered)?;
+        Ok(Some(self.discovered.clone()))
+    }
+
+    /// Have the filter come from that file, which is left as it is.
+    pub(super) fn discover(&mut self, file: &Path) -> Result<()> {
+        let folder = file.parent().context("no folder")?;
+        let moved = json!({"path": file, "watched_directory": {"path": folder}});
         // A test may have added listeners like the shipped one.
         for listener in list(
             &mut self.value["static_resources"]["listeners"],
@@ -101,8 +109,7 @@ impl Bootstrap {
                 filter["config_discovery"]["config_source"]["path_config_source"] = moved.clone();
             }
         }
-        write_discovered(&folder.join(file), &self.discovered)?;
-        Ok(Some(self.discovered.clone()))
+        Ok(())
     }
 
     /// The cluster of that name.
@@ -198,7 +205,17 @@ impl Bootstrap {
         Ok(())
     }
 
+    /// The clusters to these addresses in plain text, and all others to a closed port.
     pub(super) fn set_clusters(&mut self, addresses: &BTreeMap<String, SocketAddr>) -> Result<()> {
+        self.set_addresses(addresses)?;
+        for cluster in self.clusters()? {
+            remove(cluster, "transport_socket");
+        }
+        Ok(())
+    }
+
+    /// The same with the TLS that they have.
+    pub(super) fn set_addresses(&mut self, addresses: &BTreeMap<String, SocketAddr>) -> Result<()> {
         let clusters = self.clusters()?;
         for (name, address) in addresses {
             if named(clusters, name).is_none() {
@@ -374,7 +391,6 @@ fn set_endpoint(cluster: &mut Value, address: SocketAddr) {
         "cluster_name": name,
         "endpoints": [{"lb_endpoints": [{"endpoint": {"address": endpoint}}]}],
     });
-    remove(cluster, "transport_socket");
 }
 
 fn socket_address(address: &str, port: u16) -> Value {

@@ -26,8 +26,10 @@ type Edit = Box<dyn FnOnce(&mut Bootstrap) -> Result<()> + Send>;
 /// What to start. Everything not set is as shipped.
 pub struct EnvoySettings {
     bootstrap: Value,
-    /// The file that the filter comes from.
+    /// What is in the file that the filter comes from, and where that is.
     discovered: Value,
+    file: PathBuf,
+    as_rendered: bool,
     wasm: Option<PathBuf>,
     configuration: Option<Value>,
     environment: BTreeMap<String, String>,
@@ -89,9 +91,12 @@ impl EnvoySettings {
 
     /// That bootstrap, and `ecds/scopegate.yaml` beside it.
     pub fn from_file(path: &Path) -> Result<EnvoySettings> {
+        let file = path.with_file_name("ecds/scopegate.yaml");
         Ok(EnvoySettings {
             bootstrap: yaml::read(path)?,
-            discovered: yaml::read(&path.with_file_name("ecds/scopegate.yaml"))?,
+            discovered: yaml::read(&file)?,
+            file,
+            as_rendered: false,
             wasm: None,
             configuration: None,
             environment: BTreeMap::new(),
@@ -110,6 +115,15 @@ impl EnvoySettings {
             component_log_levels: None,
             edits: Vec::new(),
         })
+    }
+
+    /// Change nothing but addresses and ports: the module, its file, certificates, the TLS of clusters and the access
+    /// log are those of the bootstrap and of the file beside it, which Envoy watches where it is. Clients trust that
+    /// authority.
+    #[must_use]
+    pub fn as_rendered(mut self, authority: Arc<Authority>) -> EnvoySettings {
+        self.as_rendered = true;
+        self.metrics().tls_from(authority)
     }
 
     /// The module. Without one the filter is taken out, and a client that sends `x-scopegate-backend` itself reaches
@@ -440,6 +454,11 @@ impl Envoy {
         self.with_process(|process| process.log())
     }
 
+    /// The file that it is in.
+    pub fn log_path(&self) -> PathBuf {
+        self.with_process(|process| process.log_path().to_path_buf())
+    }
+
     pub fn log_contains(&self, text: &str) -> bool {
         self.log().contains(text)
     }
@@ -643,6 +662,16 @@ impl Prepared {
             0
         };
         bootstrap.set_listener_port(port)?;
+        if settings.as_rendered {
+            bootstrap.set_addresses(&clusters)?;
+            bootstrap.discover(&settings.file)?;
+            return Ok(Prepared {
+                bootstrap: bootstrap.into_value(),
+                listener: None,
+                discovered: None,
+                certificate: settings.tls.map(|authority| authority.der()),
+            });
+        }
         bootstrap.add_access_log(&folder.join(bootstrap::ACCESS_LOG))?;
         let certificate = if let Some(authority) = &settings.tls {
             bootstrap.set_certificate(authority, folder)?;

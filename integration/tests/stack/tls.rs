@@ -15,16 +15,16 @@ use integration::envoy::EnvoySettings;
 use integration::envoy::bootstrap::SERVER_NAME;
 use integration::server::Server;
 use integration::stack::ACME;
+use integration::terminator::terminate;
 use integration::{paths, yaml};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, ProtocolVersion, RootCertStore, ServerConfig};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, ProtocolVersion, RootCertStore};
 
 use crate::scene::Scene;
 use crate::side_gate::SideGate;
@@ -362,32 +362,6 @@ async fn refused(side_gate: &SideGate, cluster: &str) -> Result<()> {
         of("upstream_rq_2xx")
     );
     Ok(())
-}
-
-/// A server with a certificate for that name, which passes on what it decrypts.
-async fn terminate(authority: &Authority, name: &str, to: SocketAddr) -> Result<Server> {
-    let (certificate, key) = authority.issue(&[name])?;
-    let config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![CertificateDer::from_pem_slice(certificate.as_bytes())?],
-            PrivateKeyDer::from_pem_slice(key.as_bytes())?,
-        )?;
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    Server::start(move |stream| {
-        let acceptor = acceptor.clone();
-        async move {
-            // Who does not trust the certificate leaves, which is what some tests are about.
-            let Ok(mut inside) = acceptor.accept(stream).await else {
-                return;
-            };
-            let Ok(mut outside) = TcpStream::connect(to).await else {
-                return;
-            };
-            let _ = copy_bidirectional(&mut inside, &mut outside).await;
-        }
-    })
-    .await
 }
 
 async fn connect(

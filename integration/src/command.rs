@@ -1,0 +1,37 @@
+//! The command `scopegate` as a program that a shell finds: a test program itself, which is the command when it is
+//! started by that name.
+
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use scopegate::cli::{Arguments, Console, run};
+
+/// The name.
+const COMMAND: &str = "scopegate";
+
+/// Run as the command, if this process was started by its name. The first thing that `main` does.
+#[must_use]
+pub fn as_command() -> Option<ExitCode> {
+    let program = std::env::args_os().next()?;
+    if Path::new(&program).file_name()? != COMMAND {
+        return None;
+    }
+    let mut console = Console {
+        input: &mut io::stdin().lock(),
+        output: &mut io::stdout().lock(),
+        errors: &mut io::stderr(),
+        styled: false,
+        variables: std::env::vars().collect(),
+    };
+    Some(run(Arguments::parse(), &mut console).into())
+}
+
+/// Put it into that folder, for a `PATH`.
+pub fn install(folder: &Path) -> Result<()> {
+    symlink(std::env::current_exe()?, folder.join(COMMAND))?;
+    Ok(())
+}
