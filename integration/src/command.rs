@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use scopegate::cli::{Arguments, Console, run};
+use scopegate::cli::{Arguments, Console, Network, run};
 
 /// The name.
 const COMMAND: &str = "scopegate";
@@ -26,6 +26,8 @@ pub fn as_command() -> Option<ExitCode> {
         errors: &mut io::stderr(),
         styled: false,
         variables: std::env::vars().collect(),
+        now: clock::nanos(),
+        web: &mut Network,
     };
     Some(run(Arguments::parse(), &mut console).into())
 }

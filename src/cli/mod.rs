@@ -10,6 +10,7 @@ mod check;
 mod completions;
 mod console;
 mod explain;
+mod network;
 mod organizations;
 mod outcome;
 #[cfg(feature = "serve")]
@@ -21,6 +22,7 @@ mod serve_organizations;
 
 pub use arguments::Arguments;
 pub use console::{Console, Fetched, Format, Unconnected, Wanted, Web};
+pub use network::Network;
 pub use outcome::Outcome;
 
 use arguments::Command;

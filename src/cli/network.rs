@@ -1,13 +1,15 @@
 //! The way to servers: HTTP/1.1 with TLS, as the environment's proxy variables say.
 
-use std::time::Duration;
+use core::time::Duration;
 
-use scopegate::cli::{Fetched, Wanted, Web};
 use ureq::Agent;
 use ureq::config::Config;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
+use super::console::{Fetched, Wanted, Web};
+
 /// Servers by way of the network.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Network;
 
 impl Web for Network {

@@ -1,15 +1,11 @@
 //! The command `scopegate`.
 
-mod web;
-
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Parser as _;
-use scopegate::cli::{Arguments, Console, run};
-
-use web::Network;
+use scopegate::cli::{Arguments, Console, Network, run};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -1,0 +1,416 @@
+//! The operator's whole path, as `docs/first-steps.md` has it: a deployment file is written, checked, rendered and
+//! started, data go in and out, and then one thing after the other breaks, is seen, and is mended.
+//!
+//! The page is the script: its commands are typed into a shell, with the program `scopegate`, a real Envoy and curl, and
+//! what they print is what the page shows. Between them stands here what happens elsewhere, such as at a provider, and
+//! what is looked at more closely than a page can. Envoy runs the rendered files; only addresses and ports are others,
+//! `/etc/envoy` is another folder, and the authorities that are believed are the one of the run.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`page`] | the commands of the page, and what it shows of each |
+//! | [`session`] | the shell |
+//! | [`site`] | the machine: providers, backends, Envoy |
+//! | [`sight`] | the places where a refusal is seen |
+
+mod page;
+mod session;
+mod sight;
+mod site;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, ensure};
+use integration::client::{Protocol, RawRequest};
+use integration::issuer::PublishedKey;
+use integration::token::Recipe;
+use integration::upstream::Behaviour;
+use integration::{command, drill, loki_push, remote_write};
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::page::Page;
+use crate::session::Session;
+use crate::sight::{Refused, all_counted, expression};
+use crate::site::{Site, agent, alice, auditor, tokens};
+
+fn main() -> ExitCode {
+    if let Some(code) = command::as_command() {
+        return code;
+    }
+    let test = Trial::test("the_page_holds_from_its_first_step_to_its_last", || {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.enable_all().worker_threads(2).build();
+        let done = runtime.map_err(anyhow::Error::from);
+        done.and_then(|runtime| runtime.block_on(walk()))
+            .map_err(|error| Failed::from(format!("{error:?}")))
+    });
+    libtest_mimic::run(&Arguments::from_args(), vec![test]).exit_code()
+}
+
+async fn walk() -> Result<()> {
+    let mut page = Page::read()?;
+    let mut session = Session::open()?;
+    for (variable, token) in tokens()? {
+        session.export(variable, &token);
+    }
+    let file = session.here(&page.deployment);
+    std::fs::write(session.work().join("deployment.yaml"), file)?;
+    let mut site = Site::open(session).await?;
+
+    started(&mut site, &mut page).await?;
+    used(&site, &mut page).await?;
+    refused(&site, &mut page).await?;
+    without_a_provider(&site, &mut page).await?;
+    without_a_key(&mut site, &mut page).await?;
+    with_another_audience(&mut site, &mut page).await?;
+    with_another_claim(&mut site, &mut page).await?;
+    with_a_bad_file(&site, &mut page).await?;
+    with_a_cluster_that_is_not_there(&site, &mut page).await?;
+    with_another_tenant(&site, &mut page).await?;
+    let codes = [
+        "tenant_not_granted",
+        "keys_unavailable",
+        "unknown_key",
+        "key_pending",
+        "audience_mismatch",
+    ];
+    all_counted(&site, &codes).await?;
+    with_a_route_of_its_own(&mut site, &mut page).await?;
+    page.end()
+}
+
+/// The partner's provider is away when Envoy starts, as the page has it later on.
+async fn started(site: &mut Site, page: &mut Page) -> Result<()> {
+    site.session.go_on(page, "Check and render")?;
+    // The start is the one that the rendered file asks for; here it is the harness's, at other ports.
+    let bootstrap = std::fs::read_to_string(site.session.machine().join("envoy.yaml"))?;
+    let flags = |text: &str| -> Vec<String> {
+        let words = text
+            .split_whitespace()
+            .filter(|word| !matches!(*word, "\\" | "#"));
+        words.map(str::to_owned).collect()
+    };
+    let wanted = bootstrap
+        .split_once("#       envoy -c envoy.yaml ")
+        .and_then(|(_, rest)| Some(rest.split_once("\n#\n")?.0))
+        .context("the bootstrap does not say how to start")?;
+    let start = page.start.replace("/etc/envoy/", "");
+    let typed = start
+        .strip_prefix("envoy -c envoy.yaml ")
+        .context("another start")?;
+    ensure!(
+        flags(typed).starts_with(&flags(wanted)),
+        "{typed}, not {wanted}"
+    );
+    site.partner_door.down().await;
+    site.start().await?;
+    site.session.go_on(page, "Start")
+}
+
+async fn used(site: &Site, page: &mut Page) -> Result<()> {
+    let took = Behaviour::Answer {
+        status: 204,
+        headers: Vec::new(),
+        body: String::new(),
+    };
+    site.upstream("loki")?.behave(took);
+    site.session.go_on(page, "Write")?;
+    let pushed = site.reached()?;
+    ensure!(
+        pushed.backend == "loki" && pushed.path == "/loki/api/v1/push",
+        "{pushed:?}"
+    );
+    ensure!(pushed.header("x-scope-orgid") == [b"shop"], "{pushed:?}");
+    ensure!(pushed.header("authorization").is_empty(), "{pushed:?}");
+    // Agents send protobuf, which nobody types.
+    let agent = drill::fresh(agent())?;
+    let metrics = remote_write::request(&[("up", &[("job", "shop")], 1.0)]);
+    let logs = loki_push::request(&[("{app=\"web\"}", &[(1, "hello")])]);
+    for (path, arrives, backend, body) in [
+        ("/prometheus/api/v1/push", "/api/v1/push", "mimir", metrics),
+        ("/loki/api/v1/push", "/loki/api/v1/push", "loki", logs),
+    ] {
+        let write = RawRequest::post(path, body).bearer(&agent).tenant("shop");
+        let write = write.header("content-type", "application/x-protobuf");
+        let seen = site.pass(&write).await?;
+        ensure!(seen.path == arrives && seen.backend == backend, "{seen:?}");
+        ensure!(seen.header("x-scope-orgid") == [b"shop"], "{seen:?}");
+        ensure!(seen.complete && seen.body_length > 10, "{seen:?}");
+    }
+    site.upstream("loki")?.behave(Behaviour::Echo);
+
+    site.log.clear();
+    site.session.go_on(page, "Read")?;
+    let reads = site.log.all();
+    let reads: Vec<(&str, String, &[u8])> = reads
+        .iter()
+        .map(|seen| {
+            let query = seen.path.split_once('?').map_or("", |(_, query)| query);
+            let (_, query) = query.split_once('=').unwrap_or_default();
+            let tenant = seen.header("x-scope-orgid");
+            let tenant = tenant.first().copied().unwrap_or_default();
+            let query = integration::form::decode(query);
+            (seen.backend.as_str(), query, tenant)
+        })
+        .collect();
+    let wanted: [(&str, &str, &[u8]); 4] = [
+        ("loki", r#"{app="web"}"#, b"shop"),
+        ("mimir", "up", b"shop"),
+        ("tempo", r#"{ resource.service.name = "web" }"#, b"shop"),
+        (
+            "loki",
+            r#"{namespace=~"shop-jobs|shop-web",app="web"}"#,
+            b"platform",
+        ),
+    ];
+    for (read, (backend, query, tenant)) in reads.iter().zip(wanted) {
+        ensure!(*read == (backend, query.to_owned(), tenant), "{read:?}");
+    }
+    ensure!(reads.len() == wanted.len(), "{reads:?}");
+    Ok(())
+}
+
+async fn refused(site: &Site, page: &mut Page) -> Result<()> {
+    site.session.go_on(page, "Where a refusal is seen")?;
+    let refused = Refused {
+        status: 403,
+        code: "tenant_not_granted",
+        record: json!({
+            "provider": "corporate",
+            "subject": "alice",
+            "tenants": ["bank"],
+            "backend": "loki",
+            "permission": "read",
+        }),
+        alert: Some("ScopegateDenials"),
+    };
+    let token = drill::fresh(alice())?;
+    let request = drill::read(&token, "bank");
+    refused.seen_everywhere(site, &request).await?;
+    site.pass(&drill::read(&token, "shop")).await?;
+    Ok(())
+}
+
+async fn without_a_provider(site: &Site, page: &mut Page) -> Result<()> {
+    site.session.go_on(page, "A provider is away")?;
+    let refused = Refused {
+        status: 503,
+        code: "keys_unavailable",
+        record: json!({"claimed_issuer": "https://partner.example.com", "subject": null}),
+        alert: Some("ScopegateUnavailable"),
+    };
+    let request = drill::read(&drill::fresh(auditor())?, "bank");
+    refused.seen_everywhere(site, &request).await?;
+    let missing = expression("ScopegateKeysMissing")?;
+    ensure!(missing == "scopegate_jwks_keys == 0", "{missing}");
+
+    site.partner_door.up().await?;
+    let took = site.until_passed(&request, Duration::from_secs(15)).await?;
+    eprintln!("{took:?} after the provider is back");
+    site.session.go_on(page, "It is back")
+}
+
+/// One provider has withdrawn the key of a token, and the other replaces its keys without publishing the next one first.
+async fn without_a_key(site: &mut Site, page: &mut Page) -> Result<()> {
+    let old = drill::fresh(alice().key("rsa-b").kid("2025-12"))?;
+    site.session.export("OLD", &old);
+    site.session.go_on(page, "A key is gone")?;
+    let refused = Refused {
+        status: 401,
+        code: "unknown_key",
+        record: json!({"claimed_key_id": "2025-12", "subject": null}),
+        alert: Some("ScopegateDenials"),
+    };
+    // Asked again, another worker would say that it does not know yet: keys are fetched once in half a minute for this.
+    refused.seen_of_another(site).await?;
+    site.pass(&drill::read(&drill::fresh(alice())?, "shop"))
+        .await?;
+
+    let old = drill::read(&drill::fresh(auditor())?, "bank");
+    site.pass(&old).await?;
+    let next = PublishedKey::named("p256-a").with_kid("2026-12");
+    site.partner.set_keys(vec![next]);
+    let new = || drill::fresh(auditor().key("p256-a").kid("2026-12"));
+    site.pass(&drill::read(&new()?, "bank")).await?;
+    // The other worker follows within a second.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let replies = drill::ask_every_worker(site.envoy()?, || Ok(old.clone())).await?;
+        if replies.iter().all(|reply| reply.status == 503) {
+            break;
+        }
+        ensure!(Instant::now() < deadline, "{replies:?}");
+    }
+    site.session.export("NEW", &new()?);
+    site.session.go_on(page, "All keys are others")?;
+    let refused = Refused {
+        status: 503,
+        code: "key_pending",
+        record: json!({"claimed_key_id": "p256-b", "subject": null}),
+        // It ends by itself.
+        alert: None,
+    };
+    refused.seen_everywhere(site, &old).await
+}
+
+async fn with_another_audience(site: &mut Site, page: &mut Page) -> Result<()> {
+    let other = || drill::fresh(alice().claim("aud", json!(["grafana"])));
+    site.session.export("OTHER", &other()?);
+    site.session.go_on(page, "Another audience")?;
+    let refused = Refused {
+        status: 401,
+        code: "audience_mismatch",
+        record: json!({"claimed_audience": ["grafana"], "claimed_key_id": "rsa-a"}),
+        alert: Some("ScopegateDenials"),
+    };
+    refused
+        .seen_everywhere(site, &drill::read(&other()?, "shop"))
+        .await
+}
+
+/// The groups stand elsewhere than the configuration says.
+async fn with_another_claim(site: &mut Site, page: &mut Page) -> Result<()> {
+    let moved = || drill::fresh(shifted());
+    site.session.export("ALICE", &moved()?);
+    site.session.go_on(page, "Another claim")?;
+    let refused = Refused {
+        status: 403,
+        code: "tenant_not_granted",
+        record: json!({"subject": "alice", "organizations": [], "tenants": ["shop"]}),
+        alert: Some("ScopegateDenials"),
+    };
+    let request = drill::read(&moved()?, "shop");
+    refused.seen_everywhere(site, &request).await?;
+    site.session.go_on(page, "The right claim")?;
+    site.until_passed(&request, A_SECOND).await?;
+    Ok(())
+}
+
+/// What `check` says of it, Envoy's log says too, and nothing else happens.
+async fn with_a_bad_file(site: &Site, page: &mut Page) -> Result<()> {
+    let envoy = site.envoy()?;
+    let hash = envoy.metric("scopegate_config_hash", &[]).await?;
+    site.session.go_on(page, "A bad file")?;
+    let request = drill::read(&drill::fresh(shifted())?, "shop");
+    for reply in drill::ask_every_worker(envoy, || Ok(request.clone())).await? {
+        ensure!(reply.status == 200, "{reply:?}");
+    }
+    let now = envoy.metric("scopegate_config_hash", &[]).await?;
+    ensure!(now.to_bits() == hash.to_bits(), "{now}, not {hash}");
+    let alert = expression("ScopegateConfigurationRejected")?;
+    let counter = "extension_config_discovery_http_filter_.+_config_fail";
+    ensure!(alert.contains(counter), "{alert}");
+    site.session.go_on(page, "The good file again")
+}
+
+/// A configuration that loads, and has no way to the keys.
+async fn with_a_cluster_that_is_not_there(site: &Site, page: &mut Page) -> Result<()> {
+    site.session.go_on(page, "A cluster that is not there")?;
+    let refused = Refused {
+        status: 503,
+        code: "keys_unavailable",
+        record: json!({"claimed_issuer": site.corporate.issuer(), "subject": null}),
+        alert: Some("ScopegateUnavailable"),
+    };
+    let request = drill::read(&drill::fresh(shifted())?, "shop");
+    refused.seen_everywhere(site, &request).await?;
+    site.session.go_on(page, "The cluster that is there")?;
+    site.until_passed(&request, Duration::from_secs(5)).await?;
+    Ok(())
+}
+
+/// While others ask, whose requests are all answered.
+async fn with_another_tenant(site: &Site, page: &mut Page) -> Result<()> {
+    let target = site.envoy()?.target();
+    let over = Arc::new(AtomicBool::new(false));
+    let mut lanes = JoinSet::new();
+    for tenant in ["shop", "shop", "platform", "garage"] {
+        // Whoever is limited to a part of the data asks for labels in another way.
+        let path = "/loki/api/v1/query?query=%7Bapp%3D%22web%22%7D";
+        let token = drill::fresh(shifted())?;
+        let read = RawRequest::get(path).bearer(&token).tenant(tenant);
+        let (target, over) = (target.clone(), over.clone());
+        lanes.spawn(async move {
+            let mut answers = Vec::new();
+            while !over.load(Ordering::SeqCst) {
+                let asked = SystemTime::now();
+                let reply = read.send(&target, Protocol::H1).await?;
+                answers.push((asked, reply.status));
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            anyhow::Ok((tenant, answers))
+        });
+    }
+    site.session.go_on(page, "One more tenant")?;
+    let file = site.session.machine().join("ecds/scopegate.yaml");
+    let moved = std::fs::metadata(file)?.modified()?;
+    tokio::time::sleep(A_SECOND + Duration::from_millis(300)).await;
+    over.store(true, Ordering::SeqCst);
+
+    let mut asked = 0;
+    while let Some(lane) = lanes.join_next().await {
+        let (tenant, answers) = lane??;
+        asked += answers.len();
+        if tenant != "garage" {
+            let lost = answers.iter().find(|(_, status)| *status != 200);
+            ensure!(lost.is_none(), "{tenant}: {lost:?}");
+            continue;
+        }
+        ensure!(answers.iter().any(|(_, status)| *status == 403));
+        let last = answers.iter().rev().find(|(_, status)| *status != 200);
+        let (last, status) = last.context("it was there before")?;
+        ensure!(*status == 403, "{status}");
+        // What was asked just before the move may be answered after it.
+        let took = last.duration_since(moved).unwrap_or_default();
+        eprintln!("the last 403 was asked for {took:?} after the move");
+        ensure!(took < A_SECOND, "{took:?}");
+        let since = answers.iter().filter(|(asked, _)| asked > last);
+        ensure!(since.count() > 10, "{answers:?}");
+    }
+    eprintln!("{asked} requests meanwhile");
+    ensure!(asked > 60, "{asked}");
+    site.session.go_on(page, "It is there")
+}
+
+/// The gate names the backend, and the route leads elsewhere.
+async fn with_a_route_of_its_own(site: &mut Site, page: &mut Page) -> Result<()> {
+    site.session.go_on(page, "A route without the gate")?;
+    site.start().await?;
+    let unknown = Behaviour::Answer {
+        status: 404,
+        headers: Vec::new(),
+        body: "404 page not found\n".to_owned(),
+    };
+    site.upstream("loki")?.behave(unknown);
+    site.log.clear();
+    site.session.go_on(page, "What the running Envoy does")?;
+    let seen = site.reached()?;
+    ensure!(seen.backend == "loki", "{seen:?}");
+    ensure!(
+        seen.path.starts_with("/prometheus/api/v1/query"),
+        "{seen:?}"
+    );
+    let reply = site.send(&RawRequest::get("/loki/api/v1/labels")).await?;
+    ensure!(reply.status == 401 && site.log.count() == 0, "{reply:?}");
+    site.session.go_on(page, "The routes as they were")?;
+    site.start().await?;
+    let read = RawRequest::get("/prometheus/api/v1/query?query=up");
+    let read = read.bearer(&drill::fresh(shifted())?).tenant("shop");
+    let seen = site.pass(&read).await?;
+    ensure!(seen.backend == "mimir", "{seen:?}");
+    Ok(())
+}
+
+/// Alice, whose groups stand in another claim.
+fn shifted() -> Recipe {
+    let recipe = alice().without("groups");
+    recipe.claim("roles", json!(["shop-team"]))
+}
+
+/// How soon a file that is moved into its place counts.
+const A_SECOND: Duration = Duration::from_secs(1);

@@ -1,0 +1,177 @@
+//! A terminal in the folder of the deployment file: what the page says is typed there and compared with what it shows.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use integration::{command, envoy};
+use tempfile::TempDir;
+
+use crate::page::{Page, Step, shows};
+
+/// The terminal, and the machine as far as the page names its files.
+pub struct Session {
+    folder: TempDir,
+    /// What the page says, and what it is here.
+    places: Vec<(&'static str, String)>,
+    variables: BTreeMap<String, String>,
+}
+
+impl Session {
+    pub fn open() -> Result<Session> {
+        let folder = tempfile::Builder::new()
+            .prefix("scopegate-path-")
+            .tempdir()?;
+        let path = |name: &str| folder.path().join(name);
+        for name in ["bin", "machine/tls", "work"] {
+            fs::create_dir_all(path(name))?;
+        }
+        command::install(&path("bin"))?;
+        let places = vec![
+            ("/etc/envoy", path("machine").display().to_string()),
+            // Where Envoy reads what it is to validate.
+            ("/etc/envoy", path("validated").display().to_string()),
+            (
+                AUTHORITIES,
+                path("machine/tls/ca.crt").display().to_string(),
+            ),
+        ];
+        // The bootstrap that it is given names the gate's file by its place on the page.
+        let envoy = format!(
+            "#!/bin/sh\nfor file; do :; done\nmkdir -p {validated}\n\
+             sed 's|/etc/envoy/|{etc}/|' \"$file\" >{validated}/envoy.yaml\n\
+             exec {program} --mode validate --log-level warning -c {validated}/envoy.yaml\n",
+            validated = path("validated").display(),
+            etc = path("machine").display(),
+            program = envoy::binary()?.display(),
+        );
+        let program = path("bin/envoy");
+        fs::write(&program, envoy)?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        Ok(Session {
+            folder,
+            places,
+            variables: BTreeMap::new(),
+        })
+    }
+
+    /// What is `/etc/envoy` on the page.
+    pub fn machine(&self) -> PathBuf {
+        self.folder.path().join("machine")
+    }
+
+    /// Where the commands are typed.
+    pub fn work(&self) -> PathBuf {
+        self.folder.path().join("work")
+    }
+
+    /// Text of the page as it holds here.
+    pub fn here(&self, text: &str) -> String {
+        let places = self.places.iter();
+        places.fold(text.to_owned(), |text, (page, here)| {
+            text.replace(page, here)
+        })
+    }
+
+    fn as_on_the_page(&self, text: &str) -> String {
+        let places = self.places.iter().rev();
+        places.fold(text.to_owned(), |text, (page, here)| {
+            text.replace(here, page)
+        })
+    }
+
+    pub fn export(&mut self, variable: &str, value: &str) {
+        self.variables.insert(variable.to_owned(), value.to_owned());
+    }
+
+    /// Type what stands under that heading.
+    pub fn go_on(&self, page: &mut Page, heading: &str) -> Result<()> {
+        let started = Instant::now();
+        let mut changed = false;
+        for step in page.next(heading)? {
+            // What only looks may look again, since Envoy logs and counts with a delay, and what was changed has a
+            // second to be there.
+            let patience = if step.only_looks() {
+                COUNTS
+            } else if changed {
+                CHANGES
+            } else {
+                Duration::ZERO
+            };
+            self.take(&step, patience)?;
+            changed = step.changes();
+        }
+        eprintln!("{heading}: {:?}", started.elapsed());
+        Ok(())
+    }
+
+    fn take(&self, step: &Step, patience: Duration) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let said = self.type_in(&step.command)?;
+            if shows(&step.output, &said) {
+                return Ok(());
+            }
+            ensure!(
+                started.elapsed() < patience,
+                "$ {}\n{said}---- the page shows\n{}",
+                step.command,
+                step.output
+            );
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What a command prints, as it would on the page.
+    fn type_in(&self, command: &str) -> Result<String> {
+        let command = format!("exec 2>&1\n{}", self.here(command));
+        let programs = self.folder.path().join("bin").display().to_string();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let output = Command::new("bash")
+            .args(["-c", &command])
+            .current_dir(self.work())
+            .env("PATH", format!("{programs}:{path}"))
+            .env("HOME", self.folder.path())
+            .env("CURL_HOME", self.folder.path())
+            .envs(&self.variables)
+            .output()?;
+        Ok(self.as_on_the_page(&String::from_utf8(output.stdout)?))
+    }
+
+    /// Have the names on the page lead to that machine.
+    pub fn lead(&self, places: &[(&str, String)]) -> Result<()> {
+        let certificate = self.machine().join("tls/ca.crt");
+        let mut lines = vec![
+            "noproxy = \"*\"".to_owned(),
+            format!("cacert = \"{}\"", certificate.display()),
+        ];
+        for (name, address) in places {
+            lines.push(format!("connect-to = \"{name}:{address}\""));
+        }
+        fs::write(self.folder.path().join(".curlrc"), lines.join("\n"))?;
+        Ok(())
+    }
+
+    /// Envoy's log is that file.
+    pub fn log(&self, file: &Path) -> Result<()> {
+        let name = self.work().join("envoy.log");
+        if name.is_symlink() {
+            fs::remove_file(&name)?;
+        }
+        Ok(symlink(file, name)?)
+    }
+}
+
+/// The authorities of most Linux distributions; here, the one of the run.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// The gate counts once a second.
+const COUNTS: Duration = Duration::from_secs(5);
+
+/// How soon a file that is moved into its place counts.
+const CHANGES: Duration = Duration::from_secs(1);
