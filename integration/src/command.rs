@@ -10,6 +10,8 @@ use anyhow::Result;
 use clap::Parser;
 use scopegate::cli::{Arguments, Console, Network, run};
 
+use crate::token;
+
 /// The name.
 const COMMAND: &str = "scopegate";
 
@@ -26,7 +28,9 @@ pub fn as_command() -> Option<ExitCode> {
         errors: &mut io::stderr(),
         styled: false,
         variables: std::env::vars().collect(),
-        now: clock::nanos(),
+        now: u64::try_from(token::now())
+            .unwrap_or_default()
+            .saturating_mul(1_000_000_000),
         web: &mut Network,
     };
     Some(run(Arguments::parse(), &mut console).into())

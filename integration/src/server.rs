@@ -52,6 +52,11 @@ impl Server {
         self.address
     }
 
+    /// Whether the port is open.
+    pub fn is_up(&self) -> bool {
+        self.running.lock().is_ok_and(|running| running.is_some())
+    }
+
     /// Close the port and all connections: the next connection attempt is refused by the kernel.
     pub async fn down(&self) {
         let running = self
@@ -67,7 +72,7 @@ impl Server {
 
     /// Open the same port again. Does nothing when it is open.
     pub async fn up(&self) -> Result<()> {
-        if self.running.lock().is_ok_and(|running| running.is_some()) {
+        if self.is_up() {
             return Ok(());
         }
         let mut last = None;

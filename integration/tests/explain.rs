@@ -1,9 +1,17 @@
 //! `scopegate explain` says of every scenario that one head or form decides what a gate makes of it; the others are
 //! listed here by name.
 
-use anyhow::{Result, ensure};
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser as _;
+use integration::authority::Authority;
+use integration::issuer::Issuer;
 use integration::scenario::{self, Scenario};
-use integration::{paths, replay};
+use integration::terminator::terminate;
+use integration::{drill, paths, replay, token};
+use scopegate::cli::{Arguments, Console, Network, run};
+use serde_json::{Value, json};
 
 /// What depends on more than one request and one set of keys, and why.
 const OTHERS: [(&str, &str); 9] = [
@@ -91,4 +99,70 @@ fn explain_and_the_gate_agree() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// By the program's own way to servers: TLS, an authority of one's own, and what is told when it is not believed.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_fetched_from_a_real_provider() -> Result<()> {
+    let issuer = Issuer::corporate().await?;
+    let authority = Authority::new()?;
+    let door = terminate(&authority, "localhost", issuer.address()).await?;
+    let folder = tempfile::tempdir()?;
+    let file = |name: &str, content: &str| -> Result<String> {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content)?;
+        Ok(path.display().to_string())
+    };
+    let mut configuration = drill::configuration();
+    let uri = format!("https://localhost:{}/jwks", door.address().port());
+    configuration["providers"][0]["jwks"] = json!({"cluster": "idp", "uri": uri});
+    let configuration = file("scopegate.json", &configuration.to_string())?;
+    let token = file("token", &drill::token_of("reader")?)?;
+    let ca = file("ca.pem", &authority.pem())?;
+    let words = [
+        "scopegate",
+        "explain",
+        &configuration,
+        "--token-file",
+        &token,
+        "--tenant",
+        "acme",
+        "--path",
+        "/loki/api/v1/labels",
+        "--output",
+        "json",
+    ];
+    let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+    let explain = |more: Vec<String>| {
+        let words = [words.clone(), more].concat();
+        tokio::task::spawn_blocking(move || explained(&words))
+    };
+    let said = explain(vec!["--ca-file".to_owned(), ca]).await??;
+    ensure!(said["code"] == "allowed", "{said:#}");
+    ensure!(issuer.fetches().jwks == 1, "{:?}", issuer.fetches());
+    // The system does not know this authority.
+    let said = explain(Vec::new()).await??;
+    ensure!(said["code"] == "keys_unavailable", "{said:#}");
+    let notes = said["notes"].to_string();
+    ensure!(
+        notes.contains("cannot be had from here") && notes.contains(&uri),
+        "{notes}"
+    );
+    ensure!(issuer.fetches().jwks == 1, "{:?}", issuer.fetches());
+    Ok(())
+}
+
+fn explained(words: &[String]) -> Result<Value> {
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let mut console = Console {
+        input: &mut &b""[..],
+        output: &mut output,
+        errors: &mut errors,
+        styled: false,
+        variables: BTreeMap::new(),
+        now: u64::try_from(token::now())? * 1_000_000_000,
+        web: &mut Network,
+    };
+    run(Arguments::try_parse_from(words)?, &mut console);
+    serde_json::from_slice(&output).with_context(|| String::from_utf8_lossy(&errors).into_owned())
 }

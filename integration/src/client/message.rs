@@ -143,6 +143,22 @@ impl RawRequest {
     }
 
     /// Whether its body's length is sent though nobody has named one.
+    /// As HTTP/1.1 writes it, whatever is in it.
+    #[must_use]
+    pub fn written(&self) -> Vec<u8> {
+        let mut text = [self.method.as_slice(), b" ", &self.path, b" HTTP/1.1\r\n"].concat();
+        let host = self.authority.iter();
+        let host = host.map(|host| (&b"host"[..], host.as_slice()));
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, value)| (name.as_slice(), value.as_slice()));
+        for (name, value) in host.chain(headers) {
+            text.extend_from_slice(&[name, b": ", value, b"\r\n"].concat());
+        }
+        text.extend_from_slice(b"\r\n");
+        text.extend_from_slice(&self.body);
+        text
+    }
+
     pub(crate) fn needs_length(&self) -> bool {
         let has_body = !self.body.is_empty() || self.method == b"POST" || self.method == b"PUT";
         has_body && self.lacks("content-length") && self.lacks("transfer-encoding")

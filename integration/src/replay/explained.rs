@@ -12,7 +12,7 @@ use scopegate::reply;
 use serde_json::Value;
 
 use super::{Report, native};
-use crate::client::{self, RawRequest};
+use crate::client;
 use crate::scenario::{Outcome, Prepared, Scenario, Upstreamed};
 use crate::token;
 use crate::upstream::OWN_CORS;
@@ -31,7 +31,7 @@ fn explain(scenario: &Prepared) -> Result<Outcome> {
         Ok(path.display().to_string())
     };
     let configuration = file("scopegate.json", scenario.config.to_string().as_bytes())?;
-    let request = file("request.http", &written(&scenario.request))?;
+    let request = file("request.http", &scenario.request.written())?;
     let now = token::now().to_string();
     let mut words = vec!["scopegate", "--output", "json", "explain", &configuration];
     words.extend(["--request", &request, "--at", &now, "--offline"]);
@@ -245,29 +245,6 @@ fn bytes(value: &Value) -> Vec<u8> {
             .unwrap_or_default(),
         None => value.as_str().unwrap_or_default().as_bytes().to_vec(),
     }
-}
-
-/// A request as HTTP/1.1 writes it.
-fn written(request: &RawRequest) -> Vec<u8> {
-    let mut text = [
-        request.method.as_slice(),
-        b" ",
-        &request.path,
-        b" HTTP/1.1\r\n",
-    ]
-    .concat();
-    let host = request
-        .authority
-        .iter()
-        .map(|host| (&b"host"[..], host.as_slice()));
-    let headers = request.headers.iter();
-    let headers = headers.map(|(name, value)| (name.as_slice(), value.as_slice()));
-    for (name, value) in host.chain(headers) {
-        text.extend_from_slice(&[name, b": ", value, b"\r\n"].concat());
-    }
-    text.extend_from_slice(b"\r\n");
-    text.extend_from_slice(&request.body);
-    text
 }
 
 /// What stands in the place of a token.

@@ -180,6 +180,7 @@ async fn refused(site: &Site, page: &mut Page) -> Result<()> {
     let refused = Refused {
         status: 403,
         code: "tenant_not_granted",
+        explained: "tenant_not_granted",
         record: json!({
             "provider": "corporate",
             "subject": "alice",
@@ -201,6 +202,7 @@ async fn without_a_provider(site: &Site, page: &mut Page) -> Result<()> {
     let refused = Refused {
         status: 503,
         code: "keys_unavailable",
+        explained: "keys_unavailable",
         record: json!({"claimed_issuer": "https://partner.example.com", "subject": null}),
         alert: Some("ScopegateUnavailable"),
     };
@@ -223,6 +225,7 @@ async fn without_a_key(site: &mut Site, page: &mut Page) -> Result<()> {
     let refused = Refused {
         status: 401,
         code: "unknown_key",
+        explained: "unknown_key",
         record: json!({"claimed_key_id": "2025-12", "subject": null}),
         alert: Some("ScopegateDenials"),
     };
@@ -251,6 +254,8 @@ async fn without_a_key(site: &mut Site, page: &mut Page) -> Result<()> {
     let refused = Refused {
         status: 503,
         code: "key_pending",
+        // It asks at once, and knows nothing of keys before.
+        explained: "unknown_key",
         record: json!({"claimed_key_id": "p256-b", "subject": null}),
         // It ends by itself.
         alert: None,
@@ -265,6 +270,7 @@ async fn with_another_audience(site: &mut Site, page: &mut Page) -> Result<()> {
     let refused = Refused {
         status: 401,
         code: "audience_mismatch",
+        explained: "audience_mismatch",
         record: json!({"claimed_audience": ["grafana"], "claimed_key_id": "rsa-a"}),
         alert: Some("ScopegateDenials"),
     };
@@ -281,6 +287,7 @@ async fn with_another_claim(site: &mut Site, page: &mut Page) -> Result<()> {
     let refused = Refused {
         status: 403,
         code: "tenant_not_granted",
+        explained: "tenant_not_granted",
         record: json!({"subject": "alice", "organizations": [], "tenants": ["shop"]}),
         alert: Some("ScopegateDenials"),
     };
@@ -314,6 +321,7 @@ async fn with_a_cluster_that_is_not_there(site: &Site, page: &mut Page) -> Resul
     let refused = Refused {
         status: 503,
         code: "keys_unavailable",
+        explained: "keys_unavailable",
         record: json!({"claimed_issuer": site.corporate.issuer(), "subject": null}),
         alert: Some("ScopegateUnavailable"),
     };

@@ -128,7 +128,7 @@ impl Session {
     }
 
     /// What a command prints, as it would on the page.
-    fn type_in(&self, command: &str) -> Result<String> {
+    pub fn type_in(&self, command: &str) -> Result<String> {
         let command = format!("exec 2>&1\n{}", self.here(command));
         let programs = self.folder.path().join("bin").display().to_string();
         let path = std::env::var("PATH").unwrap_or_default();

@@ -13,6 +13,8 @@ use crate::site::Site;
 pub struct Refused {
     pub status: u16,
     pub code: &'static str,
+    /// What `scopegate explain` says of the same request.
+    pub explained: &'static str,
     /// Members of the record.
     pub record: Value,
     /// The alert that counts such refusals, if one does.
@@ -27,8 +29,30 @@ impl Refused {
         ensure!(reply.status == self.status, "{}: {reply:?}", self.code);
         ensure!(site.log.count() == 0, "{} reached a backend", self.code);
         self.in_the_answer(&reply)?;
+        self.in_the_explanation(site, request)?;
         let id = reply.header("x-request-id").context("no request id")?;
         self.recorded_as(site, &id).await
+    }
+
+    /// `scopegate explain` comes to the same by the file that Envoy has, and tells the step.
+    fn in_the_explanation(&self, site: &Site, request: &RawRequest) -> Result<()> {
+        let said: Value = serde_json::from_str(&site.explained(request)?)?;
+        ensure!(said["code"] == self.explained, "{said:#}");
+        let steps = said["steps"].as_array().context("no steps")?;
+        let mut refused = steps.iter().filter(|step| step["result"] == "refused");
+        let step = refused
+            .next()
+            .with_context(|| format!("no step: {said:#}"))?;
+        let found = step["found"].to_string();
+        ensure!(found.contains(self.explained), "{found}");
+        let members = self.record.as_object().into_iter().flatten();
+        for (name, value) in members {
+            ensure!(
+                said["record"][name] == *value,
+                "{name} is not {value}: {said:#}"
+            );
+        }
+        Ok(())
     }
 
     /// The same for the last one of this kind, which somebody else has sent.

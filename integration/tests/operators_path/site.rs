@@ -89,9 +89,38 @@ impl Site {
                 envoy.address().to_string(),
             ),
             ("127.0.0.1:9902", envoy.metrics_address().await?.to_string()),
+            (
+                "login.example.com:443",
+                self.corporate_door.address().to_string(),
+            ),
         ])?;
         self.envoy = Some(envoy);
         Ok(())
+    }
+
+    /// What `scopegate explain` says of a request, by the file that Envoy has and the keys that each provider serves, if
+    /// it is there.
+    pub fn explained(&self, request: &RawRequest) -> Result<String> {
+        let file = |name: &str| self.session.work().join(name);
+        fs::write(file("asked.http"), request.written())?;
+        let mut words = vec!["scopegate explain /etc/envoy/ecds/scopegate.yaml".to_owned()];
+        words.push("--output json --offline --request asked.http".to_owned());
+        for (name, issuer, door) in [
+            ("corporate", &self.corporate, &self.corporate_door),
+            ("partner", &self.partner, &self.partner_door),
+        ] {
+            if door.is_up() && self.has_way_to(name)? {
+                fs::write(file(&format!("{name}.keys")), issuer.jwks()?.to_string())?;
+                words.push(format!("--jwks {name}={name}.keys"));
+            }
+        }
+        self.session.type_in(&words.join(" "))
+    }
+
+    /// Whether the keys of a provider are fetched by a cluster that is there.
+    fn has_way_to(&self, provider: &str) -> Result<bool> {
+        let file = fs::read_to_string(self.session.machine().join("ecds/scopegate.yaml"))?;
+        Ok(file.contains(&format!("\"cluster\": \"{provider}\"")))
     }
 
     pub fn envoy(&self) -> Result<&Envoy> {

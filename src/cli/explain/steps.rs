@@ -3,6 +3,7 @@
 //! Whether a step was passed is the worker's verdict alone. What is said about it is asked of
 //! the same parts of the gate once more, so that a step that was not reached says nothing.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -261,11 +262,13 @@ impl Context<'_> {
                     .map_or_else(String::new, |it| spelt(&it.path).into_owned())
             };
             let mut lines = Vec::new();
+            let mut silent: BTreeSet<usize> = (0..sources.len()).collect();
             let mut seen: usize = 0;
             let most = self.config().limits.groups;
             let listing = rules
                 .mapping
                 .list(&unverified.claims, most, |at, name, own| {
+                    silent.remove(&at);
                     seen = seen.saturating_add(1);
                     if seen > MAX_GROUPS {
                         return;
@@ -283,17 +286,15 @@ impl Context<'_> {
                 lines.push(format!("and {} more", seen.saturating_sub(MAX_GROUPS)));
             }
             if let Ok(listing) = listing {
-                let unread = listing.unread.iter();
-                lines.extend(
-                    unread.map(|at| format!("claim {}: nothing that can be used", place(*at))),
-                );
+                for at in &listing.unread {
+                    silent.remove(at);
+                    lines.push(format!("claim {}: nothing that can be used", place(*at)));
+                }
                 if listing.overage {
                     lines.push("the token points at groups that it does not list".to_owned());
                 }
-            }
-            if lines.is_empty() {
-                let places: Vec<String> = (0..sources.len()).map(place).collect();
-                lines.push(format!("none in {}", places.join(", ")));
+                let silent = silent.into_iter();
+                lines.extend(silent.map(|at| format!("claim {}: nothing is there", place(at))));
             }
             lines
         });
