@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Parser as _;
 use scopegate::cli::{Arguments, Console, Outcome, run};
 use scopegate::config::{Config, Environment};
@@ -624,4 +626,39 @@ backends: {loki: {}}
 ";
     let said = check(text);
     assert_eq!(said.outcome, Outcome::Good, "{}", said.output);
+}
+
+/// As `serve-organizations --signing-key` serves it.
+#[test]
+fn a_signed_document_is_judged_by_its_payload() {
+    let signed = |payload: &str| {
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        format!("{}.{}.c2ln\n", part(r#"{"alg":"ES256"}"#), part(payload))
+    };
+    let good = r#"{"version":1,"epoch":1,"revision":7,"iat":1777636800,"organizations":[{"name":"acme","tenants":["acme"],"rbac":{"viewers":["a"]}}]}"#;
+    let said = check(&signed(good));
+    assert_eq!(
+        said.outcome,
+        Outcome::Good,
+        "{}{}",
+        said.output,
+        said.errors
+    );
+    assert!(
+        said.output.contains("epoch 1, revision 7, "),
+        "{}",
+        said.output
+    );
+    let said = check(&signed(&good.replace("viewers", "viewer")));
+    assert_eq!(said.outcome, Outcome::Problems);
+    assert!(
+        said.output.contains("did you mean viewers?"),
+        "{}",
+        said.output
+    );
+    // A token is none, and is not repeated.
+    let token = signed(r#"{"iss":"https://login.example.com"}"#);
+    let said = check(&token);
+    assert_eq!(said.outcome, Outcome::WrongUse);
+    assert!(!said.output.contains(token.trim()) && !said.errors.contains(token.trim()));
 }

@@ -438,6 +438,19 @@ fn keys_come_from_files_from_servers_or_not_at_all() {
     assert!(desk.servers.asked.is_empty());
     assert_eq!(code(&mut desk, &["--offline"]).0, "keys_unavailable");
     assert!(desk.servers.asked.is_empty());
+    // A file without a key is told of by what it is, and not by an address that does not exist.
+    desk.put("empty.json", &json!({"keys": []}));
+    let mut discovering = document.clone();
+    discovering["providers"][0]["issuer"] = json!("https://joe.example");
+    discovering["providers"][0]["jwks"] = json!({"cluster": "idp", "discovery": true});
+    desk.put("scopegate.json", &discovering);
+    let notes = code(&mut desk, &["--jwks", "empty.json"]).1.json()["notes"].to_string();
+    assert!(
+        notes.contains("from the keys of corporate that were handed in"),
+        "{notes}"
+    );
+    assert!(!notes.contains("scopegate-explain/keys"), "{notes}");
+    desk.put("scopegate.json", &document);
     // A server that is away is asked once, and told of.
     let (refused, said) = code(&mut desk, &[]);
     assert_eq!(refused, "keys_unavailable");
@@ -713,6 +726,30 @@ fn switches_and_modes_count() {
     );
     assert_eq!(said.outcome, Outcome::Problems);
     assert_eq!(said.json()["forwarded"]["backend"], "loki");
+    // Nothing is changed in this mode, and what would be is told.
+    desk.put("claims.json", &json!({"groups": ["acme-shop"]}));
+    let query = ["--path", "/loki/api/v1/query", "--param", "query={a=\"b\"}"];
+    let said = desk.by_claims(&query);
+    assert_eq!(said.verdict().1, "allowed");
+    let said = said.json();
+    assert_eq!(said["parameters"], json!([]));
+    let after = &said["enforced_parameters"][0]["after"];
+    assert_eq!(*after, "{namespace=\"shop\",a=\"b\"}");
+    let scope = said["steps"][7]["found"][0].as_str().unwrap();
+    assert!(
+        scope.ends_with("which would be put into each query"),
+        "{scope}"
+    );
+    // A path that is none passes, and no route takes it.
+    let words = [
+        "explain",
+        "scopegate.json",
+        "--offline",
+        "--path",
+        "/nowhere",
+    ];
+    let said = desk.run(&words, b"");
+    assert!(said.output.contains("Envoy answers 404"), "{}", said.output);
 }
 
 #[test]

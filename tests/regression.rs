@@ -813,3 +813,35 @@ fn an_issuer_with_two_spellings_could_have_one_only() {
         assert_eq!(ask(other), "issuer_unknown", "{other}");
     }
 }
+
+/// The record of a request whose form was read had lost by which way its token had come.
+#[test]
+fn the_record_of_a_form_said_less_than_that_of_a_query_string() {
+    let mut configuration = config();
+    configuration["organizations"][0]["rbac"]["viewers"] =
+        json!([{"group": "readers", "labels": {"ns": ["web"]}}]);
+    let store = Rc::new(RefCell::new(Store::default()));
+    let mut host = Host::new(Box::new(InModule), &store, NOW, UPTIME, 1);
+    assert!(host.configure(ROOT, &configuration.to_string(), &[]));
+    let request = Request::bearing(&Token::new().build()).set(":path", "/loki/api/v1/query");
+    let form = request
+        .clone()
+        .set(":method", "POST")
+        .set("content-type", "application/x-www-form-urlencoded");
+    let query = "query=%7Ba%3D%22b%22%7D";
+    let get = request.set(":path", format!("/loki/api/v1/query?{query}"));
+    let mut records = Vec::new();
+    for (stream, request) in [(1, form), (2, get)] {
+        host.open(stream, ROOT);
+        host.head(stream, &request.fields(), stream == 2);
+        host.body(stream, query.as_bytes(), true);
+        let told = host.take_done().into_iter().filter_map(|done| match done {
+            Done::FilterState(_, line) => serde_json::from_str::<Value>(&line).ok(),
+            _ => None,
+        });
+        records.extend(told);
+    }
+    assert_eq!(records.len(), 2);
+    assert_eq!(records[0]["credential"], "bearer");
+    assert_eq!(records[0], records[1]);
+}

@@ -26,6 +26,17 @@ pub enum TokenKind {
     Id,
 }
 
+impl TokenKind {
+    /// As in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Id => "id",
+        }
+    }
+}
+
 /// A trusted provider's rules, compiled from the configuration.
 #[derive(Clone, Debug)]
 pub struct Provider {

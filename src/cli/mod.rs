@@ -31,7 +31,7 @@ use clap::CommandFactory as _;
 /// Runs one command.
 pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Outcome {
     let done = match arguments.command {
-        Command::Check(check) => check::run(&check, arguments.output, console),
+        Command::Check(check) => check::run(&check, arguments.output, console, render::problems_of),
         Command::Completions(completions) => {
             completions::run(&completions, Arguments::command(), console)
         }

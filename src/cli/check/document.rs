@@ -57,8 +57,26 @@ pub(super) fn json(document: &Document) -> String {
     }
 }
 
+/// What is wrong with the rest of a deployment file, as `judges` tells of its JSON.
+pub(super) fn judge_deployment(
+    document: &Document,
+    judges: &dyn Fn(&str) -> Vec<Problem>,
+) -> Vec<Diagnostic> {
+    let Some(whole) = &document.deployment else {
+        return Vec::new();
+    };
+    let problems = judges(&whole.to_json()).into_iter();
+    problems
+        .map(|problem| locate_in(document, whole, problem))
+        .collect()
+}
+
 /// A problem with the piece of the file that it is about.
 pub(super) fn locate(document: &Document, problem: Problem) -> Diagnostic {
+    locate_in(document, &document.root, problem)
+}
+
+fn locate_in(document: &Document, root: &Node, problem: Problem) -> Diagnostic {
     let Problem { place, text } = problem;
     let variable = document
         .machine
@@ -75,9 +93,9 @@ pub(super) fn locate(document: &Document, problem: Problem) -> Diagnostic {
         );
     }
     let span = if text.starts_with("unknown key") {
-        place::key(&document.root, &place)
+        place::key(root, &place)
     } else {
-        place::span(&document.root, &place)
+        place::span(root, &place)
     };
     let meant = meant(&place, &text);
     let fault = Fault {

@@ -1,13 +1,13 @@
 //! What loads and cannot be meant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::diagnostic::Diagnostics;
 use super::fault::Fault;
 use super::found::{Document, Found, Kind};
 use super::tree::{Node, Style, Value};
 use super::{issuers, place, scalar, variables};
-use crate::config::Config;
+use crate::config::{Config, Mode};
 
 /// Warns of all of it in a document. What needs a configuration that loads is left out
 /// without one.
@@ -24,9 +24,24 @@ pub(super) fn judge(
     }
     issuers::judge(document, diagnostics);
     if let Some(config) = config {
+        mode(document, config, diagnostics);
         backends(document, config, found, diagnostics);
         groups(document, config, diagnostics);
     }
+}
+
+/// Refusals that do not take effect.
+fn mode(document: &Document, config: &Config, diagnostics: &mut Diagnostics) {
+    if config.mode != Mode::Report {
+        return;
+    }
+    let Some(member) = document.root.member("mode") else {
+        return;
+    };
+    let text = "in mode: report every request passes, also without a token";
+    let fault = Fault::new(member.value.span.clone(), text)
+        .help("keep it only for as long as something else protects the backends");
+    diagnostics.warning(&document.source, fault, "mode");
 }
 
 /// Texts without quotes that YAML 1.1 reads as something else.
@@ -152,7 +167,20 @@ fn groups(document: &Document, config: &Config, diagnostics: &mut Diagnostics) {
         .iter()
         .map(|provider| &provider.rules.mapping)
         .collect();
+    let prefixes: BTreeSet<&str> = mappings
+        .iter()
+        .flat_map(|mapping| &mapping.groups)
+        .map(|source| source.prefix.as_str())
+        .filter(|prefix| !prefix.is_empty())
+        .collect();
     for (group, (Named { node, place }, times)) in named {
+        if let Some(meant) = meant(group, &prefixes) {
+            let text = format!("the group {group:?} has no source's prefix, and nearly one");
+            let fault =
+                Fault::new(node.span.clone(), text).help(format!("did you mean {meant:?}?"));
+            diagnostics.warning(&document.source, fault, place);
+            continue;
+        }
         if mappings.iter().any(|mapping| mapping.may_yield(group)) {
             continue;
         }
@@ -179,6 +207,26 @@ fn groups(document: &Document, config: &Config, diagnostics: &mut Diagnostics) {
         diagnostics.warning(&document.source, fault, place);
     }
 }
+
+/// A group with the prefix that its own is most like, up to the same last character.
+fn meant(group: &str, prefixes: &BTreeSet<&str>) -> Option<String> {
+    if prefixes.iter().any(|prefix| group.starts_with(prefix)) {
+        return None;
+    }
+    prefixes.iter().find_map(|prefix| {
+        let last = prefix
+            .chars()
+            .last()
+            .filter(|last| !last.is_alphanumeric())?;
+        let end = group.find(last)?.saturating_add(last.len_utf8());
+        let (beginning, value) = group.split_at_checked(end)?;
+        let near = strsim::damerau_levenshtein(beginning, prefix) <= MAX_SLIPS;
+        (near && prefix.len() > MAX_SLIPS.saturating_mul(2)).then(|| format!("{prefix}{value}"))
+    })
+}
+
+/// Most letters of a prefix that are taken for slips.
+const MAX_SLIPS: usize = 2;
 
 /// Where a group is named.
 struct Named<'a> {

@@ -45,6 +45,7 @@ pub(super) fn take_part(
         host,
         is_json: false,
         machine: Some(machine),
+        deployment: None,
     });
 }
 
@@ -77,6 +78,7 @@ pub(super) fn take_text(
         host,
         is_json,
         machine: Some(machine),
+        deployment: None,
     });
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Document {
     pub(super) is_json: bool,
     /// The environment of its VM; `None` where nothing is known of it.
     pub(super) machine: Option<Machine>,
+    /// All of it, where it is a deployment file.
+    pub(super) deployment: Option<Rc<Node>>,
 }
 
 /// What a document is.

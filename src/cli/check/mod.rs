@@ -71,11 +71,16 @@ pub(super) struct Arguments {
     strict: bool,
 }
 
+/// What is wrong with the section `deployment:` of a deployment file, which is handed in as
+/// JSON, by these variables.
+pub(super) type Deployment = fn(&str, &BTreeMap<String, String>) -> Vec<Problem>;
+
 /// Checks the files.
 pub(super) fn run(
     arguments: &Arguments,
     format: Format,
     console: &mut Console<'_>,
+    deployment: Deployment,
 ) -> io::Result<Outcome> {
     let mut files = Vec::new();
     let mut found = Found::default();
@@ -95,7 +100,8 @@ pub(super) fn run(
             None => recognise::read(&source, &mut found),
         }
     }
-    let (diagnostics, mut good) = judge(&mut found);
+    let deployment = |text: &str| deployment(text, &console.variables);
+    let (diagnostics, mut good) = judge(&mut found, &deployment);
     if arguments.strict {
         good.retain(|good| !diagnostics.iter().any(|one| one.file == good.file));
     }
@@ -141,6 +147,7 @@ pub(super) fn shown(name: &str, text: &str, problems: Vec<Problem>) -> Vec<Strin
         host: found::Host::Alone,
         is_json: false,
         machine: None,
+        deployment: None,
     };
     let problems = problems.into_iter();
     problems
@@ -261,11 +268,15 @@ struct Good {
 }
 
 /// Everything that is to be said of what was found.
-fn judge(found: &mut Found) -> (Vec<Diagnostic>, Vec<Good>) {
+fn judge(
+    found: &mut Found,
+    deployment: &dyn Fn(&str) -> Vec<Problem>,
+) -> (Vec<Diagnostic>, Vec<Good>) {
     let mut diagnostics = std::mem::take(&mut found.diagnostics);
     let mut good = Vec::new();
     for document in &found.documents {
-        let (config, problems) = document::judge(document, found);
+        let (config, mut problems) = document::judge(document, found);
+        problems.extend(document::judge_deployment(document, deployment));
         let sound = problems.is_empty();
         for problem in problems {
             diagnostics.add(problem);

@@ -2,6 +2,9 @@
 
 use std::rc::Rc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::found::{Document, Found, Host, Kind};
 use super::source::Source;
 use super::tree::{Node, Value};
@@ -13,7 +16,22 @@ const MAX_FILES: usize = 3;
 
 /// Reads a file, or a text that may be one.
 pub(super) fn read(source: &Rc<Source>, found: &mut Found) {
-    read_file(source, 0, found);
+    match signed(source) {
+        // What a gate finds when it has opened it. Whose signature it is only the gate's keys tell.
+        Some(payload) => read_file(&Rc::new(payload), 0, found),
+        None => read_file(source, 0, found),
+    }
+}
+
+/// The payload of a document that is signed: a JWS in compact form (RFC 7515 §7.1).
+fn signed(source: &Source) -> Option<Source> {
+    let text = source.text.trim();
+    let [header, payload, _] = text.split('.').collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    let part = |part: &str| String::from_utf8(URL_SAFE_NO_PAD.decode(part).ok()?).ok();
+    json::read(&part(header)?).ok()?.root.member("alg")?;
+    Some(source.somewhere_in(&(0..source.text.len()), &part(payload)?))
 }
 
 fn read_file(source: &Rc<Source>, depth: usize, found: &mut Found) {
@@ -77,6 +95,7 @@ fn read_document(
         source: Rc::clone(source),
         // Its text has more in it than the document.
         is_json: is_json && alone.is_none(),
+        deployment: alone.is_some().then(|| Rc::clone(root)),
         root: alone.unwrap_or_else(|| Rc::clone(root)),
         kind,
         host: Host::Alone,

@@ -31,14 +31,14 @@ use super::console::{Console, Format, Web};
 use super::outcome::Outcome;
 use crate::authn::token;
 use crate::authn::verifier::Provider;
-use crate::config::{Config, Environment, KeySource};
+use crate::config::{Config, Environment, KeySource, Mode};
 use crate::words::credential::Purpose;
 use crate::words::time::Timestamp;
 use crate::words::verdict::Verdict;
 use crate::worker::Level;
 use crate::worker::clocks::EARLIEST;
 use holders::Holders;
-use parameters::changed;
+use parameters::{Changed, changed};
 use presented::Presented;
 use rehearsal::{Fate, Rehearsal, Stage};
 use report::Report;
@@ -70,8 +70,8 @@ Keys and organizations are fetched from their servers, unless --jwks, --organiza
 says otherwise. No token stands on the command line, and none is printed. With --claims there need
 not be one: the claims are signed with a throw-away key that stands in for the provider's.
 
-Exit status: 0 the request is let through or answered, 1 it is refused, or the configuration has
-problems, 2 wrong use.
+Exit status: 0 the request is let through or answered, 1 it is refused (or would be, in mode: report),
+or the configuration has problems, 2 wrong use.
 
 Examples:
   scopegate explain scopegate.yaml --token-file token --tenant acme \\
@@ -588,7 +588,8 @@ impl<'a> Scene<'a> {
         for (position, keys) in &self.keys {
             if let Some(provider) = self.config.providers.get(*position) {
                 let issuer = provider.rules.issuers.first().as_str();
-                sources.hold_keys(issuer, &provider.source, keys);
+                let name = &provider.rules.name;
+                sources.hold_keys((name, issuer), &provider.source, keys);
             }
         }
         if let (Some(document), Some(from)) = (&self.organizations, &self.config.organizations_from)
@@ -612,9 +613,10 @@ impl<'a> Scene<'a> {
             sources: &mut sources,
         };
         let rehearsal = stage.play(request);
-        let rehearsal = rehearsal.ok_or_else(|| {
-            io::Error::other("the gate came to no decision: this is a fault of scopegate's")
-        })?;
+        let undecided =
+            || io::Error::other("the gate came to no decision: this is a fault of scopegate's");
+        let rehearsal = rehearsal.ok_or_else(undecided)?;
+        let enforced = self.enforced(&rehearsal, request, &environment, &mut sources);
         for (url, error) in sources.failures() {
             self.notes
                 .push(format!("{url} cannot be had from here: {error}"));
@@ -634,12 +636,13 @@ impl<'a> Scene<'a> {
             .log
             .iter()
             .filter(|(level, _)| *level != Level::Info);
-        let log = log.map(|(_, line)| format!("the gate's log: {line}"));
+        let log = log.map(|(_, line)| format!("the gate's log: {}", sources.named(line)));
         self.notes.extend(log);
         let presented = Presented::of(request, &self.config.credentials);
         let from = self.config.organizations_from.as_ref();
         let outside = from.and_then(|from| sources.organizations(&from.remote));
         Ok(Explained {
+            enforced,
             holders: Holders::of(&self.document, outside),
             timestamp: self.timestamp(),
             loaded: self.config,
@@ -647,6 +650,34 @@ impl<'a> Scene<'a> {
             rehearsal,
             notes: self.notes,
         })
+    }
+
+    /// What would go on in `mode: enforce`, where nothing is changed in the mode that there is.
+    fn enforced(
+        &self,
+        rehearsal: &Rehearsal,
+        request: &Request,
+        environment: &[(String, String)],
+        sources: &mut Sources<'_>,
+    ) -> Option<Vec<Changed>> {
+        if self.config.mode != Mode::Report || rehearsal.verdict != Some(Verdict::Allowed) {
+            return None;
+        }
+        let mut document = self.document.clone();
+        *document.pointer_mut("/mode")? = Value::from("enforce");
+        let document = document.to_string();
+        let stage = Stage {
+            document: document.as_bytes(),
+            environment,
+            now: self.now,
+            sources,
+        };
+        match stage.play(request)?.fate {
+            Fate::Forwarded {
+                request: forwarded, ..
+            } => Some(changed(request, &forwarded)),
+            Fate::Answered(_) => None,
+        }
     }
 
     /// A stand-in makes no bad configuration of a good one, but a file of keys may.
@@ -667,6 +698,7 @@ impl<'a> Scene<'a> {
 
 /// A request that has been played.
 struct Explained<'a> {
+    enforced: Option<Vec<Changed>>,
     holders: Holders,
     timestamp: Timestamp,
     loaded: &'a Config,
@@ -713,6 +745,7 @@ impl Explained<'_> {
             request,
             fate: &rehearsal.fate,
             changed,
+            enforced: self.enforced.as_deref().unwrap_or_default(),
             record: rehearsal.record.as_deref(),
             notes: self.notes.clone(),
             presented: &self.presented,

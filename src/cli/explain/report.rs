@@ -27,6 +27,8 @@ pub(super) struct Report<'a> {
     pub(super) request: &'a Request,
     pub(super) fate: &'a Fate,
     pub(super) changed: Vec<Changed>,
+    /// What would change in `mode: enforce`.
+    pub(super) enforced: &'a [Changed],
     pub(super) record: Option<&'a str>,
     pub(super) notes: Vec<String>,
     pub(super) presented: &'a Presented,
@@ -145,22 +147,17 @@ impl Report<'_> {
     }
 
     fn push_forwarded(&self, text: &mut String, forwarded: &Forwarded, response: &[Change]) {
-        for Changed {
-            name,
-            before,
-            after,
-        } in &self.changed
-        {
-            let shown = |value: &Option<String>| match value {
-                Some(value) => value.clone(),
-                None => "(not there)".to_owned(),
-            };
-            let _ = writeln!(text, "\nThe parameter {name}:");
-            let _ = writeln!(text, "  before  {}", shown(before));
-            let _ = writeln!(text, "  after   {}", shown(after));
+        for changed in &self.changed {
+            push_changed(text, changed, "");
         }
-        let backend = value_of(forwarded, BACKEND_HEADER.as_bytes());
-        let backend = backend.map_or_else(|| "no backend's route".to_owned(), lossy);
+        for changed in self.enforced {
+            push_changed(text, changed, ", in mode: enforce");
+        }
+        let Some(backend) = value_of(forwarded, BACKEND_HEADER.as_bytes()) else {
+            text.push_str("\nNone of the shipped routes takes it: Envoy answers 404.\n");
+            return;
+        };
+        let backend = lossy(backend);
         let _ = writeln!(text, "\nThe backend ({backend}) sees:");
         let line = |name: &[u8]| value_of(forwarded, name).map(lossy).unwrap_or_default();
         let _ = writeln!(text, "  {} {}", line(b":method"), line(b":path"));
@@ -211,13 +208,16 @@ impl Report<'_> {
             Some(Verdict::Denied(denial)) => Some(denial.message()),
             _ => None,
         };
-        let changed = self.changed.iter().map(|changed| {
-            json!({
-                "parameter": changed.name,
-                "before": changed.before,
-                "after": changed.after,
-            })
-        });
+        let parameters = |changed: &[Changed]| -> Vec<Value> {
+            let changed = changed.iter().map(|changed| {
+                json!({
+                    "parameter": changed.name,
+                    "before": changed.before,
+                    "after": changed.after,
+                })
+            });
+            changed.collect()
+        };
         let record: Option<Value> = self.record.and_then(|it| serde_json::from_str(it).ok());
         let document = json!({
             "decision": self.decision(),
@@ -227,7 +227,8 @@ impl Report<'_> {
             "steps": steps.collect::<Vec<_>>(),
             "reply": reply,
             "forwarded": forwarded,
-            "parameters": changed.collect::<Vec<_>>(),
+            "parameters": parameters(&self.changed),
+            "enforced_parameters": parameters(self.enforced),
             "record": record,
             "notes": self.notes,
         });
@@ -276,6 +277,21 @@ impl Report<'_> {
             Err(error) => json!({"base64": STANDARD.encode(error.as_bytes())}),
         }
     }
+}
+
+fn push_changed(text: &mut String, changed: &Changed, when: &str) {
+    let Changed {
+        name,
+        before,
+        after,
+    } = changed;
+    let shown = |value: &Option<String>| match value {
+        Some(value) => plain(value),
+        None => "(not there)".to_owned(),
+    };
+    let _ = writeln!(text, "\nThe parameter {name}{when}:");
+    let _ = writeln!(text, "  before  {}", shown(before));
+    let _ = writeln!(text, "  after   {}", shown(after));
 }
 
 fn value_of<'f>(forwarded: &'f Forwarded, name: &[u8]) -> Option<&'f [u8]> {

@@ -25,6 +25,8 @@ pub(super) struct Sources<'a> {
     /// What servers have answered, by URL: each is asked once.
     answered: BTreeMap<String, Result<Fetched, String>>,
     directory: Option<u16>,
+    /// Addresses that do not exist, and what is meant by them.
+    made_up: BTreeMap<String, String>,
     /// Whether the directory of projects was to be asked.
     pub(super) directory_asked: bool,
 }
@@ -42,12 +44,18 @@ impl<'a> Sources<'a> {
             held: BTreeMap::new(),
             answered: BTreeMap::new(),
             directory,
+            made_up: BTreeMap::new(),
             directory_asked: false,
         }
     }
 
     /// Holds the keys of a provider; inline ones are not asked for.
-    pub(super) fn hold_keys(&mut self, issuer: &str, source: &KeySource, keys: &[u8]) {
+    pub(super) fn hold_keys(
+        &mut self,
+        (provider, issuer): (&str, &str),
+        source: &KeySource,
+        keys: &[u8],
+    ) {
         let KeySource::Uri(Remote { start, .. }) = source else {
             return;
         };
@@ -61,6 +69,8 @@ impl<'a> Sources<'a> {
                     ..address.clone()
                 };
                 let uri = at.to_string();
+                let name = format!("the keys of {provider} that were handed in");
+                self.made_up.insert(uri.clone(), name);
                 let document = serde_json::json!({"issuer": issuer, "jwks_uri": uri});
                 let document = document.to_string().into_bytes();
                 self.held.insert(address.to_string(), document);
@@ -87,6 +97,12 @@ impl<'a> Sources<'a> {
             let answer = self.answered.get(&url)?.as_ref().ok()?;
             Some(&answer.body)
         })
+    }
+
+    /// A line in which no address stands that does not exist.
+    pub(super) fn named(&self, line: &str) -> String {
+        let made_up = self.made_up.iter();
+        made_up.fold(line.to_owned(), |line, (url, name)| line.replace(url, name))
     }
 
     /// Why a server could not be asked, by URL.

@@ -276,7 +276,7 @@ impl Context<'_> {
                     let place = place(at);
                     lines.push(match (own, known.get(&name)) {
                         (false, _) => format!(
-                            "{name} (claim {place}): left out, because it poses as another source's"
+                            "{name} (claim {place}): left out, because its prefix is that of another source"
                         ),
                         (true, Some(_)) => format!("{name} (claim {place})"),
                         (true, None) => format!("{name} (claim {place}): no role names it"),
@@ -426,9 +426,13 @@ impl Context<'_> {
         let Some(summary) = summary else {
             return vec!["all of the tenant's data".to_owned()];
         };
+        let reported = self.config().mode == Mode::Report;
         let how = match endpoint.scoping {
             Scoping::AnsweredEmpty(_) => "the gate answers as if there were nothing",
             Scoping::Harmless => "which this endpoint shows nothing of",
+            Scoping::Parameters(..) if reported && !self.is_of_projects() => {
+                "which would be put into each query"
+            }
             Scoping::Parameters(..) => "which is put into each query",
             Scoping::Unsupported | Scoping::WholeTrace => {
                 "which this endpoint cannot be limited to"
@@ -467,6 +471,27 @@ impl Context<'_> {
             (Denial::AlgorithmNotAllowed, Some(rules)) => {
                 let names: Vec<&str> = rules.algorithms.iter().map(|it| it.name()).collect();
                 format!("{} takes {}", rules.name, names.join(", "))
+            }
+            (Denial::TokenKindRefused, Some(rules)) => {
+                let kinds: Vec<&str> = rules.kinds.iter().map(|kind| kind.name()).collect();
+                let claims = ["typ", "token_use", "events"];
+                let told = self.with_token(|unverified, _| {
+                    let claims = claims.into_iter().filter_map(|name| {
+                        let value = unverified.claims.get(name)?;
+                        Some(match value.as_str() {
+                            Some(text) => format!("{name}: {text}"),
+                            None => name.to_owned(),
+                        })
+                    });
+                    claims.collect::<Vec<_>>().join(", ")
+                });
+                let told = told.filter(|told| !told.is_empty());
+                let told = told.map_or_else(String::new, |told| format!("; its claims say {told}"));
+                format!(
+                    "{} takes tokens of the kind {}{told}",
+                    rules.name,
+                    kinds.join(", ")
+                )
             }
             (Denial::TokenTypeRefused, Some(rules)) => {
                 format!(

@@ -17,6 +17,7 @@ mod target;
 mod templates;
 mod view;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
@@ -59,6 +60,14 @@ pub(super) struct Arguments {
     /// Only this file of those that there are, such as ecds/scopegate.yaml.
     #[arg(long, value_name = "FILE")]
     only: Option<String>,
+}
+
+/// What is wrong with the section `deployment:` of a deployment file, whatever it is rendered
+/// for.
+pub(super) fn problems_of(text: &str, variables: &BTreeMap<String, String>) -> Vec<Problem> {
+    let mut problems = document::read(text, variables).err().unwrap_or_default();
+    problems.retain(|problem| problem.place.starts_with("deployment"));
+    problems
 }
 
 /// Renders one file.
@@ -108,8 +117,15 @@ pub(super) fn run(
         }
         Some(folder) => {
             for file in &files {
+                let place = folder.join(file.path);
+                let is_new = !place.exists();
                 if file.write(folder)? {
-                    writeln!(console.errors, "{}", folder.join(file.path).display())?;
+                    writeln!(console.errors, "{}", place.display())?;
+                    if target.is_read_at_start(file.path) && !is_new {
+                        let name = file.path;
+                        let note = "Envoy reads it at its start alone: restart Envoy";
+                        writeln!(console.errors, "note: {name} has changed, and {note}")?;
+                    }
                 }
             }
             Ok(Outcome::Good)

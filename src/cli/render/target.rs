@@ -33,6 +33,11 @@ impl Target {
         }
     }
 
+    /// Whether a file is one that Envoy does not look at again while it runs.
+    pub(super) fn is_read_at_start(self, path: &str) -> bool {
+        self == Self::Envoy && path == "envoy.yaml"
+    }
+
     /// Whether its files are resources that can be applied in one stream.
     pub(super) const fn is_stream(self) -> bool {
         matches!(self, Self::Istio | Self::EnvoyGateway)

@@ -66,7 +66,7 @@ section! {
     /// Kinds of token, by what Keycloak (`typ`) and Cognito (`token_use`) state.
     ACCEPT: Words<TokenKind> = "accept", Words {
         all: &[TokenKind::Access, TokenKind::Id],
-        name: kind,
+        name: TokenKind::name,
         least: 1,
         default: &[TokenKind::Access],
     };
@@ -92,11 +92,4 @@ section! {
 
     /// `true` in two providers: they may have prefixes in common.
     SHARED_GROUPS: Flag = "shared_groups", Flag { default: false };
-}
-
-const fn kind(kind: TokenKind) -> &'static str {
-    match kind {
-        TokenKind::Access => "access",
-        TokenKind::Id => "id",
-    }
 }

@@ -64,6 +64,7 @@ pub fn conclude(desk: &mut Desk<'_>, reading: &Reading, verdict: Result<(), Deni
     let head = Head::read(reading.headers.iter(), desk.root.own_headers());
     let trace = Trace {
         endpoint: reading.endpoint,
+        credential: reading.credential,
         session: reading.session.clone(),
         tenants: reading.tenants.as_deref().map(TenantSet::of),
         scope: reading.scope.clone(),

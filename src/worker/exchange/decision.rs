@@ -381,6 +381,7 @@ fn pass(
             form,
             headers: case.headers.clone(),
             endpoint: trace.endpoint,
+            credential: trace.credential,
             session: trace.session.clone(),
             scope: trace.scope.clone(),
             peer: desk.peer(&peer),

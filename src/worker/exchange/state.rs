@@ -12,6 +12,7 @@ use crate::authz::endpoint::{Endpoint, Family};
 use crate::authz::projects::Question;
 use crate::gate::{Form, Trace};
 use crate::scoping::scope::Scope;
+use crate::words::credential::CredentialKind;
 use crate::words::denial::Denial;
 use crate::words::time::Monotonic;
 use crate::worker::commons::Commons;
@@ -106,6 +107,7 @@ pub struct Reading {
     pub(super) tenants: Option<Box<[u8]>>,
     pub(super) headers: HeaderBlock,
     pub(super) endpoint: Option<&'static Endpoint>,
+    pub(super) credential: Option<CredentialKind>,
     pub(super) session: Option<Arc<Session>>,
     pub(super) scope: Option<Arc<Scope>>,
     pub(super) peer: Option<Box<[u8]>>,
