@@ -632,6 +632,34 @@ fn istio_is_told_of_what_is_outside_of_it() {
     assert!(!self::files("istio", &within, &[]).contains_key("provider.yaml"));
 }
 
+/// As `serve-organizations` is shipped.
+#[test]
+fn istio_reaches_a_service_that_speaks_tls_itself() {
+    let text = changed(|document| {
+        document["organizations_from"] = serde_yaml_ng::from_str(
+            "{uri: 'https://scopegate-organizations.scopegate.svc/organizations', cluster: organizations}",
+        )
+        .unwrap();
+    });
+    let files = files("istio", &text, &[]);
+    let rules = resources(&files, "DestinationRule");
+    let rule = rules
+        .iter()
+        .find(|rule| rule["metadata"]["name"] == "organizations");
+    let spec = &rule.unwrap()["spec"];
+    let host = "scopegate-organizations.scopegate.svc";
+    assert_eq!(spec["host"], format!("{host}.cluster.local"));
+    let tls = &spec["trafficPolicy"]["tls"];
+    assert_eq!(tls["mode"], "SIMPLE");
+    assert_eq!(tls["sni"], host);
+    assert_eq!(tls["subjectAltNames"], serde_json::json!([host]));
+    // It is in the mesh already.
+    assert!(!names(&resources(&files, "ServiceEntry")).contains(&"organizations"));
+    let plugin = &resources(&files, "WasmPlugin")[0]["spec"]["pluginConfig"];
+    let cluster = &plugin["organizations_from"]["cluster"];
+    assert_eq!(*cluster, format!("outbound|443||{host}.cluster.local"));
+}
+
 #[test]
 fn envoy_gateway_reaches_what_the_file_says() {
     let files = files("envoy-gateway", &elsewhere(), &[]);
@@ -878,6 +906,14 @@ fn files_are_written_once_and_differences_are_told() {
         said.trim_end().ends_with("ecds/scopegate.yaml") && said.lines().count() == 1,
         "{said}"
     );
+    // What Envoy does not look at again is told of.
+    let moved = changed(|document| {
+        document["deployment"]["backends"]["loki"]["url"] = "http://elsewhere:3100".into();
+    });
+    let said = render(&write, &moved, &[]).good().errors;
+    assert!(said.contains("envoy.yaml has changed"), "{said}");
+    assert!(said.trim_end().ends_with("restart Envoy"), "{said}");
+    render(&write, &other, &[]).good();
     let left: Vec<_> = fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name())

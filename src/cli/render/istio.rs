@@ -33,6 +33,16 @@ pub(super) fn external(document: &Document) -> impl Iterator<Item = &Reached> {
     outside.filter(move |cluster| seen.insert(cluster.address.host.as_str()))
 }
 
+/// Services that speak TLS themselves, beside Istio's own.
+pub(super) fn with_tls(document: &Document) -> impl Iterator<Item = &Reached> {
+    let mut seen = BTreeSet::new();
+    let services = document
+        .clusters
+        .iter()
+        .filter(|cluster| cluster.address.tls && cluster.address.service().is_some());
+    services.filter(move |cluster| seen.insert(self::cluster(cluster)))
+}
+
 /// The name of a resource for a cluster.
 pub(super) fn resource(cluster: &str) -> String {
     cluster.to_ascii_lowercase().replace('_', "-")
@@ -53,17 +63,11 @@ pub(super) fn check(document: &Document, problems: &Problems) {
     let mut addresses: Vec<&Reached> = Vec::new();
     for cluster in &document.clusters {
         let place = format!("deployment.clusters.{}.url", cluster.name);
-        let Address { tls, port, .. } = cluster.address;
+        let Address { port, .. } = cluster.address;
         if cluster.address.is_ip() {
             problems.add(
                 &place,
                 "expected a name and no IP address: Istio knows hosts by names",
-            );
-        }
-        if cluster.address.service().is_some() && tls {
-            problems.add(
-                &place,
-                "expected http: a Service in the mesh is reached by Istio's own TLS",
             );
         }
         let same = |other: &&&Reached| other.address.host == cluster.address.host;
@@ -79,7 +83,7 @@ pub(super) fn check(document: &Document, problems: &Problems) {
             None => addresses.push(cluster),
         }
     }
-    for cluster in external(document) {
+    for cluster in external(document).chain(with_tls(document)) {
         let name = resource(&cluster.name);
         if !is_label(&name) || !names.insert(name) {
             let text = format!(

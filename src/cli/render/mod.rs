@@ -116,17 +116,20 @@ pub(super) fn run(
             Ok(outcome)
         }
         Some(folder) => {
+            let mut stale = None;
             for file in &files {
                 let place = folder.join(file.path);
                 let is_new = !place.exists();
                 if file.write(folder)? {
                     writeln!(console.errors, "{}", place.display())?;
                     if target.is_read_at_start(file.path) && !is_new {
-                        let name = file.path;
-                        let note = "Envoy reads it at its start alone: restart Envoy";
-                        writeln!(console.errors, "note: {name} has changed, and {note}")?;
+                        stale = Some(file.path);
                     }
                 }
+            }
+            if let Some(name) = stale {
+                let note = "Envoy reads it at its start alone: restart Envoy";
+                writeln!(console.errors, "note: {name} has changed, and {note}")?;
             }
             Ok(Outcome::Good)
         }

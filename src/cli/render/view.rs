@@ -80,12 +80,16 @@ pub(super) fn istio(document: &Document, gate: &Mapping) -> Value {
     let external: Vec<Value> = istio::external(document)
         .map(|reached| context! { resource => istio::resource(&reached.name), ..cluster(reached) })
         .collect();
+    let services_with_tls: Vec<Value> = istio::with_tls(document)
+        .map(|reached| context! { resource => istio::resource(&reached.name), ..cluster(reached) })
+        .collect();
     context! {
         configuration => Value::from_safe_string(configuration),
         url => format!("oci://{}", pinned(document)),
         grants,
         grpc,
         external,
+        services_with_tls,
         ..common(document)
     }
 }
