@@ -120,7 +120,7 @@ pub fn record(gate: &mut Gate, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<
     Record(line.0)
 }
 
-/// What was proven of a token, whatever came of it.
+/// What was proven of a token, whether it was accepted or refused.
 struct Proof<'a> {
     provider: ProviderIndex,
     issuer: &'a Issuer,
@@ -240,7 +240,7 @@ impl Line {
         self.text("claimed_key_id", key_id);
     }
 
-    /// What of a token's groups is of no use, if there is any such thing.
+    /// Which of a token's groups could not be used, if there are any.
     fn listing(&mut self, listing: &Listing, sources: &[GroupSource]) {
         if !listing.unread.is_empty() {
             let sources = listing.unread.iter().filter_map(|at| sources.get(*at));

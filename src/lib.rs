@@ -21,7 +21,7 @@
 //!
 //! A module may use those that stand before it, in its own row or in one above. The
 //! files inside a module may use each other as long as no two depend on one another,
-//! even by way of others. `tests/layers` reads this table and every path in the
+//! even through others. `tests/layers` reads this table and every path in the
 //! source, and fails on one that breaks the order.
 //!
 //! | layer | modules |

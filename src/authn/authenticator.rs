@@ -295,8 +295,8 @@ impl Authenticator {
         providers.position(|provider| provider.rules.issuers.find(issuer).is_some())
     }
 
-    /// Whether a token that came as an access token was made for this service, so that what
-    /// comes of it is final: it says that it is of a provider, and names one of its audiences.
+    /// Whether a token that came as an access token was made for this service, so that the
+    /// verdict on it is final: it says that it is of a provider, and names one of its audiences.
     pub fn is_meant(&self, token: &[u8], tokens: &mut TokenCache) -> bool {
         let sent = Sent {
             token,
@@ -362,7 +362,7 @@ impl Authenticator {
         KeySet::parse(document, &rules.algorithms, &rules.issuers)
     }
 
-    /// Puts what a newer document holds in the place of a provider's keys: `None` if it
+    /// Puts what a newer document holds in place of a provider's keys: `None` if it
     /// has no usable key. Every remembered token whose key is not in it ends at once.
     pub fn adopt(
         &mut self,

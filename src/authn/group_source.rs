@@ -20,7 +20,7 @@ pub type Path = Vec<String>;
 /// One place to find groups.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GroupSource {
-    /// Where.
+    /// Where it stands among the claims.
     pub path: Path,
     /// Put before each value.
     pub prefix: String,
@@ -147,7 +147,7 @@ impl GroupSource {
         whole && !value.is_empty()
     }
 
-    /// Visits the values in there, and says whether nothing in there was of no use.
+    /// Visits the values in there, and says whether all of them could be used.
     pub(super) fn each<'v>(
         &self,
         value: &'v Value,

@@ -39,7 +39,7 @@ pub struct KeySet {
 pub struct Skipped {
     /// Its `kid`, if it has a readable one.
     pub key_id: Option<String>,
-    /// Why.
+    /// Why it is skipped.
     pub reason: SkipReason,
 }
 
@@ -84,7 +84,7 @@ impl SkipReason {
 /// Why a document is no key set.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum JwksError {
-    /// Not a JSON object by our strict rules.
+    /// Not a JSON object by the strict rules.
     Json(JsonError),
     /// No `keys` list.
     NoList,

@@ -184,7 +184,7 @@ impl KeyCache {
             .and_then(|held| held.set.as_ref())
     }
 
-    /// Puts what a newer document holds in the place of the held set: `None` if there is
+    /// Puts what a newer document holds in place of the held set: `None` if there is
     /// no usable key in it.
     pub fn adopt(&mut self, set: Option<Arc<KeySet>>, edition: Edition) {
         let before = self.held.take().and_then(|held| held.set);

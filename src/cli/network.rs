@@ -8,7 +8,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::console::{Fetched, Wanted, Web};
 
-/// Servers by way of the network.
+/// Servers that are reached over the network.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Network;
 

@@ -105,7 +105,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     resync: Duration,
 
-    /// How long the last list is held, once the definition is back, while resources are missing that it had.
+    /// How long the last list is held, once the definition is back, while resources are missing
+    /// that it had.
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
     settle: Duration,
 

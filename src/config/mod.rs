@@ -236,7 +236,8 @@ pub struct Entrance {
     pub tenants: TenantRules,
     /// The path that answers whether the gate can do its work.
     pub health: Option<Box<str>>,
-    /// Pages that may call the gate from a browser; without any, nothing is done about it.
+    /// Pages that may call the gate from a browser; without any, browsers are answered as
+    /// everybody is.
     pub origins: Box<[Origin]>,
 }
 

@@ -1,4 +1,5 @@
-//! The `organizations` and `roles` sections, drafted into a [`Policy`](crate::authz::policy::Policy).
+//! The `organizations` and `roles` sections, drafted into a
+//! [`Policy`](crate::authz::policy::Policy).
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

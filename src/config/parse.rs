@@ -24,7 +24,7 @@ use crate::words::version::Version;
 /// Longest document, in bytes: room for 30,000 organizations with ten groups each. Time
 /// and memory grow with the length of a document and with nothing else, so that this
 /// bounds them: loading a document takes at most thirty times its length for a moment,
-/// and the policy that comes of it four times for good, in each worker.
+/// and the policy that it becomes four times for good, in each worker.
 pub const MAX_DOCUMENT: usize = 8_388_608;
 
 /// Nesting a configuration may use; the reference uses seven levels.

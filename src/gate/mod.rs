@@ -170,7 +170,7 @@ impl Gate {
         Evaluation { outcome, trace }
     }
 
-    /// The organizations by way of which the caller holds what was asked for, for the
+    /// The organizations through which the caller holds what was asked for, for the
     /// record.
     pub fn organizations(&mut self, trace: &Trace<'_>) -> Organizations {
         let (Some(session), Some(tenants), Some(endpoint)) =
@@ -216,7 +216,7 @@ impl Gate {
         Passage::Reported(Finding { endpoint, found })
     }
 
-    /// What comes of a request that is to be answered here. Where findings do not take
+    /// The outcome of a request that is to be answered here. Where findings do not take
     /// effect it passes as it is; a browser's question of its own never reaches a backend.
     fn answer<'a>(&self, answer: OwnAnswer, trace: &Trace<'a>) -> Outcome<'a> {
         let (Some(session), Some(credential), Some(tenants)) =
@@ -239,7 +239,7 @@ impl Gate {
         }))
     }
 
-    /// What comes of a request that is to be refused.
+    /// The outcome of a request that is to be refused.
     #[must_use]
     pub fn refuse<'a>(&self, denial: Denial, endpoint: Option<&'static Endpoint>) -> Outcome<'a> {
         if self.enforces(endpoint) {
@@ -343,7 +343,7 @@ impl Gate {
     }
 
     /// The credential that decides: what came in `authorization` if it was made for this
-    /// service, so that what comes of it is final, or else the ID token, if there is one.
+    /// service, so that the verdict on it is final, or else the ID token, if there is one.
     fn credential<'a>(
         &self,
         head: &Head<'a>,

@@ -1,4 +1,4 @@
-//! What comes of a request, from a permit to a refusal.
+//! The outcome of a request, from a permit to a refusal.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -214,7 +214,7 @@ impl Passage<'_> {
     }
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub enum Outcome<'a> {
     /// Answer it, without asking a backend.
@@ -242,9 +242,9 @@ pub enum Outcome<'a> {
 /// An outcome with what was found out on the way to it.
 #[derive(Debug)]
 pub struct Evaluation<'a> {
-    /// What came of it.
+    /// What is to be done.
     pub outcome: Outcome<'a>,
-    /// How.
+    /// The facts that were found out on the way.
     pub trace: Trace<'a>,
 }
 

@@ -12,11 +12,11 @@ pub struct Rules {
     pub writers: Vec<Template>,
     /// Reserved tenants that are meant where they are named.
     pub allowed: BTreeSet<Reserved>,
-    /// What is done about members of a resource that are not known.
+    /// What is done with members of a resource that are not known.
     pub unknown: Unknown,
 }
 
-/// What is done about members of a resource that are not known.
+/// What is done with members of a resource that are not known.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Unknown {
     /// They are slips of whoever wrote the file.
@@ -27,7 +27,7 @@ pub enum Unknown {
     PassOver,
 }
 
-/// A group with `{name}` in the place of the organization's name.
+/// A group with `{name}` in place of the organization's name.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Template(String);
 

@@ -29,7 +29,7 @@ struct Look {
     revision: Option<Vec<u8>>,
 }
 
-/// Why nothing comes of a look.
+/// Why a look at the files gives no list.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Trouble {
     /// A document that cannot be read: what else the file was to say is not known.

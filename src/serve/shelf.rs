@@ -198,7 +198,7 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Holds the document, and whether it is to be had.
+/// Holds the document, and whether it is served.
 #[derive(Debug, Default)]
 pub struct Shelf {
     document: RwLock<Option<Arc<Document>>>,

@@ -1,7 +1,7 @@
 //! The names of headers that are the gate's own: the one that tells a backend who is
 //! calling, and the one in which a client passes on an ID token.
 //!
-//! Whatever a client sends under such a name is removed, and the proven subject put in the
+//! Whatever a client sends under such a name is removed, and the proven subject put in
 //! place of the one, so the name must be one that nobody else means anything by: not the
 //! gate, which would read the client's value before; not the proxy, which would put its own
 //! there after; not clients and backends, which would no longer understand each other.

@@ -27,24 +27,24 @@ pub enum Count<'a> {
     Fetch {
         /// Whose keys.
         provider: &'a str,
-        /// What came of it.
+        /// The outcome, as in the label of the metric.
         result: &'static str,
     },
     /// Group values of a token that pose as another source's.
     GroupsDropped {
         /// Who wrote them.
         provider: &'a str,
-        /// How many.
+        /// How many values there were.
         values: usize,
     },
     /// The end of a fetch of organizations.
     OrganizationsFetch {
-        /// What came of it.
+        /// The outcome, as in the label of the metric.
         result: &'static str,
     },
     /// The end of a stream whose time was up.
     StreamEnded {
-        /// Why.
+        /// The reason, as in the label of the metric.
         reason: &'static str,
     },
     /// A look into the token cache.
@@ -54,7 +54,7 @@ pub enum Count<'a> {
     },
     /// A check of a signature.
     Verification {
-        /// Whose.
+        /// The provider of the token.
         provider: &'a str,
         /// By which algorithm.
         algorithm: Algorithm,

@@ -1,4 +1,4 @@
-//! The fetches of one source of documents: when, by whom, and what came of them.
+//! The fetches of one source of documents: when, by whom, and with which outcome.
 //!
 //! ```text
 //!            look at the lease        swap it          the documents
@@ -81,7 +81,7 @@ pub struct Identity {
     pub start: Start,
 }
 
-/// What came of a step, for those who wait.
+/// The outcome of a step, for those who wait.
 #[derive(Debug)]
 #[must_use]
 pub enum News {
@@ -107,7 +107,7 @@ enum Sharing {
 enum Then {
     /// A fetch, if one is due.
     Proceed,
-    /// Nothing: the lease has just said that there is a newer document, and if it is not
+    /// Nothing: the lease says that there is a newer document, and if it is not
     /// to be seen yet, the next tick looks again.
     Rest,
 }
@@ -181,7 +181,7 @@ pub struct DocumentFetch {
     held: Option<Document>,
     /// When the held document was last found to be the newest.
     confirmed: Monotonic,
-    /// When the newest document was asked for that is of no use here.
+    /// When the newest document was asked for that cannot be used here.
     passed_over: Monotonic,
     /// The number of the newest document that has been seen here.
     seen: u64,
@@ -448,8 +448,9 @@ impl DocumentFetch {
         }
     }
 
-    /// Whether what is held is not to be followed by another document yet. To whoever has
-    /// no keys all the same it is of no use: another fetch is like one for an unknown key.
+    /// Whether what is held is not to be followed by another document yet. It does
+    /// not help whoever has no keys in spite of it: another fetch is like one for an unknown
+    /// key.
     fn is_useless(&self, now: Monotonic) -> bool {
         self.held.is_some() && now < self.refresh
     }

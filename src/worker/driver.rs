@@ -1,5 +1,5 @@
-//! What is the same for all hosts: an event handed in, its effects performed, and what came
-//! of them handed in until nothing more comes of it.
+//! What is the same for all hosts: an event is handed in, its effects are performed, and their
+//! outcomes are handed in until there are no more.
 
 use std::collections::VecDeque;
 
@@ -19,7 +19,7 @@ pub trait Proxy {
     fn perform(&mut self, effect: &Effect<'_>) -> Performed;
 }
 
-/// What came of an effect.
+/// The outcome of an effect.
 #[derive(Debug)]
 pub enum Performed {
     /// It is done, or its outcome will be handed in as an event.
@@ -123,7 +123,7 @@ impl<P: Proxy> Driver<P> {
         self.performer.refused = None;
     }
 
-    /// Hands in what has come of effects, until nothing more comes of it. Says whether an
+    /// Hands in the outcomes of effects, until there are no more. Says whether an
     /// effect of the event's own stream was not performed.
     fn settle(&mut self, mut reading: Option<Reading>) -> bool {
         let Self { worker, performer } = self;

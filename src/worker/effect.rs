@@ -5,7 +5,7 @@ use crate::reply::Reply;
 use crate::worker::counters::{Count, Gauge};
 use crate::worker::event::{CallId, Entry, RootId, SourceId, StreamId};
 
-/// Takes effects, in order, and answers nothing: what comes of one is an event.
+/// Takes effects, in order, and answers nothing: the outcome of one is an event.
 ///
 /// The effects of a stream are performed in the order in which they come. When the host
 /// refuses one, it performs no further effect of that stream from the same event and
@@ -33,21 +33,21 @@ pub enum Effect<'a> {
     // Of a stream.
     /// Change a header of the request.
     Edit {
-        /// Whose.
+        /// The number of its stream.
         stream: StreamId,
-        /// How.
+        /// The change.
         edit: Edit<'a>,
     },
     /// Change a header of the response.
     EditResponse {
         /// Of which request.
         stream: StreamId,
-        /// How.
+        /// The change.
         edit: Edit<'a>,
     },
-    /// Put other bytes in the place of the request's body.
+    /// Put other bytes in place of the request's body.
     ReplaceBody {
-        /// Whose.
+        /// The number of its stream.
         stream: StreamId,
         /// How many bytes are held back.
         size: usize,
@@ -56,19 +56,19 @@ pub enum Effect<'a> {
     },
     /// Let the request end without its trailers.
     DropTrailers {
-        /// Whose.
+        /// The number of its stream.
         stream: StreamId,
     },
     /// Answer the request; nothing of it goes on.
     Reply {
-        /// Which.
+        /// The number of its stream.
         stream: StreamId,
         /// With what.
         reply: &'a Reply,
     },
     /// Let a request go on that was paused at an earlier event.
     Resume {
-        /// Which.
+        /// The number of its stream.
         stream: StreamId,
     },
     /// Show the record of a decision to the access log.
@@ -95,7 +95,7 @@ pub enum Effect<'a> {
     },
     /// Hand in a tick of the root from now on, each time after so many milliseconds.
     TickEvery {
-        /// Whose.
+        /// The number of the root.
         root: RootId,
         /// How often.
         millis: u32,
@@ -106,7 +106,7 @@ pub enum Effect<'a> {
     Look {
         /// Of this source.
         source: SourceId,
-        /// Which.
+        /// The entry.
         entry: Entry,
         /// Its key in the shared data.
         key: &'a str,
@@ -115,7 +115,7 @@ pub enum Effect<'a> {
     Swap {
         /// Of this source.
         source: SourceId,
-        /// Which.
+        /// The entry.
         entry: Entry,
         /// Its key in the shared data.
         key: &'a str,
@@ -135,7 +135,7 @@ pub enum Effect<'a> {
     },
     /// Count something.
     Count {
-        /// What.
+        /// The thing that is counted.
         count: Count<'a>,
         /// The stream whose decision is counted.
         about: Option<StreamId>,

@@ -69,7 +69,7 @@ pub trait ResponseHead {
     fn request_id(&self) -> Box<[u8]>;
 }
 
-/// What came of a request of the worker's own.
+/// The outcome of a request of the worker's own.
 #[derive(Clone, Copy)]
 pub enum Answer<'a> {
     /// Nobody answered.
@@ -109,7 +109,7 @@ pub enum Event<'a> {
     },
     /// A configuration serves no more, and what it had asked for will not be answered.
     RootGone {
-        /// Which.
+        /// The number of the root.
         root: RootId,
     },
     /// Time has passed, as [`crate::worker::Effect::TickEvery`] asked for.
@@ -128,7 +128,7 @@ pub enum Event<'a> {
     },
     /// The head of a request is there.
     Head {
-        /// Whose.
+        /// The number of its stream.
         stream: StreamId,
         /// Its headers, in order.
         headers: &'a HeaderBlock,
@@ -139,7 +139,7 @@ pub enum Event<'a> {
     },
     /// A piece of a request's body is there.
     Body {
-        /// Whose.
+        /// The number of its stream.
         stream: StreamId,
         /// How many bytes are there: all so far, where they are held back.
         size: usize,
@@ -150,7 +150,7 @@ pub enum Event<'a> {
     },
     /// A request ends with trailers.
     Trailers {
-        /// Which.
+        /// The number of its stream.
         stream: StreamId,
     },
     /// The head of a response is there, whoever made it.
@@ -166,19 +166,19 @@ pub enum Event<'a> {
     },
     /// The stream's deadline may have passed.
     Wake {
-        /// Whose.
+        /// The number of its stream.
         stream: StreamId,
     },
     /// The host refused an effect of the stream, and performed none of those after it.
     Unperformed {
-        /// Whose.
+        /// The number of its stream.
         stream: StreamId,
         /// Whether one of those after it would have counted a decision.
         uncounted: bool,
     },
     /// A request is over.
     Gone {
-        /// Which.
+        /// The number of its stream.
         stream: StreamId,
     },
 
@@ -188,7 +188,7 @@ pub enum Event<'a> {
     Looked {
         /// Of this source.
         source: SourceId,
-        /// Which.
+        /// The entry.
         entry: Entry,
         /// `None` on a host that shares nothing.
         value: Option<(&'a [u8], u32)>,
@@ -197,21 +197,21 @@ pub enum Event<'a> {
     Swapped {
         /// Of this source.
         source: SourceId,
-        /// Which.
+        /// The entry.
         entry: Entry,
-        /// What came of it.
+        /// The outcome.
         swap: Swap,
     },
     /// A request of the worker's own has ended.
     Answered {
-        /// Which.
+        /// The number of the call.
         call: CallId,
         /// With what.
         answer: Answer<'a>,
     },
 }
 
-/// What came of a swap.
+/// The outcome of a swap.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Swap {
     /// Somebody else has written meanwhile.

@@ -337,7 +337,7 @@ impl Keyring<'_> {
     }
 }
 
-/// Why a document is of no use to anybody, if that is so.
+/// Why no provider can use a document, if that is so.
 fn useless(readings: &[Reading]) -> Option<String> {
     if readings.iter().any(|(.., set)| set.is_ok()) {
         return None;
@@ -346,7 +346,7 @@ fn useless(readings: &[Reading]) -> Option<String> {
     Some(errors.next().map(ToString::to_string).unwrap_or_default())
 }
 
-/// Puts a document's set in the place of a provider's keys, if it is the newer one.
+/// Puts a document's set in place of a provider's keys, if it is the newer one.
 fn adopt(
     authenticator: &mut Authenticator,
     provider: ProviderIndex,

@@ -344,7 +344,7 @@ impl Worker {
         Action::Continue
     }
 
-    /// Puts a root in the place of the one of its number, if there was one: what that one had
+    /// Puts a root in place of the one of its number, if there was one: what that one had
     /// asked for is not for this one.
     fn replace(&mut self, root: Root, out: &mut dyn Sink) {
         let id = root.id();

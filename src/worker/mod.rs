@@ -3,7 +3,7 @@
 //! A worker is all that one thread of a proxy knows: the configurations that serve on it,
 //! old beside new, its streams, the tokens that it has verified, and where keys come from.
 //! It does nothing by itself. A host hands in each [`Event`] with [`Worker::on`] and
-//! performs what the worker emits into a [`Sink`]; what comes of an effect is an event
+//! performs what the worker emits into a [`Sink`]; the outcome of an effect is an event
 //! again. So a worker runs anywhere, natively beside a store and a clock of a test's
 //! making, and a host holds no rule.
 //!

@@ -3,7 +3,7 @@
 use crate::worker::event::Answer;
 use crate::worker::excerpt::{MAX_NAME, excerpt};
 
-/// What came of a fetch: a label for metrics, and an explanation.
+/// The outcome of a fetch that failed: a label for metrics, and an explanation.
 pub type Failure = (&'static str, String);
 
 /// Longest `ETag` that is sent back, in bytes.

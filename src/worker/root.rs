@@ -98,7 +98,7 @@ pub struct Root {
     /// Which source the keys of each provider come from, in the order of the
     /// configuration; `None` for inline ones.
     sources: Vec<Option<SourceId>>,
-    /// What has come of organizations from outside, where its configuration wants some.
+    /// What is known of organizations from outside, where its configuration wants some.
     outside: Option<FromOutside>,
     tick: u32,
     reminded: Option<Monotonic>,
@@ -222,7 +222,7 @@ impl Root {
         }
     }
 
-    /// A document of that number is of no use.
+    /// A document of that number cannot be used.
     pub fn passed_over(&mut self, number: u64) {
         if let Some(outside) = &mut self.outside {
             outside.read = Some(number);

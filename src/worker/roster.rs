@@ -51,7 +51,7 @@ pub struct Roster<'a> {
 /// The roots whose organizations have changed.
 pub type Changed = Vec<RootId>;
 
-/// A document is of no use: a label for metrics, and an explanation.
+/// Why a document cannot be used: a label for metrics, and an explanation.
 enum Unfit {
     /// It is of an earlier revision than another that was adopted.
     Older(Revision),

@@ -115,8 +115,8 @@ const SPANS_APART: &str = "stack::scopes::traces::a_metric_of_spans_counts_those
 const RESOURCE_APART: &str = "stack::scopes::resources::a_resources_logs_are_its_own";
 const RESOURCE_METRICS_APART: &str = "stack::scopes::resources::a_resources_metrics_are_its_own";
 
-/// Paths that tools ask for and no server has, nor anything below them, with the path to use instead: those of
-/// mimirtool's `--use-legacy-routes`.
+/// Paths that tools ask for and no server has, nor anything below them, with the path to use
+/// instead: those of mimirtool's `--use-legacy-routes`.
 pub(super) const MOVED: [(&str, &str); 2] = [
     ("/api/v1/rules", "/prometheus/config/v1/rules"),
     ("/prometheus/api/v1/rules", "/prometheus/config/v1/rules"),

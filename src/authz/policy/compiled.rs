@@ -156,7 +156,7 @@ impl Policy {
         })
     }
 
-    /// The organizations by way of which the permission is held, for the record.
+    /// The organizations through which the permission is held, for the record.
     #[must_use]
     pub fn organizations(
         &self,

@@ -32,7 +32,7 @@ pub(super) struct Findings {
     pub(super) organizations: Organizations,
 }
 
-/// Organizations by way of which something is held.
+/// Organizations through which something is held.
 #[derive(Clone, Debug, Default)]
 pub struct Organizations {
     /// The first ones, in the order of the configuration.

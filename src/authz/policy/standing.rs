@@ -6,7 +6,7 @@ use super::roll::{Holding, ScopeIndex};
 use crate::scoping::scope::{MAX_POLICIES, Scope};
 use crate::words::permission::{Permission, Permissions};
 
-/// What a caller holds on the tenants of one kind with regard to one permission.
+/// What a caller holds of one permission on the tenants of one kind.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Standing {
     /// No right whatever, as on a tenant that does not exist.

@@ -6,7 +6,7 @@ use std::ops::Range;
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) span: Range<usize>,
-    /// What.
+    /// What is wrong, in words.
     pub(super) text: String,
     /// What would be right.
     pub(super) help: Option<String>,

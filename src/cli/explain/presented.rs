@@ -8,7 +8,7 @@ use crate::words::credential::CredentialKind;
 
 use super::request::Request;
 
-/// What stands in the place of a token.
+/// What is printed in place of a token.
 const MASK: &str = "<token>";
 
 /// Shorter pieces are no secrets, and would be found in many texts.

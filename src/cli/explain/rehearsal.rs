@@ -163,7 +163,7 @@ pub(super) enum Fate {
     },
 }
 
-/// What came of it all.
+/// The outcome of the whole rehearsal.
 pub(super) struct Rehearsal {
     pub(super) fate: Fate,
     /// `None` for what is no decision, as the answer to a health check.

@@ -35,7 +35,7 @@ const MAX_GROUPS: usize = 20;
 /// Most tenants whose organizations are told of.
 const MAX_HINTS: usize = 5;
 
-/// What came of a step.
+/// The outcome of a step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Result {
     Passed,

@@ -1,7 +1,7 @@
 //! A configuration with its organizations merged, and the rest as it is.
 //!
 //! The text is edited by lines, which knows little of YAML: so the outcome is read again and
-//! must be what was meant, or nothing comes of it.
+//! must be what was meant, or nothing is merged.
 
 use serde_json::Value;
 

@@ -61,7 +61,8 @@ pub(super) struct RuleArguments {
     #[arg(long, value_name = "GROUP", value_parser = template)]
     writers: Vec<Template>,
 
-    /// A reserved tenant that is meant where it is named: anonymous, fake, single-tenant, __mimir_cluster.
+    /// A reserved tenant that is meant where it is named: anonymous, fake, single-tenant,
+    /// __mimir_cluster.
     #[arg(long, value_name = "TENANT", value_parser = reserved)]
     allow_reserved: Vec<Reserved>,
 }

@@ -96,7 +96,7 @@ impl Report {
         self.error(place, &problem.text);
     }
 
-    /// What came of a merge, and its text.
+    /// The outcome of a merge, and its text.
     pub(super) fn merged(
         &mut self,
         path: &Path,

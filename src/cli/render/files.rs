@@ -30,7 +30,7 @@ impl File {
             .collect()
     }
 
-    /// Writes it below `folder`, by way of a file beside it: whoever reads it meanwhile has
+    /// Writes it below `folder`, through a file beside it: whoever reads it meanwhile has
     /// the old one or the new one, and nothing of both. What is as it should be is not
     /// touched. Returns whether anything was written.
     ///

@@ -173,7 +173,7 @@ pub(super) fn remove_header(map: u32, name: &[u8]) -> Result<(), Status> {
     check(unsafe { import::proxy_remove_header_map_value(map, name.as_ptr(), name.len()) })
 }
 
-/// Puts a whole header map in the place of another.
+/// Replaces a whole header map by another.
 pub(super) fn set_header_pairs(map: u32, pairs: &[u8]) -> Result<(), Status> {
     check(unsafe { import::proxy_set_header_map_pairs(map, pairs.as_ptr(), pairs.len()) })
 }
@@ -243,7 +243,7 @@ pub(super) fn buffer(buffer: u32, max: usize) -> Result<Box<[u8]>, Status> {
     returned(|bytes, size| unsafe { import::proxy_get_buffer_bytes(buffer, 0, max, bytes, size) })
 }
 
-/// Puts bytes in the place of the first `length` of a buffer.
+/// Puts bytes in place of the first `length` of a buffer.
 pub(super) fn set_buffer(buffer: u32, length: usize, bytes: &[u8]) -> Result<(), Status> {
     check(unsafe { import::proxy_set_buffer_bytes(buffer, 0, length, bytes.as_ptr(), bytes.len()) })
 }

@@ -155,7 +155,7 @@ pub(super) fn buffer(buffer: Buffer, max: usize) -> Option<Box<[u8]>> {
     abi::buffer(buffer as u32, max).ok()
 }
 
-/// Puts other bytes in the place of a request body of that size.
+/// Puts other bytes in place of a request body of that size.
 pub(super) fn replace_body(size: usize, body: &[u8]) -> Result<(), Status> {
     abi::set_buffer(Buffer::RequestBody as u32, size, body)
 }

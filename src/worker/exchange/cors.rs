@@ -20,7 +20,7 @@ const BACKENDS_OWN: [&str; 7] = [
     "access-control-max-age",
 ];
 
-/// What is done about the answer to a request.
+/// What is done with the answer to a request.
 #[derive(Clone, Debug, Default)]
 pub enum Cors {
     /// Nothing: no origins are configured.

@@ -1,4 +1,4 @@
-//! From a head, or a wait, to an outcome, and what is done about it.
+//! From a head, or a wait, to an outcome and its effects.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
