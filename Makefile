@@ -95,7 +95,8 @@ integration: wasm ## only the tests in a real Envoy
 	@$(servers) cargo test --locked --no-fail-fast -p integration
 
 .PHONY: lint
-lint: ## format, clippy and documentation, without a warning
+lint: ## format, clippy, documentation and prose, without a warning
+	@python3 $(tools)/prose.py
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
