@@ -42,9 +42,10 @@ cli: ## build the command `scopegate` for this machine: target/scopegate
 	@echo target/scopegate
 
 .PHONY: schema
-schema: ## write what comes of the table of keys: envoy/scopegate.schema.json and docs/configuration.md
+schema: ## write what comes of the table of keys: envoy/*.schema.json and docs/configuration.md
 	@cargo build --quiet --locked --features cli --bin scopegate
 	@"$(CARGO_TARGET_DIR)/debug/scopegate" schema >envoy/scopegate.schema.json
+	@"$(CARGO_TARGET_DIR)/debug/scopegate" schema --deployment >envoy/deployment.schema.json
 	@"$(CARGO_TARGET_DIR)/debug/scopegate" schema --markdown >docs/configuration.md
 
 .PHONY: manifests

@@ -427,3 +427,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_deployment_file_has_a_schema_of_its_own() {
+    let text = printed(&["--deployment"]);
+    assert_eq!(
+        text,
+        read("envoy/deployment.schema.json"),
+        "run make schema"
+    );
+    let schema: Value = serde_json::from_str(&text).unwrap();
+    assert!(jsonschema::meta::is_valid(&schema));
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let shipped: Value = serde_yaml_ng::from_str(&read("envoy/deployment.yaml")).unwrap();
+    let errors: Vec<String> = validator
+        .iter_errors(&shipped)
+        .map(|error| error.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    for (place, value) in [
+        ("/deployment/hosts", json!("x")),
+        ("/deployment/replicas", json!(0)),
+        ("/deployment/digest", json!("latest")),
+        ("/deployment/backends/loki/grcp_url", json!("http://x")),
+        ("/relam", json!("x")),
+    ] {
+        let mut wrong = shipped.clone();
+        let (parent, name) = place.rsplit_once('/').unwrap();
+        wrong.pointer_mut(parent).unwrap()[name] = value;
+        assert!(!validator.is_valid(&wrong), "{place}");
+    }
+}

@@ -324,7 +324,7 @@ const OUTSIDE_A_WORKER: u64 = 64;
 /// Not the `distroless` one, which has no shell: a pod that ends asks Envoy to drain.
 const ENVOY_IMAGE: &str = "docker.io/envoyproxy/envoy:v1.40.0";
 
-const KNOWN: [&str; 13] = [
+pub(super) const KNOWN: [&str; 13] = [
     "host",
     "tls",
     "namespace",

@@ -13,6 +13,7 @@ mod istio;
 mod printer;
 mod scalar;
 mod section;
+mod shape;
 mod target;
 mod templates;
 mod view;
@@ -22,6 +23,7 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::Value;
 
 use self::document::Document;
 use self::files::File;
@@ -68,6 +70,11 @@ pub(super) fn problems_of(text: &str, variables: &BTreeMap<String, String>) -> V
     let mut problems = document::read(text, variables).err().unwrap_or_default();
     problems.retain(|problem| problem.place.starts_with("deployment"));
     problems
+}
+
+/// The section `deployment:` as JSON Schema.
+pub(super) fn deployment_schema() -> Value {
+    shape::schema()
 }
 
 /// Renders one file.

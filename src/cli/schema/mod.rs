@@ -11,10 +11,12 @@ use clap::Args;
 
 use super::console::Console;
 use super::outcome::Outcome;
+use super::render;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scopegate schema > scopegate.schema.json
+  scopegate schema --deployment > deployment.schema.json
   scopegate schema --markdown > configuration.md
 
 An editor with the YAML language server checks and completes a file whose first line is
@@ -23,6 +25,10 @@ pub(super) struct Arguments {
     /// The reference of all keys, as Markdown, rather than JSON Schema.
     #[arg(long)]
     markdown: bool,
+
+    /// The schema of deployment files, which have the section deployment: beside the configuration.
+    #[arg(long, conflicts_with = "markdown")]
+    deployment: bool,
 }
 
 /// Prints the one or the other.
@@ -30,7 +36,13 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> io::Resul
     let text = if arguments.markdown {
         markdown::reference()
     } else {
-        let schema = serde_json::to_string_pretty(&json_schema::of_documents());
+        let mut schema = json_schema::of_documents();
+        if arguments.deployment {
+            schema["$id"] = "urn:scopegate:deployment".into();
+            schema["title"] = "Deployment file of scopegate".into();
+            schema["properties"]["deployment"] = render::deployment_schema();
+        }
+        let schema = serde_json::to_string_pretty(&schema);
         format!("{}\n", schema.map_err(io::Error::other)?)
     };
     console.output.write_all(text.as_bytes())?;
