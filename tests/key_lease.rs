@@ -440,7 +440,7 @@ fn pauses_after_failures_double_from_a_second_to_a_minute() {
     for (failures, pause) in (1..).zip([1, 2, 4, 8, 16, 32, 60, 60, 60, 60]) {
         let span = pause * 1_000;
         let mut asked = None;
-        lease = lease.after_failure(mono(now), |pause| {
+        lease = lease.after_failure(mono(now), u64::MAX, |pause| {
             asked = Some(pause);
             pause + pause / 10
         });
@@ -456,7 +456,7 @@ fn pauses_after_failures_double_from_a_second_to_a_minute() {
         failures: u64::MAX,
         ..lease
     };
-    let after = many.after_failure(mono(now), |pause| pause);
+    let after = many.after_failure(mono(now), u64::MAX, |pause| pause);
     assert_eq!(after.failures, u64::MAX);
     assert_eq!(after.retry, mono(now + 60_000));
 }

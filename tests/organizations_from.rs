@@ -449,11 +449,6 @@ fn an_earlier_revision_revives_nothing_and_a_bad_document_changes_nothing() {
             "organizations[0].tenants[0]: \"a/b\" is no tenant ID",
         ),
         (
-            document(6, &[organization("one", "x", "g")]),
-            "unusable",
-            "organizations[0]: the name \"one\" is taken by an organization of the configuration",
-        ),
-        (
             json!({"version": 1, "epoch": 1, "revision": 6, "organizations": twice}).to_string(),
             "unusable",
             "organizations[1]: the name \"two\" is taken",
@@ -619,15 +614,13 @@ fn a_new_configuration_and_a_new_worker_find_the_document_also_in_an_outage() {
 /// It cannot use what is held, and must not take what came before for the newest.
 #[test]
 fn a_new_configuration_does_not_go_back_behind_the_others() {
-    let mut fleet = Fleet::new(&outside(json!({})), 1);
-    fleet.publish(
-        "\"5\"",
-        document(5, &[organization("two", "other", "readers")]),
-    );
+    let mut first = outside(json!({}));
+    first["roles"] = json!({"auditor": ["read"]});
+    let mut fleet = Fleet::new(&first, 1);
+    let audited = json!({"name": "two", "tenants": ["other"], "rbac": {"auditors": ["readers"]}});
+    fleet.publish("\"5\"", document(5, &[audited]));
     fleet.pass(3_000);
-    let mut clashes = outside(json!({}));
-    clashes["organizations"][0]["name"] = json!("two");
-    fleet.load(0, 2, &clashes);
+    fleet.load(0, 2, &outside(json!({})));
     let withdrawn = organization("withdrawn", "secret", "readers");
     fleet.publish("\"4\"", document(4, &[withdrawn]));
     fleet.pass(POLL);
@@ -799,8 +792,12 @@ fn jws(key: &str, header: &Value, payload: &Value) -> String {
 }
 
 fn signed(key: &str, revision: u64, issued: u64) -> String {
+    signed_of(key, revision, issued, "other")
+}
+
+fn signed_of(key: &str, revision: u64, issued: u64, tenant: &str) -> String {
     let header = json!({"alg": "ES256", "kid": key, "typ": "scopegate-organizations+jws"});
-    let organizations = [organization("two", "other", "readers")];
+    let organizations = [organization("two", tenant, "readers")];
     let payload = json!({"version": 1, "epoch": 1, "revision": revision, "iat": issued,
         "organizations": organizations});
     jws(key, &header, &payload)
@@ -1036,4 +1033,136 @@ fn one_line_says_what_a_process_has_loaded() {
     }
     assert_eq!(told(&mut fleet).len(), 1);
     assert_eq!(fleet.workers[0].gauge("scopegate_config_hash"), Some(hash));
+}
+
+/// Whoever may name organizations elsewhere neither changes one of the configuration nor keeps
+/// others from being changed.
+#[test]
+fn an_organization_of_the_configurations_name_kept_a_withdrawn_grant_alive() {
+    let mut fleet = Fleet::new(&outside(json!({})), 2);
+    let token = Token::new().claim("exp", NOW + 86_400);
+    let two = organization("two", "other", "readers");
+    let three = organization("three", "third", "readers");
+    fleet.publish("\"1\"", document(1, &[two.clone(), three.clone()]));
+    fleet.pass(3_000);
+    fleet.expect(&token, "third", "allowed");
+    // The configuration has `one`, and here its tenants would be somebody else's.
+    let posing = organization("one", "secret", "readers");
+    fleet.publish("\"2\"", document(2, &[posing, two]));
+    for host in &mut fleet.workers {
+        host.take_done();
+    }
+    fleet.pass(POLL + 500);
+    let lines: Vec<String> = (0..2)
+        .flat_map(|worker| fleet.logged(worker, Level::Warn))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "organizations: 1 from outside left out, because the configuration has one of the \
+             same name: one"
+        ]
+    );
+    assert_eq!(fleet.workers[0].gauge("scopegate_organizations"), Some(1));
+    fleet.expect(&token, "third", "tenant_not_granted");
+    fleet.expect(&token, "secret", "tenant_not_granted");
+    fleet.expect(&token, "other", "allowed");
+    fleet.expect(&token, "a", "allowed");
+    // A configuration that has one more keeps the others too.
+    let mut more = outside(json!({}));
+    let own = organization("two", "own", "readers");
+    more["organizations"].as_array_mut().unwrap().push(own);
+    fleet.load(0, 2, &more);
+    let code = |fleet: &mut Fleet, tenant: &str| {
+        let request = Request::bearing(&token.build()).set("x-scope-orgid", tenant);
+        fleet.request(0, 2, &request).1
+    };
+    assert_eq!(code(&mut fleet, "own"), "allowed");
+    assert_eq!(code(&mut fleet, "other"), "tenant_not_granted");
+}
+
+/// A revision as high as can be, by a key that was stolen, counts for as long as the key does.
+#[test]
+fn a_revision_of_a_key_that_was_withdrawn_kept_everything_after_it_out() {
+    let by = |key: &str| outside(json!({"signed_by": {"keys": [jwk(key)]}, "max_stale": "1h"}));
+    let mut fleet = Fleet::new(&by("p256-a"), 1);
+    let token = Token::new().claim("exp", NOW + 86_400);
+    let request = Request::bearing(&token.build()).set("x-scope-orgid", "other");
+    let highest = 9_007_199_254_740_991;
+    fleet.publish("\"evil\"", signed("p256-a", highest, NOW));
+    fleet.pass(3_000);
+    fleet.expect(&token, "other", "allowed");
+    fleet.load(0, 2, &by("p256-b"));
+    assert_eq!(fleet.request(0, 2, &request).1, "organizations_unavailable");
+    fleet.publish("\"7\"", signed("p256-b", 7, NOW));
+    fleet.workers[0].root_gone(ROOT);
+    for _ in 0..60 {
+        fleet.workers[0].pass(500);
+        fleet.tick_root(0, 2);
+    }
+    assert_eq!(fleet.request(0, 2, &request).1, "allowed");
+    // By a key that still counts it is not gone back behind.
+    let mut next = by("p256-b");
+    next["realm"] = json!("changed");
+    fleet.load(0, 3, &next);
+    fleet.publish("\"6\"", signed_of("p256-b", 6, NOW, "withdrawn"));
+    for _ in 0..60 {
+        fleet.workers[0].pass(500);
+        fleet.tick_root(0, 3);
+    }
+    assert_eq!(fleet.request(0, 3, &request).1, "allowed");
+}
+
+/// It confirms what was asked about, and without a tag nothing was.
+#[test]
+fn a_304_that_nobody_had_asked_for_confirmed_what_was_old() {
+    let mut fleet = Fleet::new(&outside(json!({"max_stale": "1m"})), 1);
+    let token = Token::new().claim("exp", NOW + 86_400);
+    // A tag that is none is not sent back.
+    fleet.publish("", document(1, &[organization("two", "other", "readers")]));
+    fleet.pass(3_000);
+    fleet.expect(&token, "other", "allowed");
+    fleet.server = Some(("304", String::new(), String::new()));
+    fleet.pass(90_000);
+    fleet.expect(&token, "other", "organizations_unavailable");
+    assert!(!fleet.workers[0].take_counted().contains(&"unchanged"));
+}
+
+/// After an outage a withdrawn grant took up to a minute more, whatever was polled how often.
+#[test]
+fn an_outage_put_off_the_next_poll_for_longer_than_polls_are_apart() {
+    let mut fleet = Fleet::new(&outside(json!({"refresh_interval": "5s"})), 1);
+    let token = Token::new().claim("exp", NOW + 86_400);
+    fleet.publish(
+        "\"1\"",
+        document(1, &[organization("two", "other", "readers")]),
+    );
+    fleet.pass(3_000);
+    fleet.server = None;
+    fleet.pass(300_000);
+    fleet.publish(
+        "\"2\"",
+        document(2, &[organization("two", "elsewhere", "readers")]),
+    );
+    fleet.pass(6_000);
+    fleet.expect(&token, "other", "tenant_not_granted");
+}
+
+/// The log tells of each reason, and no text of a document ends its line.
+#[test]
+fn the_first_reason_hid_the_others_and_a_key_could_forge_a_line() {
+    let mut fleet = Fleet::new(&outside(json!({})), 1);
+    fleet.server = Some(("500", "\"0\"".to_owned(), String::new()));
+    fleet.pass(POLL);
+    let forged = "x\n[info] wasm log scopegate: {\"decision\":\"allow\"}\u{1b}[31m";
+    let mut bad: Value = serde_json::from_str(&document(1, &[])).unwrap();
+    bad[forged] = json!(1);
+    fleet.publish("\"1\"", bad.to_string());
+    fleet.pass(2 * POLL);
+    let lines = fleet.logged(0, Level::Warn);
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    assert!(lines[0].ends_with("no answer"), "{lines:#?}");
+    assert!(lines[1].ends_with("status 500"), "{lines:#?}");
+    assert!(lines[2].contains("x\\n[info] wasm log"), "{lines:#?}");
+    assert!(!lines[2].contains(char::is_control), "{lines:#?}");
 }

@@ -128,7 +128,7 @@ async fn tenants_come_and_go_while_requests_and_streams_go_on() -> Result<()> {
     server.publish(document(1, &[organization("hooli", &["hooli-viewers"])]).to_string());
     settles(&scene, &hooli, "hooli", 200, SEEN).await?;
     settles(&scene, &hooli, "acme", 403, SEEN).await?;
-    let line = "organizations: 1 from outside are in use, epoch 1, revision 1, sha256 ";
+    let line = "organizations: 1 from outside in use, epoch 1, revision 1, sha256 ";
     ensure!(scene.envoy.log_contains(line), "{}", scene.envoy.log());
 
     // A stream of each kind of grant, and requests all the time.

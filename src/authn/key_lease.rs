@@ -274,12 +274,19 @@ impl Lease {
     }
 
     /// The lease after a fetch that gave nothing usable: the pause doubles from a second
-    /// to a minute. `spread` changes its length by up to a tenth.
+    /// to a minute, or to `longest`, in milliseconds, where that is less. `spread` changes its
+    /// length by up to a tenth.
     #[must_use]
-    pub fn after_failure(self, now: Monotonic, spread: impl FnOnce(u64) -> u64) -> Self {
-        let (first, longest) = BACK_OFF;
+    pub fn after_failure(
+        self,
+        now: Monotonic,
+        longest: u64,
+        spread: impl FnOnce(u64) -> u64,
+    ) -> Self {
+        let (first, most) = BACK_OFF;
         let doublings = u32::try_from(self.failures.min(6)).unwrap_or(6);
-        let pause = first.saturating_mul(1 << doublings).min(longest);
+        let pause = first.saturating_mul(1 << doublings);
+        let pause = pause.min(longest.max(first)).min(most);
         Self {
             holder: 0,
             failures: self.failures.saturating_add(1),

@@ -1,10 +1,11 @@
 //! A document that its author has signed: a JWS in compact form (RFC 7515 §3.1).
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::authn::json::Object;
 use crate::authn::jwks::{KeySet, Lookup};
-use crate::authn::keys::{Proof, SignatureEngine};
+use crate::authn::keys::{Proof, SignatureEngine, VerifyingKey};
 use crate::authn::token::Unverified;
 
 /// `typ` of such a document, where it has one: one key may sign documents of several kinds
@@ -14,6 +15,8 @@ pub const TYPE: &str = "scopegate-organizations+jws";
 /// A document whose signature is good.
 #[derive(Debug)]
 pub struct SignedDocument {
+    /// The key that signed it.
+    pub key: Arc<VerifyingKey>,
     /// Its payload.
     pub payload: Object,
 }
@@ -96,11 +99,10 @@ impl SignedDocument {
         let (input, signature) = (unverified.signing_input, &unverified.signature);
         let mut proofs = candidates
             .into_iter()
-            .map(|key| Proof::by(engine, key, input, signature));
-        if !proofs.any(|proof| proof.is_ok()) {
-            return Err(unproven());
-        }
+            .filter_map(|key| Proof::by(engine, key, input, signature).ok());
+        let proof = proofs.next().ok_or_else(unproven)?;
         Ok(Self {
+            key: Arc::clone(proof.key()),
             payload: unverified.claims,
         })
     }

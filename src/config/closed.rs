@@ -17,6 +17,7 @@ impl Config {
             credentials: Credentials::default(),
             providers: Vec::new(),
             policy: Arc::default(),
+            left_out: Arc::default(),
             organizations_from: None,
             backends: Backends::default(),
             projects: None,

@@ -56,6 +56,8 @@ pub struct Config {
     pub providers: Vec<ConfiguredProvider>,
     /// Who may do what where.
     pub policy: Arc<Policy>,
+    /// Organizations from outside that are passed over, since one here has the same name.
+    pub left_out: Arc<[Box<str>]>,
     /// Where more organizations come from, if they do.
     pub organizations_from: Option<OrganizationsFrom>,
     /// Which backends there are.

@@ -85,6 +85,18 @@ impl Bound {
 pub(super) struct OrganizationNames<'a> {
     taken: HashSet<&'a str>,
     of_the_configuration: HashSet<&'a str>,
+    left_out: Vec<Box<str>>,
+}
+
+/// What comes of a name.
+enum Name {
+    /// The organization is one of this name alone.
+    Free,
+    /// It is passed over: whoever may name organizations elsewhere neither changes one of the
+    /// configuration nor keeps others from being changed.
+    LeftOut,
+    /// There is another one in the same list.
+    Taken,
 }
 
 impl<'a> OrganizationNames<'a> {
@@ -93,17 +105,21 @@ impl<'a> OrganizationNames<'a> {
         self.of_the_configuration = std::mem::take(&mut self.taken);
     }
 
-    /// Takes a name, unless that cannot be.
-    fn take(&mut self, name: &'a str) -> Result<(), String> {
-        if self.of_the_configuration.contains(name) {
-            return Err(format!(
-                "the name {name:?} is taken by an organization of the configuration"
-            ));
-        }
+    /// The names that the configuration has too, and that come from elsewhere.
+    pub(super) fn left_out(self) -> Arc<[Box<str>]> {
+        self.left_out.into()
+    }
+
+    /// Takes a name.
+    fn take(&mut self, name: &'a str) -> Name {
         if !self.taken.insert(name) {
-            return Err(format!("the name {name:?} is taken"));
+            return Name::Taken;
         }
-        Ok(())
+        if self.of_the_configuration.contains(name) {
+            self.left_out.push(name.into());
+            return Name::LeftOut;
+        }
+        Name::Free
     }
 }
 
@@ -146,9 +162,13 @@ pub(super) fn add_organizations<'a>(
         let tenants = read_tenants(&section);
         let bindings = read_rbac(&section, bound);
         let Some(name) = name else { continue };
-        if let Err(problem) = names.take(name) {
-            node.problem(problem);
-            continue;
+        match names.take(name) {
+            Name::Free => {}
+            Name::LeftOut => continue,
+            Name::Taken => {
+                node.problem(format!("the name {name:?} is taken"));
+                continue;
+            }
         }
         let organization = policy.organization(name);
         // One roll for all tenants of the same types, of which there are few kinds.

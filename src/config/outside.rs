@@ -19,7 +19,7 @@ use super::reader::{Node, Problem, Problems, Section, shortened};
 use super::table::{Key, Number, Required, document, outside};
 use super::{Config, OrganizationsFrom};
 use crate::authn::json::{self, Object};
-use crate::authn::keys::SignatureEngine;
+use crate::authn::keys::{SignatureEngine, VerifyingKey};
 use crate::authn::signed_document::{SignedDocument, looks_signed};
 use crate::authz::policy::Draft;
 use crate::words::hash::QuickHash;
@@ -41,6 +41,8 @@ pub struct Outside {
     pub revision: Revision,
     /// When it was signed, where it is.
     pub issued_at: Option<Timestamp>,
+    /// The key that signed it, where it is.
+    pub signed_with: Option<Arc<VerifyingKey>>,
     /// What its organizations are, in short.
     pub fingerprint: Fingerprint,
     /// How many there are.
@@ -60,6 +62,7 @@ impl Outside {
         from: &OrganizationsFrom,
         engine: &dyn SignatureEngine,
     ) -> Result<Self, Vec<Problem>> {
+        let mut signed_with = None;
         let object = match &from.signers {
             None if looks_signed(document) => {
                 return Err(vec![problem(
@@ -71,6 +74,7 @@ impl Outside {
             Some(keys) => {
                 let signed = SignedDocument::open(document, keys, engine);
                 let signed = signed.map_err(|error| vec![problem(&error.to_string())])?;
+                signed_with = Some(signed.key);
                 signed.payload
             }
         };
@@ -84,6 +88,7 @@ impl Outside {
         Ok(Self {
             revision,
             issued_at,
+            signed_with,
             fingerprint: Fingerprint::of_member(&object, outside::ORGANIZATIONS.name),
             organizations,
             hash: QuickHash::of_document(document),
@@ -222,6 +227,7 @@ impl Config {
                 }
             }
         }
+        let left_out = names.left_out();
         let projects = read_projects(&top, Some(&mut draft), hash);
         let problems = problems.into_vec();
         if !problems.is_empty() {
@@ -230,6 +236,7 @@ impl Config {
         let tenants = self.entrance.tenants;
         let indexed = tenants.only_one_may_be_absent || tenants.star_is_all;
         Ok(Self {
+            left_out,
             policy: Arc::new(draft.finish(indexed)),
             projects: projects.flatten().map(Arc::new),
             ..self.clone()

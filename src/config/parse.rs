@@ -139,6 +139,7 @@ fn read(
         realm: realm?,
         credentials: credentials?,
         providers: providers?,
+        left_out: Arc::default(),
         policy: Arc::new(policy?.finish(only_one_may_be_absent || star_is_all)),
         organizations_from: organizations_from?,
         backends,

@@ -22,11 +22,13 @@
 //! same issuer and the same way to the keys finds them here.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _};
 
 use crate::authn::discovery::{self, Address};
 use crate::authn::key_cache::{Edition, Need};
 use crate::authn::key_lease::{Claim, Document, LONGEST_FETCH, Lease, Reason};
 use crate::config::{Remote, Start};
+use crate::words::hash::QuickHash;
 use crate::words::time::{Monotonic, Now};
 use crate::worker::dice::Dice;
 use crate::worker::effect::{Effect, Sink};
@@ -207,6 +209,8 @@ pub struct DocumentFetch {
     found: Option<(Address, Monotonic)>,
     /// Whether the last fetch failed, for one log line a change.
     failing: bool,
+    /// A hash of why it failed, so that each reason is told of once.
+    reason: u64,
     serial: u64,
     /// How often a fetch was begun at that instant.
     starts: (Monotonic, u8),
@@ -243,6 +247,7 @@ impl DocumentFetch {
             owed: None,
             found: None,
             failing: false,
+            reason: 0,
             serial: 0,
             starts: (Monotonic::from_millis(0), 0),
         }
@@ -306,7 +311,18 @@ impl DocumentFetch {
 
     /// Notes whether the last fetch failed; says whether that is new.
     pub fn note_failing(&mut self, failing: bool) -> bool {
+        self.reason = 0;
         std::mem::replace(&mut self.failing, failing) != failing
+    }
+
+    /// Notes that the last fetch failed, and says whether that is new, or the reason is.
+    pub fn note_failing_for(&mut self, reason: &str) -> bool {
+        let mut hasher = QuickHash::default().build_hasher();
+        hasher.write(reason.as_bytes());
+        let reason = hasher.finish();
+        let other = std::mem::replace(&mut self.reason, reason) != reason;
+        self.failing = true;
+        other
     }
 
     /// Where the last document was asked for, or would be.
@@ -676,9 +692,16 @@ impl DocumentFetch {
                     // It has passed to somebody else, who will say what came of it.
                     return self.settle();
                 }
+                // A grant that is withdrawn ends within two polls, also after an outage.
+                let longest = match self.identity.kind {
+                    Kind::Keys => u64::MAX,
+                    Kind::Organizations => self.uri.refresh_interval,
+                };
                 let returned = match end {
                     Ended::Abandoned => lease.abandoned(),
-                    Ended::Failed => lease.after_failure(now.mono, |span| self.dice.spread(span)),
+                    Ended::Failed => {
+                        lease.after_failure(now.mono, longest, |span| self.dice.spread(span))
+                    }
                     Ended::Succeeded(asked) => {
                         let number = self.held.as_ref().map(|held| held.edition.number);
                         lease.after_success(asked, number.unwrap_or_default())

@@ -1,5 +1,7 @@
 //! Log lines, and what of somebody else's text stands in them.
 
+use std::borrow::Cow;
+
 use crate::worker::effect::{Effect, Level, Sink};
 
 /// Longest name or status of somebody else's in a log line, in characters.
@@ -14,18 +16,50 @@ pub fn excerpt(text: &str, characters: usize) -> String {
     text.chars().take(characters).collect()
 }
 
-/// Writes a line that is about no stream.
+/// Writes a line that is about no stream. It stays one line, whatever somebody else has
+/// written into it: what would end it, or show it otherwise than it is, is escaped.
 pub fn say(out: &mut dyn Sink, level: Level, line: &str) {
+    let line = one_line(line);
     out.emit(Effect::Log {
         level,
-        line,
+        line: &line,
         about: None,
     });
+}
+
+/// A text without control characters, ends of lines and marks of direction.
+fn one_line(text: &str) -> Cow<'_, str> {
+    let harmful = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if harmful(c) {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    Cow::Owned(line)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_stays_one() {
+        assert_eq!(one_line("plain \u{e9}"), "plain \u{e9}");
+        let forged = "a\n[info] b\u{1b}[31m\r\u{2028}\u{202e}";
+        assert_eq!(
+            one_line(forged),
+            "a\\n[info] b\\u{1b}[31m\\r\\u{2028}\\u{202e}"
+        );
+    }
 
     #[test]
     fn an_excerpt_is_cut_between_characters() {

@@ -1,5 +1,9 @@
 //! One configuration in one worker: its gate, its ticks, and where its keys come from.
 
+use std::sync::Arc;
+
+use crate::authn::jwks::KeySet;
+use crate::authn::keys::VerifyingKey;
 use crate::config::{Fingerprint, KeySource, Mode, Remote, Revision};
 use crate::gate::Gate;
 use crate::words::identity::ProviderIndex;
@@ -21,10 +25,12 @@ const TICK_WAITING: u32 = 100;
 const REPORT_REMINDER: u64 = 60_000;
 
 /// The newest document of organizations that was ever adopted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Floor {
     revision: Revision,
     fingerprint: Fingerprint,
+    /// The key that vouched for it, where documents are signed.
+    signed_with: Option<Arc<VerifyingKey>>,
 }
 
 impl Floor {
@@ -34,6 +40,17 @@ impl Floor {
     #[must_use]
     pub fn admits(&self, revision: Revision, fingerprint: Fingerprint) -> bool {
         revision >= self.revision || fingerprint == self.fingerprint
+    }
+
+    /// Whether it counts where these keys must have signed. What nobody of them vouches for may
+    /// be anybody's, and would keep all that comes from being newer.
+    #[must_use]
+    pub fn counts_for(&self, signers: Option<&KeySet>) -> bool {
+        match (&self.signed_with, signers) {
+            (Some(key), Some(signers)) => signers.holds(key),
+            (None, Some(_)) => false,
+            (_, None) => true,
+        }
     }
 
     /// The one that counts of two: the newer, and of two with one revision the second.
@@ -65,7 +82,7 @@ struct FromOutside {
 }
 
 /// A document of organizations that is in force.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Adopted {
     /// Which state of the organizations it is about.
     pub revision: Revision,
@@ -75,6 +92,8 @@ pub struct Adopted {
     pub organizations: usize,
     /// When it was signed, where it is.
     pub issued_at: Option<Timestamp>,
+    /// The key that signed it, where it is.
+    pub signed_with: Option<Arc<VerifyingKey>>,
 }
 
 impl FromOutside {
@@ -187,19 +206,23 @@ impl Root {
     #[must_use]
     pub fn organizations_as_of(&self) -> Option<Monotonic> {
         let outside = self.outside.as_ref()?;
-        outside.adopted.map(|_| outside.fresh_as_of)
+        outside.adopted.as_ref().map(|_| outside.fresh_as_of)
     }
 
     /// What no document may go back behind.
     #[must_use]
-    pub fn floor(&self) -> Option<Floor> {
-        self.outside.as_ref()?.floor
+    pub fn floor(&self) -> Option<&Floor> {
+        self.outside.as_ref()?.floor.as_ref()
     }
 
     /// No document goes back behind that one from now on.
     pub fn raise_floor(&mut self, floor: Floor) {
         if let Some(outside) = &mut self.outside {
-            outside.floor = Some(outside.floor.map_or(floor, |old| old.or(floor)));
+            let old = outside.floor.take();
+            outside.floor = Some(match old {
+                Some(old) => old.or(floor),
+                None => floor,
+            });
         }
     }
 
@@ -214,6 +237,7 @@ impl Root {
         self.raise_floor(Floor {
             revision: adopted.revision,
             fingerprint: adopted.fingerprint,
+            signed_with: adopted.signed_with.clone(),
         });
         if let Some(outside) = &mut self.outside {
             outside.read = Some(number);

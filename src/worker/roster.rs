@@ -126,7 +126,7 @@ impl Roster<'_> {
         let News::Offered(document) = news else {
             return self.reconcile(source);
         };
-        let (readings, changed) = self.read(source, &document);
+        let (readings, changed) = self.read(source, &document, false);
         let Some(fetch) = self.sources.get_mut(source) else {
             return changed;
         };
@@ -152,9 +152,12 @@ impl Roster<'_> {
         if fetch.and_then(|fetch| fetch.awaits(serial)).is_none() {
             return Changed::new();
         }
-        let held = fetch.and_then(DocumentFetch::held).map(|held| &held.bytes);
+        let held = fetch.and_then(DocumentFetch::held);
+        let tagged = held.is_some_and(|held| held.tag.is_some());
+        let held = held.map(|held| &held.bytes);
         let came = match Received::of(answer, MAX_ANSWER) {
-            _ if is_unchanged(answer) && held.is_some() => Ok(None),
+            // It confirms what was asked about, and without a tag nothing was.
+            _ if is_unchanged(answer) && tagged => Ok(None),
             Ok(received) if held == Some(&received.bytes) => Ok(None),
             Ok(received) => match received.other_kind() {
                 None => Ok(Some(received)),
@@ -182,7 +185,7 @@ impl Roster<'_> {
         let Some(document) = document else {
             return Ok(Changed::new());
         };
-        let (readings, mut changed) = self.read(source, &document);
+        let (readings, mut changed) = self.read(source, &document, true);
         if readings.iter().all(Result::is_err) {
             let mut unfit = readings.iter().filter_map(|reading| reading.as_ref().err());
             let failure = unfit.next().map(Unfit::failure);
@@ -219,11 +222,11 @@ impl Roster<'_> {
         let Some(fetch) = self.sources.get_mut(source) else {
             return Changed::new();
         };
-        if fetch.note_failing(true) {
+        if fetch.note_failing_for(what) {
             let address = fetch.address().to_string();
             let line = format!(
-                "organizations: they cannot be taken from {} by cluster {}, what was good \
-                 before serves on: {}",
+                "organizations: none can be taken from {} by cluster {}, what was good before \
+                 serves for organizations_from.max_stale: {}",
                 excerpt(&address, MAX_EXPLANATION),
                 fetch.uri().cluster,
                 excerpt(what, MAX_EXPLANATION),
@@ -236,7 +239,13 @@ impl Roster<'_> {
 
     /// Reads a document by the rules of each root that names the source; it is adopted by
     /// those that can use it.
-    fn read(&mut self, source: SourceId, document: &Document) -> (Vec<Result<(), Unfit>>, Changed) {
+    /// `told`: whether the log says so, as one worker does for all.
+    fn read(
+        &mut self,
+        source: SourceId,
+        document: &Document,
+        mut told: bool,
+    ) -> (Vec<Result<(), Unfit>>, Changed) {
         let mut readings = Vec::new();
         let mut changed = Changed::new();
         let ids: Vec<RootId> = self.roots.keys().copied().collect();
@@ -249,8 +258,9 @@ impl Roster<'_> {
             }
             let reading = prepared(root, document, self.engine, self.now);
             readings.push(reading.map(|prepared| {
-                if self.adopt(id, document, prepared) {
+                if self.adopt(id, document, prepared, told) {
                     changed.push(id);
+                    told = false;
                 }
             }));
         }
@@ -258,7 +268,7 @@ impl Roster<'_> {
     }
 
     /// Puts a document's organizations in force; says whether they are other ones.
-    fn adopt(&mut self, id: RootId, document: &Document, prepared: Prepared) -> bool {
+    fn adopt(&mut self, id: RootId, document: &Document, prepared: Prepared, told: bool) -> bool {
         let Some(root) = self.roots.get_mut(&id) else {
             return false;
         };
@@ -266,15 +276,11 @@ impl Roster<'_> {
         let other = config.is_some();
         if let Some(mut config) = config {
             config.share(&root.gate.config().policy);
+            let left_out = Arc::clone(&config.left_out);
             root.gate.adopt(config, self.owners.next(), Grants::All);
-            let line = format!(
-                "organizations: {} from outside are in use, epoch {}, revision {}, sha256 {}",
-                adopted.organizations,
-                adopted.revision.epoch,
-                adopted.revision.revision,
-                adopted.fingerprint,
-            );
-            say(self.out, Level::Info, &line);
+            if told {
+                tell(&adopted, &left_out, self.out);
+            }
         }
         root.adopted(document.edition.number, adopted);
         other
@@ -288,7 +294,11 @@ impl Roster<'_> {
         // What others have seen, it does not go back behind, even if it cannot use it itself.
         let others = self.roots.values();
         let others = others.filter(|other| other.organizations_source() == Some(source));
-        if let Some(floor) = others.filter_map(Root::floor).reduce(Floor::or) {
+        let from = root.gate.config().organizations_from.as_ref();
+        let signers = from.and_then(|from| from.signers.clone());
+        let floors = others.filter_map(Root::floor);
+        let floors = floors.filter(|floor| floor.counts_for(signers.as_deref()));
+        if let Some(floor) = floors.cloned().reduce(Floor::or) {
             root.raise_floor(floor);
         }
         let Some(fetch) = self.sources.get(source) else {
@@ -348,7 +358,7 @@ impl Roster<'_> {
             };
             match prepared(root, document, self.engine, self.now) {
                 Ok(prepared) => {
-                    if self.adopt(id, document, prepared) {
+                    if self.adopt(id, document, prepared, false) {
                         changed.push(id);
                     }
                 }
@@ -398,6 +408,29 @@ impl Roster<'_> {
     }
 }
 
+/// What is in use from now on, and what is passed over.
+fn tell(adopted: &Adopted, left_out: &[Box<str>], out: &mut dyn Sink) {
+    let line = format!(
+        "organizations: {} from outside in use, epoch {}, revision {}, sha256 {}",
+        adopted.organizations,
+        adopted.revision.epoch,
+        adopted.revision.revision,
+        adopted.fingerprint,
+    );
+    say(out, Level::Info, &line);
+    if left_out.is_empty() {
+        return;
+    }
+    let names: Vec<&str> = left_out.iter().map(AsRef::as_ref).take(MAX_TOLD).collect();
+    let names = excerpt(&names.join(", "), MAX_EXPLANATION);
+    let line = format!(
+        "organizations: {} from outside left out, because the configuration has one of the same \
+         name: {names}",
+        left_out.len()
+    );
+    say(out, Level::Warn, &line);
+}
+
 /// What a document would be to a root.
 struct Prepared {
     adopted: Adopted,
@@ -437,18 +470,20 @@ fn prepared(
         return Err(Unfit::Older(outside.revision));
     }
     let same = root.outside_fingerprint() == Some(outside.fingerprint);
-    let config = if same {
+    let other = if same {
         None
     } else {
         Some(config.with(&outside).map_err(Unfit::Wrong)?)
     };
+    let left_out = other.as_ref().unwrap_or(config).left_out.len();
     Ok(Prepared {
         adopted: Adopted {
             revision: outside.revision,
             fingerprint: outside.fingerprint,
-            organizations: outside.organizations,
+            organizations: outside.organizations.saturating_sub(left_out),
             issued_at: outside.issued_at,
+            signed_with: outside.signed_with.clone(),
         },
-        config,
+        config: other,
     })
 }

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 /// A member and what it is for.
 fn described(mut schema: Value, text: &str) -> Value {
-    schema["description"] = json!(text);
+    if let Some(members) = schema.as_object_mut() {
+        members.insert("description".to_owned(), json!(text));
+    }
     schema
 }
 
@@ -37,8 +39,9 @@ pub(super) fn schema() -> Value {
             "url": url("Where it is, over HTTP."),
             "grpc_url": url("Where it is over gRPC, if that is another place."),
         });
-        for name in others {
-            members[*name] = url("Where it takes OTLP.");
+        if let Some(members) = members.as_object_mut() {
+            let others = others.iter();
+            members.extend(others.map(|name| ((*name).to_owned(), url("Where it takes OTLP."))));
         }
         section(&members, about)
     };

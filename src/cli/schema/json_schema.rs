@@ -13,13 +13,33 @@ use crate::config::table::{Described, Form, Need, Rule, Table, Text, document};
 
 /// The schema of documents.
 pub(super) fn of_documents() -> Value {
+    whole(
+        "urn:scopegate:configuration",
+        "Configuration of scopegate",
+        None,
+    )
+}
+
+/// The schema of deployment files, which have the section `deployment:` beside that.
+pub(super) fn of_deployment_files(deployment: Value) -> Value {
+    whole(
+        "urn:scopegate:deployment",
+        "Deployment file of scopegate",
+        Some(deployment),
+    )
+}
+
+fn whole(id: &str, title: &str, deployment: Option<Value>) -> Value {
     let mut schema = section(&document::TABLE, "#");
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.extend(deployment.map(|schema| ("deployment".to_owned(), schema)));
+    }
     schema.insert(
         "$schema".into(),
         json!("http://json-schema.org/draft-07/schema#"),
     );
-    schema.insert("$id".into(), json!("urn:scopegate:configuration"));
-    schema.insert("title".into(), json!("Configuration of scopegate"));
+    schema.insert("$id".into(), json!(id));
+    schema.insert("title".into(), json!(title));
     schema.insert("description".into(), json!(plain(document::TABLE.about)));
     Value::Object(schema)
 }

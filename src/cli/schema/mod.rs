@@ -36,12 +36,11 @@ pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> io::Resul
     let text = if arguments.markdown {
         markdown::reference()
     } else {
-        let mut schema = json_schema::of_documents();
-        if arguments.deployment {
-            schema["$id"] = "urn:scopegate:deployment".into();
-            schema["title"] = "Deployment file of scopegate".into();
-            schema["properties"]["deployment"] = render::deployment_schema();
-        }
+        let schema = if arguments.deployment {
+            json_schema::of_deployment_files(render::deployment_schema())
+        } else {
+            json_schema::of_documents()
+        };
         let schema = serde_json::to_string_pretty(&schema);
         format!("{}\n", schema.map_err(io::Error::other)?)
     };
