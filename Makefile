@@ -115,10 +115,14 @@ bench-queries: ## what scoping a query costs, natively and in V8; needs Node
 	cargo run --quiet --locked --release --manifest-path integration/bench/queries/Cargo.toml -- \
 		$$(node integration/bench/queries/run.mjs "$$queries")
 
+.PHONY: docs
+docs: ## a site of the pages in docs/: target/docs/index.html; builds mdBook once
+	@MDBOOK="$$($(tools)/mdbook.sh)"; export MDBOOK; $(tools)/docs.sh
+
 .PHONY: clean
 clean: ## remove what was built; downloads stay, and so does a CARGO_TARGET_DIR of yours
 	rm -rf target "$(SCOPEGATE_CACHE)/target"
 
 .PHONY: distclean
 distclean: clean ## remove the downloads too
-	cd "$(SCOPEGATE_CACHE)" 2>/dev/null || exit 0; rm -rf envoy-* prometheus wrk pip stack lock lock-* no-wasm32-*
+	cd "$(SCOPEGATE_CACHE)" 2>/dev/null || exit 0; rm -rf envoy-* prometheus wrk mdbook-* pip stack lock lock-* no-wasm32-*

@@ -990,6 +990,6 @@ fn the_page_is_true() {
         let name = name.as_str().unwrap();
         assert!(page.contains(&format!("`deployment.{name}")), "{name}");
     }
-    let readme = fs::read_to_string(envoy().join("../README.md")).unwrap();
-    assert!(readme.contains("(docs/deploying.md)"));
+    let index = fs::read_to_string(envoy().join("../docs/README.md")).unwrap();
+    assert!(index.contains("(deploying.md)"));
 }

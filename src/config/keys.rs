@@ -161,7 +161,7 @@ fn read_fetched(
         share: share?,
         timeout: timeout?,
         refresh_interval,
-        // A set must at least live until its successor is due; the README says so.
+        // A set must at least live until its successor is due; the reference of keys says so.
         max_stale: max_stale?.max(refresh_interval),
     }))
 }

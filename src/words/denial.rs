@@ -1,7 +1,7 @@
 //! Every reason to refuse a request: its code, its status, its words. Nowhere else.
 //!
 //! A code is a stable name: it appears in audit records, metrics, Envoy's
-//! response-code details and the README, and outlives its text. Statuses follow
+//! response-code details and `docs/refusals.md`, and outlives its text. Statuses follow
 //! what the clients of Loki, Mimir and Tempo do with them: 4xx makes an agent drop
 //! its data for good, so it stands only for a verdict about the request itself;
 //! whatever is our or the provider's fault is 503 with `Retry-After`.

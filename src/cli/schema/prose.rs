@@ -29,7 +29,7 @@ mod tests {
     #[test]
     fn links_become_their_texts() {
         assert_eq!(
-            plain(" A [label policy](../README.md#scoped-queries): see `[a, b]`, [c]."),
+            plain(" A [label policy](scoped-queries.md): see `[a, b]`, [c]."),
             "A label policy: see `[a, b]`, [c]."
         );
         assert_eq!(

@@ -65,7 +65,7 @@ pub mod loki {
         ENABLED: Flag = "enabled", Flag { default: true };
 
         /// Its version, such as `"3.7"` or `"3.7.8"`, in quotes.
-        /// [Scoped callers](../README.md#scoped-queries) are refused what an older server would
+        /// [Scoped callers](scoped-queries.md) are refused what an older server would
         /// not limit; without this key it is taken for new enough.
         VERSION: Text = "version", super::VERSION;
 
@@ -86,7 +86,7 @@ pub mod mimir {
         ENABLED: Flag = "enabled", Flag { default: true };
 
         /// Its version, such as `"3.0"` or `"3.0.1"`, in quotes.
-        /// [Scoped callers](../README.md#scoped-queries) are refused what an older server would
+        /// [Scoped callers](scoped-queries.md) are refused what an older server would
         /// not limit; without this key it is taken for new enough.
         VERSION: Text = "version", super::VERSION;
     }
@@ -104,12 +104,12 @@ pub mod tempo {
         ENABLED: Flag = "enabled", Flag { default: true };
 
         /// Its version, such as `"2.10"` or `"2.10.1"`, in quotes.
-        /// [Scoped callers](../README.md#scoped-queries) are refused what an older server would
+        /// [Scoped callers](scoped-queries.md) are refused what an older server would
         /// not limit; without this key it is taken for new enough.
         VERSION: Text = "version", super::VERSION;
 
         /// `deny`: scoped callers may not search for traces, whose answer shows something of
-        /// [whole traces](../README.md#scoped-queries).
+        /// [whole traces](scoped-queries.md#the-labels-must-be-true).
         SCOPED_SEARCH: Word<Search> = "scoped_search", Word {
             words: &[("allow", Search::Allowed), ("deny", Search::Denied)],
             default: Search::Allowed,

@@ -16,7 +16,7 @@ section! {
 
     /// Where the groups of a caller stand: the union of all these sources. A value that begins
     /// with the prefix of another source, of any provider, is dropped, since only that source
-    /// may give it. See [groups from several sources](../README.md#groups-from-several-sources).
+    /// may give it. See [groups from several sources](configuring.md#groups-from-several-sources).
     GROUPS: Sources = "groups", Sources { of: Object(&group::TABLE), default: &["groups"] };
 }
 

@@ -35,7 +35,7 @@ section! {
         default: "observability",
     };
 
-    /// [How a token may be sent](../README.md#ways-of-a-token). `bearer` must be in the list:
+    /// [How a token may be sent](configuring.md#ways-of-a-token). `bearer` must be in the list:
     /// the others only come beside it. `basic` takes the token as a password, for agents
     /// that can do nothing else.
     CREDENTIALS: List<OrObject> = "credentials", List::of(OrObject {
@@ -70,17 +70,17 @@ section! {
     /// `backend_not_configured`.
     BACKENDS: Object = "backends", Object(&backends::TABLE);
 
-    /// [The projects API](../README.md#the-projects-api): logs and metrics of one resource,
+    /// [The projects API](projects.md): logs and metrics of one resource,
     /// for those who may read its project. It is there if this section is.
     PROJECTS: Object = "projects", Object(&projects::TABLE);
 
-    /// What may be done about [tenants that are not named](../README.md#tenants-that-are-not-named).
+    /// What may be done about [tenants that are not named](configuring.md#tenants-that-are-not-named).
     TENANTS: Object = "tenants", Object(&tenants::TABLE);
 
-    /// [Health checks](../README.md#health-checks), which are answered if this section is there.
+    /// [Health checks](configuring.md#health-checks), which are answered if this section is there.
     HEALTH: Object = "health", Object(&health::TABLE);
 
-    /// [Pages in browsers](../README.md#pages-in-browsers) that may call the gate: none
+    /// [Pages in browsers](configuring.md#pages-in-browsers) that may call the gate: none
     /// without this section.
     CORS: Object = "cors", Object(&cors::TABLE);
 

@@ -32,7 +32,7 @@ section! {
     );
 
     /// A credential for the key endpoint, [as Kubernetes wants
-    /// one](../README.md#key-endpoints-that-want-a-credential): it is shown to the authority of
+    /// one](configuring.md#key-endpoints-that-want-a-credential): it is shown to the authority of
     /// `uri` or `issuer` and to no other.
     AUTHORIZATION: Object = "authorization", Object(&authorization::TABLE);
 

@@ -105,7 +105,7 @@ pub mod binding {
             "the group that holds the role",
         );
 
-        /// A [label policy](../README.md#scoped-queries): only what carries one of these values
+        /// A [label policy](scoped-queries.md): only what carries one of these values
         /// under each label. It is for roles with the permission `read`; without it the group
         /// holds the role on all data.
         LABELS: Map<Texts> = "labels", Map {

@@ -43,7 +43,7 @@ section! {
     AUDIENCE_CHECK: Exactly = "audience_check", Exactly { word: "off", or_false: true };
 
     /// One of them must be in `aud` of an ID token that comes in its [own
-    /// header](../README.md#ways-of-a-token).
+    /// header](configuring.md#ways-of-a-token).
     ID_TOKEN_AUDIENCES: Texts = "id_token_audiences", Texts::of(Text::of("audience"));
 
     /// Accepted `alg`.

@@ -1,16 +1,22 @@
 //! What the documents promise stands in the code: the reference configuration
-//! parses and uses every key, the README has a row for every code.
+//! parses and uses every key, tables are those of the code, links lead somewhere,
+//! and commands are ones that there are.
 
 #![allow(clippy::panic, clippy::unwrap_used)]
+
+mod commands;
+mod generated;
+mod links;
+mod page;
+mod shell;
 
 use std::collections::BTreeSet;
 use std::fs;
 
-use scopegate::authz::endpoint::{Scoping, Surface, TABLE};
+use scopegate::authz::endpoint::{Scoping, TABLE};
 #[cfg(feature = "cli")]
 use scopegate::config::table::every_key;
 use scopegate::config::{Config, Environment};
-use scopegate::words::denial::ROWS;
 use serde_json::Value;
 
 fn read(path: &str) -> String {
@@ -61,56 +67,6 @@ fn the_reference_configuration_uses_every_key() {
             "envoy/scopegate.yaml does not use {key}"
         );
     }
-}
-
-/// The README's table of refusals: code and status of each row, in order.
-fn refusals(readme: &str) -> Vec<(String, String)> {
-    let section = readme.split("## Refusals").nth(1).unwrap();
-    let section = section.split("\n## ").next().unwrap();
-    section
-        .lines()
-        .filter_map(|line| {
-            let mut cells = line.strip_prefix("| `")?.split(" | ");
-            let code = cells.next()?.strip_suffix('`')?;
-            Some((code.to_owned(), cells.next()?.to_owned()))
-        })
-        .collect()
-}
-
-#[test]
-fn the_readme_tells_every_refusal_with_its_status() {
-    let written: BTreeSet<(String, String)> = refusals(&read("README.md")).into_iter().collect();
-    let rows: BTreeSet<(String, String)> = ROWS
-        .iter()
-        .map(|row| (row.code.to_owned(), row.status.to_string()))
-        .collect();
-    let missing: Vec<_> = rows.difference(&written).collect();
-    assert!(missing.is_empty(), "README.md lacks {missing:?}");
-    let invented: Vec<_> = written.difference(&rows).collect();
-    assert!(invented.is_empty(), "README.md invents {invented:?}");
-}
-
-/// The README's table of the versions from which on a server limits an endpoint.
-#[test]
-fn the_readme_tells_from_which_version_on_an_endpoint_is_limited() {
-    let readme = read("README.md");
-    let mut rows = 0;
-    for row in TABLE.iter().filter(|row| row.surface != Surface::Projects) {
-        let Scoping::Parameters(_, honoured) = row.scoping else {
-            continue;
-        };
-        let name = row.backend.name();
-        let name = name[..1].to_ascii_uppercase() + &name[1..];
-        let line = format!("\n| `{}` | {name} {} |\n", row.template, honoured.since);
-        assert!(readme.contains(&line), "README.md lacks {line}");
-        rows += 1;
-    }
-    let section = readme.split("| endpoint | from version |").nth(1).unwrap();
-    let lines = section
-        .lines()
-        .skip(2)
-        .take_while(|line| line.starts_with('|'));
-    assert_eq!(lines.count(), rows, "README.md has lines of no row");
 }
 
 /// A row is limited for scoped callers only because a test has shown it on a real server.
