@@ -10,14 +10,19 @@ mod links;
 mod page;
 mod shell;
 
-use std::collections::BTreeSet;
+#[cfg(feature = "cli")]
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+#[cfg(feature = "cli")]
+use std::path::Path;
 
 use scopegate::authz::endpoint::{Scoping, TABLE};
 #[cfg(feature = "cli")]
 use scopegate::config::table::every_key;
 use scopegate::config::{Config, Environment};
 use serde_json::Value;
+
+use page::Page;
 
 fn read(path: &str) -> String {
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
@@ -67,6 +72,67 @@ fn the_reference_configuration_uses_every_key() {
             "envoy/scopegate.yaml does not use {key}"
         );
     }
+}
+
+/// `docs/mistakes.md` shows wrong ones.
+#[test]
+fn configurations_on_the_pages_are_read() {
+    let mut count = 0;
+    for path in page::paths() {
+        if path.ends_with("mistakes.md") {
+            continue;
+        }
+        for block in Page::read(&path).blocks {
+            if !block.info.starts_with("yaml") {
+                continue;
+            }
+            let document: Value = serde_yaml_ng::from_str(&block.text)
+                .unwrap_or_else(|error| panic!("{}: {error}: {}", path.display(), block.text));
+            let has = |name| document.get(name).is_some();
+            if !has("providers") || !has("organizations") || has("deployment") {
+                continue;
+            }
+            count += 1;
+            let document = serde_json::to_vec(&document).unwrap();
+            if let Err(problems) = Config::parse(&document, &Environment::default()) {
+                panic!("{}: {problems:#?}", path.display());
+            }
+        }
+    }
+    assert!(count > 2, "{count}");
+}
+
+/// The README's configuration is short, and `scopegate check` finds nothing in it. What it does in Envoy is in
+/// `integration/tests/run.rs`.
+#[cfg(feature = "cli")]
+#[test]
+fn the_readmes_configuration_is_good() {
+    use clap::Parser as _;
+    use scopegate::cli::{Arguments, Console, Outcome, Unconnected, run};
+
+    let blocks = Page::read(Path::new("README.md")).blocks;
+    let mut blocks = blocks.iter().filter(|block| block.info == "yaml");
+    let text = &blocks.next().unwrap().text;
+    assert!(blocks.next().is_none());
+    assert!(text.lines().count() <= 20, "{text}");
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let mut console = Console {
+        input: &mut text.as_bytes(),
+        output: &mut output,
+        errors: &mut errors,
+        styled: false,
+        variables: BTreeMap::default(),
+        now: 0,
+        web: &mut Unconnected,
+    };
+    let line = ["scopegate", "check", "--strict", "-"];
+    let outcome = run(Arguments::parse_from(line), &mut console);
+    let output = String::from_utf8(output).unwrap();
+    assert_eq!(outcome, Outcome::Good, "{output}");
+    assert!(
+        output.contains(": good: 1 provider, 1 organization"),
+        "{output}"
+    );
 }
 
 /// A row is limited for scoped callers only because a test has shown it on a real server.
