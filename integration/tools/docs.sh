@@ -12,9 +12,11 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/src"
 cp docs/book.toml "$work/"
-sed -E 's#\]\(([^.])#](docs/\1#; s#\]\(\.\./#](#' docs/SUMMARY.md >"$work/src/SUMMARY.md"
 
-pages() { sed -nE 's#.*\]\((.*)\).*#\1#p' "$work/src/SUMMARY.md"; }
+# The paths of the pages.
+pages() { sed -nE 's#.*\]\(([^)]*)\).*#docs/\1#p' docs/SUMMARY.md | sed 's#^docs/\.\./##'; }
+# A README is the index of its folder, and links lead to it by that name.
+as_index() { sed -E 's#(\]\([^): ]*)README\.md#\1index.md#g'; }
 
 # The files and folders of this repository that a page links to.
 linked() {
@@ -24,12 +26,15 @@ linked() {
 
 folders=()
 while read -r page; do
-    cp --parents "$page" "$work/src/"
+    copy="$work/src/$(sed 's#README\.md$#index.md#' <<<"$page")"
+    mkdir -p "$(dirname "$copy")"
+    as_index <"$page" >"$copy"
     while read -r target; do
         [ -d "$target" ] && folders+=("$target")
         [ "$target" = . ] || find "$target" -type f -not -name '*.md' -exec cp --parents -t "$work/src/" {} +
     done < <(linked "$page")
 done < <(pages)
+sed -E 's#\]\(([^.])#](docs/\1#; s#\]\(\.\./#](#' docs/SUMMARY.md | as_index >"$work/src/SUMMARY.md"
 
 "$MDBOOK" build --dest-dir "$work/site" "$work" >&2
 
