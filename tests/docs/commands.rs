@@ -49,8 +49,8 @@ fn every(wanted: &str) -> Vec<(String, Vec<String>)> {
                 }
             }
         }
-        // What a sentence names is seldom the whole command.
-        for span in page.spans {
+        // What a sentence names is seldom the whole command. Not a command are words that it is better to leave out.
+        for span in page.spans.iter().filter(|span| *span != "make sure") {
             let Some(command) = span.strip_prefix(&format!("{wanted} ")) else {
                 continue;
             };

@@ -109,9 +109,10 @@ fn pages_that_other_files_name_are_there() {
     }
     files.extend(["Makefile", "Dockerfile"].map(PathBuf::from));
     let mut named = 0;
-    for file in files {
+    // What it tries its rules on is not there.
+    for file in files.iter().filter(|file| !file.ends_with("prose.py")) {
         // What is no text names nothing.
-        let Ok(text) = fs::read_to_string(root().join(&file)) else {
+        let Ok(text) = fs::read_to_string(root().join(file)) else {
             continue;
         };
         for (place, _) in text.match_indices("docs/") {
