@@ -344,7 +344,7 @@ fn a_claim_that_is_there_stays_and_one_that_is_missing_is_told() {
         };
         assert_eq!(said.outcome, outcome);
     }
-    for bad in ["[]", "{", "\"x\""] {
+    for bad in ["[]", "{", "\"x\"", "{\"sub\": \"a\", \"sub\": \"b\"}"] {
         desk.put("claims.json", &json!(bad));
         assert_eq!(desk.by_claims(&[]).outcome, Outcome::WrongUse, "{bad}");
     }
@@ -562,6 +562,55 @@ fn no_token_is_printed_wherever_it_stands() {
     }
 }
 
+/// Whatever somebody takes for a request or for the name of a file.
+#[test]
+fn a_token_in_a_wrong_place_is_not_printed_either() {
+    let mut desk = Desk::new();
+    let (token, _) = known_token();
+    let parts: Vec<&str> = token.split('.').collect();
+    let silent = |said: &Said| {
+        for part in &parts {
+            let told = said.output.contains(part) || said.errors.contains(part);
+            assert!(!told, "{}{}", said.output, said.errors);
+        }
+    };
+    for request in [
+        format!("curl -H 'Authorization: Bearer {token}' https://h{LABELS}"),
+        format!("GET https://user:{token}@h/ HTTP/1.1\n\n"),
+        format!("{{\"method\": \"GET\", \"authorization\": \"Bearer {token}\"}}"),
+    ] {
+        desk.put("request", &json!(request));
+        let said = desk.run(&["explain", "scopegate.json", "--request", "request"], b"");
+        assert_eq!(said.outcome, Outcome::WrongUse);
+        silent(&said);
+    }
+    let said = desk.explain(&["--token-file", &token]);
+    assert_eq!(said.outcome, Outcome::WrongUse);
+    silent(&said);
+    let header = format!("Authorization: Bearer {token}");
+    silent(&desk.explain(&["--header", &header]));
+    // Somebody else's, in a place for anything.
+    let path = format!("{LABELS}?id_token={token}");
+    for output in ["json", "text"] {
+        let words = [
+            "explain",
+            "scopegate.json",
+            "--claims",
+            "claims.json",
+            "--offline",
+            "--tenant",
+            "acme",
+            "--path",
+            &path,
+            "--output",
+            output,
+        ];
+        let said = desk.run(&words, b"");
+        assert_eq!(said.outcome, Outcome::Good, "{}", said.errors);
+        silent(&said);
+    }
+}
+
 #[test]
 fn a_credential_on_the_command_line_is_refused() {
     let mut desk = Desk::new();
@@ -569,6 +618,7 @@ fn a_credential_on_the_command_line_is_refused() {
         let said = desk.explain(&["--header", header]);
         assert_eq!(said.outcome, Outcome::WrongUse);
         assert!(said.errors.contains("--token-file"), "{}", said.errors);
+        assert!(!said.errors.contains("eDp5"), "{}", said.errors);
     }
 }
 

@@ -88,7 +88,7 @@ pub(super) struct OrganizationNames<'a> {
     left_out: Vec<Box<str>>,
 }
 
-/// What comes of a name.
+/// What becomes of a name.
 enum Name {
     /// The organization is one of this name alone.
     Free,

@@ -29,6 +29,7 @@ use serde_json::{Map, Value};
 use super::check::{self, Loaded, Unusable};
 use super::console::{Console, Format, Web};
 use super::outcome::Outcome;
+use crate::authn::json;
 use crate::authn::token;
 use crate::authn::verifier::Provider;
 use crate::config::{Config, Environment, KeySource, Mode};
@@ -46,6 +47,9 @@ use request::Request;
 use sources::Sources;
 use stand_in::StandIn;
 use steps::Context;
+
+/// Deepest nesting of claims, as in tokens.
+const MAX_DEPTH: usize = 16;
 
 /// How the token is sent.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
@@ -173,12 +177,28 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("write NAME: VALUE")?;
-    let name = name.trim().to_ascii_lowercase();
-    if matches!(name.as_str(), "authorization" | "proxy-authorization") {
-        let error = "a credential does not belong on a command line: use --token-file or --request";
-        return Err(error.to_owned());
+    Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+}
+
+/// Refuses credentials among the headers. It is no parser of arguments, whose errors repeat
+/// what was written.
+fn no_credentials(arguments: &Arguments) -> io::Result<()> {
+    let mut names = arguments.header.iter().map(|(name, _)| name.as_str());
+    if names.any(|name| matches!(name, "authorization" | "proxy-authorization")) {
+        return Err(wrong(
+            "a credential does not belong on a command line: use --token-file or --request",
+        ));
     }
-    Ok((name, value.trim().to_owned()))
+    Ok(())
+}
+
+/// What `--token-file` names. An error does not repeat the name, which may be a token.
+fn read_token(path: &Path, console: &mut Console<'_>) -> io::Result<Vec<u8>> {
+    let read = console.read(path);
+    read.map_err(|error| {
+        let why = error.kind();
+        wrong(format!("the file of --token-file cannot be read: {why}"))
+    })
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {
@@ -204,6 +224,7 @@ pub(super) fn run(
     console: &mut Console<'_>,
 ) -> io::Result<Outcome> {
     only_one_from_input(arguments)?;
+    no_credentials(arguments)?;
     let bytes = console.read(&arguments.file)?;
     let name = name_of(&arguments.file);
     let own = std::mem::take(&mut console.variables);
@@ -384,7 +405,7 @@ impl<'a> Scene<'a> {
     fn read_caller(&mut self, request: &mut Request, console: &mut Console<'_>) -> io::Result<()> {
         let arguments = self.arguments;
         let token = if let Some(path) = &arguments.token_file {
-            let token = console.read(path)?;
+            let token = read_token(path, console)?;
             let token = token.trim_ascii();
             // A header may be in the file whole, as it was copied.
             let token = token.strip_prefix(b"Bearer ").unwrap_or(token);
@@ -422,6 +443,9 @@ impl<'a> Scene<'a> {
     /// A token of these claims, and a key set for its provider.
     fn sign(&mut self, path: &Path, claims: &[u8]) -> io::Result<Vec<u8>> {
         let problem = |text: &str| wrong(format!("{}: {text}", name_of(path)));
+        // Strictly, as the gate reads a token: a claim that stands twice is no claim.
+        json::parse_object(claims, MAX_DEPTH)
+            .map_err(|error| problem(&format!("no JSON object of claims: {error}")))?;
         let claims: Map<String, Value> = serde_json::from_slice(claims)
             .map_err(|error| problem(&format!("no JSON object of claims: {error}")))?;
         let position = self.provider_of(&claims).map_err(|text| problem(&text))?;

@@ -114,8 +114,31 @@ impl Presented {
                 text = text.replace(secret, MASK);
             }
         }
-        text
+        without_tokens(&text)
     }
+}
+
+/// A text without anything that looks like a token, whoever's it is: three parts of base64url,
+/// of which the first is a JSON object.
+fn without_tokens(text: &str) -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    // `eyJ` is `{"` in base64url.
+    while let Some((before, after)) = rest.split_once("eyJ") {
+        shown.push_str(before);
+        let end = after.find(|c: char| !is_part(c)).unwrap_or(after.len());
+        let (word, next) = after.split_at_checked(end).unwrap_or((after, ""));
+        if word.contains('.') && word.len() >= SHORTEST_SECRET {
+            shown.push_str(MASK);
+        } else {
+            shown.push_str("eyJ");
+            shown.push_str(word);
+        }
+        rest = next;
+    }
+    shown.push_str(rest);
+    shown
 }
 
 /// A credential and the parts of it that would do in its place, or tell all of it.

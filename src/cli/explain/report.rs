@@ -128,7 +128,17 @@ impl Report<'_> {
 
     fn push_reply(&self, text: &mut String, reply: &Reply) {
         text.push_str("\nThe client gets:\n");
-        if let Some(status) = reply.grpc_status {
+        let is_grpc =
+            self.request.headers.iter().any(|(name, value)| {
+                name == b"content-type" && value.starts_with(b"application/grpc")
+            });
+        if reply.grpc_status.is_none() && is_grpc {
+            let status = reply.status;
+            let _ = writeln!(
+                text,
+                "  HTTP 200 without a body, as Envoy answers gRPC: {status} as a grpc-status"
+            );
+        } else if let Some(status) = reply.grpc_status {
             let message = String::from_utf8_lossy(&reply.body);
             let _ = writeln!(
                 text,
@@ -140,7 +150,7 @@ impl Report<'_> {
         for (name, value) in &reply.headers {
             let _ = writeln!(text, "  {name}: {value}");
         }
-        if reply.grpc_status.is_none() && self.request.method != b"HEAD" {
+        if reply.grpc_status.is_none() && !is_grpc && self.request.method != b"HEAD" {
             push_body(text, &reply.body);
         }
         text.push_str("\nThe backend sees nothing.\n");

@@ -64,7 +64,11 @@ impl Request {
         let space = line.iter().position(|byte| *byte == b' ');
         let (method, path) = line.split_at(space.ok_or(RequestError::Line)?);
         let path = path.strip_prefix(b" ").unwrap_or(path);
-        if method.is_empty() || path.is_empty() {
+        let is_method = method.iter().all(u8::is_ascii_alphabetic);
+        // A command or another form of a request is none, and may hold a token.
+        let is_path =
+            path.starts_with(b"/") || !path.iter().any(|byte| matches!(byte, b' ' | b'@'));
+        if method.is_empty() || !is_method || !is_path {
             return Err(RequestError::Line);
         }
         request.method = method.to_vec();
@@ -125,7 +129,17 @@ impl Request {
         if let Some(authority) = &self.authority {
             fields.push((b":authority".to_vec(), authority.clone()));
         }
+        // Without this nomination Envoy takes no upgrade for one (RFC 9110 §7.8).
+        let connection = self.headers.iter();
+        let mut connection = connection.filter(|(name, _)| name == b"connection");
+        let upgrades = connection.any(|(_, value)| {
+            let mut options = value.split(|byte| *byte == b',');
+            options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+        });
         for (name, value) in &self.headers {
+            if name == b"upgrade" && !upgrades {
+                continue;
+            }
             let joined = JOINED.contains(&name.as_slice());
             let mut known = fields.iter_mut();
             match known.find(|(known, _)| joined && known == name) {
@@ -178,6 +192,12 @@ mod tests {
         for (text, error) in [
             ("", RequestError::Line),
             ("GET", RequestError::Line),
+            (
+                "curl -H 'Authorization: Bearer x' https://h/",
+                RequestError::Line,
+            ),
+            ("GET https://user:token@h/ HTTP/1.1", RequestError::Line),
+            ("{\"method\": \"GET\"}", RequestError::Line),
             ("GET / HTTP/1.1\nno header", RequestError::Header),
             ("GET / HTTP/1.1\n:path: /", RequestError::Header),
         ] {
