@@ -14,7 +14,7 @@ use scopegate::cli::{Arguments, Console, Network, run};
 use serde_json::{Value, json};
 
 /// What depends on more than one request and one set of keys, and why.
-const OTHERS: [(&str, &str); 9] = [
+const OTHERS: [(&str, &str); 8] = [
     ("transport: a space after the token", NO_HTTP1),
     (
         "an unknown key id is in doubt while the set cannot be fetched again",
@@ -25,7 +25,6 @@ const OTHERS: [(&str, &str); 9] = [
         TWO_SETS,
     ),
     ("not found: a line break", NO_HTTP1),
-    ("not found: an empty path", NO_HTTP1),
     ("two paths", NO_HTTP1),
     ("two methods", NO_HTTP1),
     ("tenant: blanks around one over HTTP/2", NO_HTTP1),
