@@ -61,7 +61,7 @@ run: wasm ## Envoy with the module, an issuer and a Prometheus, until Ctrl-C
 
 .PHONY: test
 test: wasm ## every test: native, and the module in a real Envoy
-	@$(servers) cargo test --locked --workspace --features scopegate/serve --no-fail-fast
+	@$(servers) python3 $(tools)/two_at_a_time.py --locked --workspace --features scopegate/serve
 
 .PHONY: drills
 drills: wasm ## what becomes of valid requests while the provider rotates, stalls or dies: a table
