@@ -1,5 +1,6 @@
 //! One thing that is said about a file.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -40,6 +41,8 @@ pub(super) struct Diagnostic {
     pub(super) help: Option<String>,
     /// Another piece of the same file that has to do with it.
     pub(super) also: Option<(Range<usize>, String)>,
+    /// How many it stands for.
+    pub(super) times: usize,
 }
 
 impl Diagnostic {
@@ -59,17 +62,33 @@ impl Diagnostic {
             also: fault
                 .also
                 .map(|(span, what)| (source.outer(&span), what.to_owned())),
+            times: 1,
         }
     }
 }
 
+/// Most that are told of one file and one severity; whoever has as many mends these first.
+const MAX_TOLD: usize = 128;
+
 /// What has been found so far.
 #[derive(Debug, Default)]
-pub(super) struct Diagnostics(Vec<Diagnostic>);
+pub(super) struct Diagnostics {
+    all: Vec<Diagnostic>,
+    /// The pieces of files that errors were found in.
+    spans: BTreeSet<(usize, usize, usize)>,
+    /// The places of errors, by file.
+    places: BTreeSet<(usize, String)>,
+}
 
 impl Diagnostics {
     pub(super) fn add(&mut self, diagnostic: Diagnostic) {
-        self.0.push(diagnostic);
+        if diagnostic.severity == Severity::Error {
+            let Range { start, end } = diagnostic.span;
+            self.spans.insert((diagnostic.file, start, end));
+            self.places
+                .insert((diagnostic.file, diagnostic.place.clone()));
+        }
+        self.all.push(diagnostic);
     }
 
     pub(super) fn error(&mut self, source: &Rc<Source>, fault: Fault, place: impl Into<String>) {
@@ -82,29 +101,53 @@ impl Diagnostics {
 
     /// Whether an error was found in that piece of a file.
     pub(super) fn errs_at(&self, file: usize, span: &Range<usize>) -> bool {
-        self.0.iter().any(|found| {
-            found.severity == Severity::Error && found.file == file && found.span == *span
-        })
+        self.spans.contains(&(file, span.start, span.end))
     }
 
     /// Whether an error was found anywhere below a place of a document of that file.
     pub(super) fn errs_below(&self, file: usize, place: &str) -> bool {
-        self.0.iter().any(|found| {
-            found.severity == Severity::Error
-                && found.file == file
-                && found.place.starts_with(place)
-        })
+        let mut from = self.places.range((file, place.to_owned())..);
+        from.next()
+            .is_some_and(|(found, first)| *found == file && first.starts_with(place))
     }
 
-    /// In the order of the files and of their lines, each once.
-    pub(super) fn sorted(mut self) -> Vec<Diagnostic> {
-        self.0.sort_by(|a, b| {
+    /// In the order of the files and of their lines, each once. Of very many only the first
+    /// are told, and how many more there are.
+    pub(super) fn sorted(self) -> Vec<Diagnostic> {
+        let mut all = self.all;
+        all.sort_by(|a, b| {
             let key = |d: &Diagnostic| (d.file, d.span.start, d.severity);
             key(a).cmp(&key(b))
         });
-        self.0.dedup_by(|a, b| {
+        all.dedup_by(|a, b| {
             a.file == b.file && a.span == b.span && a.message == b.message && a.place == b.place
         });
-        self.0
+        let mut numbers: BTreeMap<(usize, Severity), usize> = BTreeMap::new();
+        for one in &all {
+            let number = numbers.entry((one.file, one.severity)).or_default();
+            *number = number.saturating_add(1);
+        }
+        let mut told: BTreeMap<(usize, Severity), usize> = BTreeMap::new();
+        all.retain_mut(|one| {
+            let key = (one.file, one.severity);
+            let before = told.entry(key).or_default();
+            let untold = numbers
+                .get(&key)
+                .map_or(0, |all| all.saturating_sub(*before));
+            *before = before.saturating_add(1);
+            if *before == MAX_TOLD && untold > 1 {
+                let what = match one.severity {
+                    Severity::Error => "problems",
+                    Severity::Warning => "warnings",
+                };
+                one.message = format!("and {untold} more {what} from here on");
+                one.place.clear();
+                one.help = None;
+                one.also = None;
+                one.times = untold;
+            }
+            *before <= MAX_TOLD
+        });
+        all
     }
 }

@@ -340,10 +340,8 @@ fn report(
         writeln!(console.output, "{name}: good: {}", one.text)?;
     }
     let number = |severity| {
-        diagnostics
-            .iter()
-            .filter(|one| one.severity == severity)
-            .count()
+        let these = diagnostics.iter().filter(|one| one.severity == severity);
+        these.map(|one| one.times).fold(0, usize::saturating_add)
     };
     let (errors, warnings) = (number(Severity::Error), number(Severity::Warning));
     let told: Vec<String> = [(errors, "problem"), (warnings, "warning")]
