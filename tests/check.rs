@@ -264,6 +264,62 @@ fn programs_get_a_list() {
     assert_eq!(good.output, "[]\n");
 }
 
+/// Of a long line only what is near is shown, and of many warnings only the first: it takes
+/// seconds else for each hundred of them.
+#[test]
+fn a_long_line_with_many_warnings_is_told_of_in_short() {
+    let organizations: Vec<String> = (0..20_000)
+        .map(|n| format!(r#"{{"name":"o{n}","tenants":["t{n}"],"rbac":{{"viewers":["g{n}"]}}}}"#))
+        .collect();
+    let text = SOUND
+        .replace(
+            "\"jwks\"",
+            "\"claims\":{\"groups\":[{\"path\":[\"groups\"],\"prefix\":\"p:\"}]},\"jwks\"",
+        )
+        .replace(
+            r#"{"name":"a","tenants":["a"],"rbac":{"viewers":["g"]}}"#,
+            &organizations.join(","),
+        )
+        .replace("nö", "enforce");
+    assert!(text.len() > 1_000_000 && !text.contains('\n'));
+    let started = std::time::Instant::now();
+    let said = check(&text);
+    let listed = check_with(&["--strict", "--output", "json", "-"], text.as_bytes());
+    let taken = started.elapsed();
+    assert!(taken.as_secs() < 20, "{taken:?}");
+    let size = said.output.len();
+    assert!(size < 100_000, "{size}");
+    let list: Vec<serde_json::Value> = serde_json::from_str(&listed.output).unwrap();
+    assert_eq!(list.len(), 128);
+    let told = said.output.matches("no token can bring the group").count();
+    assert_eq!(told, 127);
+    assert!(
+        said.output
+            .contains("\nwarning: and 19873 more warnings from here on\n")
+    );
+    assert!(said.output.ends_with("\n20000 warnings\n"));
+    // The columns are those of the line, and what they point at is shown.
+    let at = text.find("\"g99\"").unwrap();
+    let column = text[..at].chars().count() + 1;
+    let block = said.output.split("\n\n");
+    let mut block = block.filter(|one| one.contains("the group \"g99\""));
+    let block = block.next().unwrap();
+    assert!(
+        block.contains(&format!(" --> standard input:1:{column}\n")),
+        "{block}"
+    );
+    let lines: Vec<&str> = block.lines().collect();
+    let marks = lines
+        .iter()
+        .position(|line| line.contains("^^^^^"))
+        .unwrap();
+    let under = lines[marks].chars().position(|c| c == '^').unwrap();
+    let meant: String = lines[marks - 1].chars().skip(under).take(5).collect();
+    assert_eq!(meant, "\"g99\"", "{block}");
+    assert_eq!(list[99]["column"], column);
+    assert_eq!(listed.outcome, Outcome::Problems);
+}
+
 /// The places of the problems of a text, as JSON output has them.
 fn places(text: &[u8]) -> Vec<(u64, u64, String)> {
     let said = check_with(&["--output", "json", "-"], text);
@@ -288,7 +344,7 @@ fn lines_are_those_of_the_outer_file_however_the_text_is_written() {
     let outer = |value: &str| {
         format!(
             "# ü\nresources:\n- \"@type\": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm\n  \
-             config:\n    name: scopegate\n    configuration:\n      \
+             config:\n    name: scopegate\n    vm_config: {{code: {{local: {{filename: a}}}}}}\n    configuration:\n      \
              \"@type\": type.googleapis.com/google.protobuf.StringValue\n      value: {value}\n"
         )
     };
@@ -303,35 +359,35 @@ fn lines_are_those_of_the_outer_file_however_the_text_is_written() {
     assert_eq!(places(windows.as_bytes()), mode(2, inner));
     assert_eq!(
         places(outer(&format!("'{SOUND}'")).as_bytes()),
-        mode(8, 14 + inner)
+        mode(9, 14 + inner)
     );
     assert_eq!(
         places(outer(&format!("|\n       {SOUND}")).as_bytes()),
-        mode(9, 7 + inner)
+        mode(10, 7 + inner)
     );
     assert_eq!(
         places(outer(&format!(">-\n\n       {SOUND}\n\n")).as_bytes()),
-        mode(10, 7 + inner)
+        mode(11, 7 + inner)
     );
     let block = outer(&format!("|-\r\n       {SOUND}"))
         .replace('\n', "\r\n")
         .replace("\r\r", "\r");
-    assert_eq!(places(block.as_bytes()), mode(9, 7 + inner));
+    assert_eq!(places(block.as_bytes()), mode(10, 7 + inner));
     // In double quotes each quote is two characters.
     let quoted = serde_json::to_string(SOUND).unwrap();
     let before = quoted.split("\\\"nö").next().unwrap().chars().count();
     let before = u64::try_from(before).unwrap();
-    assert_eq!(places(outer(&quoted).as_bytes()), mode(8, 14 + before));
+    assert_eq!(places(outer(&quoted).as_bytes()), mode(9, 14 + before));
     // In a bootstrap in a ConfigMap, whose text is indented as a whole.
     let file = outer(&format!("|\n       {SOUND}"));
     let file = format!("    {}", file.trim_end().replace('\n', "\n    "));
     let map = format!("apiVersion: v1\nkind: ConfigMap\ndata:\n  envoy.yaml: |\n{file}");
-    assert_eq!(places(map.as_bytes()), mode(13, 11 + inner));
+    assert_eq!(places(map.as_bytes()), mode(14, 11 + inner));
     let list = format!(
         "apiVersion: v1\nkind: List\nitems:\n- {}",
         map.replace('\n', "\n  ")
     );
-    assert_eq!(places(list.as_bytes()), mode(16, 13 + inner));
+    assert_eq!(places(list.as_bytes()), mode(17, 13 + inner));
 }
 
 #[test]
@@ -361,6 +417,136 @@ fn files_are_looked_at_together() {
         lacks.output
     );
     assert_eq!(has.outcome, Outcome::Good, "{}", has.output);
+}
+
+/// The gate's own file with one mistake each, the beginning of the line that is meant, and what
+/// is said of it.
+fn wrong_files(file: &str) -> Vec<(String, &'static str, &'static str)> {
+    let second = file.split_once("resources:\n").unwrap().1;
+    let of_it = |from: &str, to: &str| {
+        assert!(file.contains(from), "{from}");
+        file.replacen(from, to, 1)
+    };
+    vec![
+        (
+            of_it("name: scopegate\n", "name: scopegat\n"),
+            "name: scopegat\n",
+            "takes a configuration for \"scopegat\"",
+        ),
+        (
+            of_it("    name: scopegate\n", ""),
+            "\"@type\"",
+            "takes a configuration for \"\"",
+        ),
+        (format!("{file}\n{second}"), "", "a second resource"),
+        (
+            of_it("resources:\n", "resource:\n"),
+            "resource:",
+            "did you mean resources?",
+        ),
+        (
+            of_it("typed_config:", "typedConfg:"),
+            "typedConfg:",
+            "did you mean typedConfig?",
+        ),
+        (
+            of_it("      config:\n", "      confg:\n"),
+            "confg:",
+            "did you mean config?",
+        ),
+        (
+            of_it("failure_policy", "failure_polcy"),
+            "failure_polcy:",
+            "did you mean failure_policy?",
+        ),
+        (
+            of_it("FAIL_RELOAD\n", "FAIL_RELOD\n"),
+            "failure_policy: FAIL_RELOD",
+            "did you mean FAIL_RELOAD?",
+        ),
+        (
+            of_it("FAIL_RELOAD\n", "7\n"),
+            "failure_policy: 7",
+            "known here are FAIL_RELOAD, FAIL_CLOSED, FAIL_OPEN",
+        ),
+        (
+            of_it("runtime.v8", "runtime.v9"),
+            "runtime: envoy.wasm.runtime.v9",
+            "no such runtime",
+        ),
+        (
+            of_it(
+                "            local: {filename: /etc/envoy/scopegate.wasm}\n",
+                "",
+            ),
+            "code:",
+            "no code",
+        ),
+        (
+            of_it("local: {filename:", "local: {file:"),
+            "local: {file",
+            "unknown key",
+        ),
+        (
+            of_it("          code:", "          coed:"),
+            "coed:",
+            "did you mean code?",
+        ),
+        (
+            of_it(
+                "vm_id: scopegate\n",
+                "vm_id: scopegate\n          environment_variables: {key_value: {}}\n",
+            ),
+            "environment_variables: {key_value",
+            "did you mean key_values?",
+        ),
+    ]
+}
+
+/// What Envoy refuses of the gate's own file, which `--mode validate` does not read.
+#[test]
+fn the_file_of_resources_is_judged_with_the_bootstrap() {
+    let bootstrap = root().join("envoy/envoy.yaml").display().to_string();
+    let file = fs::read_to_string(root().join("envoy/ecds/scopegate.yaml")).unwrap();
+    let checked = |text: &str| check_with(&["--strict", &bootstrap, "-"], text.as_bytes());
+    let sound = checked(&file);
+    assert_eq!(sound.outcome, Outcome::Good, "{}", sound.output);
+    for (text, line, said) in wrong_files(&file) {
+        let said_of_it = checked(&text);
+        assert_eq!(said_of_it.outcome, Outcome::Problems, "{said}");
+        let output = said_of_it.output;
+        assert!(output.contains(said), "{said}: {output}");
+        let number = text.lines().position(|one| {
+            one.trim_start()
+                .trim_start_matches("- ")
+                .starts_with(line.trim_end())
+        });
+        if !line.is_empty() {
+            let place = format!("--> standard input:{}:", number.unwrap() + 1);
+            assert!(output.contains(&place), "{said}, {place}: {output}");
+        }
+    }
+    // Both spellings are right.
+    let camel = [
+        ("typed_config", "typedConfig"),
+        ("failure_policy", "failurePolicy"),
+        ("vm_config", "vmConfig"),
+        ("vm_id", "vmId"),
+    ];
+    let other = camel.iter().fold(file.clone(), |text, (snake, camel)| {
+        text.replace(snake, camel)
+    });
+    let other = checked(&other);
+    assert_eq!(other.outcome, Outcome::Good, "{}", other.output);
+    for empty in ["", "# Nothing yet.\n", "---\n", "resources: []\n"] {
+        let said = checked(empty);
+        assert_eq!(said.outcome, Outcome::Problems, "{empty:?}");
+        assert!(
+            said.output.contains("there is nothing in this file"),
+            "{}",
+            said.output
+        );
+    }
 }
 
 #[test]

@@ -81,7 +81,11 @@ fn doubt(document: &Document, name: &str, found: &Found) -> Option<(String, Stri
     complete.then(|| {
         let known: Vec<&str> = clusters.names.iter().map(String::as_str).collect();
         let text = format!("the bootstrap has no cluster {name:?}");
-        (text, format!("it has {}", known.join(", ")))
+        let help = match known.as_slice() {
+            [] => "it has none".to_owned(),
+            known => format!("it has {}", known.join(", ")),
+        };
+        (text, help)
     })
 }
 

@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::found::{Found, Host, Machine, Variable};
 use super::source::Source;
 use super::tree::{Member, Node, Value};
-use super::{place, rules, secrets};
+use super::{filters, messages, place, rules, secrets};
 
 /// Whether a document is a bootstrap or a file of resources.
 pub(super) fn is_envoy(root: &Node) -> bool {
@@ -22,6 +22,7 @@ pub(super) fn is_envoy(root: &Node) -> bool {
         || root.field("dynamic_resources").is_some()
         || root.member("admin").is_some()
         || list("resources")
+        || filters::is_file(root)
 }
 
 /// Reads what stands anywhere in a piece of Envoy's configuration. Whether something in
@@ -34,20 +35,30 @@ pub(super) fn read(
     found: &mut Found,
 ) -> bool {
     let before = found.documents.len();
-    let mut modules: Vec<&Node> = Vec::new();
+    let mut wasm: Vec<&Node> = Vec::new();
     let mut managers: Vec<&Node> = Vec::new();
     piece.walk(&mut |node| {
-        if let Some(message) = message(node, ".http.wasm.v3.Wasm") {
-            modules.extend(message.field("config").map(|member| &*member.value));
-        }
+        wasm.extend(message(node, ".http.wasm.v3.Wasm"));
         managers.extend(message(node, ".HttpConnectionManager"));
     });
     clusters(piece, found);
     let mut ours = false;
-    for module in &modules {
-        ours |= read_module(source, root, module, host, found);
+    for wasm in wasm {
+        let is_ours = match wasm.field("config") {
+            Some(module) => read_module(source, root, &module.value, host, found),
+            // Its key may be misspelt.
+            None => wasm.mentions("scopegate"),
+        };
+        if is_ours {
+            messages::judge(source, root, wasm, &messages::WASM, found);
+        }
+        ours |= is_ours;
+    }
+    if ours {
+        filters::read_file(source, root, found);
     }
     for manager in managers {
+        filters::read(source, root, manager, found);
         ours |= rules::of_envoy(source, root, manager, found);
     }
     ours || found.documents.len() > before
@@ -124,11 +135,8 @@ fn is_ours(config: &Node) -> bool {
     };
     let machine = config.field("vm_config");
     let machine = machine.map(|member| &member.value);
-    let mut code = false;
-    if let Some(node) = machine.and_then(|machine| machine.field("code")) {
-        node.value
-            .walk(&mut |node| code |= node.text().is_some_and(|text| text.contains("scopegate")));
-    }
+    let code = machine.and_then(|machine| machine.field("code"));
+    let code = code.is_some_and(|code| code.value.mentions("scopegate"));
     let document = config.field("configuration");
     let document = document.and_then(|member| member.value.get("value"));
     let by_document = document.is_some_and(|value| match value.text() {
@@ -152,6 +160,8 @@ fn read_module(
     if !is_ours(config) {
         return false;
     }
+    messages::judge(source, root, config, &messages::PLUGIN, found);
+    messages::judge_code(source, root, config, host, found);
     for (name, open) in [("failure_policy", "FAIL_OPEN"), ("fail_open", "true")] {
         if let Some(member) = config.field(name) {
             warn_of_open(source, root, member, open, "FAIL_RELOAD", found);

@@ -21,6 +21,12 @@ pub(super) struct Found {
     pub(super) nowhere: BTreeSet<String>,
     /// Those that may take some.
     pub(super) somewhere: BTreeSet<String>,
+    /// Files of Envoy's resources that hold the gate.
+    pub(super) extensions: Vec<Extension>,
+    /// The filters that take a module's configuration from such a file.
+    pub(super) subscriptions: BTreeSet<String>,
+    /// Files with nothing in them.
+    pub(super) empty: Vec<Rc<Source>>,
     pub(super) diagnostics: Diagnostics,
     /// What is not to be repeated, by file.
     pub(super) secrets: Vec<(usize, Range<usize>)>,
@@ -80,6 +86,15 @@ pub(super) struct Variable {
     pub(super) name: String,
     /// `None` if the value stands elsewhere.
     pub(super) value: Option<String>,
+    pub(super) source: Rc<Source>,
+    pub(super) span: Range<usize>,
+    pub(super) place: String,
+}
+
+/// The configuration of a filter in a file of its own.
+#[derive(Debug)]
+pub(super) struct Extension {
+    pub(super) name: Option<String>,
     pub(super) source: Rc<Source>,
     pub(super) span: Range<usize>,
     pub(super) place: String,

@@ -13,10 +13,12 @@ mod doubts;
 mod embedded;
 mod envoy;
 mod fault;
+mod filters;
 mod found;
 mod issuers;
 mod json;
 mod kubernetes;
+mod messages;
 mod organizations;
 mod place;
 mod recognise;
@@ -292,6 +294,13 @@ fn judge(
     variables::judge(found, &mut diagnostics);
     clusters::judge(found, &mut diagnostics);
     routes::judge(found, &mut diagnostics);
+    filters::judge(found, &mut diagnostics);
+    let any = !found.documents.is_empty() || !found.rules.is_empty() || found.clusters.bootstrap;
+    for source in found.empty.iter().filter(|_| any) {
+        let fault = Fault::new(0..0, "there is nothing in this file")
+            .help("leave it out if that is meant: Envoy refuses an empty file of resources");
+        diagnostics.warning(source, fault, "");
+    }
     let diagnostics = diagnostics.sorted();
     for (file, routes) in routes::files(found) {
         let told = good.iter().any(|one| one.file == file)

@@ -50,6 +50,10 @@ fn read_file(source: &Rc<Source>, depth: usize, found: &mut Found) {
             (documents, fault, false)
         }
     };
+    let nothing = fault.is_none() && documents.iter().all(|document| is_empty(&document.root));
+    if nothing && depth == 0 {
+        found.empty.push(Rc::clone(source));
+    }
     for document in documents {
         if read_document(source, &document.root, is_json, depth, found) {
             envoy::note_secrets(source, &document.root, found);
@@ -63,6 +67,22 @@ fn read_file(source: &Rc<Source>, depth: usize, found: &mut Found) {
     if let Some(fault) = fault.filter(|_| ours) {
         found.diagnostics.error(source, fault, "");
     }
+}
+
+/// Whether nothing stands in a document, or a list of no resources alone.
+fn is_empty(root: &Node) -> bool {
+    let none = |node: &Node| match &node.value {
+        Value::Null => true,
+        Value::List(list) => list.is_empty(),
+        _ => false,
+    };
+    let members = root.members();
+    let resources = |name: &str| matches!(name, "resources" | "version_info" | "versionInfo");
+    none(root)
+        || root
+            .field("resources")
+            .is_some_and(|list| none(&list.value))
+            && members.iter().all(|member| resources(&member.name))
 }
 
 /// Whether something of the gate's stands in a document.

@@ -120,6 +120,13 @@ impl Node {
         }
     }
 
+    /// Whether a word stands in a text anywhere in there.
+    pub(super) fn mentions(&self, word: &str) -> bool {
+        let mut found = false;
+        self.walk(&mut |node| found |= node.text().is_some_and(|text| text.contains(word)));
+        found
+    }
+
     /// As JSON. What has no form there, such as `.inf`, has become text before.
     pub(super) fn to_json(&self) -> String {
         let mut json = String::new();
@@ -165,7 +172,7 @@ fn quote(text: &str, json: &mut String) {
 }
 
 /// `host_env_keys` as `hostEnvKeys`.
-fn camel(name: &str) -> String {
+pub(super) fn camel(name: &str) -> String {
     let mut words = name.split('_');
     let mut camel = words.next().unwrap_or_default().to_owned();
     for word in words {
