@@ -6,7 +6,7 @@ use super::diagnostic::Diagnostics;
 use super::fault::Fault;
 use super::found::{Document, Found, Kind};
 use super::tree::{Node, Style, Value};
-use super::{issuers, place, scalar, variables};
+use super::{grants, issuers, place, scalar, variables};
 use crate::config::{Config, Mode};
 
 /// Warns of all of it in a document. What needs a configuration that loads is left out
@@ -19,10 +19,12 @@ pub(super) fn judge(
 ) {
     words(document, diagnostics);
     organizations(document, diagnostics);
+    grants::judge(document, diagnostics);
     if document.kind != Kind::Configuration {
         return;
     }
     issuers::judge(document, diagnostics);
+    grants::keys(document, diagnostics);
     if let Some(config) = config {
         mode(document, config, diagnostics);
         backends(document, config, found, diagnostics);

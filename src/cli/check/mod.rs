@@ -15,6 +15,7 @@ mod envoy;
 mod fault;
 mod filters;
 mod found;
+mod grants;
 mod issuers;
 mod json;
 mod kubernetes;
