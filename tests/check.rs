@@ -814,6 +814,57 @@ backends: {loki: {}}
     assert_eq!(said.outcome, Outcome::Good, "{}", said.output);
 }
 
+/// Roles are those of the configuration, and so are the claims that bring groups.
+#[test]
+fn organizations_from_outside_are_judged_with_the_configuration() {
+    let organizations = r#"{"version":1,"epoch":1,"revision":7,"organizations":[{"name":"acme","tenants":["acme"],"rbac":{"auditors":["p:a"]}}]}"#;
+    let alone = check(organizations);
+    assert_eq!(alone.outcome, Outcome::Problems);
+    let said = "organizations[0].rbac.auditors: no default role: those are admins, editors, viewers, writers";
+    assert!(alone.output.contains(said), "{}", alone.output);
+    assert!(
+        alone.output.contains("check both files together"),
+        "{}",
+        alone.output
+    );
+    assert!(!alone.output.contains("did you mean"), "{}", alone.output);
+    let file = std::env::temp_dir().join(format!("scopegate-beside-{}.yaml", std::process::id()));
+    let configuration = "\
+providers:
+  - name: corporate
+    issuer: https://login.example.com
+    audiences: [observability]
+    jwks: {cluster: idp, uri: https://login.example.com/keys}
+    claims: {groups: [{path: [groups], prefix: 'p:'}]}
+organizations_from: {uri: https://organizations.example.com/organizations, cluster: organizations}
+organizations: [{name: globex, tenants: [globex], rbac: {viewers: [p:g]}}]
+roles: {auditor: [read]}
+backends: {loki: {}}
+";
+    fs::write(&file, configuration).unwrap();
+    let name = file.display().to_string();
+    let with = |text: &str| check_with(&["--strict", &name, "-"], text.as_bytes());
+    let good = with(organizations);
+    let group = with(&organizations.replace("p:a", "developers"));
+    let taken = with(&organizations.replace("\"acme\"", "\"globex\""));
+    fs::remove_file(&file).unwrap();
+    assert_eq!(good.outcome, Outcome::Good, "{}", good.output);
+    for (said, text) in [
+        (
+            group,
+            "warning: organizations[0].rbac.auditors[0]: no token can bring the group \"developers\"\n --> standard input:1:",
+        ),
+        (
+            taken,
+            "warning: organizations[0].name: the configuration has an organization \"globex\" too, and only that counts\n --> standard input:1:",
+        ),
+    ] {
+        assert_eq!(said.outcome, Outcome::Problems);
+        assert!(said.output.contains(text), "{text}: {}", said.output);
+        assert!(said.output.ends_with("\n1 warning\n"), "{}", said.output);
+    }
+}
+
 /// As `serve-organizations --signing-key` serves it.
 #[test]
 fn a_signed_document_is_judged_by_its_payload() {

@@ -13,7 +13,7 @@ use crate::config::{Config, Environment, Problem};
 const UNKNOWN: &str = "unknown";
 
 /// The configuration that a document makes, and all that keeps it from making one.
-pub(super) fn judge(document: &Document, found: &Found) -> (Option<Config>, Vec<Diagnostic>) {
+pub(super) fn judge(document: &Document, files: &Found) -> (Option<Config>, Vec<Diagnostic>) {
     let mut problems = Vec::new();
     for member in merge_keys(&document.root) {
         let fault = Fault::new(member, "<< is a key of its own here, and merges nothing")
@@ -27,10 +27,10 @@ pub(super) fn judge(document: &Document, found: &Found) -> (Option<Config>, Vec<
     }
     let parsed = match document.kind {
         Kind::Configuration => {
-            let environment = Environment::new(environment(document, found, &BTreeMap::new()));
+            let environment = Environment::new(environment(document, files, &BTreeMap::new()));
             Config::parse(json(document).as_bytes(), &environment)
         }
-        Kind::Organizations => organizations::parse(document, found),
+        Kind::Organizations => organizations::parse(document, files),
     };
     match parsed {
         Ok(config) => (Some(config), problems),
@@ -42,7 +42,11 @@ pub(super) fn judge(document: &Document, found: &Found) -> (Option<Config>, Vec<
                     || (merged && problem.place.ends_with("<<"))
             };
             let said = found.into_iter().filter(|problem| !told(problem));
-            problems.extend(said.map(|problem| locate(document, problem)));
+            problems.extend(said.map(|problem| {
+                let mut diagnostic = locate(document, problem);
+                organizations::about_roles(document, files, &mut diagnostic);
+                diagnostic
+            }));
             (None, problems)
         }
     }

@@ -10,10 +10,11 @@ use super::{grants, issuers, place, scalar, variables};
 use crate::config::{Config, Mode};
 
 /// Warns of all of it in a document. What needs a configuration that loads is left out
-/// without one.
+/// without one: that is its own, or for organizations from outside the one `beside` them.
 pub(super) fn judge(
     document: &Document,
     config: Option<&Config>,
+    beside: Option<&Config>,
     found: &Found,
     diagnostics: &mut Diagnostics,
 ) {
@@ -21,6 +22,9 @@ pub(super) fn judge(
     organizations(document, diagnostics);
     grants::judge(document, diagnostics);
     if document.kind != Kind::Configuration {
+        if let Some(beside) = beside {
+            groups(document, beside, diagnostics);
+        }
         return;
     }
     issuers::judge(document, diagnostics);

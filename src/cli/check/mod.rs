@@ -277,14 +277,29 @@ fn judge(
 ) -> (Vec<Diagnostic>, Vec<Good>) {
     let mut diagnostics = std::mem::take(&mut found.diagnostics);
     let mut good = Vec::new();
-    for document in &found.documents {
-        let (config, mut problems) = document::judge(document, found);
+    let judged: Vec<_> = found
+        .documents
+        .iter()
+        .map(|document| (document, document::judge(document, found)))
+        .collect();
+    let mut configurations = judged
+        .iter()
+        .filter(|(document, _)| document.kind == found::Kind::Configuration);
+    let beside = configurations.find_map(|(_, (config, _))| config.clone());
+    for (document, (config, mut problems)) in judged {
         problems.extend(document::judge_deployment(document, deployment));
         let sound = problems.is_empty();
         for problem in problems {
             diagnostics.add(problem);
         }
-        doubts::judge(document, config.as_ref(), found, &mut diagnostics);
+        doubts::judge(
+            document,
+            config.as_ref(),
+            beside.as_ref(),
+            found,
+            &mut diagnostics,
+        );
+        organizations::judge(document, found, &mut diagnostics);
         if let Some(config) = config.filter(|_| sound) {
             good.push(Good {
                 file: document.source.file,
