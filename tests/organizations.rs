@@ -679,6 +679,22 @@ fn a_merge_that_would_not_load_or_cannot_be_made_is_refused() {
         ),
         ("a: [\n", "CONFIG: "),
         (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: scopegate}\ndata:\n  scopegate.yaml: |\n    mode: enforce\n",
+            "CONFIG: is no configuration by itself, because it has the key kind: write the configuration that stands in it into a file of its own",
+        ),
+        (
+            "static_resources: {listeners: []}\n",
+            "CONFIG: is no configuration by itself, because it has the key static_resources: ",
+        ),
+        (
+            "resources:\n  - {name: scopegate}\n",
+            "CONFIG: is no configuration by itself, because it has the key resources: ",
+        ),
+        (
+            "services: {gate: {image: envoy}}\n",
+            "CONFIG: is no configuration: it has none of the keys of one, such as providers\n",
+        ),
+        (
             "organizations:\n  - &x {name: acme, tenants: []}\nother: *x\n",
             "CONFIG: organizations: cannot be edited where it stands",
         ),

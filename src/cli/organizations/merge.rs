@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::cli::console::Format;
 use crate::config::Problem;
+use crate::config::table::document;
 use crate::resources::organization::Organization;
 use crate::resources::{manifests, proof, yaml};
 
@@ -34,6 +35,7 @@ pub(super) fn merge(
 ) -> Result<Merged, Vec<Problem>> {
     let text = std::str::from_utf8(configuration).map_err(|error| one("", error.to_string()))?;
     let value = read(text).map_err(|problem| one("", problem))?;
+    stands_alone(&value).map_err(|problem| one("", problem))?;
     let present = present(&value)?;
     let plan = Plan::new(&present, organizations).map_err(|error| one("", error.to_string()))?;
     let refused = proof::problems(&plan.outcome, value.get("roles"));
@@ -81,6 +83,42 @@ fn read(text: &str) -> Result<Value, String> {
         _ => Err("is no configuration: one document with an object is one".to_owned()),
     }
 }
+
+/// Keys of what may have a configuration somewhere inside: a resource of Kubernetes, a
+/// bootstrap or a file of resources of Envoy.
+const AROUND: [&str; 8] = [
+    "kind",
+    "apiVersion",
+    "static_resources",
+    "staticResources",
+    "dynamic_resources",
+    "dynamicResources",
+    "resources",
+    "admin",
+];
+
+/// Refuses what a section put at its top would do nothing in.
+fn stands_alone(value: &Value) -> Result<(), String> {
+    if let Some(key) = AROUND.iter().find(|key| value.get(**key).is_some()) {
+        return Err(format!(
+            "is no configuration by itself, because it has the key {key}: write the configuration \
+             that stands in it into a file of its own, merge into that, and put the outcome back"
+        ));
+    }
+    let members = value.as_object().into_iter().flatten();
+    let names: Vec<&String> = members.map(|(name, _)| name).collect();
+    let known = |name: &&String| {
+        let name = name.as_str();
+        name == DEPLOYMENT || document::TABLE.names.contains(&name)
+    };
+    if names.is_empty() || names.iter().any(known) {
+        return Ok(());
+    }
+    Err("is no configuration: it has none of the keys of one, such as providers".to_owned())
+}
+
+/// The section of a deployment file that stands beside the configuration.
+const DEPLOYMENT: &str = "deployment";
 
 /// The organizations that are there, with their names.
 fn present(value: &Value) -> Result<Vec<(String, Value)>, Vec<Problem>> {
