@@ -419,7 +419,84 @@ fn variables_count_for_more_than_the_file() {
             "{}",
             ran.errors
         );
+        // It stands in no line of the file, and nothing is missing there.
+        assert_eq!(ran.errors.matches("error: ").count(), 1, "{}", ran.errors);
+        assert!(!ran.errors.contains("-->"), "{}", ran.errors);
     }
+}
+
+#[test]
+fn misspelt_variables_are_named() {
+    let given = |names: &[&str]| {
+        let variables: Vec<(&str, &str)> = names.iter().map(|name| (*name, "http://a")).collect();
+        render(&["envoy", "-"], &shipped(), &variables)
+            .good()
+            .errors
+    };
+    let said = given(&["SCOPEGATE_MIMIR_OTLP_URL"]);
+    assert!(
+        said.starts_with(
+            "note: SCOPEGATE_MIMIR_OTLP_URL does nothing here: known are SCOPEGATE_LOKI_ENABLED, "
+        ),
+        "{said}"
+    );
+    assert!(
+        said.trim_end().ends_with(", SCOPEGATE_TEMPO_OTLP_GRPC_URL"),
+        "{said}"
+    );
+    let said = given(&[
+        "SCOPEGATE_LOKI_URl",
+        "SCOPEGATE_LOKY_URL",
+        "SCOPEGTE_TEMPO_URL",
+    ]);
+    assert!(
+        said.starts_with(
+            "note: SCOPEGATE_LOKI_URl, SCOPEGATE_LOKY_URL, SCOPEGTE_TEMPO_URL do nothing here: "
+        ),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!(
+        given(&["SCOPEGATE_CACHE", "SCOPEGATE_WASM", "LOKI_URL", "PATH"]),
+        ""
+    );
+    // Also where something is wrong with the file.
+    let ran = render(
+        &["envoy", "-"],
+        "mode: enforce\n",
+        &[("SCOPEGATE_LOKI_URI", "http://a")],
+    );
+    assert!(
+        ran.errors
+            .starts_with("note: SCOPEGATE_LOKI_URI does nothing here: "),
+        "{}",
+        ran.errors
+    );
+}
+
+/// Whoever may not read the old file may not read the one in its place.
+#[cfg(unix)]
+#[test]
+fn a_file_keeps_its_permissions() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = std::env::temp_dir().join(format!("scopegate-modes-{}", std::process::id()));
+    let write = ["envoy", "-", "--output-dir", folder.to_str().unwrap()];
+    render(&write, &shipped(), &[]).good();
+    let file = folder.join("ecds/scopegate.yaml");
+    for mode in [0o600, 0o444] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let other = changed(|document| document["realm"] = format!("of {mode}").into());
+        render(&write, &other, &[]).good();
+        assert!(
+            fs::read_to_string(&file)
+                .unwrap()
+                .contains(&format!("of {mode}"))
+        );
+        let kept = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(kept & 0o777, mode);
+    }
+    fs::remove_dir_all(&folder).unwrap();
 }
 
 /// Where the keys and the other documents are is what their URLs say.

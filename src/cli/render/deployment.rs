@@ -156,10 +156,7 @@ impl Servers {
     }
 
     fn read(backends: &Section<'_>, backend: Backend, overrides: &Overrides<'_>) -> Option<Self> {
-        let names: &[&str] = match backend {
-            Backend::Tempo => &["url", "grpc_url", "otlp_url", "otlp_grpc_url"],
-            Backend::Loki | Backend::Mimir => &["url", "grpc_url"],
-        };
+        let names = urls(backend);
         let section = backends.section(backend.name(), Some(names));
         let url = |name: &str| {
             if !names.contains(&name) {
@@ -192,6 +189,48 @@ impl<'a> Overrides<'a> {
         self.0.get(name).map(String::as_str)
     }
 }
+
+/// The URLs that a backend may have.
+pub(super) const fn urls(backend: Backend) -> &'static [&'static str] {
+    match backend {
+        Backend::Tempo => &["url", "grpc_url", "otlp_url", "otlp_grpc_url"],
+        Backend::Loki | Backend::Mimir => &["url", "grpc_url"],
+    }
+}
+
+/// The variables that count for more than the file, if they are set.
+pub(super) fn known_variables() -> Vec<String> {
+    let of = |backend: Backend| {
+        let names = std::iter::once(&"enabled").chain(urls(backend));
+        names.map(move |name| variable(backend, name))
+    };
+    Backend::ALL.into_iter().flat_map(of).collect()
+}
+
+/// Variables that look like one of those and are none.
+pub(super) fn misspelt<'a>(
+    variables: &'a BTreeMap<String, String>,
+    known: &[String],
+) -> Vec<&'a str> {
+    let of_a_backend = |name: &str| {
+        let mut backends = Backend::ALL.into_iter();
+        backends.any(|backend| name.starts_with(&variable(backend, "")))
+    };
+    let like = |name: &str| {
+        let distance = |known: &String| strsim::damerau_levenshtein(name, known);
+        of_a_backend(name) || known.iter().any(|known| distance(known) <= MAX_SLIPS)
+    };
+    let names = variables.keys().map(String::as_str);
+    names
+        .filter(|name| {
+            let known = known.iter().any(|known| known == name);
+            !known && like(&name.to_ascii_uppercase())
+        })
+        .collect()
+}
+
+/// Most letters of a variable that are taken for slips.
+const MAX_SLIPS: usize = 2;
 
 /// `SCOPEGATE_LOKI_GRPC_URL` for `grpc_url`, `SCOPEGATE_LOKI_ENABLED` for `enabled`.
 pub(super) fn variable(backend: Backend, name: &str) -> String {

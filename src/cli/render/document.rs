@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_yaml_ng::{Mapping, Value};
 
 use super::address::Address;
-use super::deployment::{Deployment, Overrides, Servers, is_cluster, variable};
+use super::deployment::{Deployment, Overrides, Servers, is_cluster, urls, variable};
 use super::section::Problems;
 use crate::authz::endpoint::Backend;
 use crate::config::{Backends, Config, Environment, Problem};
@@ -93,6 +93,10 @@ fn read_into(text: &str, overrides: &Overrides<'_>, problems: &Problems) -> Opti
     for backend in Backend::ALL {
         if config.backends.has(backend) && deployment.servers(backend).is_none() {
             let place = format!("deployment.backends.{}.url", backend.name());
+            // One that is there and wrong has been told of.
+            if problems.are_at(&place) || problems.are_at(&variable(backend, "url")) {
+                continue;
+            }
             let text = format!(
                 "missing: the backend is enabled in backends.{}",
                 backend.name()
@@ -206,10 +210,9 @@ fn override_backends(
 fn overridden_urls(overrides: &Overrides<'_>) -> Vec<String> {
     let mut said = Vec::new();
     for backend in Backend::ALL {
-        for name in ["url", "grpc_url", "otlp_url", "otlp_grpc_url"] {
+        for name in urls(backend) {
             let variable = variable(backend, name);
-            let of_tempo = name.starts_with("otlp") && backend != Backend::Tempo;
-            if !of_tempo && overrides.get(&variable).is_some() {
+            if overrides.get(&variable).is_some() {
                 let name = format!("deployment.backends.{}.{name}", backend.name());
                 said.push(format!("{variable} sets {name}"));
             }

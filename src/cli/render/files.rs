@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use serde::Deserialize as _;
@@ -32,7 +32,8 @@ impl File {
 
     /// Writes it below `folder`, through a file beside it: whoever reads it meanwhile has
     /// the old one or the new one, and nothing of both. What is as it should be is not
-    /// touched. Returns whether anything was written.
+    /// touched, and what takes the place of a file may be read by those who could read that.
+    /// Returns whether anything was written.
     ///
     /// # Errors
     /// It cannot be written; the error names it.
@@ -47,7 +48,9 @@ impl File {
         // Beside the folder that it goes to, and not in it: Envoy looks when something is
         // moved into that.
         let beside = folder.join(format!(".{}.part", self.path.replace('/', "-")));
-        let written = fs::write(&beside, &self.text).and_then(|()| fs::rename(&beside, &path));
+        let permissions = fs::metadata(&path).map(|there| there.permissions()).ok();
+        let written =
+            write(&beside, &self.text, permissions).and_then(|()| fs::rename(&beside, &path));
         if written.is_err() {
             // It may not even have come to be.
             let _ = fs::remove_file(&beside);
@@ -83,6 +86,15 @@ impl File {
         );
         Ok(Some(text))
     }
+}
+
+/// Writes a file with these permissions, which it has before anything stands in it.
+fn write(path: &Path, text: &str, permissions: Option<fs::Permissions>) -> io::Result<()> {
+    let mut file = fs::File::create(path)?;
+    if let Some(permissions) = permissions {
+        file.set_permissions(permissions)?;
+    }
+    file.write_all(text.as_bytes())
 }
 
 fn named(path: &Path, error: &io::Error) -> io::Error {

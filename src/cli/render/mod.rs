@@ -92,8 +92,12 @@ pub(super) fn run(
     let target = arguments.target;
     let document = match document::read(&text, &console.variables) {
         Ok(document) => document,
-        Err(problems) => return tell(arguments, &text, problems, console),
+        Err(problems) => {
+            tell_misspelt(&[], console)?;
+            return tell(arguments, &text, problems, console);
+        }
     };
+    tell_misspelt(&document.variables, console)?;
     let problems = target.problems(&document);
     if !problems.is_empty() {
         return tell(arguments, &text, problems, console);
@@ -196,6 +200,23 @@ fn print(files: &[File], format: Format, console: &mut Console<'_>) -> io::Resul
     Ok(Outcome::Good)
 }
 
+/// Variables that do nothing and look as if they did. `named` are those of the document.
+fn tell_misspelt(named: &[String], console: &mut Console<'_>) -> io::Result<()> {
+    let known = deployment::known_variables();
+    let mut misspelt = deployment::misspelt(&console.variables, &known);
+    misspelt.retain(|name| !named.iter().any(|named| named == name));
+    if misspelt.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        console.errors,
+        "note: {} {} nothing here: known are {}",
+        misspelt.join(", "),
+        if misspelt.len() == 1 { "does" } else { "do" },
+        known.join(", ")
+    )
+}
+
 /// On standard error: what is printed may be on its way to a cluster.
 fn tell(
     arguments: &Arguments,
@@ -207,6 +228,14 @@ fn tell(
         name if name == "-" => "standard input".to_owned(),
         name => name,
     };
+    // What a variable says stands in no line of the file.
+    let known = deployment::known_variables();
+    let (of_variables, problems): (Vec<_>, Vec<_>) = problems
+        .into_iter()
+        .partition(|problem| known.contains(&problem.place));
+    for problem in of_variables {
+        writeln!(console.errors, "error: {problem}, in the environment\n")?;
+    }
     for shown in check::shown(&name, text, problems) {
         writeln!(console.errors, "{shown}\n")?;
     }

@@ -22,6 +22,11 @@ impl Problems {
         self.0.borrow().is_empty()
     }
 
+    /// Whether there is one at that very place.
+    pub(super) fn are_at(&self, place: &str) -> bool {
+        self.0.borrow().iter().any(|problem| problem.place == place)
+    }
+
     pub(super) fn into_vec(self) -> Vec<Problem> {
         self.0.into_inner()
     }
