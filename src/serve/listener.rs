@@ -1,29 +1,35 @@
-//! Listeners: connections taken, limited and ended.
+//! Listeners: connections taken and ended.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Duration, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::answer::Answer;
+use super::places::{Limits, Place, Places};
 
-/// Most connections at once on a listener.
+/// Most connections at once where documents are served; those of the health port come on top.
+/// Processes have often no more than 1,024 descriptors.
 const CONNECTIONS: usize = 512;
 
-/// Longest handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Most connections at once where health and metrics are.
+const HEALTH_CONNECTIONS: usize = 128;
+
+/// Longest time from the connection to the end of the first request's head, the handshake
+/// included.
+const FIRST: Duration = Duration::from_secs(10);
 
 /// Longest time from one request to the next on a connection: longer than gates wait from one
 /// poll to the next by default, so that connections are kept.
@@ -41,9 +47,33 @@ pub enum Security {
     Tls(watch::Receiver<Arc<ServerConfig>>),
 }
 
+/// What a listener is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Purpose {
+    /// The document.
+    Documents,
+    /// Health and metrics.
+    Health,
+}
+
+impl Purpose {
+    const fn limits(self) -> Limits {
+        let places = match self {
+            Self::Documents => CONNECTIONS,
+            Self::Health => HEALTH_CONNECTIONS,
+        };
+        Limits {
+            places,
+            first: FIRST,
+            idle: IDLE,
+        }
+    }
+}
+
 /// Answers every request on `listener` until `end` is true.
 pub async fn serve<F>(
     listener: TcpListener,
+    purpose: Purpose,
     security: Security,
     answer: F,
     mut end: watch::Receiver<bool>,
@@ -51,55 +81,72 @@ pub async fn serve<F>(
     F: Fn(&Request<Incoming>) -> Answer + Clone + Send + Sync + 'static,
 {
     let graceful = GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new(purpose.limits());
     loop {
-        let taken = tokio::select! {
-            taken = accept(&listener, &room) => taken,
+        let stream = tokio::select! {
+            stream = accept(&listener) => stream,
             _ = end.wait_for(|end| *end) => break,
         };
-        let Some((stream, permit)) = taken else { break };
-        let watcher = graceful.watcher();
-        let security = security.clone();
-        let answer = answer.clone();
+        let place = Arc::new(places.take());
+        let talk = secure(
+            stream,
+            security.clone(),
+            answer.clone(),
+            Arc::clone(&place),
+            graceful.watcher(),
+        );
         tokio::spawn(async move {
-            match security {
-                Security::Plain => talk(stream, answer, watcher).await,
-                Security::Tls(config) => {
-                    let config = Arc::clone(&config.borrow());
-                    let hands = TlsAcceptor::from(config).accept(stream);
-                    if let Ok(Ok(stream)) = timeout(HANDSHAKE, hands).await {
-                        talk(stream, answer, watcher).await;
-                    }
-                }
+            tokio::select! {
+                () = talk => {}
+                () = place.lost() => {}
             }
-            drop(permit);
         });
     }
     drop(listener);
     let _ = timeout(LAST, graceful.shutdown()).await;
 }
 
-type Permit = tokio::sync::OwnedSemaphorePermit;
-
-/// The next connection, once there is room for it; none when there never will be.
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, Permit)> {
-    let permit = Arc::clone(room).acquire_owned().await.ok()?;
+/// The next connection.
+async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return Some((stream, permit)),
+            Ok((stream, _)) => return stream,
             // Out of descriptors, or the caller has gone: neither lasts.
             Err(_) => sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
-async fn talk<S, F>(stream: S, answer: F, watcher: hyper_util::server::graceful::Watcher)
+async fn secure<F>(
+    stream: TcpStream,
+    security: Security,
+    answer: F,
+    place: Arc<Place>,
+    watcher: Watcher,
+) where
+    F: Fn(&Request<Incoming>) -> Answer + Clone,
+{
+    match security {
+        Security::Plain => talk(stream, answer, place, watcher).await,
+        Security::Tls(config) => {
+            let config = Arc::clone(&config.borrow());
+            if let Ok(stream) = TlsAcceptor::from(config).accept(stream).await {
+                talk(stream, answer, place, watcher).await;
+            }
+        }
+    }
+}
+
+async fn talk<S, F>(stream: S, answer: F, place: Arc<Place>, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     F: Fn(&Request<Incoming>) -> Answer + Clone,
 {
     let service = service_fn(move |request| {
         let answer = answer(&request);
+        if is_for_the_admitted(answer.status()) {
+            place.asked();
+        }
         async move { Ok::<_, Infallible>(answer) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
@@ -115,6 +162,15 @@ where
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     // Whoever breaks off is no failure of ours.
     let _ = watcher.watch(connection).await;
+}
+
+/// Whether a status is that of an answer which whoever lacks a token does not get, nor whoever
+/// asks for nothing that there is.
+fn is_for_the_admitted(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::OK | StatusCode::NOT_MODIFIED | StatusCode::SERVICE_UNAVAILABLE
+    )
 }
 
 /// Listens there.

@@ -23,6 +23,7 @@ pub mod kubernetes;
 pub mod listener;
 pub mod log;
 pub mod options;
+mod places;
 pub mod program;
 pub mod shelf;
 pub mod signer;

@@ -12,7 +12,7 @@ use tokio::time::{Duration, sleep};
 use tokio_rustls::rustls::ServerConfig;
 
 use super::counters::Counters;
-use super::listener::{self, Security};
+use super::listener::{self, Purpose, Security};
 use super::options::{Options, Source};
 use super::shelf::Shelf;
 use super::signer::Signer;
@@ -108,9 +108,16 @@ async fn serve(options: Arc<Options>) -> Result<(), String> {
             answer::health(request.method(), request.uri().path(), &shelf, &counters)
         }
     };
-    let documents = tokio::spawn(listener::serve(listener, security, answers, ending.clone()));
+    let documents = tokio::spawn(listener::serve(
+        listener,
+        Purpose::Documents,
+        security,
+        answers,
+        ending.clone(),
+    ));
     let watchers = tokio::spawn(listener::serve(
         health_listener,
+        Purpose::Health,
         Security::Plain,
         health,
         ending,

@@ -3,12 +3,14 @@
 //! | module | asks |
 //! |---|---|
 //! | [`answers`] | what is answered to whom, before the first list, with a tag, without a token |
+//! | [`crowds`] | one among hundreds of connections that ask nothing |
 //! | [`files`] | what becomes of files that change, swap, break and go |
 //! | [`gates`] | gates in real Envoys: over TLS, and by signatures |
 //! | [`process`] | certificates and tokens that are renewed, the signal to end, wrong use |
 //! | [`signatures`] | documents that are signed: alike, anew, with another key |
 
 mod answers;
+mod crowds;
 mod files;
 mod gates;
 mod process;
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     }
     let tests = [
         answers::tests(),
+        crowds::tests(),
         files::tests(),
         gates::tests(),
         process::tests(),
