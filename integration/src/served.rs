@@ -55,7 +55,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// Start it and wait until it listens. Files are looked at twenty times a second.
+    /// Start it and wait until it listens. Files are looked at ten times a second.
     pub async fn start(arguments: &[&str]) -> Result<Served> {
         Served::start_with(arguments, &[]).await
     }
@@ -71,7 +71,7 @@ impl Served {
             .args(["--health-listen", &health.to_string()])
             .args(arguments)
             .envs(variables.iter().copied());
-        for (name, value) in [("--poll", "50ms"), ("--drain", "0s"), ("--output", "json")] {
+        for (name, value) in [("--poll", "100ms"), ("--drain", "0s"), ("--output", "json")] {
             if !arguments.contains(&name) {
                 command.args([name, value]);
             }

@@ -94,42 +94,56 @@ pub(super) struct Arguments {
     signing_key: Option<PathBuf>,
 
     /// How often it is signed anew though nothing changes: well within the gates' max_stale.
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration, requires = "signing_key")]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = between("1s", "24h"), requires = "signing_key")]
     sign_every: Duration,
 
     /// From one look at files to the next, certificate, keys and tokens included.
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = between("100ms", "1h"))]
     poll: Duration,
 
     /// From one whole list of the cluster to the next.
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = between("1s", "24h"))]
     resync: Duration,
 
     /// How long the last list is held, once the definition is back, while resources are missing
     /// that it had.
-    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = between("0s", "1h"))]
     settle: Duration,
 
     /// How long connections are still taken after SIGTERM.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = between("0s", "1h"))]
     drain: Duration,
 }
 
-/// `500ms`, `2s`, `10m`, `1h`; at most a day.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wanted = || format!("{text:?}: write a whole number with ms, s, m or h, up to 24h");
+/// The reader of a time within bounds, which are written as times are.
+fn between(
+    least: &'static str,
+    most: &'static str,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let bounds = duration(least).zip(duration(most));
+        let meant = duration(text).zip(bounds);
+        let within = meant.filter(|(time, (least, most))| (least..=most).contains(&time));
+        let time = within.map(|(time, _)| time);
+        time.ok_or_else(|| {
+            format!("write a whole number with ms, s, m or h, from {least} to {most}")
+        })
+    }
+}
+
+/// `500ms`, `2s`, `10m`, `1h`.
+fn duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits).ok_or_else(wanted)?;
+    let (number, unit) = text.split_at_checked(digits)?;
     let unit: u64 = match unit {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
-        _ => return Err(wanted()),
+        _ => return None,
     };
-    let number: u64 = number.parse().map_err(|_| wanted())?;
-    let millis = number.checked_mul(unit).filter(|it| *it <= 86_400_000);
-    millis.map(Duration::from_millis).ok_or_else(wanted)
+    let number: u64 = number.parse().ok()?;
+    number.checked_mul(unit).map(Duration::from_millis)
 }
 
 /// Serves until a signal ends it.
@@ -140,9 +154,10 @@ pub(super) fn run(arguments: Arguments, format: Format) -> io::Result<Outcome> {
         Unknown::Refuse
     };
     let source = if arguments.kubernetes {
-        let resync = arguments.resync.max(SHORTEST);
-        let settle = arguments.settle;
-        Source::Kubernetes { resync, settle }
+        Source::Kubernetes {
+            resync: arguments.resync,
+            settle: arguments.settle,
+        }
     } else {
         Source::Files {
             paths: arguments.files,
@@ -163,7 +178,7 @@ pub(super) fn run(arguments: Arguments, format: Format) -> io::Result<Outcome> {
         tokens: arguments.token_file,
         signing_key: arguments.signing_key,
         sign_every: arguments.sign_every,
-        poll: arguments.poll.max(SHORTEST_POLL),
+        poll: arguments.poll,
         drain: arguments.drain,
         log: Log::new(form),
     };
@@ -172,9 +187,3 @@ pub(super) fn run(arguments: Arguments, format: Format) -> io::Result<Outcome> {
         Err(why) => Err(io::Error::other(why)),
     }
 }
-
-/// Lists follow each other no faster.
-const SHORTEST: Duration = Duration::from_secs(1);
-
-/// Looks at files follow each other no faster.
-const SHORTEST_POLL: Duration = Duration::from_millis(10);

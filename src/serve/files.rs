@@ -276,6 +276,16 @@ fn inside(folder: &Path) -> Result<Vec<PathBuf>, Trouble> {
     Ok(files)
 }
 
+/// The revision that stands in a file.
+///
+/// # Errors
+/// The file, and why it has none.
+pub fn revision_in(path: &Path) -> Result<u64, String> {
+    let name = path.display();
+    let content = std::fs::read(path).map_err(|error| format!("{name}: {error}"))?;
+    parse_revision(&content).ok_or_else(|| format!("{name}: {}", Trouble::Revision))
+}
+
 fn parse_revision(content: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(content).ok()?.trim();
     let revision = text.parse().ok()?;

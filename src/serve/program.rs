@@ -54,6 +54,13 @@ async fn serve(options: Arc<Options>) -> Result<(), String> {
         None => Arc::default(),
         Some(path) => Arc::new(Shelf::signed_by(signer(path, &options, &counters)?)),
     };
+    if let Source::Files {
+        revision: Some(path),
+        ..
+    } = &options.source
+    {
+        files::revision_in(path)?;
+    }
     let listener = listener::bind(options.listen).await?;
     let health_listener = listener::bind(options.health_listen).await?;
     let at = |listener: &tokio::net::TcpListener| {

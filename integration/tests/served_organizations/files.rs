@@ -76,7 +76,7 @@ fn a_mount_that_is_swapped_is_never_seen_by_halves() -> Result<()> {
         for name in ["a.yaml", "b.yaml", "c.yaml"] {
             symlink(format!("..data/{name}"), resources.file(name))?;
         }
-        let served = start(&resources, &["--poll", "10ms"]).await?;
+        let served = start(&resources, &[]).await?;
         served.until("a list", |_| true).await?;
         let mut seen = Vec::new();
         for round in 1..=20 {

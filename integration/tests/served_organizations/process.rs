@@ -7,13 +7,14 @@ use integration::authority::Authority;
 use integration::client::RawRequest;
 use integration::served::{self, PATH, Resources, Served};
 
-use crate::{block_on, resource};
+use crate::{block_on, key_file, resource};
 
 integration::trials![
     a_renewed_certificate_is_shown_to_the_next_connection,
     only_who_shows_a_token_is_answered,
     the_signal_to_end_is_obeyed_in_order,
     what_cannot_work_is_told_at_once,
+    times_are_within_bounds,
     lines_are_plain_or_json,
 ];
 
@@ -157,7 +158,7 @@ fn what_cannot_work_is_told_at_once() -> Result<()> {
     let (certificate, other) = (resources.text("tls.crt"), resources.text("other.key"));
     let token = resources.text("token");
     let ports = ["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"];
-    let rows: [(&[&str], &str); 11] = [
+    let rows: [(&[&str], &str); 13] = [
         (&["--insecure-http"], "--files"),
         (&["--files", &file], "--insecure-http"),
         (
@@ -204,6 +205,26 @@ fn what_cannot_work_is_told_at_once() -> Result<()> {
                 "--files",
                 &file,
                 "--insecure-http",
+                "--revision-file",
+                &token,
+            ],
+            "/token: the revision is no whole number",
+        ),
+        (
+            &[
+                "--files",
+                &file,
+                "--insecure-http",
+                "--revision-file",
+                "/no/such",
+            ],
+            "/no/such: ",
+        ),
+        (
+            &[
+                "--files",
+                &file,
+                "--insecure-http",
                 "--epoch",
                 "9007199254740992",
             ],
@@ -233,6 +254,45 @@ fn what_cannot_work_is_told_at_once() -> Result<()> {
         output.status.code() == Some(2) && said.contains(&busy),
         "{said}"
     );
+    Ok(())
+}
+
+fn times_are_within_bounds() -> Result<()> {
+    let resources = Resources::new()?;
+    resources.write("a.yaml", &resource("acme", "x"))?;
+    let (file, key) = (resources.text("a.yaml"), key_file("ed25519-a"));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    // Whatever is within its bounds fails for this alone.
+    let busy = listener.local_addr()?.to_string();
+    let files = ["--files", &file, "--insecure-http", "--listen", &busy];
+    let said_of = |more: &[&str]| -> Result<String> {
+        let output = served::ended(&[&files, more].concat())?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(2), "{more:?}: {said}");
+        Ok(said)
+    };
+    for (option, least, most, outside) in [
+        ("--poll", "100ms", "1h", ["0s", "99ms", "3601s"]),
+        ("--sign-every", "1s", "24h", ["0s", "999ms", "25h"]),
+        (
+            "--resync",
+            "1s",
+            "24h",
+            ["0s", "999ms", "18446744073709551615h"],
+        ),
+        ("--settle", "0s", "1h", ["1", "2h", "-1s"]),
+        ("--drain", "0s", "1h", ["5", "61m", "1d"]),
+    ] {
+        let wanted = format!("ms, s, m or h, from {least} to {most}");
+        for time in outside {
+            let said = said_of(&["--signing-key", &key, &format!("{option}={time}")])?;
+            ensure!(said.contains(&wanted), "{option} {time}: {said}");
+        }
+        for time in [least, most] {
+            let said = said_of(&["--signing-key", &key, option, time])?;
+            ensure!(said.contains(&busy), "{option} {time}: {said}");
+        }
+    }
     Ok(())
 }
 
