@@ -1,7 +1,7 @@
 //! Organizations from files that are looked at again and again: neither a mount that is
 //! swapped by its symlink nor a network file system tells of every change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,6 +73,7 @@ pub async fn follow(
         last: 0,
         refused: false,
         trouble: None,
+        passed_over: BTreeMap::new(),
     };
     loop {
         if let Err(trouble) = follower.turn(&paths, revision.as_deref()).await {
@@ -95,6 +96,8 @@ struct Follower {
     refused: bool,
     /// What has been told already.
     trouble: Option<String>,
+    /// The files with documents that are something else, and how many; told already.
+    passed_over: BTreeMap<PathBuf, usize>,
 }
 
 impl Follower {
@@ -131,10 +134,11 @@ impl Follower {
     }
 
     /// What the files say, and what they no longer say.
-    fn changes(&self, look: &Look) -> Result<Vec<(u64, String, Change)>, Trouble> {
+    fn changes(&mut self, look: &Look) -> Result<Vec<(u64, String, Change)>, Trouble> {
         let log = self.options.log;
         let mut listed: BTreeSet<String> = BTreeSet::new();
         let mut changes = Vec::new();
+        let mut passed_over: BTreeMap<PathBuf, usize> = BTreeMap::new();
         for (path, content) in &look.files {
             let (manifests, unreadable) = manifests::read(content);
             if let Some(unreadable) = unreadable {
@@ -170,10 +174,14 @@ impl Follower {
                             ],
                         );
                     }
-                    Kind::Other => {}
+                    Kind::Other => {
+                        let count = passed_over.entry(path.clone()).or_default();
+                        *count = count.saturating_add(1);
+                    }
                 }
             }
         }
+        self.tell_of(passed_over);
         if listed.is_empty() {
             return Err(Trouble::Nothing);
         }
@@ -181,6 +189,23 @@ impl Follower {
         let missing = self.catalog.missing(&listed);
         changes.extend(missing.into_iter().map(|name| (0, name, Change::Remove)));
         Ok(changes)
+    }
+
+    /// Says of each file how many of its documents are something else, unless that was said.
+    fn tell_of(&mut self, passed_over: BTreeMap<PathBuf, usize>) {
+        for (path, count) in &passed_over {
+            if self.passed_over.get(path) != Some(count) {
+                self.options.log.warn(
+                    "documents passed over",
+                    &[
+                        ("file", &path.display()),
+                        ("documents", count),
+                        ("why", &format!("they are no {KIND} of {GROUP}")),
+                    ],
+                );
+            }
+        }
+        self.passed_over = passed_over;
     }
 
     fn put(&mut self, revision: u64) {

@@ -1,6 +1,6 @@
 //! What is answered to whom.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use integration::client::RawRequest;
 use integration::served::{PATH, Resources, Served};
 use scopegate::config::{Config, Environment};
@@ -213,6 +213,14 @@ fn health_is_told_and_counted() -> Result<()> {
                 "gauge"
             };
             ensure!(text.contains(&format!("# TYPE {name} {kind}")), "{name}");
+        }
+        // And alerts are on what there is.
+        let rules = include_str!("../../../envoy/monitoring/serve-organizations.yaml");
+        let watched = rules.split("scopegate_organizations_").skip(1);
+        for rest in watched {
+            let end = rest.find(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+            let name = &rest[..end.unwrap_or(rest.len())];
+            served.metric(name).await.context("is watched")?;
         }
         let other = served.health("/organizations").await?;
         ensure!(other.status == 404, "{}", other.status);

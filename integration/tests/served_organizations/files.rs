@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use integration::served::{Resources, Served};
+use serde_json::Value;
 
 use crate::{block_on, resource};
 
@@ -19,6 +20,7 @@ integration::trials![
     a_change_without_a_higher_revision_is_held_back,
     a_comment_is_no_change,
     a_document_that_no_gate_takes_is_not_served,
+    what_is_no_organization_is_told_of,
 ];
 
 async fn start(resources: &Resources, more: &[&str]) -> Result<Served> {
@@ -280,5 +282,43 @@ fn a_document_that_no_gate_takes_is_not_served() -> Result<()> {
         ensure!(served.document().await?.text == first.text);
         ensure!(served.metric("held").await? == 1);
         Ok(())
+    })
+}
+
+fn what_is_no_organization_is_told_of() -> Result<()> {
+    block_on(async {
+        let resources = Resources::new()?;
+        let configuration = "organizations:\n- name: b\n  tenants: [b]\n";
+        resources.write("b.yaml", configuration)?;
+        let served = start(&resources, &[]).await?;
+        let told = async |wanted: &[(&str, &str)]| -> Result<()> {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            loop {
+                let events = served.events("documents passed over");
+                let text = |event: &Value, field: &str| {
+                    event[field].as_str().unwrap_or_default().to_owned()
+                };
+                let is = |(event, (file, count)): (&Value, &(&str, &str))| {
+                    text(event, "file").ends_with(file) && text(event, "documents") == *count
+                };
+                if events.len() == wanted.len() && events.iter().zip(wanted).all(is) {
+                    return Ok(());
+                }
+                ensure!(Instant::now() < deadline, "{events:?}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        // Once, though the list is held and looked at again and again.
+        told(&[("/b.yaml", "1")]).await?;
+        served.until_metric("held", 1).await?;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        told(&[("/b.yaml", "1")]).await?;
+        resources.write("a.yaml", &(resource("a", "x") + "kind: ConfigMap\n"))?;
+        served
+            .until("a", |document| document.names() == ["a"])
+            .await?;
+        told(&[("/b.yaml", "1"), ("/a.yaml", "1")]).await?;
+        resources.write("b.yaml", &format!("{configuration}---\n{configuration}"))?;
+        told(&[("/b.yaml", "1"), ("/a.yaml", "1"), ("/b.yaml", "2")]).await
     })
 }
