@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Duration, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -26,6 +26,11 @@ const CONNECTIONS: usize = 512;
 
 /// Most connections at once where health and metrics are.
 const HEALTH_CONNECTIONS: usize = 128;
+
+/// Most connections that wait to be taken. Whoever comes when the queue is full tries again
+/// after a second, so it is longer than the 128 of the standard library; the system has a bound
+/// of its own (`net.core.somaxconn`, 4,096 as a rule).
+const QUEUE: u32 = 4096;
 
 /// Longest time from the connection to the end of the first request's head, the handshake
 /// included.
@@ -177,7 +182,17 @@ fn is_for_the_admitted(status: StatusCode) -> bool {
 ///
 /// # Errors
 /// The address, and why it cannot be had.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(|error| format!("{address}: {error}"))
+pub fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    let bound = || {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        // Whoever starts anew need not wait for connections that have just ended.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(QUEUE)
+    };
+    bound().map_err(|error| format!("{address}: {error}"))
 }

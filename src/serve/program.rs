@@ -61,8 +61,8 @@ async fn serve(options: Arc<Options>) -> Result<(), String> {
     {
         files::revision_in(path)?;
     }
-    let listener = listener::bind(options.listen).await?;
-    let health_listener = listener::bind(options.health_listen).await?;
+    let listener = listener::bind(options.listen)?;
+    let health_listener = listener::bind(options.health_listen)?;
     let at = |listener: &tokio::net::TcpListener| {
         let address = listener.local_addr();
         address.map_or_else(|error| error.to_string(), |address| address.to_string())
