@@ -176,13 +176,13 @@ mod tests {
         known.asked();
         let newcomers: Vec<Place> = (0..7).map(|_| places.take()).collect();
         for gone in 0..5 {
-            let last = places.take();
-            assert!(!is_gone(&last) && !is_gone(&known));
+            let latest = places.take();
+            assert!(!is_gone(&latest) && !is_gone(&known));
             let lost: Vec<bool> = newcomers.iter().map(is_gone).collect();
             let first_kept = lost.iter().position(|gone| !gone);
             assert_eq!(first_kept, Some(gone + 1), "{lost:?}");
             // Whoever goes by themselves leaves room, so this one stays.
-            std::mem::forget(last);
+            std::mem::forget(latest);
         }
     }
 

@@ -14,6 +14,7 @@ integration::trials![
     only_who_shows_a_token_is_answered,
     the_signal_to_end_is_obeyed_in_order,
     what_cannot_work_is_told_at_once,
+    a_revision_file_has_a_number_from_the_start,
     times_are_within_bounds,
     lines_are_plain_or_json,
 ];
@@ -158,7 +159,7 @@ fn what_cannot_work_is_told_at_once() -> Result<()> {
     let (certificate, other) = (resources.text("tls.crt"), resources.text("other.key"));
     let token = resources.text("token");
     let ports = ["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"];
-    let rows: [(&[&str], &str); 13] = [
+    let rows: [(&[&str], &str); 11] = [
         (&["--insecure-http"], "--files"),
         (&["--files", &file], "--insecure-http"),
         (
@@ -205,26 +206,6 @@ fn what_cannot_work_is_told_at_once() -> Result<()> {
                 "--files",
                 &file,
                 "--insecure-http",
-                "--revision-file",
-                &token,
-            ],
-            "/token: the revision is no whole number",
-        ),
-        (
-            &[
-                "--files",
-                &file,
-                "--insecure-http",
-                "--revision-file",
-                "/no/such",
-            ],
-            "/no/such: ",
-        ),
-        (
-            &[
-                "--files",
-                &file,
-                "--insecure-http",
                 "--epoch",
                 "9007199254740992",
             ],
@@ -254,6 +235,25 @@ fn what_cannot_work_is_told_at_once() -> Result<()> {
         output.status.code() == Some(2) && said.contains(&busy),
         "{said}"
     );
+    Ok(())
+}
+
+fn a_revision_file_has_a_number_from_the_start() -> Result<()> {
+    let resources = Resources::new()?;
+    resources.write("a.yaml", &resource("acme", "x"))?;
+    resources.write("revision", "forty-two")?;
+    let (file, revision) = (resources.text("a.yaml"), resources.text("revision"));
+    let files = ["--files", &file, "--insecure-http", "--revision-file"];
+    let ports = ["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"];
+    for (path, wanted) in [
+        (&*revision, "/revision: the revision is no whole number"),
+        ("/no/such", "/no/such: "),
+    ] {
+        let output = served::ended(&[&files[..], &[path], &ports].concat())?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(2), "{path}: {said}");
+        ensure!(said.contains(wanted), "{path}: {said}");
+    }
     Ok(())
 }
 
