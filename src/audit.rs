@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use crate::authn::group_source::{GroupSource, spelt};
 use crate::authn::keys::VerifyingKey;
 use crate::authn::refused::{Claimed, ClaimedAudience, Refused};
-use crate::gate::{Gate, Trace};
+use crate::gate::{DecisionFacts, Gate};
 use crate::words::credential::CredentialKind;
 use crate::words::identity::{Issuer, Listing, ProviderIndex, Subject};
 use crate::words::request::Head;
@@ -62,8 +62,13 @@ impl Record {
 
 /// Writes the record.
 #[must_use]
-pub fn record(gate: &mut Gate, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<'_>) -> Record {
-    let organizations = gate.organizations(trace);
+pub fn record(
+    gate: &mut Gate,
+    head: &Head<'_>,
+    decision: &DecisionFacts<'_>,
+    facts: Facts<'_>,
+) -> Record {
+    let organizations = gate.organizations(decision);
     let config = gate.config();
     let mut line = Line(String::with_capacity(512));
     line.0.push('{');
@@ -71,15 +76,15 @@ pub fn record(gate: &mut Gate, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<
     push_rfc3339(&mut line.0, facts.time);
     line.0.push('"');
     line.text("request_id", head.request_id.once());
-    let decision = if facts.reported {
+    let kind = if facts.reported {
         "report"
     } else {
         facts.verdict.decision()
     };
-    line.plain("decision", Some(decision));
+    line.plain("decision", Some(kind));
     line.plain("code", Some(facts.verdict.code()));
-    let session = trace.session.as_deref();
-    let proven = Proof::of(trace);
+    let session = decision.session.as_deref();
+    let proven = Proof::of(decision);
     let provider = proven.as_ref().and_then(|proven| {
         let ProviderIndex(position) = proven.provider;
         config
@@ -97,8 +102,8 @@ pub fn record(gate: &mut Gate, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<
     line.text("subject", subject.map(str::as_bytes));
     let key = proven.and_then(|proven| proven.key.key_id());
     line.text("key_id", key.map(str::as_bytes));
-    line.plain("credential", trace.credential.map(CredentialKind::name));
-    match &trace.refused {
+    line.plain("credential", decision.credential.map(CredentialKind::name));
+    match &decision.refused {
         Some(Refused::Claimed(claimed)) if session.is_none() => line.claimed(claimed),
         _ => {}
     }
@@ -108,13 +113,13 @@ pub fn record(gate: &mut Gate, head: &Head<'_>, trace: &Trace<'_>, facts: Facts<
     let names = organizations.first.iter();
     let names = names.filter_map(|organization| config.policy.organization(*organization));
     line.list("organizations", names.map(str::as_bytes), organizations.all);
-    let tenants = trace.tenants.iter().flat_map(TenantSet::iter);
-    let tenant = trace.tenant.iter().map(|tenant| tenant.as_bytes());
+    let tenants = decision.tenants.iter().flat_map(TenantSet::iter);
+    let tenant = decision.tenant.iter().map(|tenant| tenant.as_bytes());
     line.list("tenants", tenants.chain(tenant), 0);
-    line.plain("endpoint", trace.endpoint.map(|e| e.template));
-    line.plain("backend", trace.endpoint.map(|e| e.backend.name()));
-    line.plain("permission", trace.endpoint.map(|e| e.permission.name()));
-    let scope = trace.scope.as_ref().map(|scope| scope.summary());
+    line.plain("endpoint", decision.endpoint.map(|e| e.template));
+    line.plain("backend", decision.endpoint.map(|e| e.backend.name()));
+    line.plain("permission", decision.endpoint.map(|e| e.permission.name()));
+    let scope = decision.scope.as_ref().map(|scope| scope.summary());
     line.text("scope", scope.as_ref().map(String::as_bytes));
     line.text("source", facts.source);
     Record(line.0)
@@ -129,8 +134,8 @@ struct Proof<'a> {
 }
 
 impl<'a> Proof<'a> {
-    fn of(trace: &'a Trace<'_>) -> Option<Self> {
-        match (&trace.session, &trace.refused) {
+    fn of(decision: &'a DecisionFacts<'_>) -> Option<Self> {
+        match (&decision.session, &decision.refused) {
             (Some(session), _) => Some(Self {
                 provider: session.principal.provider,
                 issuer: &session.issuer,

@@ -1,10 +1,10 @@
 //! From a denial to the answer its client understands: the one place that maps them.
 //!
-//! Which body a client shows to people differs (see [`Family`]): Prometheus and
+//! Which body a client shows to people differs (see [`ErrorFormat`]): Prometheus and
 //! Grafana's alerting read JSON, OTLP exporters a google.rpc.Status, promtail and
 //! Alloy the first line of text, gRPC clients `grpc-message`.
 
-use crate::authz::endpoint::Family;
+use crate::authz::endpoint::ErrorFormat;
 use crate::words::denial::{Challenge, Denial};
 use crate::words::own_answer::OwnAnswer;
 use crate::words::request::Head;
@@ -35,32 +35,32 @@ pub struct Reply {
     pub details: String,
 }
 
-/// Builds the answer. `family` is the endpoint's, if the request matched one;
+/// Builds the answer. `error_format` is the endpoint's, if the request matched one;
 /// `entropy` is any number that varies between requests.
 #[must_use]
 pub fn deny(
     denial: Denial,
-    family: Option<Family>,
+    error_format: Option<ErrorFormat>,
     head: &Head<'_>,
     realm: &str,
     entropy: u64,
 ) -> Reply {
     let message = denial.message();
-    let family = match family {
-        _ if head.is_grpc() => Family::Grpc,
+    let error_format = match error_format {
+        _ if head.is_grpc() => ErrorFormat::Grpc,
         // A gRPC path that was not called by gRPC.
-        None | Some(Family::Grpc) => Family::Text,
-        Some(family) => family,
+        None | Some(ErrorFormat::Grpc) => ErrorFormat::Text,
+        Some(error_format) => error_format,
     };
     let mut headers = Vec::with_capacity(5);
-    let body = match family {
-        Family::Grpc => message.into_owned().into_bytes(),
-        Family::Otlp => otlp(denial, &message, head, &mut headers),
-        Family::Prometheus => {
+    let body = match error_format {
+        ErrorFormat::Grpc => message.into_owned().into_bytes(),
+        ErrorFormat::Otlp => otlp(denial, &message, head, &mut headers),
+        ErrorFormat::Prometheus => {
             headers.push(("content-type", "application/json".to_owned()));
             prometheus(denial, &message)
         }
-        Family::Text => {
+        ErrorFormat::Text => {
             headers.push(("content-type", "text/plain; charset=utf-8".to_owned()));
             [message.as_bytes(), b"\n"].concat()
         }
@@ -82,7 +82,7 @@ pub fn deny(
     }
     Reply {
         status: denial.status(),
-        grpc_status: matches!(family, Family::Grpc).then(|| denial.grpc_status()),
+        grpc_status: matches!(error_format, ErrorFormat::Grpc).then(|| denial.grpc_status()),
         headers,
         body,
         details: format!("scopegate{{{}}}", denial.code()),

@@ -322,7 +322,7 @@ fn a_new_configuration_remembers_what_the_old_one_knew_of_tokens() {
     };
     // Its hashes are keyed otherwise until then.
     let mut new = KeyCache::new(MAX_STALE, 8);
-    new.succeed(&old);
+    new.inherit(&old);
     assert_eq!(new.edition(), None, "the set comes by itself");
     adopt(&mut new, &["p256-b"], 2_000);
     let mut keys = Keys::Fetched(new);

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use scopegate::authz::endpoint::{Backend, Endpoint, Family, Scoping, Surface, TABLE};
+use scopegate::authz::endpoint::{Backend, Endpoint, ErrorFormat, Scoping, Surface, TABLE};
 use scopegate::reply;
 use scopegate::scoping::parameters::{Absent, Carrier, Parameters};
 use scopegate::words::denial::{Denial, ROWS};
@@ -232,7 +232,7 @@ fn every_refusal_is_documented_under_its_status_as_the_gate_says_it() {
                     assert!(documented.insert(name.as_str()), "{name} is there twice");
                     assert_eq!(denial.status().to_string(), *status, "{name}");
                     let value = &resolve(&document, example)["value"];
-                    check_reply(row.family, denial, kind, value);
+                    check_reply(row.error_format, denial, kind, value);
                     check_headers(denial, &document, response);
                 }
             }
@@ -242,9 +242,9 @@ fn every_refusal_is_documented_under_its_status_as_the_gate_says_it() {
 }
 
 /// That the gate's reply has that type and body.
-fn check_reply(family: Family, denial: Denial, kind: &str, value: &Value) {
-    let family = (!is_before_match(denial)).then_some(family);
-    let reply = reply::deny(denial, family, &Head::default(), "observability", 4);
+fn check_reply(error_format: ErrorFormat, denial: Denial, kind: &str, value: &Value) {
+    let error_format = (!is_before_match(denial)).then_some(error_format);
+    let reply = reply::deny(denial, error_format, &Head::default(), "observability", 4);
     let sent = reply
         .headers
         .iter()
@@ -268,7 +268,13 @@ fn check_headers(denial: Denial, document: &Value, response: &Value) {
         request_id: scopegate::words::request::Occurrence::Once(b"id"),
         ..Head::default()
     };
-    let reply = reply::deny(denial, Some(Family::Prometheus), &head, "observability", 4);
+    let reply = reply::deny(
+        denial,
+        Some(ErrorFormat::Prometheus),
+        &head,
+        "observability",
+        4,
+    );
     let sent: BTreeSet<&str> = reply.headers.iter().map(|(name, _)| *name).collect();
     let documented: BTreeMap<String, &Value> = members(&response["headers"])
         .map(|(name, header)| (name.to_lowercase(), resolve(document, header)))

@@ -555,18 +555,18 @@ fn the_trace_tells_how_the_token_was_known() {
     for cached in [false, true] {
         let head = request.head();
         let evaluation = gate.evaluate(&head, attempt(0, 0), &InModule);
-        let trace = evaluation.trace;
-        assert_eq!(trace.cached, Some(cached));
-        assert_eq!(!trace.verified.is_empty(), !cached);
-        let session = trace.session.unwrap();
+        let facts = evaluation.facts;
+        assert_eq!(facts.cached, Some(cached));
+        assert_eq!(!facts.verified.is_empty(), !cached);
+        let session = facts.session.unwrap();
         assert_eq!(session.principal.subject.as_str(), "alice");
     }
     // Before the signature holds, nobody is named.
     let forged = Request::bearing(&Token::new().forged_by("p256-b", "ES256").build());
     let head = forged.head();
-    let trace = gate.evaluate(&head, attempt(0, 0), &InModule).trace;
-    assert!(trace.session.is_none());
-    assert!(matches!(trace.verified[..], [(_, Algorithm::ES256, false)]));
+    let facts = gate.evaluate(&head, attempt(0, 0), &InModule).facts;
+    assert!(facts.session.is_none());
+    assert!(matches!(facts.verified[..], [(_, Algorithm::ES256, false)]));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::fs;
 use integration::client::Reply;
 use integration::scenario::{self, BodyFamily, Outcome, Scenario, Upstreamed};
 use integration::{paths, yaml};
-use scopegate::authz::endpoint::{Endpoint, Endpoints, Family, Surface, TABLE, Tenants};
+use scopegate::authz::endpoint::{Endpoint, Endpoints, ErrorFormat, Surface, TABLE, Tenants};
 use scopegate::words::denial::ROWS;
 use scopegate::words::method::Methods;
 
@@ -135,11 +135,11 @@ fn every_endpoint_of_the_table_has_scenarios() {
 }
 
 fn body_of(endpoint: &Endpoint) -> BodyFamily {
-    match endpoint.family {
-        Family::Grpc => BodyFamily::Grpc,
-        Family::Otlp => BodyFamily::OtlpProtobuf,
-        Family::Prometheus => BodyFamily::PrometheusJson,
-        Family::Text => BodyFamily::Text,
+    match endpoint.error_format {
+        ErrorFormat::Grpc => BodyFamily::Grpc,
+        ErrorFormat::Otlp => BodyFamily::OtlpProtobuf,
+        ErrorFormat::Prometheus => BodyFamily::PrometheusJson,
+        ErrorFormat::Text => BodyFamily::Text,
     }
 }
 

@@ -159,7 +159,7 @@ impl KeyCache {
 
     /// Takes over what the cache of an earlier configuration remembers of tokens and
     /// withdrawn keys; the set comes by itself.
-    pub fn succeed(&mut self, earlier: &Self) {
+    pub fn inherit(&mut self, earlier: &Self) {
         self.withdrawn.clone_from(&earlier.withdrawn);
         self.arrivals.clone_from(&earlier.arrivals);
         self.seed = earlier.seed;

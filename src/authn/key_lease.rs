@@ -210,10 +210,10 @@ impl Lease {
         self.demanded.after(COOL_DOWN)
     }
 
-    /// Who fetches other than `me`, and until when that is believed.
+    /// Who fetches other than `worker_id`, and until when that is believed.
     #[must_use]
-    pub fn other(self, me: u64, now: Monotonic) -> Option<Monotonic> {
-        let other = self.holder != 0 && self.holder != me && now < self.until;
+    pub fn other(self, worker_id: u64, now: Monotonic) -> Option<Monotonic> {
+        let other = self.holder != 0 && self.holder != worker_id && now < self.until;
         other.then_some(self.until)
     }
 
@@ -224,18 +224,18 @@ impl Lease {
         known < self.fetched && now.since(self.fetched) <= NEWS
     }
 
-    /// What a worker `me` should do that wants to fetch, takes at most `longest`
+    /// What a worker `worker_id` should do that wants to fetch, takes at most `longest`
     /// milliseconds, and knows of documents asked for until `known`.
     #[must_use]
     pub fn claim(
         self,
-        me: u64,
+        worker_id: u64,
         now: Monotonic,
         longest: u64,
         reason: Reason,
         known: Monotonic,
     ) -> Claim {
-        if let Some(until) = self.other(me, now) {
+        if let Some(until) = self.other(worker_id, now) {
             return Claim::Held(until);
         }
         if self.tells_of_newer(now, known) {
@@ -249,7 +249,7 @@ impl Lease {
             return Claim::NotBefore(earliest);
         }
         Claim::Take(Self {
-            holder: me,
+            holder: worker_id,
             until: now.after(longest.min(LONGEST_FETCH)),
             demanded: match reason {
                 Reason::Demand => now,

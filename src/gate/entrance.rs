@@ -1,7 +1,7 @@
 //! What is answered before anybody has shown who they are.
 
 use super::head::request_line;
-use super::outcome::{Stop, Trace};
+use super::outcome::{DecisionFacts, Stop};
 use super::{Gate, Grants};
 use crate::authz::endpoint::Endpoints;
 use crate::words::denial::Denial;
@@ -20,7 +20,7 @@ impl Gate {
         (method, path): (&[u8], &[u8]),
         endpoints: &Endpoints,
         time: Time,
-        trace: &mut Trace<'_>,
+        facts: &mut DecisionFacts<'_>,
     ) -> Result<(), Stop> {
         // Envoy would answer it in the form of gRPC, with a status that says nothing.
         let grpc = head.resembles_grpc();
@@ -36,7 +36,7 @@ impl Gate {
             && let Occurrence::Once(asked) = head.asked_method
             && let Ok(endpoint) = endpoints.find(path, asked)
         {
-            trace.endpoint = Some(endpoint);
+            facts.endpoint = Some(endpoint);
             return Err(OwnAnswer::Preflight(endpoint.methods).into());
         }
         Ok(())

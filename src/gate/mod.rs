@@ -32,7 +32,7 @@ use crate::words::request::Head;
 use crate::words::time::{Now, Time};
 
 pub use self::outcome::{
-    Attempt, Evaluation, Finding, Form, Outcome, Passage, Permit, Query, Trace,
+    Attempt, DecisionFacts, Evaluation, Finding, Form, Outcome, Passage, Permit, Query,
 };
 
 /// The composed decision function with its state: keys, and what a directory said.
@@ -148,8 +148,8 @@ impl Gate {
         attempt: Attempt,
         lent: &mut Lent<'_>,
     ) -> Evaluation<'a> {
-        let mut trace = Trace::default();
-        let outcome = match self.evaluate(head, attempt, lent, &mut trace) {
+        let mut facts = DecisionFacts::default();
+        let outcome = match self.evaluate(head, attempt, lent, &mut facts) {
             Ok(permit) => Outcome::Forward(self.passage(permit)),
             Err(Stop::Ask(question)) => Outcome::Ask(question),
             Err(Stop::AwaitKeys {
@@ -161,20 +161,20 @@ impl Gate {
                 need,
                 otherwise,
             },
-            Err(Stop::Answer(answer)) => self.answer(answer, &trace),
+            Err(Stop::Answer(answer)) => self.answer(answer, &facts),
             Err(Stop::Deny(denial)) => {
-                self.refuse(self.with_reason(denial, &trace), trace.endpoint)
+                self.refuse(self.with_reason(denial, &facts), facts.endpoint)
             }
             Err(Stop::NeedsClock) => Outcome::NeedsClock,
         };
-        Evaluation { outcome, trace }
+        Evaluation { outcome, facts }
     }
 
     /// The organizations through which the caller holds what was asked for, for the
     /// record.
-    pub fn organizations(&mut self, trace: &Trace<'_>) -> Organizations {
+    pub fn organizations(&mut self, facts: &DecisionFacts<'_>) -> Organizations {
         let (Some(session), Some(tenants), Some(endpoint)) =
-            (&trace.session, &trace.tenants, trace.endpoint)
+            (&facts.session, &facts.tenants, facts.endpoint)
         else {
             return Organizations::default();
         };
@@ -218,13 +218,13 @@ impl Gate {
 
     /// The outcome of a request that is to be answered here. Where findings do not take
     /// effect it passes as it is; a browser's question of its own never reaches a backend.
-    fn answer<'a>(&self, answer: OwnAnswer, trace: &Trace<'a>) -> Outcome<'a> {
+    fn answer<'a>(&self, answer: OwnAnswer, facts: &DecisionFacts<'a>) -> Outcome<'a> {
         let (Some(session), Some(credential), Some(tenants)) =
-            (&trace.session, trace.credential, &trace.tenants)
+            (&facts.session, facts.credential, &facts.tenants)
         else {
             return Outcome::Answer(answer);
         };
-        if self.enforces(trace.endpoint) {
+        if self.enforces(facts.endpoint) {
             return Outcome::Answer(answer);
         }
         let found = Found::Granted {
@@ -234,7 +234,7 @@ impl Gate {
             form: None,
         };
         Outcome::Forward(Passage::Reported(Finding {
-            endpoint: trace.endpoint,
+            endpoint: facts.endpoint,
             found,
         }))
     }
@@ -251,10 +251,10 @@ impl Gate {
 
     /// What a caller lacks it may have by an organization that is not known yet, or by a
     /// group that its token does not list.
-    fn with_reason(&self, denial: Denial, trace: &Trace<'_>) -> Denial {
-        let session = trace.session.as_ref();
+    fn with_reason(&self, denial: Denial, facts: &DecisionFacts<'_>) -> Denial {
+        let session = facts.session.as_ref();
         let partly_known = session.is_some_and(|session| session.principal.listing.overage);
-        let of_organizations = trace
+        let of_organizations = facts
             .endpoint
             .is_some_and(|e| e.surface != Surface::Projects);
         match denial {
@@ -278,24 +278,24 @@ impl Gate {
         head: &Head<'a>,
         attempt: Attempt,
         lent: &mut Lent<'_>,
-        trace: &mut Trace<'a>,
+        facts: &mut DecisionFacts<'a>,
     ) -> Result<Permit<'a>, Stop> {
         let Doors::Open(endpoints) = &self.doors else {
             return Err(Denial::GateUnavailable.into());
         };
         let (method, path, query) = request_line(head)?;
-        self.at_the_entrance(head, (method, path), endpoints, attempt.time, trace)?;
+        self.at_the_entrance(head, (method, path), endpoints, attempt.time, facts)?;
         let endpoint = endpoints.find(path, method)?;
-        trace.endpoint = Some(endpoint);
+        facts.endpoint = Some(endpoint);
         check_transport(head, endpoint)?;
         let Credential { token, kind } = self.credential(head, query, lent)?;
-        trace.credential = Some(kind);
+        facts.credential = Some(kind);
         let sent = Sent {
             token: &token,
             purpose: kind.purpose(),
         };
-        let session = self.authenticate(sent, attempt, lent, trace)?;
-        trace.session = Some(Arc::clone(&session));
+        let session = self.authenticate(sent, attempt, lent, facts)?;
+        facts.session = Some(Arc::clone(&session));
         if endpoint.surface == Surface::Projects {
             let token = &*token;
             let caller = Caller {
@@ -303,19 +303,19 @@ impl Gate {
                 credential: kind,
                 session,
             };
-            return self.evaluate_project(head, endpoint, caller, attempt.time, trace);
+            return self.evaluate_project(head, endpoint, caller, attempt.time, facts);
         }
         let Some(tenants) = self.tenants(head, endpoint, &session)? else {
             return self.probe(endpoint, (kind, session), query);
         };
-        trace.tenants = Some(tenants.clone());
+        facts.tenants = Some(tenants.clone());
         let scope = self.config.policy.authorize(
             &session.principal,
             &tenants,
             endpoint.permission,
             &mut self.remembered,
         )?;
-        trace.scope.clone_from(&scope);
+        facts.scope.clone_from(&scope);
         let query = match &scope {
             None => Query::AsSent(query),
             Some(scope) => {
@@ -367,7 +367,7 @@ impl Gate {
         sent: Sent<'_>,
         attempt: Attempt,
         lent: &mut Lent<'_>,
-        trace: &mut Trace<'_>,
+        facts: &mut DecisionFacts<'_>,
     ) -> Result<Arc<Session>, Unproven> {
         let presented = Presented {
             sent,
@@ -379,11 +379,11 @@ impl Gate {
         let session = self
             .authenticator
             .authenticate(presented, lent, groups, &mut findings);
-        trace.session = findings.session;
-        trace.cached = findings.cached;
-        trace.verified = findings.verified;
-        trace.dropped = findings.dropped;
-        trace.refused = findings.refused;
+        facts.session = findings.session;
+        facts.cached = findings.cached;
+        facts.verified = findings.verified;
+        facts.dropped = findings.dropped;
+        facts.refused = findings.refused;
         session
     }
 
@@ -419,7 +419,7 @@ impl Gate {
         endpoint: &'static Endpoint,
         caller: Caller<'_>,
         time: Time,
-        trace: &mut Trace<'a>,
+        facts: &mut DecisionFacts<'a>,
     ) -> Result<Permit<'a>, Stop> {
         let (_, path, query) = request_line(head)?;
         let Some(projects) = &self.config.projects else {
@@ -452,9 +452,9 @@ impl Gate {
             }
         }
         let tenant = projects.tenant(resource)?;
-        trace.tenant = Some(tenant.as_str().into());
+        facts.tenant = Some(tenant.as_str().into());
         let scope = Arc::new(projects.scope(resource)?);
-        trace.scope = Some(Arc::clone(&scope));
+        facts.scope = Some(Arc::clone(&scope));
         let query = self.narrow(head, endpoint, query, &scope)?;
         if !self.has(endpoint) {
             return Err(Denial::BackendNotConfigured.into());

@@ -245,13 +245,13 @@ pub struct Evaluation<'a> {
     /// What is to be done.
     pub outcome: Outcome<'a>,
     /// The facts that were found out on the way.
-    pub trace: Trace<'a>,
+    pub facts: DecisionFacts<'a>,
 }
 
 /// What a record says about a decision. The session is set once a signature was verified,
 /// and what is not proven is marked as such.
 #[derive(Clone, Debug, Default)]
-pub struct Trace<'a> {
+pub struct DecisionFacts<'a> {
     /// The endpoint, once matched.
     pub endpoint: Option<&'static Endpoint>,
     /// By which way the token came that decides, once that is settled.

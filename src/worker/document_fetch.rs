@@ -178,7 +178,7 @@ pub struct DocumentFetch {
     owner: Option<RootId>,
     /// From one good fetch to the next, as each root that names the source has it.
     intervals: BTreeMap<RootId, u64>,
-    me: u64,
+    worker_id: u64,
     dice: Dice,
     held: Option<Document>,
     /// When the held document was last found to be the newest.
@@ -217,9 +217,9 @@ pub struct DocumentFetch {
 }
 
 impl DocumentFetch {
-    /// A source that nothing is known of. `me` tells this worker from others and is not 0.
+    /// A source that nothing is known of. `worker_id` tells this worker from others and is not 0.
     #[must_use]
-    pub fn new(id: SourceId, identity: Identity, uri: Remote, me: u64) -> Self {
+    pub fn new(id: SourceId, identity: Identity, uri: Remote, worker_id: u64) -> Self {
         let keys = [Entry::Document, Entry::Lease].map(|entry| shared_key(entry, &identity));
         Self {
             id,
@@ -228,8 +228,8 @@ impl DocumentFetch {
             keys,
             owner: None,
             intervals: BTreeMap::new(),
-            me,
-            dice: Dice::new(me ^ u64::from(id.0)),
+            worker_id,
+            dice: Dice::new(worker_id ^ u64::from(id.0)),
             held: None,
             confirmed: Monotonic::from_millis(0),
             passed_over: Monotonic::from_millis(0),
@@ -408,7 +408,7 @@ impl DocumentFetch {
     fn proceed(&mut self, now: Now, out: &mut dyn Sink) -> News {
         let due = now.mono >= self.refresh && now.mono >= self.lease.retry;
         // Whoever waits for another worker's fetch is told by the lease that it has ended.
-        let elsewhere = self.is_shared() && self.lease.other(self.me, now.mono).is_some();
+        let elsewhere = self.is_shared() && self.lease.other(self.worker_id, now.mono).is_some();
         let booked = self
             .wanted
             .is_some_and(|wanted| elsewhere || wanted.at <= now.mono);
@@ -447,7 +447,7 @@ impl DocumentFetch {
             self.fetch,
             Fetch::Leasing { .. } | Fetch::Claiming { .. } | Fetch::Asking { .. }
         );
-        let elsewhere = self.lease.other(self.me, now).is_some()
+        let elsewhere = self.lease.other(self.worker_id, now).is_some()
             || self.lease.tells_of_newer(now, self.known());
         if busy || self.sharing != Sharing::Idle || elsewhere {
             return true;
@@ -662,7 +662,7 @@ impl DocumentFetch {
             }
             Fetch::Leasing { reason, tries } => {
                 let known = self.known();
-                match lease.claim(self.me, now.mono, self.longest(), reason, known) {
+                match lease.claim(self.worker_id, now.mono, self.longest(), reason, known) {
                     Claim::Take(claimed) => {
                         let step = Fetch::Claiming {
                             reason,
@@ -688,7 +688,7 @@ impl DocumentFetch {
                 }
             }
             Fetch::Returning { end, tries } => {
-                if self.is_shared() && lease.holder != self.me {
+                if self.is_shared() && lease.holder != self.worker_id {
                     // It has passed to somebody else, who will say what came of it.
                     return self.settle();
                 }

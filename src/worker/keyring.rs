@@ -62,7 +62,7 @@ impl Keyring<'_> {
         for (provider, source) in served {
             let keys = root.gate.authenticator_mut().keys_mut(provider);
             if let (Some(earlier), Some(Keys::Fetched(cache))) = (self.cache_of(source), keys) {
-                cache.succeed(earlier);
+                cache.inherit(earlier);
             }
             let held = self.sources.get(source).and_then(|fetch| fetch.held());
             let Some(document) = held else { continue };

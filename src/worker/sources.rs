@@ -25,17 +25,17 @@ pub struct Served {
 pub struct Sources {
     fetches: BTreeMap<SourceId, DocumentFetch>,
     next: u32,
-    me: u64,
+    worker_id: u64,
 }
 
 impl Sources {
-    /// None yet. `me` tells this worker from others of the process, and is not 0.
+    /// None yet. `worker_id` tells this worker from others of the process, and is not 0.
     #[must_use]
-    pub const fn new(me: u64) -> Self {
+    pub const fn new(worker_id: u64) -> Self {
         Self {
             fetches: BTreeMap::new(),
             next: 0,
-            me,
+            worker_id,
         }
     }
 
@@ -76,7 +76,7 @@ impl Sources {
         }
         let source = SourceId(self.next);
         self.next = self.next.wrapping_add(1);
-        let mut fetch = DocumentFetch::new(source, identity, uri.clone(), self.me);
+        let mut fetch = DocumentFetch::new(source, identity, uri.clone(), self.worker_id);
         fetch.serve(root, uri);
         self.fetches.insert(source, fetch);
         source

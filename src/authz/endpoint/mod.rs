@@ -49,7 +49,7 @@ pub const BACKEND_NAMES: [&str; 3] = ["loki", "mimir", "tempo"];
 
 /// How an endpoint's clients read an error (which body they show to people).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Family {
+pub enum ErrorFormat {
     /// Trailers-only reply with `grpc-status`.
     Grpc,
     /// google.rpc.Status, in the request's encoding (OTLP/HTTP).
@@ -106,7 +106,7 @@ pub struct Endpoint {
     /// What the caller must hold on the tenant.
     pub permission: Permission,
     /// How to refuse it.
-    pub family: Family,
+    pub error_format: ErrorFormat,
     /// Whether it federates.
     pub tenants: Tenants,
     /// What becomes of its parameters when the caller is scoped.
@@ -153,6 +153,6 @@ impl Endpoint {
     /// Whether it is a gRPC method.
     #[must_use]
     pub const fn is_grpc(&self) -> bool {
-        matches!(self.family, Family::Grpc)
+        matches!(self.error_format, ErrorFormat::Grpc)
     }
 }

@@ -4,10 +4,10 @@
 //! send. Out: everything else that the servers answer on the same ports (admin,
 //! pprof, rings, configuration, shutdown, tenant settings), because a path that is
 //! not listed is not found. Columns: methods, path, backend, permission, refusal
-//! family, tenants, how it is scoped ([`super::scoping`]).
+//! error format, tenants, how it is scoped ([`super::scoping`]).
 
 use super::Backend::{Loki, Mimir, Tempo};
-use super::Family::{Grpc, Otlp, Prometheus, Text};
+use super::ErrorFormat::{Grpc, Otlp, Prometheus, Text};
 use super::Rewrite::{Keep, To, WithoutPrefix};
 use super::Tenants::{Many, One, Optional};
 use super::scoping::{
@@ -15,7 +15,7 @@ use super::scoping::{
     METRIC_SERIES, METRICS, RESOURCE_LOGS, RESOURCE_METRICS, Scoping, TAIL, TRACE_METRICS,
     TRACE_TAG_VALUES, TRACES,
 };
-use super::{Backend, Endpoint, Family, Rewrite, Surface, Tenants};
+use super::{Backend, Endpoint, ErrorFormat, Rewrite, Surface, Tenants};
 use crate::words::method::Methods;
 use crate::words::permission::Permission::{
     self, AlertsRead, AlertsWrite, Delete, Read, RulesRead, RulesWrite, Write,
@@ -39,7 +39,7 @@ const fn row(
     template: &'static str,
     backend: Backend,
     permission: Permission,
-    family: Family,
+    error_format: ErrorFormat,
     tenants: Tenants,
     scoping: Scoping,
 ) -> Endpoint {
@@ -48,7 +48,7 @@ const fn row(
         template,
         backend,
         permission,
-        family,
+        error_format,
         tenants,
         scoping,
         upgrade: false,

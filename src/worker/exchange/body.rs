@@ -3,7 +3,7 @@
 use super::decision::{Step, deny, is_otlp_json};
 use super::desk::{Desk, Peer};
 use super::state::{Exchange, Forwarded, Reading};
-use crate::gate::{Form, Trace};
+use crate::gate::{DecisionFacts, Form};
 use crate::scoping::narrow::MAX_BODY;
 use crate::words::denial::Denial;
 use crate::words::request::Head;
@@ -62,28 +62,28 @@ pub fn on_body(
 /// Acts on what was found in a body.
 pub fn conclude(desk: &mut Desk<'_>, reading: &Reading, verdict: Result<(), Denial>) -> Step {
     let head = Head::read(reading.headers.iter(), desk.root.own_headers());
-    let trace = Trace {
+    let facts = DecisionFacts {
         endpoint: reading.endpoint,
         credential: reading.credential,
         session: reading.session.clone(),
         tenants: reading.tenants.as_deref().map(TenantSet::of),
         scope: reading.scope.clone(),
-        ..Trace::default()
+        ..DecisionFacts::default()
     };
     let peer = Peer::Known(reading.peer.as_deref());
     let denial = verdict.err();
     if let (Some(denial), Form::Replaced(_)) = (denial, &reading.form) {
-        return deny(desk, &head, &trace, denial, &peer);
+        return deny(desk, &head, &facts, denial, &peer);
     }
-    let record = desk.decided(&head, &trace, denial.into(), denial.is_some(), &peer);
+    let record = desk.decided(&head, &facts, denial.into(), denial.is_some(), &peer);
     let forwarded = Forwarded {
         // A form is answered once.
         opening: None,
         root: reading.root,
         lifetime: None,
         cors: reading.cors.clone(),
-        endpoint: trace.endpoint,
-        json: is_otlp_json(trace.endpoint, &head),
+        endpoint: facts.endpoint,
+        json: is_otlp_json(facts.endpoint, &head),
         record,
     };
     (Exchange::Forwarded(forwarded), Action::Continue)

@@ -8,10 +8,10 @@ use super::desk::{Case, Desk, Peer, head_for};
 use super::opening::Opening;
 use super::state::{Cause, Exchange, Forwarded, Reading, Waiting};
 use crate::authn::key_cache::Need;
-use crate::authz::endpoint::{Endpoint, Family};
+use crate::authz::endpoint::{Endpoint, ErrorFormat};
 use crate::authz::projects::Question;
 use crate::forward;
-use crate::gate::{Attempt, Evaluation, Outcome, Passage, Trace};
+use crate::gate::{Attempt, DecisionFacts, Evaluation, Outcome, Passage};
 use crate::reply;
 use crate::words::denial::Denial;
 use crate::words::hash::QuickHash;
@@ -47,8 +47,8 @@ pub fn on_head(desk: &mut Desk<'_>, case: &Case<'_>, time: Time) -> Option<Step>
     if !whole {
         // What cannot be read whole cannot be cleaned either, so that it does not even pass
         // where refusals are only recorded.
-        let (denial, trace) = (Denial::GateUnavailable, Trace::default());
-        return Some(deny(desk, &head, &trace, denial, &Peer::Ask(case.peer)));
+        let (denial, facts) = (Denial::GateUnavailable, DecisionFacts::default());
+        return Some(deny(desk, &head, &facts, denial, &Peer::Ask(case.peer)));
     }
     let arrived = case.arrived;
     let evaluation = desk.decide(&head, Attempt { arrived, time });
@@ -58,15 +58,15 @@ pub fn on_head(desk: &mut Desk<'_>, case: &Case<'_>, time: Time) -> Option<Step>
 /// The host cannot be relied on: the request is refused.
 pub fn on_faulty_host(desk: &mut Desk<'_>, case: &Case<'_>) -> Step {
     let (head, whole) = read(desk, case);
-    let (denial, trace) = (Denial::GateUnavailable, Trace::default());
+    let (denial, facts) = (Denial::GateUnavailable, DecisionFacts::default());
     if whole && desk.root.gate.is_health_check(&head) {
         let answer = OwnAnswer::Unhealthy(Unhealthy::FaultyHost);
-        return answer_here(desk, case, &head, &trace, answer);
+        return answer_here(desk, case, &head, &facts, answer);
     }
     if whole {
-        return refuse(desk, case, &head, &trace, denial);
+        return refuse(desk, case, &head, &facts, denial);
     }
-    deny(desk, &head, &trace, denial, &Peer::Ask(case.peer))
+    deny(desk, &head, &facts, denial, &Peer::Ask(case.peer))
 }
 
 /// The head of a request, and whether it could be read whole.
@@ -86,14 +86,14 @@ fn settle(
     head: &Head<'_>,
     evaluation: Evaluation<'_>,
 ) -> Option<Step> {
-    let Evaluation { outcome, trace } = evaluation;
+    let Evaluation { outcome, facts } = evaluation;
     match outcome {
         Outcome::NeedsClock => None,
-        Outcome::Answer(answer) => Some(answer_here(desk, case, head, &trace, answer)),
-        Outcome::Forward(passage) => Some(pass(desk, case, head, &trace, passage)),
+        Outcome::Answer(answer) => Some(answer_here(desk, case, head, &facts, answer)),
+        Outcome::Forward(passage) => Some(pass(desk, case, head, &facts, passage)),
         Outcome::Refuse(denial) => {
             let peer = Peer::Ask(case.peer);
-            Some(deny(desk, head, &trace, denial, &peer))
+            Some(deny(desk, head, &facts, denial, &peer))
         }
         Outcome::AwaitKeys {
             provider,
@@ -103,10 +103,10 @@ fn settle(
             desk,
             case,
             head,
-            &trace,
+            &facts,
             (provider, need, otherwise),
         )),
-        Outcome::Ask(question) => Some(ask(desk, case, head, &trace, question)),
+        Outcome::Ask(question) => Some(ask(desk, case, head, &facts, question)),
     }
 }
 
@@ -115,12 +115,12 @@ fn refuse(
     desk: &mut Desk<'_>,
     case: &Case<'_>,
     head: &Head<'_>,
-    trace: &Trace<'_>,
+    facts: &DecisionFacts<'_>,
     denial: Denial,
 ) -> Step {
-    match desk.root.gate.refuse(denial, trace.endpoint) {
-        Outcome::Forward(passage) => pass(desk, case, head, trace, passage),
-        _ => deny(desk, head, trace, denial, &Peer::Ask(case.peer)),
+    match desk.root.gate.refuse(denial, facts.endpoint) {
+        Outcome::Forward(passage) => pass(desk, case, head, facts, passage),
+        _ => deny(desk, head, facts, denial, &Peer::Ask(case.peer)),
     }
 }
 
@@ -128,7 +128,7 @@ fn await_keys(
     desk: &mut Desk<'_>,
     case: &Case<'_>,
     head: &Head<'_>,
-    trace: &Trace<'_>,
+    facts: &DecisionFacts<'_>,
     (provider, need, otherwise): (ProviderIndex, Need, Denial),
 ) -> Step {
     let limits = desk.root.gate.config().limits;
@@ -136,33 +136,33 @@ fn await_keys(
     let source = desk.root.source(provider);
     let fetch = source.and_then(|source| desk.commons.sources.get_mut(source));
     let (Some(source), Some(fetch)) = (source, fetch) else {
-        return refuse(desk, case, head, trace, Denial::GateUnavailable);
+        return refuse(desk, case, head, facts, Denial::GateUnavailable);
     };
     let expected = fetch.want(need, desk.now, deadline, desk.out);
     // What passes whatever is found does not wait to be found out about.
-    let holds = limits.wait > 0 && desk.root.gate.enforces(trace.endpoint);
+    let holds = limits.wait > 0 && desk.root.gate.enforces(facts.endpoint);
     if !expected || !holds {
         fetch.owe(desk.now.mono);
-        return refuse(desk, case, head, &shortened(trace), otherwise);
+        return refuse(desk, case, head, &shortened(facts), otherwise);
     }
     let awaited = Cause::Keys {
         source,
         need,
         otherwise,
     };
-    wait(desk, case, head, trace, awaited)
+    wait(desk, case, head, facts, awaited)
 }
 
 fn ask(
     desk: &mut Desk<'_>,
     case: &Case<'_>,
     head: &Head<'_>,
-    trace: &Trace<'_>,
+    facts: &DecisionFacts<'_>,
     question: Question,
 ) -> Step {
     let config = Arc::clone(desk.root.gate.config());
     let Some(service) = config.directory() else {
-        return refuse(desk, case, head, trace, Denial::GateUnavailable);
+        return refuse(desk, case, head, facts, Denial::GateUnavailable);
     };
     let limits = config.limits;
     let (root, now) = (desk.root.id(), desk.now.mono);
@@ -175,7 +175,7 @@ fn ask(
     let most = most.saturating_mul(QUESTIONS_A_SEAT);
     let caller = Caller {
         root,
-        party: caller_of(trace),
+        party: caller_of(facts),
     };
     let asked = directory.ask(
         caller,
@@ -188,20 +188,20 @@ fn ask(
         (false, _) => Denial::WaitingRoomFull,
         // Whoever comes again finds the answer.
         (true, 0) => Denial::DirectoryUnavailable,
-        (true, _) => return wait(desk, case, head, trace, Cause::Directory(question)),
+        (true, _) => return wait(desk, case, head, facts, Cause::Directory(question)),
     };
-    refuse(desk, case, head, &shortened(trace), denial)
+    refuse(desk, case, head, &shortened(facts), denial)
 }
 
 /// What a record says of a request that nobody has decided about.
-fn shortened(trace: &Trace<'_>) -> Trace<'static> {
-    Trace {
-        endpoint: trace.endpoint,
-        credential: trace.credential,
-        refused: trace.refused.clone(),
-        cached: trace.cached,
-        verified: trace.verified.clone(),
-        ..Trace::default()
+fn shortened(facts: &DecisionFacts<'_>) -> DecisionFacts<'static> {
+    DecisionFacts {
+        endpoint: facts.endpoint,
+        credential: facts.credential,
+        refused: facts.refused.clone(),
+        cached: facts.cached,
+        verified: facts.verified.clone(),
+        ..DecisionFacts::default()
     }
 }
 
@@ -209,25 +209,25 @@ fn wait(
     desk: &mut Desk<'_>,
     case: &Case<'_>,
     head: &Head<'_>,
-    trace: &Trace<'_>,
+    facts: &DecisionFacts<'_>,
     awaited: Cause,
 ) -> Step {
     let party = match &awaited {
         Cause::Keys { source, .. } => Party::Source(source.0),
-        Cause::Directory(_) => caller_of(trace),
+        Cause::Directory(_) => caller_of(facts),
     };
     // Who has waited before has a place: it was given back a moment ago.
     if !desk.held && !desk.has_room(party) {
-        return refuse(desk, case, head, &shortened(trace), Denial::WaitingRoomFull);
+        return refuse(desk, case, head, &shortened(facts), Denial::WaitingRoomFull);
     }
     let limits = desk.root.gate.config().limits;
-    let mut kept = shortened(trace);
+    let mut kept = shortened(facts);
     if matches!(awaited, Cause::Directory(_)) {
         // What came of the token is known, and is remembered when the answer comes.
-        desk.count_lookups(trace);
+        desk.count_lookups(facts);
         kept.cached = None;
     } else {
-        desk.count_verifications(trace);
+        desk.count_verifications(facts);
     }
     kept.verified = Vec::new();
     let waiting = Waiting {
@@ -236,7 +236,7 @@ fn wait(
         deadline: case.arrived.after(limits.wait),
         party,
         arrived: case.arrived,
-        trace: kept,
+        facts: kept,
         headers: case.headers.clone(),
         end: case.end,
         peer: desk.peer(&Peer::Ask(case.peer)),
@@ -247,9 +247,9 @@ fn wait(
 
 /// Whoever has proven to be somebody, and not yet what they may read. Of two who are taken
 /// for one, each gets a smaller share, and nothing else.
-fn caller_of(trace: &Trace<'_>) -> Party {
+fn caller_of(facts: &DecisionFacts<'_>) -> Party {
     let mut hasher = QuickHash::default().build_hasher();
-    if let Some(session) = &trace.session {
+    if let Some(session) = &facts.session {
         session.principal.provider.hash(&mut hasher);
         session.principal.subject.as_str().hash(&mut hasher);
     }
@@ -257,15 +257,15 @@ fn caller_of(trace: &Trace<'_>) -> Party {
 }
 
 /// Whose place a form takes that is read: the caller's, and each tenant's.
-fn readers(trace: &Trace<'_>) -> impl Iterator<Item = Party> {
-    let asked = trace.tenants.iter().flat_map(TenantSet::iter);
-    let project = trace.tenant.iter().map(|tenant| tenant.as_bytes());
+fn readers(facts: &DecisionFacts<'_>) -> impl Iterator<Item = Party> {
+    let asked = facts.tenants.iter().flat_map(TenantSet::iter);
+    let project = facts.tenant.iter().map(|tenant| tenant.as_bytes());
     let tenants = asked.chain(project).map(|tenant| {
         let mut hasher = QuickHash::default().build_hasher();
         hasher.write(tenant);
         Party::Tenant(hasher.finish())
     });
-    std::iter::once(caller_of(trace)).chain(tenants)
+    std::iter::once(caller_of(facts)).chain(tenants)
 }
 
 /// Why a request that waits is looked at again.
@@ -289,7 +289,7 @@ pub fn on_wake(desk: &mut Desk<'_>, waiting: &Waiting, why: Why) -> Exchange {
         arrived: waiting.arrived,
         peer: &|| waiting.peer.clone(),
     };
-    let trace = &waiting.trace;
+    let facts = &waiting.facts;
     let step = match why {
         Why::Came => {
             let attempt = Attempt {
@@ -298,7 +298,7 @@ pub fn on_wake(desk: &mut Desk<'_>, waiting: &Waiting, why: Why) -> Exchange {
             };
             let mut evaluation = desk.decide(&head, attempt);
             if matches!(waiting.cause, Cause::Directory(_)) {
-                evaluation.trace.cached = None;
+                evaluation.facts.cached = None;
             }
             settle(desk, &case, &head, evaluation)
         }
@@ -309,9 +309,9 @@ pub fn on_wake(desk: &mut Desk<'_>, waiting: &Waiting, why: Why) -> Exchange {
             {
                 fetch.owe(desk.now.mono);
             }
-            Some(refuse(desk, &case, &head, trace, denial))
+            Some(refuse(desk, &case, &head, facts, denial))
         }
-        Why::Faulty => Some(refuse(desk, &case, &head, trace, Denial::GateUnavailable)),
+        Why::Faulty => Some(refuse(desk, &case, &head, facts, Denial::GateUnavailable)),
     };
     // The clocks are exact, so nothing can ask for them.
     let (exchange, _) = step.unwrap_or_else(|| {
@@ -319,7 +319,7 @@ pub fn on_wake(desk: &mut Desk<'_>, waiting: &Waiting, why: Why) -> Exchange {
             desk,
             &case,
             &head,
-            &Trace::default(),
+            &DecisionFacts::default(),
             Denial::GateUnavailable,
         )
     });
@@ -331,11 +331,11 @@ fn pass(
     desk: &mut Desk<'_>,
     case: &Case<'_>,
     head: &Head<'_>,
-    trace: &Trace<'_>,
+    facts: &DecisionFacts<'_>,
     passage: Passage<'_>,
 ) -> Step {
     let parties: Box<[Party]> = if passage.has_form() {
-        readers(trace).collect()
+        readers(facts).collect()
     } else {
         Box::default()
     };
@@ -344,10 +344,10 @@ fn pass(
         let known = desk.commons.rooms.known(desk.root.id());
         let room = known.map_or(&none, |rooms| &rooms.reading);
         if !room.has_place(parties.iter().copied(), MAX_READINGS) {
-            return refuse(desk, case, head, trace, Denial::WaitingRoomFull);
+            return refuse(desk, case, head, facts, Denial::WaitingRoomFull);
         }
     }
-    desk.count_lookups(trace);
+    desk.count_lookups(facts);
     let stream = desk.stream;
     let out = &mut *desk.out;
     let settings = &desk.root.gate.config().forward;
@@ -372,7 +372,7 @@ fn pass(
         let reading = Reading {
             root,
             cors: Cors::of(&desk.root.gate, head),
-            tenants: trace
+            tenants: facts
                 .tenants
                 .as_ref()
                 .map(|tenants| tenants.canonical().into()),
@@ -380,25 +380,25 @@ fn pass(
             parties,
             form,
             headers: case.headers.clone(),
-            endpoint: trace.endpoint,
-            credential: trace.credential,
-            session: trace.session.clone(),
-            scope: trace.scope.clone(),
+            endpoint: facts.endpoint,
+            credential: facts.credential,
+            session: facts.session.clone(),
+            scope: facts.scope.clone(),
             peer: desk.peer(&peer),
             heard: Vec::new(),
         };
         return (Exchange::Reading(Box::new(reading)), Action::Continue);
     }
     let reported = denial.is_some();
-    let record = desk.decided(head, trace, denial.into(), reported, &peer);
+    let record = desk.decided(head, facts, denial.into(), reported, &peer);
     let changes = desk.root.organizations_source().is_some();
-    let opening = (changes && lifetime.is_some()).then(|| Box::new(Opening::of(case, trace)));
+    let opening = (changes && lifetime.is_some()).then(|| Box::new(Opening::of(case, facts)));
     let forwarded = Forwarded {
         root,
         lifetime,
         cors: Cors::of(&desk.root.gate, head),
-        endpoint: trace.endpoint,
-        json: is_otlp_json(trace.endpoint, head),
+        endpoint: facts.endpoint,
+        json: is_otlp_json(facts.endpoint, head),
         record,
         opening,
     };
@@ -406,21 +406,22 @@ fn pass(
 }
 
 pub(super) fn is_otlp_json(endpoint: Option<&'static Endpoint>, head: &Head<'_>) -> bool {
-    endpoint.is_some_and(|endpoint| endpoint.family == Family::Otlp) && reply::is_json(head)
+    endpoint.is_some_and(|endpoint| endpoint.error_format == ErrorFormat::Otlp)
+        && reply::is_json(head)
 }
 
 pub(super) fn deny(
     desk: &mut Desk<'_>,
     head: &Head<'_>,
-    trace: &Trace<'_>,
+    facts: &DecisionFacts<'_>,
     denial: Denial,
     peer: &Peer<'_>,
 ) -> Step {
-    desk.count_lookups(trace);
-    let family = trace.endpoint.map(|endpoint| endpoint.family);
-    let reply = desk.denial(denial, family, head);
+    desk.count_lookups(facts);
+    let error_format = facts.endpoint.map(|endpoint| endpoint.error_format);
+    let reply = desk.denial(denial, error_format, head);
     desk.answer(&reply);
-    desk.decided(head, trace, Verdict::Denied(denial), false, peer);
+    desk.decided(head, facts, Verdict::Denied(denial), false, peer);
     (Exchange::Refused, Action::Pause)
 }
 
@@ -429,16 +430,16 @@ fn answer_here(
     desk: &mut Desk<'_>,
     case: &Case<'_>,
     head: &Head<'_>,
-    trace: &Trace<'_>,
+    facts: &DecisionFacts<'_>,
     answer: OwnAnswer,
 ) -> Step {
-    desk.count_lookups(trace);
+    desk.count_lookups(facts);
     let mut reply = reply::answer(answer, head);
     Cors::of(&desk.root.gate, head).mark(&mut reply);
     desk.answer(&reply);
     if answer.is_decision() {
         let peer = Peer::Ask(case.peer);
-        desk.decided(head, trace, Verdict::Answered(answer), false, &peer);
+        desk.decided(head, facts, Verdict::Answered(answer), false, &peer);
     }
     (Exchange::Refused, Action::Pause)
 }
@@ -462,20 +463,24 @@ pub fn on_unperformed(desk: &mut Desk<'_>, exchange: &Exchange, uncounted: bool)
         Exchange::Forwarded(forwarded) => forwarded.endpoint,
         Exchange::Streaming(streaming) => streaming.endpoint,
         Exchange::Reading(reading) => reading.endpoint,
-        Exchange::Waiting(waiting) => waiting.trace.endpoint,
+        Exchange::Waiting(waiting) => waiting.facts.endpoint,
         Exchange::Opened { .. } | Exchange::Refused | Exchange::Done => None,
     };
-    let trace = Trace {
+    let facts = DecisionFacts {
         endpoint,
-        ..Trace::default()
+        ..DecisionFacts::default()
     };
     let head = head_for(endpoint, false, &[], &Cors::Off);
     if uncounted || !exchange.is_decided() {
-        let (exchange, _) = deny(desk, &head, &trace, denial, &Peer::Known(None));
+        let (exchange, _) = deny(desk, &head, &facts, denial, &Peer::Known(None));
         return exchange;
     }
     // It has been counted. What it has of a record tells how it ended.
-    let reply = desk.denial(denial, endpoint.map(|endpoint| endpoint.family), &head);
+    let reply = desk.denial(
+        denial,
+        endpoint.map(|endpoint| endpoint.error_format),
+        &head,
+    );
     desk.answer(&reply);
     if let Exchange::Forwarded(forwarded) = exchange {
         desk.log_record(forwarded.record.as_ref(), Some(denial.status()));
@@ -485,15 +490,15 @@ pub fn on_unperformed(desk: &mut Desk<'_>, exchange: &Exchange, uncounted: bool)
 
 /// The host does what it must not: no part of the request may go on.
 pub fn on_breach(desk: &mut Desk<'_>, endpoint: Option<&'static Endpoint>) -> Step {
-    let trace = Trace {
+    let facts = DecisionFacts {
         endpoint,
-        ..Trace::default()
+        ..DecisionFacts::default()
     };
     let head = head_for(endpoint, false, &[], &Cors::Off);
     deny(
         desk,
         &head,
-        &trace,
+        &facts,
         Denial::GateUnavailable,
         &Peer::Known(None),
     )
@@ -502,5 +507,5 @@ pub fn on_breach(desk: &mut Desk<'_>, endpoint: Option<&'static Endpoint>) -> St
 /// The endpoint that a request which waits has asked for.
 #[must_use]
 pub const fn endpoint_of(waiting: &Waiting) -> Option<&'static Endpoint> {
-    waiting.trace.endpoint
+    waiting.facts.endpoint
 }

@@ -3,9 +3,9 @@
 use super::cors::Cors;
 use crate::audit::{self, Facts, Record};
 use crate::authn::authenticator::Lent;
-use crate::authz::endpoint::{Endpoint, Family};
+use crate::authz::endpoint::{Endpoint, ErrorFormat};
 use crate::config::AuditLog;
-use crate::gate::{Attempt, Evaluation, Trace};
+use crate::gate::{Attempt, DecisionFacts, Evaluation};
 use crate::reply::{self, Reply};
 use crate::words::denial::Denial;
 use crate::words::request::{Head, Occurrence};
@@ -61,9 +61,9 @@ pub(super) fn head_for<'a>(
     id: &'a [u8],
     cors: &'a Cors,
 ) -> Head<'a> {
-    let family = endpoint.map(|endpoint| endpoint.family);
-    let content_type: Occurrence<'a> = match (family, json) {
-        (Some(Family::Grpc), _) => Occurrence::Once(b"application/grpc"),
+    let error_format = endpoint.map(|endpoint| endpoint.error_format);
+    let content_type: Occurrence<'a> = match (error_format, json) {
+        (Some(ErrorFormat::Grpc), _) => Occurrence::Once(b"application/grpc"),
         (_, true) => Occurrence::Once(b"application/json"),
         _ => Occurrence::Absent,
     };
@@ -117,12 +117,12 @@ impl Desk<'_> {
     pub(super) fn denial(
         &mut self,
         denial: Denial,
-        family: Option<Family>,
+        error_format: Option<ErrorFormat>,
         head: &Head<'_>,
     ) -> Reply {
         let entropy = self.commons.dice.roll();
         let realm = &self.root.gate.config().realm;
-        let mut reply = reply::deny(denial, family, head, realm, entropy);
+        let mut reply = reply::deny(denial, error_format, head, realm, entropy);
         Cors::of(&self.root.gate, head).mark(&mut reply);
         reply
     }
@@ -138,13 +138,13 @@ impl Desk<'_> {
     pub(super) fn decided(
         &mut self,
         head: &Head<'_>,
-        trace: &Trace<'_>,
+        decision: &DecisionFacts<'_>,
         verdict: Verdict,
         reported: bool,
         peer: &Peer<'_>,
     ) -> Option<Record> {
         self.count(Count::Decision {
-            endpoint: trace.endpoint,
+            endpoint: decision.endpoint,
             verdict,
         });
         let config = self.root.gate.config();
@@ -164,7 +164,7 @@ impl Desk<'_> {
             reported,
         };
         let access_log = config.audit.access_log;
-        let record = audit::record(&mut self.root.gate, head, trace, facts);
+        let record = audit::record(&mut self.root.gate, head, decision, facts);
         let status = verdict.status().filter(|_| !reported);
         let stream = self.stream;
         if access_log {
@@ -184,20 +184,20 @@ impl Desk<'_> {
     }
 
     /// Counts what a decision looked up and verified.
-    pub(super) fn count_lookups(&mut self, trace: &Trace<'_>) {
-        if let Some(hit) = trace.cached {
+    pub(super) fn count_lookups(&mut self, decision: &DecisionFacts<'_>) {
+        if let Some(hit) = decision.cached {
             self.out.emit(Effect::Count {
                 count: Count::Lookup { hit },
                 about: None,
             });
         }
-        self.count_verifications(trace);
+        self.count_verifications(decision);
     }
 
     /// Counts what was verified for a decision.
-    pub(super) fn count_verifications(&mut self, trace: &Trace<'_>) {
+    pub(super) fn count_verifications(&mut self, decision: &DecisionFacts<'_>) {
         let authenticator = self.root.gate.authenticator();
-        for &(provider, algorithm, held) in &trace.verified {
+        for &(provider, algorithm, held) in &decision.verified {
             let Some(provider) = authenticator.provider(provider) else {
                 continue;
             };
@@ -210,7 +210,7 @@ impl Desk<'_> {
                 about: None,
             });
         }
-        if let Some((provider, values)) = trace.dropped
+        if let Some((provider, values)) = decision.dropped
             && let Some(provider) = authenticator.provider(provider)
         {
             self.out.emit(Effect::Count {

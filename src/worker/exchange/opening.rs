@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::desk::{Case, Desk};
-use crate::gate::{Attempt, Outcome, Trace};
+use crate::gate::{Attempt, DecisionFacts, Outcome};
 use crate::scoping::scope::Scope;
 use crate::words::denial::Denial;
 use crate::words::request::Head;
@@ -23,12 +23,12 @@ pub struct Opening {
 impl Opening {
     /// Of a request that is let pass.
     #[must_use]
-    pub(super) fn of(case: &Case<'_>, trace: &Trace<'_>) -> Self {
-        let tenants = trace.tenants.as_ref();
+    pub(super) fn of(case: &Case<'_>, facts: &DecisionFacts<'_>) -> Self {
+        let tenants = facts.tenants.as_ref();
         Self {
             headers: case.headers.clone(),
             end: case.end,
-            scope: trace.scope.clone(),
+            scope: facts.scope.clone(),
             tenants: tenants.map_or_else(Box::default, |tenants| tenants.canonical().into()),
         }
     }
@@ -63,7 +63,7 @@ impl Opening {
         let evaluation = desk.decide(&head, attempt);
         match evaluation.outcome {
             Outcome::Forward(_) => {
-                let Trace { scope, tenants, .. } = &evaluation.trace;
+                let DecisionFacts { scope, tenants, .. } = &evaluation.facts;
                 let within = self.is_within(scope.as_ref(), tenants.as_ref());
                 (!within).then_some(Denial::TenantNotGranted)
             }

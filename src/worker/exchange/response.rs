@@ -3,7 +3,7 @@
 use super::cors::Cors;
 use super::desk::{Desk, head_for};
 use super::state::{Kept, may_be_own};
-use crate::authz::endpoint::{Endpoint, Family};
+use crate::authz::endpoint::{Endpoint, ErrorFormat};
 use crate::words::denial::Denial;
 use crate::words::request::Occurrence;
 use crate::words::verdict::Verdict;
@@ -30,8 +30,8 @@ pub fn on_response(
         cors,
         record,
     } = kept;
-    let family = endpoint.map(|endpoint| endpoint.family);
-    let grpc = family == Some(Family::Grpc);
+    let error_format = endpoint.map(|endpoint| endpoint.error_format);
+    let grpc = error_format == Some(ErrorFormat::Grpc);
     let may_be_own = may_be_own(endpoint, (headers, end));
     if record.is_none() && cors.is_off() && !may_be_own {
         return Action::Continue;
@@ -48,7 +48,7 @@ pub fn on_response(
     }
     let denial = Denial::BackendUnavailable;
     let id = response.request_id();
-    let reply = desk.denial(denial, family, &head_for(endpoint, json, &id, cors));
+    let reply = desk.denial(denial, error_format, &head_for(endpoint, json, &id, cors));
     desk.answer(&reply);
     desk.log_record(record, Some(denial.status()));
     desk.count(Count::Decision {
@@ -107,13 +107,13 @@ fn farewell(
     text: Option<&str>,
     reason: &'static str,
 ) {
-    let family = endpoint.map(|endpoint| endpoint.family);
+    let error_format = endpoint.map(|endpoint| endpoint.error_format);
     let mut head = head_for(endpoint, false, &[], &Cors::Off);
     head.request_id = Occurrence::Absent;
-    let mut reply = desk.denial(denial, family, &head);
+    let mut reply = desk.denial(denial, error_format, &head);
     reply.details = format!("scopegate{{{reason}}}");
     if let Some(text) = text {
-        let line_end = if family == Some(Family::Grpc) {
+        let line_end = if error_format == Some(ErrorFormat::Grpc) {
             ""
         } else {
             "\n"

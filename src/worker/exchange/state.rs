@@ -8,9 +8,9 @@ use super::opening::Opening;
 use crate::audit::Record;
 use crate::authn::key_cache::Need;
 use crate::authn::token_cache::Session;
-use crate::authz::endpoint::{Endpoint, Family};
+use crate::authz::endpoint::{Endpoint, ErrorFormat};
 use crate::authz::projects::Question;
-use crate::gate::{Form, Trace};
+use crate::gate::{DecisionFacts, Form};
 use crate::scoping::scope::Scope;
 use crate::words::credential::CredentialKind;
 use crate::words::denial::Denial;
@@ -61,7 +61,7 @@ pub struct Waiting {
     pub(super) party: Party,
     pub(super) arrived: Monotonic,
     /// What a record says if nobody decides about it.
-    pub(super) trace: Trace<'static>,
+    pub(super) facts: DecisionFacts<'static>,
     pub(super) headers: HeaderBlock,
     pub(super) end: bool,
     pub(super) peer: Option<Box<[u8]>>,
@@ -276,7 +276,7 @@ pub(super) fn may_be_own(
     endpoint: Option<&'static Endpoint>,
     (headers, end): (usize, bool),
 ) -> bool {
-    if endpoint.is_some_and(|endpoint| endpoint.family == Family::Grpc) {
+    if endpoint.is_some_and(|endpoint| endpoint.error_format == ErrorFormat::Grpc) {
         return end;
     }
     !end && headers <= MAX_OWN_HEADERS
