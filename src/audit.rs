@@ -18,7 +18,7 @@ use crate::words::request::Head;
 use crate::words::tenant::TenantSet;
 use crate::words::time::Timestamp;
 use crate::words::verdict::Verdict;
-use crate::words::wire::push_rfc3339;
+use crate::words::wire::{is_hidden, push_rfc3339};
 
 /// Longest text of one field, in bytes as they came.
 const MAX_FIELD: usize = 256;
@@ -301,15 +301,8 @@ impl Line {
             '\n' => self.0.push_str("\\n"),
             '\r' => self.0.push_str("\\r"),
             '\t' => self.0.push_str("\\t"),
-            // Controls beyond ASCII and the separators of lines and paragraphs too: some
-            // readers of logs take them for the end of a line.
-            // And marks of direction, which show a text otherwise than it is written.
-            '\u{7f}'..='\u{9f}'
-            | '\u{200e}'
-            | '\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}'
-            | ..' ' => {
+            // Some readers of logs take more than `\n` for the end of a line.
+            hidden if is_hidden(hidden) => {
                 let _ = write!(self.0, "\\u{:04x}", u32::from(character));
             }
             plain => self.0.push(plain),

@@ -846,7 +846,7 @@ fn what_a_token_says_cannot_steer_a_terminal() {
     let mut desk = Desk::new();
     desk.put(
         "claims.json",
-        &json!({"sub": "a", "groups": ["\u{1b}[2Jx", "a\nb"]}),
+        &json!({"sub": "a", "groups": ["\u{1b}[2Jx", "a\nb", "a\u{202e}b"]}),
     );
     let words = [
         "explain",
@@ -860,7 +860,11 @@ fn what_a_token_says_cannot_steer_a_terminal() {
         "acme",
     ];
     let said = desk.run(&words, b"");
-    assert!(!said.output.contains('\u{1b}'), "{}", said.output);
+    assert!(
+        !said.output.contains(['\u{1b}', '\u{202e}']),
+        "{}",
+        said.output
+    );
     assert!(
         said.output.contains("\\u{1b}[2Jx") && said.output.contains("a\\nb"),
         "{}",

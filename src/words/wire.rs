@@ -86,6 +86,21 @@ pub fn push_rfc3339(text: &mut String, time: Timestamp) {
     );
 }
 
+/// Whether a character would end a line, or show a text otherwise than it is written: controls,
+/// also those beyond ASCII, the separators of lines and paragraphs, and marks of direction.
+#[must_use]
+pub const fn is_hidden(c: char) -> bool {
+    matches!(
+        c,
+        '\0'..='\u{1f}'
+            | '\u{7f}'..='\u{9f}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

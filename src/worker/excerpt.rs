@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::words::wire::is_hidden;
 use crate::worker::effect::{Effect, Level, Sink};
 
 /// Longest name or status of somebody else's in a log line, in characters.
@@ -29,16 +30,12 @@ pub fn say(out: &mut dyn Sink, level: Level, line: &str) {
 
 /// A text without control characters, ends of lines and marks of direction.
 fn one_line(text: &str) -> Cow<'_, str> {
-    let harmful = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(harmful) {
+    if !text.contains(is_hidden) {
         return Cow::Borrowed(text);
     }
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
-        if harmful(c) {
+        if is_hidden(c) {
             line.extend(c.escape_default());
         } else {
             line.push(c);

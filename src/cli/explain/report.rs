@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::reply::Reply;
 use crate::words::request::BACKEND_HEADER;
 use crate::words::verdict::Verdict;
+use crate::words::wire::is_hidden;
 
 use super::parameters::Changed;
 use super::presented::Presented;
@@ -299,7 +300,7 @@ fn push_changed(text: &mut String, changed: &Changed, when: &str) {
         Some(value) => plain(value),
         None => "(not there)".to_owned(),
     };
-    let _ = writeln!(text, "\nThe parameter {name}{when}:");
+    let _ = writeln!(text, "\nThe parameter {}{when}:", plain(name));
     let _ = writeln!(text, "  before  {}", shown(before));
     let _ = writeln!(text, "  after   {}", shown(after));
 }
@@ -345,7 +346,7 @@ fn lossy(bytes: &[u8]) -> String {
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() {
+        if is_hidden(c) {
             plain.extend(c.escape_default());
         } else {
             plain.push(c);
