@@ -84,12 +84,12 @@ test-stack: wasm ## the proof against those; STACK="name" runs only what has tha
 
 # What needs parts, but no stack of its own making. The printed commands come last, by the program that was built for
 # the tests.
-beside_stack := --test manifests --test compose --test judges --test openapi-answers --test kubernetes
+beside_stack := --test manifests --test compose --test oracles --test openapi-answers --test kubernetes
 
 .PHONY: fuzz
-fuzz: ## queries torn apart, ten minutes a language, judged by the backends' parsers; FUZZ_SECONDS=, SCOPEGATE_SEED=
+fuzz: ## queries torn apart, ten minutes a language, read by the backends' parsers; FUZZ_SECONDS=, SCOPEGATE_SEED=
 	@SCOPEGATE_FUZZ_SECONDS="$(or $(FUZZ_SECONDS),600)" \
-	cargo test --locked $(heavy) --test judges -- $(FUZZ)
+	cargo test --locked $(heavy) --test oracles -- $(FUZZ)
 
 .PHONY: integration
 integration: wasm ## only the tests in a real Envoy

@@ -84,7 +84,7 @@ pub fn record(
     line.plain("decision", Some(kind));
     line.plain("code", Some(facts.verdict.code()));
     let session = decision.session.as_deref();
-    let proven = Proof::of(decision);
+    let proven = TokenFacts::of(decision);
     let provider = proven.as_ref().and_then(|proven| {
         let ProviderIndex(position) = proven.provider;
         config
@@ -126,14 +126,14 @@ pub fn record(
 }
 
 /// What was proven of a token, whether it was accepted or refused.
-struct Proof<'a> {
+struct TokenFacts<'a> {
     provider: ProviderIndex,
     issuer: &'a Issuer,
     subject: Option<&'a Subject>,
     key: &'a VerifyingKey,
 }
 
-impl<'a> Proof<'a> {
+impl<'a> TokenFacts<'a> {
     fn of(decision: &'a DecisionFacts<'_>) -> Option<Self> {
         match (&decision.session, &decision.refused) {
             (Some(session), _) => Some(Self {

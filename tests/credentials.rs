@@ -5,7 +5,7 @@ mod common;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{Answer, Request, Token, answer, config, merge};
+use common::{Decided, Request, Token, answer, config, merge};
 use scopegate::config::{Config, Environment};
 use serde_json::{Value, json};
 
@@ -335,7 +335,7 @@ fn a_bearer_beside_the_id_token_that_decided_is_never_kept() {
     let removed = |authorization: &str, id_token: Option<&str>| {
         let mut gate = common::gate(&keep);
         let request = request(Some(authorization), id_token);
-        let Answer::Allowed { edits, .. } = common::ask(&mut gate, &request) else {
+        let Decided::Allowed { edits, .. } = common::ask(&mut gate, &request) else {
             panic!("{authorization} is not let in");
         };
         edits.contains(&("authorization".to_owned(), None))

@@ -18,12 +18,12 @@ use serde_json::{Value, json};
 
 const FULL: &str = "waiting_room_full";
 
-struct Site {
+struct Scene {
     host: Host,
     streams: u64,
 }
 
-impl Site {
+impl Scene {
     fn new(configuration: &Value) -> Self {
         let store = Rc::new(RefCell::new(Store::default()));
         let mut host = Host::new(Box::new(InModule), &store, NOW, UPTIME, 1);
@@ -101,22 +101,22 @@ fn keys(host: &mut Host, call: &Call, name: &str) {
 #[test]
 fn those_who_wait_for_one_provider_leave_places_for_another() {
     let limits = json!({"limits": {"waiting_requests": 16}});
-    let mut site = Site::new(&two_providers(limits));
-    let calls = site.host.take_calls();
+    let mut scene = Scene::new(&two_providers(limits));
+    let calls = scene.host.take_calls();
     assert_eq!(calls.len(), 2);
     let first = of("one", "alice").build();
-    let crowd = site.fill(|_| Request::bearing(&first), true);
+    let crowd = scene.fill(|_| Request::bearing(&first), true);
     assert_eq!(crowd.len(), 8);
     let second = of("two", "bob").build();
-    let (bob, code) = site.ask(&Request::bearing(&second), true);
+    let (bob, code) = scene.ask(&Request::bearing(&second), true);
     assert_eq!(code, None);
     let call = calls.iter().find(|call| call.cluster == "two").unwrap();
-    keys(&mut site.host, call, "p256-b");
-    assert_eq!(site.code(bob), Some("allowed"));
+    keys(&mut scene.host, call, "p256-b");
+    assert_eq!(scene.code(bob), Some("allowed"));
     // And when the first provider comes back, all who waited for it pass.
     let call = calls.iter().find(|call| call.cluster == "one").unwrap();
-    keys(&mut site.host, call, "p256-a");
-    let done = site.host.take_done();
+    keys(&mut scene.host, call, "p256-a");
+    let done = scene.host.take_done();
     let allowed = done
         .iter()
         .filter(|done| matches!(done, Done::Decision(_, "allowed")));
@@ -126,19 +126,19 @@ fn those_who_wait_for_one_provider_leave_places_for_another() {
 #[test]
 fn whoever_waits_and_finds_nothing_keeps_the_place() {
     let limits = json!({"limits": {"waiting_requests": 8}});
-    let mut site = Site::new(&two_providers(limits));
-    let calls = site.host.take_calls();
+    let mut scene = Scene::new(&two_providers(limits));
+    let calls = scene.host.take_calls();
     let stranger = of("one", "alice").header("kid", "new").build();
-    let crowd = site.fill(|_| Request::bearing(&stranger), true);
+    let crowd = scene.fill(|_| Request::bearing(&stranger), true);
     assert_eq!(crowd.len(), 4);
     let other = of("two", "bob").build();
-    let others = site.fill(|_| Request::bearing(&other), true);
+    let others = scene.fill(|_| Request::bearing(&other), true);
     assert_eq!(others.len(), 2);
     // Keys come, and among them not the one: its requests are looked at, and wait on for
     // the fetch that their own key is worth, though they hold more than is left.
     let call = calls.iter().find(|call| call.cluster == "one").unwrap();
-    keys(&mut site.host, call, "p256-a");
-    let done = site.host.take_done();
+    keys(&mut scene.host, call, "p256-a");
+    let done = scene.host.take_done();
     let full = done
         .iter()
         .filter(|done| matches!(done, Done::Decision(_, FULL)));
@@ -170,23 +170,23 @@ fn form(tenant: &str) -> Request {
 
 #[test]
 fn forms_that_never_end_leave_places_for_other_tenants() {
-    let mut site = Site::new(&scoped());
-    let slow = site.fill(|_| form("a"), false);
+    let mut scene = Scene::new(&scoped());
+    let slow = scene.fill(|_| form("a"), false);
     assert_eq!(slow.len(), 128);
-    let (stream, code) = site.ask(&form("b"), false);
+    let (stream, code) = scene.ask(&form("b"), false);
     assert_eq!(code, None);
-    let action = site.host.body(stream, b"query=%7Bns%3D%22web%22%7D", true);
+    let action = scene.host.body(stream, b"query=%7Bns%3D%22web%22%7D", true);
     assert_eq!(action, Action::Continue);
-    assert_eq!(site.code(stream), Some("allowed"));
+    assert_eq!(scene.code(stream), Some("allowed"));
     // What has ended, or is gone, holds no place.
     for stream in &slow[..100] {
-        site.host.gone(*stream);
+        scene.host.gone(*stream);
     }
-    assert_eq!(site.fill(|_| form("a"), false).len(), 100);
-    site.host.pass(31_000);
-    site.host.tick(1);
-    site.host.take_done();
-    assert_eq!(site.fill(|_| form("a"), false).len(), 128);
+    assert_eq!(scene.fill(|_| form("a"), false).len(), 100);
+    scene.host.pass(31_000);
+    scene.host.tick(1);
+    scene.host.take_done();
+    assert_eq!(scene.fill(|_| form("a"), false).len(), 128);
 }
 
 /// Not by any set of tenants, and not by any number of callers.
@@ -201,14 +201,14 @@ fn nobody_takes_the_places_of_forms_by_asking_for_other_tenants() {
     let mut organizations = own.to_vec();
     organizations.push(organization("b", "b"));
     config["organizations"] = organizations.into();
-    let mut site = Site::new(&config);
+    let mut scene = Scene::new(&config);
     let token = Token::new().claim("groups", json!(["own"])).build();
     let mut held = 0;
     for tenants in ["t1", "t2", "t1|t2", "t3", "t1|t3", "t4", "t3|t4"] {
         let request = form("b")
             .set("authorization", format!("Bearer {token}"))
             .set("x-scope-orgid", tenants);
-        held += site.fill(|_| request.clone(), false).len();
+        held += scene.fill(|_| request.clone(), false).len();
     }
     assert_eq!(held, 128);
     let many = |number: u64| {
@@ -220,43 +220,43 @@ fn nobody_takes_the_places_of_forms_by_asking_for_other_tenants() {
             .set("authorization", format!("Bearer {token}"))
             .set("x-scope-orgid", "t1")
     };
-    assert_eq!(site.fill(many, false).len(), 0);
-    assert_eq!(site.ask(&form("b"), false).1, None);
+    assert_eq!(scene.fill(many, false).len(), 0);
+    assert_eq!(scene.ask(&form("b"), false).1, None);
 }
 
 #[test]
 fn a_form_may_take_its_time_but_no_more() {
-    let mut site = Site::new(&scoped());
-    let (stream, code) = site.ask(&form("a"), false);
+    let mut scene = Scene::new(&scoped());
+    let (stream, code) = scene.ask(&form("a"), false);
     assert_eq!(code, None);
     for _ in 0..59 {
-        site.host.pass(500);
-        site.host.tick(1);
+        scene.host.pass(500);
+        scene.host.tick(1);
     }
-    assert_eq!(site.code(stream), None);
-    site.host.pass(1_000);
-    site.host.tick(1);
-    assert_eq!(site.code(stream), Some("body_timeout"));
+    assert_eq!(scene.code(stream), None);
+    scene.host.pass(1_000);
+    scene.host.tick(1);
+    assert_eq!(scene.code(stream), Some("body_timeout"));
 }
 
 /// What one configuration allows is none of another's business.
 #[test]
 fn those_who_wait_by_one_configuration_take_no_places_of_another() {
     let limits = |most: u64| json!({"limits": {"waiting_requests": most}});
-    let mut site = Site::new(&two_providers(limits(256)));
+    let mut scene = Scene::new(&two_providers(limits(256)));
     let other = two_providers(limits(16)).to_string();
-    assert!(site.host.configure(2, &other, &[]));
+    assert!(scene.host.configure(2, &other, &[]));
     let first = of("one", "alice").build();
-    assert_eq!(site.fill(|_| Request::bearing(&first), true).len(), 128);
-    site.host.open(1_000, 2);
+    assert_eq!(scene.fill(|_| Request::bearing(&first), true).len(), 128);
+    scene.host.open(1_000, 2);
     let request = Request::bearing(&of("two", "bob").build());
-    site.host.head(1_000, &request.fields(), true);
-    assert_eq!(site.code(1_000), None);
+    scene.host.head(1_000, &request.fields(), true);
+    assert_eq!(scene.code(1_000), None);
     // The rooms of a configuration that is gone are gone, and new ones begin empty.
-    site.host.root_gone(1);
-    site.host.take_done();
-    assert!(site.host.configure(1, &other, &[]));
-    assert_eq!(site.fill(|_| Request::bearing(&first), true).len(), 8);
+    scene.host.root_gone(1);
+    scene.host.take_done();
+    assert!(scene.host.configure(1, &other, &[]));
+    assert_eq!(scene.fill(|_| Request::bearing(&first), true).len(), 8);
 }
 
 #[test]
@@ -264,20 +264,20 @@ fn those_who_wait_for_keys_leave_places_to_those_who_wait_for_a_directory() {
     let mut config = projects(json!({"limits": {"waiting_requests": 16}}));
     config["providers"][0]["jwks"] =
         json!({"uri": "https://login.example.com/certs", "cluster": "idp"});
-    let mut site = Site::new(&config);
+    let mut scene = Scene::new(&config);
     let token = Token::new().build();
-    assert_eq!(site.fill(|_| Request::bearing(&token), true).len(), 8);
+    assert_eq!(scene.fill(|_| Request::bearing(&token), true).len(), 8);
 }
 
 #[test]
 fn in_report_mode_a_form_that_finds_no_place_passes_and_is_recorded() {
     let mut report = scoped();
     report["mode"] = json!("report");
-    let mut site = Site::new(&report);
-    assert_eq!(site.fill(|_| form("a"), false).len(), 128);
-    let (stream, code) = site.ask(&form("a"), false);
+    let mut scene = Scene::new(&report);
+    assert_eq!(scene.fill(|_| form("a"), false).len(), 128);
+    let (stream, code) = scene.ask(&form("a"), false);
     assert_eq!(code, Some(FULL));
-    let action = site.host.body(stream, b"query=", true);
+    let action = scene.host.body(stream, b"query=", true);
     assert_eq!(action, Action::Continue);
 }
 
@@ -299,79 +299,79 @@ fn resource(subject: &str, number: u64) -> Request {
 #[test]
 fn one_caller_of_the_projects_api_leaves_places_and_questions_for_another() {
     let limits = json!({"limits": {"waiting_requests": 16}});
-    let mut site = Site::new(&projects(limits));
-    let waiting = site.fill(|number| resource("mallory", number), true);
+    let mut scene = Scene::new(&projects(limits));
+    let waiting = scene.fill(|number| resource("mallory", number), true);
     assert_eq!(waiting.len(), 8);
     // Those who ask and leave have questions under way all the same.
     for number in 100..10_000 {
-        let (stream, _) = site.ask(&resource("mallory", number), true);
-        site.host.gone(stream);
+        let (stream, _) = scene.ask(&resource("mallory", number), true);
+        scene.host.gone(stream);
     }
-    let asked = site.host.take_calls();
+    let asked = scene.host.take_calls();
     assert_eq!(asked.len(), 32);
-    let (stream, code) = site.ask(&resource("alice", 1), true);
+    let (stream, code) = scene.ask(&resource("alice", 1), true);
     assert_eq!(code, None);
-    let call = site.host.take_calls().remove(0);
-    site.host.answer(&call, "200", b"");
-    assert_eq!(site.code(stream), Some("allowed"));
+    let call = scene.host.take_calls().remove(0);
+    scene.host.answer(&call, "200", b"");
+    assert_eq!(scene.code(stream), Some("allowed"));
 }
 
 #[test]
 fn questions_that_nobody_answers_free_their_places() {
     let limits = json!({"limits": {"waiting_requests": 4}});
-    let mut site = Site::new(&projects(limits));
+    let mut scene = Scene::new(&projects(limits));
     for round in 0..3_u64 {
         for number in 0..100 {
-            let (stream, _) = site.ask(&resource("mallory", round * 100 + number), true);
-            site.host.gone(stream);
+            let (stream, _) = scene.ask(&resource("mallory", round * 100 + number), true);
+            scene.host.gone(stream);
         }
-        assert_eq!(site.host.take_calls().len(), 8, "in round {round}");
+        assert_eq!(scene.host.take_calls().len(), 8, "in round {round}");
         // The timeout, and a second.
-        site.host.pass(3_100);
-        site.host.tick(1);
+        scene.host.pass(3_100);
+        scene.host.tick(1);
     }
 }
 
 #[test]
 fn a_question_that_is_under_way_is_waited_for_though_no_other_may_be_asked() {
     let limits = json!({"limits": {"waiting_requests": 16}});
-    let mut site = Site::new(&projects(limits));
+    let mut scene = Scene::new(&projects(limits));
     for number in 0..100 {
-        let (stream, _) = site.ask(&resource("mallory", number), true);
-        site.host.gone(stream);
+        let (stream, _) = scene.ask(&resource("mallory", number), true);
+        scene.host.gone(stream);
     }
-    let calls = site.host.take_calls();
+    let calls = scene.host.take_calls();
     assert_eq!(calls.len(), 32);
-    let (stream, code) = site.ask(&resource("mallory", 0), true);
+    let (stream, code) = scene.ask(&resource("mallory", 0), true);
     assert_eq!(code, None);
-    site.host.answer(&calls[0], "200", b"");
-    assert_eq!(site.code(stream), Some("allowed"));
+    scene.host.answer(&calls[0], "200", b"");
+    assert_eq!(scene.code(stream), Some("allowed"));
 }
 
 #[test]
 fn without_a_waiting_room_a_directory_is_asked_all_the_same() {
     let limits = json!({"limits": {"waiting_requests": 0}});
-    let mut site = Site::new(&projects(limits));
+    let mut scene = Scene::new(&projects(limits));
     let request = resource("alice", 1);
-    assert_eq!(site.ask(&request, true).1, Some(FULL));
-    let call = site.host.take_calls().remove(0);
-    site.host.answer(&call, "200", b"");
-    assert_eq!(site.ask(&request, true).1, Some("allowed"));
+    assert_eq!(scene.ask(&request, true).1, Some(FULL));
+    let call = scene.host.take_calls().remove(0);
+    scene.host.answer(&call, "200", b"");
+    assert_eq!(scene.ask(&request, true).1, Some("allowed"));
 }
 
 #[test]
 fn questions_are_bounded_by_what_their_tokens_take() {
     let limits = json!({"limits": {"waiting_requests": 4_096, "token_bytes": 49_152}});
-    let mut site = Site::new(&projects(limits));
+    let mut scene = Scene::new(&projects(limits));
     let long = "x".repeat(20_000);
     for number in 0..1_000 {
         let token = Token::new().claim("long", long.as_str()).build();
         let path = format!("/api/v1/projects/p/resources/r{number}/logs");
         let request = Request::bearing(&token).set(":path", path);
-        let (stream, _) = site.ask(&request, true);
-        site.host.gone(stream);
+        let (stream, _) = scene.ask(&request, true);
+        scene.host.gone(stream);
     }
-    let asked = site.host.take_calls().len();
+    let asked = scene.host.take_calls().len();
     assert!((100..200).contains(&asked), "{asked}");
     // Another caller with tokens as long is asked about all the same.
     let token = Token::new()
@@ -379,6 +379,6 @@ fn questions_are_bounded_by_what_their_tokens_take() {
         .claim("long", long.as_str())
         .build();
     let path = "/api/v1/projects/p/resources/bob/logs";
-    let (_, code) = site.ask(&Request::bearing(&token).set(":path", path), true);
-    assert_eq!((code, site.host.take_calls().len()), (None, 1));
+    let (_, code) = scene.ask(&Request::bearing(&token).set(":path", path), true);
+    assert_eq!((code, scene.host.take_calls().len()), (None, 1));
 }

@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{
-    ALLOWED, Answer, Bench, NOW, Request, Token, UPTIME, ask_at, at, attempt, config, decide,
+    ALLOWED, Bench, Decided, NOW, Request, Token, UPTIME, ask_at, at, attempt, config, decide,
     fetched, gate, issuers, jwk, jwk_with, jwks, merge, misfits,
 };
 use scopegate::authn::jwks::KeySet;
@@ -338,7 +338,7 @@ fn a_new_configuration_remembers_what_the_old_one_knew_of_tokens() {
 // Through the gate
 
 /// A request that came at `arrived`.
-fn ask(bench: &mut Bench, token: &str, arrived: u64, now: u64) -> Answer {
+fn ask(bench: &mut Bench, token: &str, arrived: u64, now: u64) -> Decided {
     let attempt = attempt(arrived, now);
     decide(bench, &Request::bearing(token), attempt, &InModule)
 }
@@ -365,8 +365,8 @@ fn gate_with(names: &[&str]) -> Bench {
     bench
 }
 
-const AWAITS_KEYS: Answer = Answer::Waits(Need::Keys, Denial::KeysUnavailable);
-const AWAITS_KEY: Answer = Answer::Waits(Need::Key, Denial::KeyPending);
+const AWAITS_KEYS: Decided = Decided::Waits(Need::Keys, Denial::KeysUnavailable);
+const AWAITS_KEY: Decided = Decided::Waits(Need::Key, Denial::KeyPending);
 
 #[test]
 fn a_request_before_the_first_set_waits_and_then_passes() {
@@ -416,7 +416,7 @@ fn a_token_of_a_withdrawn_key_is_a_401_where_no_newer_document_can_be_had() {
     let old = Token::new().by("p256-b", "ES256").build();
     assert_eq!(code(&mut bench, &old, 200, 200), ALLOWED);
     bench.give_keys(0, &["p256-a"], 100_000);
-    let gone = Answer::Waits(Need::Key, Denial::UnknownKey);
+    let gone = Decided::Waits(Need::Key, Denial::UnknownKey);
     assert_eq!(ask(&mut bench, &old, 100_001, 100_001), gone);
     // One that says it is younger than that document may be of a key that came back.
     let young = Token::new()

@@ -20,7 +20,7 @@ use scopegate::authn::key_cache::Edition;
 use scopegate::authn::key_lease::{COOL_DOWN, Document, Lease};
 use scopegate::authn::keys::InModule;
 use scopegate::words::time::Monotonic;
-use scopegate::worker::{Action, Answer, CallId, Entry, Event, Level, SourceId, Swap};
+use scopegate::worker::{Action, CallId, CallOutcome, Entry, Event, Level, SourceId, Swap};
 use serde_json::{Value, json};
 
 /// The root of the configuration that most tests have.
@@ -44,7 +44,7 @@ const ROUND_TRIP: u64 = 100;
 const WAITS: &str = "waits";
 
 /// A worker with what its host has seen.
-struct Site {
+struct Scene {
     host: Host,
     roots: Vec<u64>,
     streams: u64,
@@ -57,7 +57,7 @@ struct Site {
     calls: Vec<Call>,
 }
 
-impl Site {
+impl Scene {
     fn new(store: &Rc<RefCell<Store>>, seed: u64, uptime: u64) -> Self {
         Self {
             host: Host::new(Box::new(InModule), store, NOW, uptime, seed),
@@ -74,9 +74,9 @@ impl Site {
 
     /// A worker of its own that has loaded this.
     fn alone(config: &Value, seed: u64) -> Self {
-        let mut site = Self::new(&Rc::default(), seed, UPTIME);
-        site.load(ROOT, config);
-        site
+        let mut scene = Self::new(&Rc::default(), seed, UPTIME);
+        scene.load(ROOT, config);
+        scene
     }
 
     fn load(&mut self, root: u64, config: &Value) {
@@ -222,16 +222,16 @@ impl Site {
 /// Workers of one process.
 struct Fleet {
     store: Rc<RefCell<Store>>,
-    sites: Vec<Site>,
+    sites: Vec<Scene>,
 }
 
 impl Fleet {
     fn new(config: &Value, workers: u64) -> Self {
         let store = Rc::<RefCell<Store>>::default();
         let sites = (1..=workers).map(|seed| {
-            let mut site = Site::new(&store, seed, UPTIME);
-            site.load(ROOT, config);
-            site
+            let mut scene = Scene::new(&store, seed, UPTIME);
+            scene.load(ROOT, config);
+            scene
         });
         let sites = sites.collect();
         Self { store, sites }
@@ -239,15 +239,15 @@ impl Fleet {
 
     /// Each is called, in order.
     fn tick(&mut self) {
-        self.sites.iter_mut().for_each(Site::tick);
+        self.sites.iter_mut().for_each(Scene::tick);
     }
 
     fn pass_in(&mut self, step: u64, millis: u64) {
         let mut left = millis;
         while left > 0 {
             let next = left.min(step);
-            for site in &mut self.sites {
-                site.host.pass(next);
+            for scene in &mut self.sites {
+                scene.host.pass(next);
             }
             self.tick();
             left -= next;
@@ -261,8 +261,8 @@ impl Fleet {
     /// The calls that nobody has answered, with the positions of their workers.
     fn calls(&mut self) -> Vec<(usize, Call)> {
         let sites = self.sites.iter_mut().enumerate();
-        let calls = sites.flat_map(|(position, site)| {
-            let calls = std::mem::take(&mut site.calls);
+        let calls = sites.flat_map(|(position, scene)| {
+            let calls = std::mem::take(&mut scene.calls);
             calls.into_iter().map(move |call| (position, call))
         });
         calls.collect()
@@ -279,8 +279,8 @@ impl Fleet {
     /// many there were.
     fn publish(&mut self, names: &[&str]) -> usize {
         let calls = self.calls();
-        for site in &mut self.sites {
-            site.host.pass(ROUND_TRIP);
+        for scene in &mut self.sites {
+            scene.host.pass(ROUND_TRIP);
         }
         for (position, call) in &calls {
             self.sites[*position].publish(call, names);
@@ -355,30 +355,30 @@ fn about(span: u64, expected: u64, step: u64) {
 fn the_first_fetch_is_made_at_the_first_tick_and_is_one() {
     // A clock that has only just begun makes no difference.
     for uptime in [1, UPTIME] {
-        let mut site = Site::new(&Rc::default(), 1, uptime);
-        site.load(ROOT, &scheduled());
+        let mut scene = Scene::new(&Rc::default(), 1, uptime);
+        scene.load(ROOT, &scheduled());
         assert_eq!(
-            site.calls.len(),
+            scene.calls.len(),
             0,
             "what is only tried asks nobody anything"
         );
-        site.tick();
-        site.only_call();
+        scene.tick();
+        scene.only_call();
         for _ in 0..11 {
-            site.pass(TICK);
-            assert_eq!(site.calls.len(), 0);
+            scene.pass(TICK);
+            assert_eq!(scene.calls.len(), 0);
         }
     }
 }
 
 #[test]
 fn the_fetch_goes_where_the_configuration_says() {
-    let mut site = Site::alone(
+    let mut scene = Scene::alone(
         &fetched(json!({"uri": "http://idp.example:8080/certs?x=1", "timeout": "2s"})),
         1,
     );
-    site.tick();
-    let call = site.only_call();
+    scene.tick();
+    let call = scene.only_call();
     assert_eq!((call.cluster.as_str(), call.timeout), ("idp", 2_000));
     assert_eq!(call.root.0, ROOT);
     for (name, value) in [
@@ -402,9 +402,9 @@ fn the_fetch_goes_where_the_configuration_says() {
 fn the_refresh_is_due_at_80_percent_give_or_take_10() {
     let mut seen = HashSet::new();
     for seed in 0..150 {
-        let mut site = Site::alone(&scheduled(), seed);
-        site.start(&["p256-a"]);
-        let after = ROUND_TRIP + site.until_call(2_000, 600_000);
+        let mut scene = Scene::alone(&scheduled(), seed);
+        scene.start(&["p256-a"]);
+        let after = ROUND_TRIP + scene.until_call(2_000, 600_000);
         about(after, 480_000, 2_000);
         seen.insert(after / 10_000);
     }
@@ -414,22 +414,22 @@ fn the_refresh_is_due_at_80_percent_give_or_take_10() {
 
 #[test]
 fn each_refresh_draws_anew() {
-    let mut site = Site::alone(&scheduled(), 1);
-    site.start(&["p256-a"]);
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.start(&["p256-a"]);
     let mut seen = HashSet::new();
     for _ in 0..20 {
-        let after = site.until_call(TICK, 600_000);
+        let after = scene.until_call(TICK, 600_000);
         seen.insert(after);
-        let call = site.only_call();
-        site.publish(&call, &["p256-a"]);
+        let call = scene.only_call();
+        scene.publish(&call, &["p256-a"]);
     }
     assert!(seen.len() > 15, "{seen:?}");
-    assert_eq!(site.fetches.len(), 21);
+    assert_eq!(scene.fetches.len(), 21);
     assert_eq!(
-        site.said("in use"),
+        scene.said("in use"),
         1,
         "one line a change: {:?}",
-        site.lines
+        scene.lines
     );
 }
 
@@ -444,59 +444,61 @@ fn cache_control_shortens_the_interval_within_bounds() {
         (Some("max-age=18446744073709551615"), 600_000),
         (Some("max-age=soon"), 600_000),
     ] {
-        let mut site = Site::alone(&scheduled(), 7);
-        site.tick();
-        let call = site.only_call();
-        site.host
+        let mut scene = Scene::alone(&scheduled(), 7);
+        scene.tick();
+        let call = scene.only_call();
+        scene
+            .host
             .answer_fresh(&call, "200", fresh, &document(&["p256-a"]));
-        site.settle();
-        let after = site.until_call(TICK, 700_000);
+        scene.settle();
+        let after = scene.until_call(TICK, 700_000);
         about(after, interval * 8 / 10, TICK);
     }
 }
 
 #[test]
 fn failures_back_off_from_1_to_60_seconds_and_keep_the_keys() {
-    let mut site = Site::alone(&scheduled(), 5);
-    site.start(&["p256-a"]);
-    site.until_call(TICK, 600_000);
+    let mut scene = Scene::alone(&scheduled(), 5);
+    scene.start(&["p256-a"]);
+    scene.until_call(TICK, 600_000);
     let step = 50;
     for pause in [1, 2, 4, 8, 16, 32, 60, 60, 60, 60] {
-        let call = site.only_call();
-        site.fail(&call);
-        assert_eq!(site.verdict(&by("p256-a")), ALLOWED);
-        let after = site.until_call(step, 70_000);
+        let call = scene.only_call();
+        scene.fail(&call);
+        assert_eq!(scene.verdict(&by("p256-a")), ALLOWED);
+        let after = scene.until_call(step, 70_000);
         about(after, pause * 1_000, step);
     }
-    assert_eq!(site.fetches.len(), 11);
-    assert_eq!(site.said("keys cannot be fetched"), 1, "{:?}", site.lines);
+    assert_eq!(scene.fetches.len(), 11);
+    assert_eq!(scene.said("keys cannot be fetched"), 1, "{:?}", scene.lines);
     // One success forgets them all, and is told.
-    let call = site.only_call();
-    site.publish(&call, &["p256-a"]);
-    assert_eq!(site.said("in use"), 2, "{:?}", site.lines);
-    about(site.until_call(TICK, 600_000), 480_000, TICK);
-    let call = site.only_call();
-    site.fail(&call);
-    about(site.until_call(step, 70_000), 1_000, step);
-    assert_eq!(site.said("keys cannot be fetched"), 2);
+    let call = scene.only_call();
+    scene.publish(&call, &["p256-a"]);
+    assert_eq!(scene.said("in use"), 2, "{:?}", scene.lines);
+    about(scene.until_call(TICK, 600_000), 480_000, TICK);
+    let call = scene.only_call();
+    scene.fail(&call);
+    about(scene.until_call(step, 70_000), 1_000, step);
+    assert_eq!(scene.said("keys cannot be fetched"), 2);
 }
 
 #[test]
 fn whatever_is_no_good_document_is_a_failure_by_its_kind() {
     let many = vec![b' '; 256 * 1024 + 1];
     let good = document(&["p256-a"]);
-    let respond =
-        |status: &'static [u8], body: &'static dyn Fn() -> Option<Box<[u8]>>| Answer::Response {
+    let respond = |status: &'static [u8], body: &'static dyn Fn() -> Option<Box<[u8]>>| {
+        CallOutcome::Response {
             status,
             cache_control: None,
             content_encoding: None,
             etag: None,
             size: 10,
             body,
-        };
-    let cases: Vec<(Answer<'_>, &str, &str)> = vec![
-        (Answer::Nothing, "unreachable", "no answer"),
-        (Answer::NotSent(3), "error", "status 3"),
+        }
+    };
+    let cases: Vec<(CallOutcome<'_>, &str, &str)> = vec![
+        (CallOutcome::Nothing, "unreachable", "no answer"),
+        (CallOutcome::NotSent(3), "error", "status 3"),
         (respond(b"200", &|| None), "error", "no body"),
         (
             respond(b"200", &|| Some((*b"<html>").into())),
@@ -522,85 +524,85 @@ fn whatever_is_no_good_document_is_a_failure_by_its_kind() {
         (respond(b"\xff", &|| None), "status", "status"),
     ];
     for (answer, result, words) in cases {
-        let mut site = Site::alone(&scheduled(), 1);
-        site.start(&["p256-a"]);
-        site.until_call(TICK, 600_000);
-        let call = site.only_call();
+        let mut scene = Scene::alone(&scheduled(), 1);
+        scene.start(&["p256-a"]);
+        scene.until_call(TICK, 600_000);
+        let call = scene.only_call();
         let event = Event::Answered {
             call: call.id,
             answer,
         };
-        site.host.on(event);
-        site.settle();
-        assert_eq!(site.fetches, ["ok", result]);
-        assert_eq!(site.said(words), 1, "{words}: {:?}", site.lines);
-        assert_eq!(site.verdict(&by("p256-a")), ALLOWED);
-        about(site.until_call(50, 70_000), 1_000, 50);
+        scene.host.on(event);
+        scene.settle();
+        assert_eq!(scene.fetches, ["ok", result]);
+        assert_eq!(scene.said(words), 1, "{words}: {:?}", scene.lines);
+        assert_eq!(scene.verdict(&by("p256-a")), ALLOWED);
+        about(scene.until_call(50, 70_000), 1_000, 50);
     }
     // By its size, before it is read.
-    let mut site = Site::alone(&scheduled(), 1);
-    site.tick();
-    let call = site.only_call();
-    site.answer(&call, "200", &many);
-    assert_eq!(site.fetches, ["unusable"]);
-    site.until_call(50, 2_000);
-    let call = site.only_call();
-    site.answer(&call, "200", &good);
-    assert_eq!(site.fetches, ["unusable", "ok"]);
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.tick();
+    let call = scene.only_call();
+    scene.answer(&call, "200", &many);
+    assert_eq!(scene.fetches, ["unusable"]);
+    scene.until_call(50, 2_000);
+    let call = scene.only_call();
+    scene.answer(&call, "200", &good);
+    assert_eq!(scene.fetches, ["unusable", "ok"]);
 }
 
 #[test]
 fn a_mark_of_the_encoding_is_skipped_and_what_is_no_json_is_named() {
-    let mut site = Site::alone(&scheduled(), 1);
-    site.tick();
-    let call = site.only_call();
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.tick();
+    let call = scene.only_call();
     let marked = [b"\xef\xbb\xbf", document(&["p256-a"]).as_slice()].concat();
-    site.answer(&call, "200", &marked);
-    assert_eq!(site.fetches, ["ok"]);
-    assert_eq!(site.verdict(&by("p256-a")), ALLOWED);
+    scene.answer(&call, "200", &marked);
+    assert_eq!(scene.fetches, ["ok"]);
+    assert_eq!(scene.verdict(&by("p256-a")), ALLOWED);
     for (body, words) in [
         (&b"\x1f\x8b\x08\0"[..], "compressed by gzip"),
         (b"\n <!DOCTYPE html><html>", "HTML or XML, not JSON"),
         (b"\xef\xbb\xbf<html>", "HTML or XML, not JSON"),
     ] {
-        let mut site = Site::alone(&scheduled(), 1);
-        site.tick();
-        let call = site.only_call();
-        site.answer(&call, "200", body);
-        assert_eq!(site.fetches, ["unusable"]);
-        assert_eq!(site.said(words), 1, "{:?}", site.lines);
+        let mut scene = Scene::alone(&scheduled(), 1);
+        scene.tick();
+        let call = scene.only_call();
+        scene.answer(&call, "200", body);
+        assert_eq!(scene.fetches, ["unusable"]);
+        assert_eq!(scene.said(words), 1, "{:?}", scene.lines);
     }
 }
 
 #[test]
 fn a_fetch_that_is_never_answered_counts_as_failed() {
     for shares in [true, false] {
-        let mut site = Site::alone(&scheduled(), 1);
-        site.host.shares = shares;
-        site.tick();
-        let lost = site.only_call();
+        let mut scene = Scene::alone(&scheduled(), 1);
+        scene.host.shares = shares;
+        scene.tick();
+        let lost = scene.only_call();
         // By its timeout and a second.
-        site.pass_in(TICK, LONGEST);
-        assert_eq!(site.calls.len(), 0);
-        site.host.pass(1);
-        site.tick();
-        about(site.until_call(50, 2_000), 1_000, 50);
-        let call = site.only_call();
+        scene.pass_in(TICK, LONGEST);
+        assert_eq!(scene.calls.len(), 0);
+        scene.host.pass(1);
+        scene.tick();
+        about(scene.until_call(50, 2_000), 1_000, 50);
+        let call = scene.only_call();
         // An answer that comes now is too late.
-        site.publish(&lost, &["p256-a"]);
-        assert_eq!(site.fetches.len(), 0);
-        assert_eq!(site.verdict(&by("p256-a")), WAITS);
-        site.publish(&call, &["p256-a"]);
-        assert_eq!(site.fetches, ["ok"]);
-        assert_eq!(site.verdict(&by("p256-a")), ALLOWED);
+        scene.publish(&lost, &["p256-a"]);
+        assert_eq!(scene.fetches.len(), 0);
+        assert_eq!(scene.verdict(&by("p256-a")), WAITS);
+        scene.publish(&call, &["p256-a"]);
+        assert_eq!(scene.fetches, ["ok"]);
+        assert_eq!(scene.verdict(&by("p256-a")), ALLOWED);
     }
 }
 
 #[test]
 fn answers_that_come_twice_or_to_nobody_change_nothing() {
-    let mut site = Site::alone(&scheduled(), 1);
-    site.tick();
-    let call = site.only_call();
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.tick();
+    let call = scene.only_call();
     let CallId::Document(source, serial) = call.id else {
         panic!("{call:?}");
     };
@@ -612,22 +614,22 @@ fn answers_that_come_twice_or_to_nobody_change_nothing() {
         CallId::Directory(serial),
     ] {
         let other = Call { id, ..call.clone() };
-        site.publish(&other, &["p256-b"]);
-        site.fail(&other);
+        scene.publish(&other, &["p256-b"]);
+        scene.fail(&other);
     }
-    assert_eq!(site.fetches.len(), 0);
-    site.publish(&call, &["p256-a"]);
-    let before = site.host.store.borrow().entry("/document/").map(Vec::from);
+    assert_eq!(scene.fetches.len(), 0);
+    scene.publish(&call, &["p256-a"]);
+    let before = scene.host.store.borrow().entry("/document/").map(Vec::from);
     for _ in 0..3 {
-        site.publish(&call, &["p256-b"]);
-        site.fail(&call);
+        scene.publish(&call, &["p256-b"]);
+        scene.fail(&call);
     }
-    site.pass(10_000);
-    assert_eq!(site.fetches, ["ok"]);
-    assert_eq!(site.calls.len(), 0);
-    let after = site.host.store.borrow().entry("/document/").map(Vec::from);
+    scene.pass(10_000);
+    assert_eq!(scene.fetches, ["ok"]);
+    assert_eq!(scene.calls.len(), 0);
+    let after = scene.host.store.borrow().entry("/document/").map(Vec::from);
     assert_eq!(after, before);
-    assert_eq!(site.verdict(&by("p256-a")), ALLOWED);
+    assert_eq!(scene.verdict(&by("p256-a")), ALLOWED);
 }
 
 #[test]
@@ -646,9 +648,9 @@ fn reads_and_swaps_that_nobody_asked_for_change_nothing() {
         bytes.holder |= 1;
         bytes.to_bytes()
     };
-    let mut site = Site::alone(&scheduled(), 1);
-    site.start(&["p256-a"]);
-    site.pass(1_000);
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.start(&["p256-a"]);
+    scene.pass(1_000);
     let now = UPTIME + ROUND_TRIP + 1_000;
     let newer = Document {
         edition: Edition {
@@ -664,36 +666,36 @@ fn reads_and_swaps_that_nobody_asked_for_change_nothing() {
     let source = SourceId(0);
     for (entry, bytes) in [(Entry::Lease, &lease), (Entry::Document, &newer)] {
         for value in [Some((bytes.as_slice(), 1)), Some((&b""[..], 0)), None] {
-            site.host.on(Event::Looked {
+            scene.host.on(Event::Looked {
                 source,
                 entry,
                 value,
             });
-            site.host.on(Event::Looked {
+            scene.host.on(Event::Looked {
                 source: SourceId(9),
                 entry,
                 value,
             });
         }
         for swap in [Swap::Done, Swap::Conflict, Swap::Unshared] {
-            site.host.on(Event::Swapped {
+            scene.host.on(Event::Swapped {
                 source,
                 entry,
                 swap,
             });
         }
     }
-    site.settle();
-    assert_eq!(site.calls.len(), 0);
-    assert_eq!(site.verdict(&by("p256-a")), ALLOWED);
+    scene.settle();
+    assert_eq!(scene.calls.len(), 0);
+    assert_eq!(scene.verdict(&by("p256-a")), ALLOWED);
     // A key that is not there is asked for as if nothing had been.
-    let stream = site.ask(&by("p256-b"));
-    assert_eq!(site.code(stream), WAITS);
-    let call = site.only_call();
-    site.publish(&call, &["p256-a", "p256-b"]);
-    assert_eq!(site.code(stream), ALLOWED);
+    let stream = scene.ask(&by("p256-b"));
+    assert_eq!(scene.code(stream), WAITS);
+    let call = scene.only_call();
+    scene.publish(&call, &["p256-a", "p256-b"]);
+    assert_eq!(scene.code(stream), ALLOWED);
     // And shared as before.
-    let store = site.host.store.borrow();
+    let store = scene.host.store.borrow();
     let shared = Document::parse(store.entry("/document/").unwrap(), at(10_000).mono);
     assert_eq!(
         shared.unwrap().bytes.as_ref(),
@@ -705,129 +707,129 @@ fn reads_and_swaps_that_nobody_asked_for_change_nothing() {
 
 #[test]
 fn without_keys_one_fetch_is_made_and_all_wait_for_it() {
-    let mut site = Site::alone(&scheduled(), 1);
+    let mut scene = Scene::alone(&scheduled(), 1);
     let token = by("p256-a");
     // The first request comes before the first tick.
-    let streams: Vec<u64> = (0..20).map(|_| site.ask(&token)).collect();
-    let call = site.only_call();
-    site.tick();
-    assert_eq!(site.calls.len(), 0, "the request's fetch is the fetch");
-    assert_eq!(site.host.worker().waiting(), 20);
-    site.host.pass(ROUND_TRIP);
-    site.publish(&call, &["p256-a"]);
+    let streams: Vec<u64> = (0..20).map(|_| scene.ask(&token)).collect();
+    let call = scene.only_call();
+    scene.tick();
+    assert_eq!(scene.calls.len(), 0, "the request's fetch is the fetch");
+    assert_eq!(scene.host.worker().waiting(), 20);
+    scene.host.pass(ROUND_TRIP);
+    scene.publish(&call, &["p256-a"]);
     for stream in streams {
-        assert_eq!(site.code(stream), ALLOWED);
-        assert!(site.resumed.contains(&stream));
-        assert!(!site.replied.contains_key(&stream));
+        assert_eq!(scene.code(stream), ALLOWED);
+        assert!(scene.resumed.contains(&stream));
+        assert!(!scene.replied.contains_key(&stream));
     }
-    assert_eq!(site.host.worker().waiting(), 0);
+    assert_eq!(scene.host.worker().waiting(), 0);
 }
 
 #[test]
 fn who_waits_for_keys_waits_for_the_next_try_if_that_comes_in_time() {
-    let mut site = Site::alone(&scheduled(), 1);
-    let stream = site.ask(&by("p256-a"));
-    let call = site.only_call();
-    site.fail(&call);
+    let mut scene = Scene::alone(&scheduled(), 1);
+    let stream = scene.ask(&by("p256-a"));
+    let call = scene.only_call();
+    scene.fail(&call);
     // The next try is a second away.
-    assert_eq!(site.code(stream), WAITS);
-    about(site.until_call(TICK_WAITING, 2_000), 1_000, TICK_WAITING);
-    let call = site.only_call();
-    site.fail(&call);
+    assert_eq!(scene.code(stream), WAITS);
+    about(scene.until_call(TICK_WAITING, 2_000), 1_000, TICK_WAITING);
+    let call = scene.only_call();
+    scene.fail(&call);
     // And the one after that two more, which is too late for this request, if only just.
-    let late = site.ask(&by("p256-a"));
-    assert_eq!(site.code(late), WAITS);
-    site.pass_in(TICK_WAITING, WAIT - 1_000);
-    assert_eq!(site.code(stream), "keys_unavailable");
-    assert_eq!(site.replied[&stream], 503);
-    assert!(!site.resumed.contains(&stream));
-    let call = site.only_call();
-    site.publish(&call, &["p256-a"]);
-    assert_eq!(site.code(late), ALLOWED);
+    let late = scene.ask(&by("p256-a"));
+    assert_eq!(scene.code(late), WAITS);
+    scene.pass_in(TICK_WAITING, WAIT - 1_000);
+    assert_eq!(scene.code(stream), "keys_unavailable");
+    assert_eq!(scene.replied[&stream], 503);
+    assert!(!scene.resumed.contains(&stream));
+    let call = scene.only_call();
+    scene.publish(&call, &["p256-a"]);
+    assert_eq!(scene.code(late), ALLOWED);
 }
 
 #[test]
 fn who_cannot_be_answered_in_time_is_not_kept() {
-    let mut site = Site::alone(&scheduled(), 1);
-    site.tick();
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.tick();
     for _ in 0..4 {
-        let call = site.only_call();
-        site.fail(&call);
-        site.until_call(TICK, 70_000);
+        let call = scene.only_call();
+        scene.fail(&call);
+        scene.until_call(TICK, 70_000);
     }
-    let call = site.only_call();
-    site.fail(&call);
+    let call = scene.only_call();
+    scene.fail(&call);
     // The next try is sixteen seconds away: refused at once, and by nobody's fault.
-    assert_eq!(site.verdict(&by("p256-a")), "keys_unavailable");
-    assert_eq!(site.replied.values().copied().collect::<Vec<_>>(), [503]);
-    site.until_call(TICK, 20_000);
-    assert_eq!(site.verdict(&by("p256-a")), WAITS);
+    assert_eq!(scene.verdict(&by("p256-a")), "keys_unavailable");
+    assert_eq!(scene.replied.values().copied().collect::<Vec<_>>(), [503]);
+    scene.until_call(TICK, 20_000);
+    assert_eq!(scene.verdict(&by("p256-a")), WAITS);
 }
 
 #[test]
 fn a_deadline_is_kept_by_ticks_and_without_them() {
     for wakes in [false, true] {
-        let mut site = Site::alone(&scheduled(), 1);
-        site.start(&["p256-a"]);
-        site.pass(1_000);
-        let stream = site.ask(&by("p256-b"));
-        let call = site.only_call();
-        assert_eq!(site.code(stream), WAITS);
+        let mut scene = Scene::alone(&scheduled(), 1);
+        scene.start(&["p256-a"]);
+        scene.pass(1_000);
+        let stream = scene.ask(&by("p256-b"));
+        let call = scene.only_call();
+        assert_eq!(scene.code(stream), WAITS);
         if wakes {
-            site.host.pass(WAIT - 1);
-            site.host.wake(stream);
-            site.settle();
-            assert_eq!(site.code(stream), WAITS);
-            site.host.pass(1);
-            site.host.wake(stream);
-            site.settle();
+            scene.host.pass(WAIT - 1);
+            scene.host.wake(stream);
+            scene.settle();
+            assert_eq!(scene.code(stream), WAITS);
+            scene.host.pass(1);
+            scene.host.wake(stream);
+            scene.settle();
         } else {
-            site.pass_in(TICK_WAITING, WAIT - 1);
-            assert_eq!(site.code(stream), WAITS);
-            site.host.pass(1);
-            site.tick();
+            scene.pass_in(TICK_WAITING, WAIT - 1);
+            assert_eq!(scene.code(stream), WAITS);
+            scene.host.pass(1);
+            scene.tick();
         }
-        assert_eq!(site.code(stream), "key_pending");
-        assert_eq!(site.replied[&stream], 503);
-        assert_eq!(site.host.worker().waiting(), 0);
+        assert_eq!(scene.code(stream), "key_pending");
+        assert_eq!(scene.replied[&stream], 503);
+        assert_eq!(scene.host.worker().waiting(), 0);
         // The answer to its fetch is for whoever comes next.
-        site.publish(&call, &["p256-a", "p256-b"]);
-        assert_eq!(site.verdict(&by("p256-b")), ALLOWED);
+        scene.publish(&call, &["p256-a", "p256-b"]);
+        assert_eq!(scene.verdict(&by("p256-b")), ALLOWED);
     }
 }
 
 #[test]
 fn a_request_that_is_gone_is_waited_for_by_nobody() {
-    let mut site = Site::alone(&scheduled(), 1);
-    let stream = site.ask(&by("p256-a"));
-    let stays = site.ask(&by("p256-a"));
-    site.host.gone(stream);
-    let call = site.only_call();
-    site.publish(&call, &["p256-a"]);
-    assert_eq!(site.code(stream), WAITS);
-    assert_eq!(site.code(stays), ALLOWED);
-    assert_eq!(site.host.worker().waiting(), 0);
+    let mut scene = Scene::alone(&scheduled(), 1);
+    let stream = scene.ask(&by("p256-a"));
+    let stays = scene.ask(&by("p256-a"));
+    scene.host.gone(stream);
+    let call = scene.only_call();
+    scene.publish(&call, &["p256-a"]);
+    assert_eq!(scene.code(stream), WAITS);
+    assert_eq!(scene.code(stays), ALLOWED);
+    assert_eq!(scene.host.worker().waiting(), 0);
 }
 
 #[test]
 fn the_waiting_room_has_so_many_places() {
     let mut config = scheduled();
     config["limits"] = json!({"waiting_requests": 3});
-    let mut site = Site::alone(&config, 1);
-    let waiting: Vec<u64> = (0..3).map(|_| site.ask(&by("p256-a"))).collect();
+    let mut scene = Scene::alone(&config, 1);
+    let waiting: Vec<u64> = (0..3).map(|_| scene.ask(&by("p256-a"))).collect();
     for _ in 0..3 {
-        assert_eq!(site.verdict(&by("p256-a")), "waiting_room_full");
+        assert_eq!(scene.verdict(&by("p256-a")), "waiting_room_full");
     }
-    assert!(site.replied.values().all(|status| *status == 503));
-    let call = site.only_call();
+    assert!(scene.replied.values().all(|status| *status == 503));
+    let call = scene.only_call();
     // A place that is free again is taken again.
-    site.host.gone(waiting[0]);
-    let late = site.ask(&by("p256-a"));
-    assert_eq!(site.code(late), WAITS);
-    assert_eq!(site.verdict(&by("p256-a")), "waiting_room_full");
-    site.publish(&call, &["p256-a"]);
+    scene.host.gone(waiting[0]);
+    let late = scene.ask(&by("p256-a"));
+    assert_eq!(scene.code(late), WAITS);
+    assert_eq!(scene.verdict(&by("p256-a")), "waiting_room_full");
+    scene.publish(&call, &["p256-a"]);
     for stream in [waiting[1], waiting[2], late] {
-        assert_eq!(site.code(stream), ALLOWED);
+        assert_eq!(scene.code(stream), ALLOWED);
     }
 }
 
@@ -835,147 +837,147 @@ fn the_waiting_room_has_so_many_places() {
 fn without_a_wait_nobody_waits_and_the_fetch_is_made_all_the_same() {
     let mut config = scheduled();
     config["limits"] = json!({"wait": "0s"});
-    let mut site = Site::alone(&config, 1);
-    assert_eq!(site.verdict(&by("p256-a")), "keys_unavailable");
-    let call = site.only_call();
-    site.publish(&call, &["p256-a"]);
-    assert_eq!(site.verdict(&by("p256-a")), ALLOWED);
-    site.pass(1_000);
-    assert_eq!(site.verdict(&by("p256-b")), "key_pending");
-    let call = site.only_call();
-    site.publish(&call, &["p256-a"]);
-    assert_eq!(site.verdict(&by("p256-b")), "unknown_key");
+    let mut scene = Scene::alone(&config, 1);
+    assert_eq!(scene.verdict(&by("p256-a")), "keys_unavailable");
+    let call = scene.only_call();
+    scene.publish(&call, &["p256-a"]);
+    assert_eq!(scene.verdict(&by("p256-a")), ALLOWED);
+    scene.pass(1_000);
+    assert_eq!(scene.verdict(&by("p256-b")), "key_pending");
+    let call = scene.only_call();
+    scene.publish(&call, &["p256-a"]);
+    assert_eq!(scene.verdict(&by("p256-b")), "unknown_key");
 }
 
 #[test]
 fn who_is_let_through_anyway_does_not_wait() {
     let mut config = scheduled();
     config["mode"] = json!("report");
-    let mut site = Site::alone(&config, 1);
-    assert_eq!(site.verdict(&by("p256-a")), "keys_unavailable");
-    assert!(site.replied.is_empty());
+    let mut scene = Scene::alone(&config, 1);
+    assert_eq!(scene.verdict(&by("p256-a")), "keys_unavailable");
+    assert!(scene.replied.is_empty());
     // The fetch is made for what is recorded next.
-    let call = site.only_call();
-    site.publish(&call, &["p256-a"]);
-    assert_eq!(site.verdict(&by("p256-a")), ALLOWED);
-    site.pass(1_000);
-    assert_eq!(site.verdict(&by("p256-b")), "key_pending");
-    let call = site.only_call();
-    site.publish(&call, &["p256-a"]);
-    assert_eq!(site.verdict(&by("p256-b")), "unknown_key");
-    assert!(site.replied.is_empty());
-    assert_eq!(site.host.worker().waiting(), 0);
+    let call = scene.only_call();
+    scene.publish(&call, &["p256-a"]);
+    assert_eq!(scene.verdict(&by("p256-a")), ALLOWED);
+    scene.pass(1_000);
+    assert_eq!(scene.verdict(&by("p256-b")), "key_pending");
+    let call = scene.only_call();
+    scene.publish(&call, &["p256-a"]);
+    assert_eq!(scene.verdict(&by("p256-b")), "unknown_key");
+    assert!(scene.replied.is_empty());
+    assert_eq!(scene.host.worker().waiting(), 0);
 }
 
 // One worker: keys that are not there
 
 #[test]
 fn a_new_key_is_found_by_the_first_request_that_needs_it() {
-    let mut site = Site::alone(&scheduled(), 1);
-    site.start(&["p256-a"]);
-    site.pass(1_000);
-    let first = site.ask(&by("p256-b"));
-    let call = site.only_call();
-    let second = site.ask(&by("p256-b"));
-    assert_eq!(site.calls.len(), 0);
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.start(&["p256-a"]);
+    scene.pass(1_000);
+    let first = scene.ask(&by("p256-b"));
+    let call = scene.only_call();
+    let second = scene.ask(&by("p256-b"));
+    assert_eq!(scene.calls.len(), 0);
     // Others are served meanwhile.
-    assert_eq!(site.verdict(&by("p256-a")), ALLOWED);
-    site.publish(&call, &["p256-a", "p256-b"]);
-    assert_eq!((site.code(first), site.code(second)), (ALLOWED, ALLOWED));
+    assert_eq!(scene.verdict(&by("p256-a")), ALLOWED);
+    scene.publish(&call, &["p256-a", "p256-b"]);
+    assert_eq!((scene.code(first), scene.code(second)), (ALLOWED, ALLOWED));
 }
 
 #[test]
 fn a_key_that_does_not_exist_is_a_401_by_the_document_that_was_asked_for_since() {
-    let mut site = Site::alone(&scheduled(), 1);
-    site.start(&["p256-a"]);
-    site.pass(1_000);
-    let stream = site.ask(&stranger(1));
-    let call = site.only_call();
-    assert_eq!(site.code(stream), WAITS);
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.start(&["p256-a"]);
+    scene.pass(1_000);
+    let stream = scene.ask(&stranger(1));
+    let call = scene.only_call();
+    assert_eq!(scene.code(stream), WAITS);
     // Who comes after it was asked for cannot be told by its answer.
-    site.host.pass(ROUND_TRIP);
-    let late = site.ask(&stranger(2));
-    assert_eq!(site.code(late), WAITS);
-    site.publish(&call, &["p256-a"]);
-    assert_eq!(site.code(stream), "unknown_key");
-    assert_eq!(site.replied[&stream], 401);
-    assert_eq!(site.code(late), "key_pending");
-    assert_eq!(site.replied[&late], 503);
+    scene.host.pass(ROUND_TRIP);
+    let late = scene.ask(&stranger(2));
+    assert_eq!(scene.code(late), WAITS);
+    scene.publish(&call, &["p256-a"]);
+    assert_eq!(scene.code(stream), "unknown_key");
+    assert_eq!(scene.replied[&stream], 401);
+    assert_eq!(scene.code(late), "key_pending");
+    assert_eq!(scene.replied[&late], 503);
     // The first one's retry has its verdict.
-    assert_eq!(site.verdict(&stranger(1)), "unknown_key");
+    assert_eq!(scene.verdict(&stranger(1)), "unknown_key");
 }
 
 #[test]
 fn a_pending_answer_books_the_fetch_that_settles_it() {
-    let mut site = Site::alone(&scheduled(), 1);
-    site.start(&["p256-a"]);
-    site.pass(1_000);
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.start(&["p256-a"]);
+    scene.pass(1_000);
     // The first one's fetch begins the cool-down.
-    site.ask(&stranger(1));
-    let call = site.only_call();
-    site.publish(&call, &["p256-a"]);
-    site.pass(10_000);
-    assert_eq!(site.verdict(&stranger(2)), "key_pending");
-    assert_eq!(site.calls.len(), 0);
+    scene.ask(&stranger(1));
+    let call = scene.only_call();
+    scene.publish(&call, &["p256-a"]);
+    scene.pass(10_000);
+    assert_eq!(scene.verdict(&stranger(2)), "key_pending");
+    assert_eq!(scene.calls.len(), 0);
     // Its retries, as clients do them, are pending until there is a newer document.
     for _ in 0..19 {
-        site.pass(1_000);
-        assert_eq!(site.verdict(&stranger(2)), "key_pending");
-        assert_eq!(site.calls.len(), 0);
+        scene.pass(1_000);
+        assert_eq!(scene.verdict(&stranger(2)), "key_pending");
+        assert_eq!(scene.calls.len(), 0);
     }
     // At the end of the cool-down no request is needed.
-    site.pass(1_000);
-    let call = site.only_call();
-    site.publish(&call, &["p256-a"]);
-    assert_eq!(site.verdict(&stranger(2)), "unknown_key");
+    scene.pass(1_000);
+    let call = scene.only_call();
+    scene.publish(&call, &["p256-a"]);
+    assert_eq!(scene.verdict(&stranger(2)), "unknown_key");
     // The document has answered what was booked: no fetch comes for its sake any more.
-    site.pass(60_000);
-    assert_eq!(site.calls.len(), 0);
+    scene.pass(60_000);
+    assert_eq!(scene.calls.len(), 0);
 }
 
 #[test]
 fn a_demand_that_was_answered_books_nothing() {
-    let mut site = Site::alone(&scheduled(), 1);
-    site.start(&["p256-a"]);
-    site.pass(1_000);
-    let stream = site.ask(&stranger(1));
-    let call = site.only_call();
-    site.publish(&call, &["p256-a"]);
-    assert_eq!(site.code(stream), "unknown_key");
-    site.pass(2 * COOL_DOWN);
-    assert_eq!(site.calls.len(), 0);
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.start(&["p256-a"]);
+    scene.pass(1_000);
+    let stream = scene.ask(&stranger(1));
+    let call = scene.only_call();
+    scene.publish(&call, &["p256-a"]);
+    assert_eq!(scene.code(stream), "unknown_key");
+    scene.pass(2 * COOL_DOWN);
+    assert_eq!(scene.calls.len(), 0);
 }
 
 #[test]
 fn a_booked_fetch_is_the_scheduled_one_if_that_comes_first() {
-    let mut site = Site::alone(&fetched(json!({"refresh_interval": "1m"})), 1);
-    site.start(&["p256-a"]);
-    site.pass(30_000);
-    site.ask(&stranger(1));
-    let call = site.only_call();
-    site.fail(&call);
+    let mut scene = Scene::alone(&fetched(json!({"refresh_interval": "1m"})), 1);
+    scene.start(&["p256-a"]);
+    scene.pass(30_000);
+    scene.ask(&stranger(1));
+    let call = scene.only_call();
+    scene.fail(&call);
     // The refresh is due about 48 s after the beginning, the cool-down ends at 60 s.
-    assert_eq!(site.verdict(&stranger(2)), "key_pending");
-    site.until_call(TICK, 25_000);
-    let call = site.only_call();
-    site.publish(&call, &["p256-a"]);
-    assert_eq!(site.verdict(&stranger(2)), "unknown_key");
-    site.pass(20_000);
-    assert_eq!(site.calls.len(), 0);
+    assert_eq!(scene.verdict(&stranger(2)), "key_pending");
+    scene.until_call(TICK, 25_000);
+    let call = scene.only_call();
+    scene.publish(&call, &["p256-a"]);
+    assert_eq!(scene.verdict(&stranger(2)), "unknown_key");
+    scene.pass(20_000);
+    assert_eq!(scene.calls.len(), 0);
 }
 
 #[test]
 fn unknown_kids_start_one_fetch_per_cool_down() {
-    let mut site = Site::alone(&scheduled(), 1);
-    site.start(&["p256-a"]);
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.start(&["p256-a"]);
     let mut fetches = Vec::new();
     // Two requests a second, each with another kid, for five minutes.
     for number in 0..600 {
-        site.pass(TICK);
-        site.ask(&stranger(number));
-        for call in std::mem::take(&mut site.calls) {
+        scene.pass(TICK);
+        scene.ask(&stranger(number));
+        for call in std::mem::take(&mut scene.calls) {
             fetches.push(number * TICK);
-            site.publish(&call, &["p256-a"]);
+            scene.publish(&call, &["p256-a"]);
         }
     }
     assert_eq!(fetches.len(), 10, "{fetches:?}");
@@ -985,92 +987,96 @@ fn unknown_kids_start_one_fetch_per_cool_down() {
 
 #[test]
 fn failures_make_no_room_for_more_demands() {
-    let mut site = Site::alone(&scheduled(), 1);
-    site.start(&["p256-a"]);
-    site.pass(1_000);
-    let stream = site.ask(&stranger(1));
-    let call = site.only_call();
-    site.fail(&call);
-    assert_eq!(site.code(stream), "key_pending", "there is no hope in time");
-    assert_eq!(site.verdict(&stranger(1)), "key_pending");
-    site.pass(29_500);
-    assert_eq!(site.calls.len(), 0);
-    site.pass(TICK);
-    let call = site.only_call();
-    site.publish(&call, &["p256-a"]);
-    assert_eq!(site.verdict(&stranger(1)), "unknown_key");
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.start(&["p256-a"]);
+    scene.pass(1_000);
+    let stream = scene.ask(&stranger(1));
+    let call = scene.only_call();
+    scene.fail(&call);
+    assert_eq!(
+        scene.code(stream),
+        "key_pending",
+        "there is no hope in time"
+    );
+    assert_eq!(scene.verdict(&stranger(1)), "key_pending");
+    scene.pass(29_500);
+    assert_eq!(scene.calls.len(), 0);
+    scene.pass(TICK);
+    let call = scene.only_call();
+    scene.publish(&call, &["p256-a"]);
+    assert_eq!(scene.verdict(&stranger(1)), "unknown_key");
 }
 
 #[test]
 fn a_refresh_that_began_before_the_request_is_not_definitive() {
-    let mut site = Site::alone(&scheduled(), 1);
-    site.start(&["p256-a"]);
-    site.until_call(TICK, 600_000);
-    let refresh = site.only_call();
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.start(&["p256-a"]);
+    scene.until_call(TICK, 600_000);
+    let refresh = scene.only_call();
     // It is under way: the request waits for it …
-    site.host.pass(50);
-    let stream = site.ask(&by("p256-b"));
-    assert_eq!((site.code(stream), site.calls.len()), (WAITS, 0));
-    site.host.pass(50);
-    site.publish(&refresh, &["p256-a"]);
+    scene.host.pass(50);
+    let stream = scene.ask(&by("p256-b"));
+    assert_eq!((scene.code(stream), scene.calls.len()), (WAITS, 0));
+    scene.host.pass(50);
+    scene.publish(&refresh, &["p256-a"]);
     // … and when that document lacks the key, it may have been made before the key was.
-    assert_eq!(site.code(stream), WAITS);
-    let demanded = site.only_call();
-    site.publish(&demanded, &["p256-a", "p256-b"]);
-    assert_eq!(site.code(stream), ALLOWED);
+    assert_eq!(scene.code(stream), WAITS);
+    let demanded = scene.only_call();
+    scene.publish(&demanded, &["p256-a", "p256-b"]);
+    assert_eq!(scene.code(stream), ALLOWED);
 }
 
 #[test]
 fn a_withdrawn_keys_token_is_refused_for_good_where_none_can_be_asked() {
-    let mut site = Site::alone(&scheduled(), 1);
-    site.start(&["p256-a", "p256-b"]);
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.start(&["p256-a", "p256-b"]);
     let old = by("p256-b");
-    assert_eq!(site.verdict(&old), ALLOWED);
-    site.pass(100_000);
-    site.ask(&stranger(1));
-    let call = site.only_call();
-    site.publish(&call, &["p256-a"]);
-    site.pass(1_000);
+    assert_eq!(scene.verdict(&old), ALLOWED);
+    scene.pass(100_000);
+    scene.ask(&stranger(1));
+    let call = scene.only_call();
+    scene.publish(&call, &["p256-a"]);
+    scene.pass(1_000);
     // In the cool-down nobody can be asked, and the key does not come back.
-    assert_eq!(site.verdict(&old), "unknown_key");
-    assert_eq!(site.verdict(&stranger(2)), "key_pending");
+    assert_eq!(scene.verdict(&old), "unknown_key");
+    assert_eq!(scene.verdict(&stranger(2)), "key_pending");
 }
 
 #[test]
 fn forged_and_misdirected_tokens_never_start_a_fetch() {
-    let mut site = Site::alone(&scheduled(), 1);
-    site.start(&["p256-a"]);
-    site.pass(1_000);
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.start(&["p256-a"]);
+    scene.pass(1_000);
     for (defect, code) in misfits() {
-        assert_eq!(site.verdict(&defect.build()), code);
-        assert_eq!(site.calls.len(), 0, "{code}");
+        assert_eq!(scene.verdict(&defect.build()), code);
+        assert_eq!(scene.calls.len(), 0, "{code}");
     }
-    site.pass(60_000);
-    assert_eq!(site.calls.len(), 0, "nothing is booked for them");
+    scene.pass(60_000);
+    assert_eq!(scene.calls.len(), 0, "nothing is booked for them");
     // The very next unknown kid may fetch: nothing was used up.
-    assert_eq!(site.verdict(&stranger(1)), WAITS);
-    site.only_call();
+    assert_eq!(scene.verdict(&stranger(1)), WAITS);
+    scene.only_call();
 }
 
 #[test]
 fn strangers_with_random_kids_delay_a_rotation_by_the_cool_down_at_most() {
-    let mut site = Site::alone(&scheduled(), 1);
-    site.start(&["p256-a"]);
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.start(&["p256-a"]);
     let (mut fetches, mut found) = (0, None);
     // The provider rotates at 40 s; strangers ask ten times a second all along.
     for now in (1_000..90_000).step_by(100) {
-        site.pass_in(TICK_WAITING, TICK_WAITING);
-        site.ask(&stranger(now));
-        if now >= 40_000 && now % 500 == 0 && site.verdict(&by("p256-b")) == ALLOWED {
+        scene.pass_in(TICK_WAITING, TICK_WAITING);
+        scene.ask(&stranger(now));
+        if now >= 40_000 && now % 500 == 0 && scene.verdict(&by("p256-b")) == ALLOWED {
             found = found.or(Some(now));
         }
-        for call in std::mem::take(&mut site.calls) {
+        for call in std::mem::take(&mut scene.calls) {
             fetches += 1;
             let names: &[&str] = match now {
                 40_000.. => &["p256-a", "p256-b"],
                 _ => &["p256-a"],
             };
-            site.publish(&call, names);
+            scene.publish(&call, names);
         }
     }
     assert!(fetches <= 3, "{fetches}");
@@ -1079,44 +1085,44 @@ fn strangers_with_random_kids_delay_a_rotation_by_the_cool_down_at_most() {
 
 #[test]
 fn inline_keys_are_never_fetched() {
-    let mut site = Site::alone(&common::config(), 1);
-    site.pass(20_000);
-    assert_eq!(site.verdict(&by("p256-a")), ALLOWED);
-    assert_eq!(site.verdict(&by("p256-b")), "unknown_key");
-    site.pass(60_000);
-    assert_eq!(site.calls.len(), 0);
-    assert!(site.host.store.borrow().keys().is_empty());
+    let mut scene = Scene::alone(&common::config(), 1);
+    scene.pass(20_000);
+    assert_eq!(scene.verdict(&by("p256-a")), ALLOWED);
+    assert_eq!(scene.verdict(&by("p256-b")), "unknown_key");
+    scene.pass(60_000);
+    assert_eq!(scene.calls.len(), 0);
+    assert!(scene.host.store.borrow().keys().is_empty());
 }
 
 #[test]
 fn keys_that_are_too_old_are_none_and_are_asked_for() {
-    let mut site = Site::alone(
+    let mut scene = Scene::alone(
         &fetched(json!({"max_stale": "1h", "refresh_interval": "10m"})),
         1,
     );
-    site.start(&["p256-a"]);
+    scene.start(&["p256-a"]);
     let token = by("p256-a");
-    assert_eq!(site.verdict(&token), ALLOWED);
+    assert_eq!(scene.verdict(&token), ALLOWED);
     let mut passed = ROUND_TRIP;
     while passed < 3_600_000 {
-        site.pass(TICK);
+        scene.pass(TICK);
         passed += TICK;
-        for call in std::mem::take(&mut site.calls) {
-            site.fail(&call);
+        for call in std::mem::take(&mut scene.calls) {
+            scene.fail(&call);
         }
         if passed <= 3_600_000 {
-            assert_eq!(site.verdict(&token), ALLOWED, "{passed}");
+            assert_eq!(scene.verdict(&token), ALLOWED, "{passed}");
         }
     }
-    site.pass(1_000);
-    let stream = site.ask(&token);
-    assert_ne!(site.code(stream), ALLOWED);
-    if site.calls.is_empty() {
-        site.until_call(TICK, 70_000);
+    scene.pass(1_000);
+    let stream = scene.ask(&token);
+    assert_ne!(scene.code(stream), ALLOWED);
+    if scene.calls.is_empty() {
+        scene.until_call(TICK, 70_000);
     }
-    let call = site.only_call();
-    site.publish(&call, &["p256-a"]);
-    assert_eq!(site.verdict(&token), ALLOWED);
+    let call = scene.only_call();
+    scene.publish(&call, &["p256-a"]);
+    assert_eq!(scene.verdict(&token), ALLOWED);
 }
 
 // Discovery
@@ -1141,53 +1147,53 @@ fn path(call: &Call) -> String {
 
 /// Answers the discovery document, and gives the call for the keys.
 #[track_caller]
-fn discover(site: &mut Site, call: &Call, keys: &str) -> Call {
+fn discover(scene: &mut Scene, call: &Call, keys: &str) -> Call {
     assert_eq!(path(call), DISCOVERY);
-    site.answer(call, "200", &discovery_document(ISSUER, keys));
-    site.only_call()
+    scene.answer(call, "200", &discovery_document(ISSUER, keys));
+    scene.only_call()
 }
 
 const KEYS: &str = "https://login.example.com/keys/1";
 
 #[test]
 fn discovery_leads_to_the_keys() {
-    let mut site = Site::alone(&discovering(), 1);
-    let stream = site.ask(&by("p256-a"));
-    let call = site.only_call();
+    let mut scene = Scene::alone(&discovering(), 1);
+    let stream = scene.ask(&by("p256-a"));
+    let call = scene.only_call();
     assert_eq!(call.header(":authority"), Some(&b"login.example.com"[..]));
-    let keys = discover(&mut site, &call, KEYS);
+    let keys = discover(&mut scene, &call, KEYS);
     assert_eq!(path(&keys), "/keys/1");
     assert_ne!(keys.id, call.id);
-    assert_eq!(site.code(stream), WAITS);
+    assert_eq!(scene.code(stream), WAITS);
     // The first step's answer, once more, is none to the second.
-    site.answer(&call, "200", &document(&["p256-b"]));
-    assert_eq!(site.code(stream), WAITS);
-    site.host.pass(ROUND_TRIP);
-    site.publish(&keys, &["p256-a"]);
-    assert_eq!(site.code(stream), ALLOWED);
-    assert_eq!(site.fetches, ["ok"], "two steps are one fetch");
+    scene.answer(&call, "200", &document(&["p256-b"]));
+    assert_eq!(scene.code(stream), WAITS);
+    scene.host.pass(ROUND_TRIP);
+    scene.publish(&keys, &["p256-a"]);
+    assert_eq!(scene.code(stream), ALLOWED);
+    assert_eq!(scene.fetches, ["ok"], "two steps are one fetch");
 }
 
 #[test]
 fn a_discovered_address_is_used_for_a_day() {
-    let mut site = Site::alone(&fetched_daily(), 1);
-    site.tick();
-    let call = site.only_call();
-    let keys = discover(&mut site, &call, KEYS);
-    site.publish(&keys, &["p256-a"]);
+    let mut scene = Scene::alone(&fetched_daily(), 1);
+    scene.tick();
+    let call = scene.only_call();
+    let keys = discover(&mut scene, &call, KEYS);
+    scene.publish(&keys, &["p256-a"]);
     let (mut hours, mut asked) = (0, 0);
     while hours < 30 {
-        site.pass_in(60_000, 3_600_000);
+        scene.pass_in(60_000, 3_600_000);
         hours += 1;
-        for call in std::mem::take(&mut site.calls) {
+        for call in std::mem::take(&mut scene.calls) {
             if path(&call) == DISCOVERY {
                 assert!((24..=26).contains(&hours), "{hours}");
                 asked += 1;
-                let keys = discover(&mut site, &call, "https://login.example.com/keys/2");
+                let keys = discover(&mut scene, &call, "https://login.example.com/keys/2");
                 assert_eq!(path(&keys), "/keys/2");
-                site.publish(&keys, &["p256-a"]);
+                scene.publish(&keys, &["p256-a"]);
             } else {
-                site.publish(&call, &["p256-a"]);
+                scene.publish(&call, &["p256-a"]);
             }
         }
     }
@@ -1203,21 +1209,21 @@ fn fetched_daily() -> Value {
 
 #[test]
 fn a_failure_asks_for_the_address_again() {
-    let mut site = Site::alone(&discovering(), 1);
-    site.tick();
-    let call = site.only_call();
-    let keys = discover(&mut site, &call, KEYS);
-    site.publish(&keys, &["p256-a"]);
-    site.until_call(TICK, 600_000);
-    let refresh = site.only_call();
+    let mut scene = Scene::alone(&discovering(), 1);
+    scene.tick();
+    let call = scene.only_call();
+    let keys = discover(&mut scene, &call, KEYS);
+    scene.publish(&keys, &["p256-a"]);
+    scene.until_call(TICK, 600_000);
+    let refresh = scene.only_call();
     assert_eq!(path(&refresh), "/keys/1");
-    site.answer(&refresh, "404", b"");
-    site.until_call(50, 2_000);
-    let call = site.only_call();
-    let keys = discover(&mut site, &call, "https://login.example.com/keys/2");
-    site.publish(&keys, &["p256-a"]);
-    site.until_call(TICK, 600_000);
-    assert_eq!(path(&site.only_call()), "/keys/2");
+    scene.answer(&refresh, "404", b"");
+    scene.until_call(50, 2_000);
+    let call = scene.only_call();
+    let keys = discover(&mut scene, &call, "https://login.example.com/keys/2");
+    scene.publish(&keys, &["p256-a"]);
+    scene.until_call(TICK, 600_000);
+    assert_eq!(path(&scene.only_call()), "/keys/2");
 }
 
 #[test]
@@ -1241,31 +1247,31 @@ fn a_discovery_document_that_leads_astray_is_a_failure() {
         // A key set is no discovery document.
         (document(&["p256-a"]), "its issuer is"),
     ] {
-        let mut site = Site::alone(&discovering(), 1);
-        site.tick();
-        let call = site.only_call();
-        site.answer(&call, "200", &answer);
-        assert_eq!(site.fetches, ["discovery"], "{words}");
-        assert_eq!(site.said(words), 1, "{words}: {:?}", site.lines);
-        about(site.until_call(50, 2_000), 1_000, 50);
-        assert_eq!(path(&site.only_call()), DISCOVERY);
+        let mut scene = Scene::alone(&discovering(), 1);
+        scene.tick();
+        let call = scene.only_call();
+        scene.answer(&call, "200", &answer);
+        assert_eq!(scene.fetches, ["discovery"], "{words}");
+        assert_eq!(scene.said(words), 1, "{words}: {:?}", scene.lines);
+        about(scene.until_call(50, 2_000), 1_000, 50);
+        assert_eq!(path(&scene.only_call()), DISCOVERY);
     }
 }
 
 #[test]
 fn a_discovery_that_is_never_answered_counts_as_failed() {
-    let mut site = Site::alone(&discovering(), 1);
-    site.tick();
-    let lost = site.only_call();
+    let mut scene = Scene::alone(&discovering(), 1);
+    scene.tick();
+    let lost = scene.only_call();
     // Two steps, so twice the timeout.
-    site.pass(2 * 5_000 + 1_000);
-    assert_eq!(site.calls.len(), 0);
-    site.host.pass(1);
-    site.tick();
-    about(site.until_call(50, 2_000), 1_000, 50);
-    site.answer(&lost, "200", &discovery_document(ISSUER, KEYS));
+    scene.pass(2 * 5_000 + 1_000);
+    assert_eq!(scene.calls.len(), 0);
+    scene.host.pass(1);
+    scene.tick();
+    about(scene.until_call(50, 2_000), 1_000, 50);
+    scene.answer(&lost, "200", &discovery_document(ISSUER, KEYS));
     // Its answer is too late: the call that is on its way is still the first step.
-    assert_eq!(path(&site.only_call()), DISCOVERY);
+    assert_eq!(path(&scene.only_call()), DISCOVERY);
 }
 
 // Several workers
@@ -1279,14 +1285,14 @@ fn workers_share_one_fetch_and_adopt_within_a_tick() {
         let streams: Vec<u64> = fleet
             .sites
             .iter_mut()
-            .map(|site| site.ask(&by("p256-a")))
+            .map(|scene| scene.ask(&by("p256-a")))
             .collect();
         fleet.pass_in(TICK_WAITING, 400);
         assert_eq!(fleet.calls().len(), 0);
         fleet.sites[position].publish(&call, &["p256-a"]);
         fleet.tick();
-        for (site, stream) in fleet.sites.iter_mut().zip(streams) {
-            assert_eq!(site.code(stream), ALLOWED);
+        for (scene, stream) in fleet.sites.iter_mut().zip(streams) {
+            assert_eq!(scene.code(stream), ALLOWED);
         }
         assert_eq!(fleet.lease().holder, 0);
         assert_eq!(fleet.calls().len(), 0);
@@ -1326,25 +1332,25 @@ fn without_sharing_each_worker_fetches_for_itself() {
 #[test]
 fn a_host_that_shares_nothing_has_workers_for_themselves() {
     let mut fleet = Fleet::new(&scheduled(), 2);
-    for site in &mut fleet.sites {
-        site.host.shares = false;
+    for scene in &mut fleet.sites {
+        scene.host.shares = false;
     }
     fleet.tick();
     assert_eq!(fleet.publish(&["p256-a"]), 2);
-    for site in &mut fleet.sites {
-        assert_eq!(site.verdict(&by("p256-a")), ALLOWED);
-        about(site.until_call(TICK, 600_000), 480_000, TICK);
+    for scene in &mut fleet.sites {
+        assert_eq!(scene.verdict(&by("p256-a")), ALLOWED);
+        about(scene.until_call(TICK, 600_000), 480_000, TICK);
     }
     // One that turns out so only when it writes is no different.
-    let mut site = Site::alone(&scheduled(), 1);
-    site.host.slow_store = true;
-    site.tick();
-    while site.calls.is_empty() {
-        site.host.shares = false;
-        assert!(site.host.answer_store());
-        site.settle();
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.host.slow_store = true;
+    scene.tick();
+    while scene.calls.is_empty() {
+        scene.host.shares = false;
+        assert!(scene.host.answer_store());
+        scene.settle();
     }
-    site.only_call();
+    scene.only_call();
 }
 
 #[test]
@@ -1372,8 +1378,8 @@ fn without_sharing_each_worker_has_a_cool_down_of_its_own() {
     fleet.tick();
     assert_eq!(fleet.publish(&["p256-a"]), 2);
     fleet.pass(1_000);
-    for site in &mut fleet.sites {
-        site.ask(&stranger(1));
+    for scene in &mut fleet.sites {
+        scene.ask(&stranger(1));
     }
     assert_eq!(fleet.calls().len(), 2);
 }
@@ -1401,8 +1407,8 @@ fn a_demand_of_one_worker_settles_what_came_to_another_before_it() {
     // The same token at both, and another one later.
     let first = fleet.sites[0].ask(&stranger(1));
     let second = fleet.sites[1].ask(&stranger(1));
-    for site in &mut fleet.sites {
-        site.host.pass(10);
+    for scene in &mut fleet.sites {
+        scene.host.pass(10);
     }
     let late = fleet.sites[1].ask(&stranger(2));
     let (_, call) = fleet.only_call();
@@ -1449,8 +1455,8 @@ fn the_failures_of_one_worker_are_those_of_all() {
     assert_eq!(fleet.publish(&["p256-a"]), 1);
     fleet.tick();
     assert_eq!(fleet.lease().failures, 0);
-    for site in &mut fleet.sites {
-        assert_eq!(site.verdict(&by("p256-a")), ALLOWED);
+    for scene in &mut fleet.sites {
+        assert_eq!(scene.verdict(&by("p256-a")), ALLOWED);
     }
 }
 
@@ -1471,8 +1477,8 @@ fn a_holder_that_died_is_replaced_when_its_time_is_up() {
     fleet.pass_in(TICK_WAITING, TICK_WAITING);
     assert_eq!(fleet.publish(&["p256-a"]), 1);
     fleet.tick();
-    for site in &mut fleet.sites {
-        assert_eq!(site.verdict(&by("p256-a")), ALLOWED);
+    for scene in &mut fleet.sites {
+        assert_eq!(scene.verdict(&by("p256-a")), ALLOWED);
     }
 }
 
@@ -1494,8 +1500,8 @@ fn a_holder_that_is_slower_than_it_is_believed_takes_nothing_back() {
     assert_eq!(fleet.document(), newer);
     assert_eq!(fleet.lease().fetched, newer.edition.asked.mono);
     fleet.tick();
-    for site in &mut fleet.sites {
-        assert_eq!(site.verdict(&by("p256-b")), ALLOWED);
+    for scene in &mut fleet.sites {
+        assert_eq!(scene.verdict(&by("p256-b")), ALLOWED);
     }
     // Nor does its failure end the fetch of somebody else.
     let mut fleet = Fleet::new(&scheduled(), 2);
@@ -1536,71 +1542,71 @@ fn a_root_that_goes_gives_its_lease_back() {
 #[test]
 fn a_root_that_goes_leaves_its_fetch_to_the_one_that_stays() {
     for stays in [1, 2] {
-        let mut site = Site::alone(&scheduled(), 1);
-        site.tick();
-        let lost = site.only_call();
-        site.load(2, &scheduled());
-        assert_eq!(site.calls.len(), 0, "one fetch serves both");
-        let stream = site.ask_of(stays, &Request::bearing(&by("p256-a")));
+        let mut scene = Scene::alone(&scheduled(), 1);
+        scene.tick();
+        let lost = scene.only_call();
+        scene.load(2, &scheduled());
+        assert_eq!(scene.calls.len(), 0, "one fetch serves both");
+        let stream = scene.ask_of(stays, &Request::bearing(&by("p256-a")));
         let gone = 3 - stays;
-        site.drop_root(gone);
-        assert_eq!(site.code(stream), WAITS);
+        scene.drop_root(gone);
+        assert_eq!(scene.code(stream), WAITS);
         if gone == lost.root.0 {
             // Its call ends with it; the other one makes the call anew, at once.
-            let call = site.only_call();
+            let call = scene.only_call();
             assert_eq!(call.root.0, stays);
-            site.publish(&lost, &["p256-b"]);
-            assert_eq!(site.code(stream), WAITS);
-            site.publish(&call, &["p256-a"]);
+            scene.publish(&lost, &["p256-b"]);
+            assert_eq!(scene.code(stream), WAITS);
+            scene.publish(&call, &["p256-a"]);
         } else {
-            assert_eq!(site.calls.len(), 0);
-            site.publish(&lost, &["p256-a"]);
+            assert_eq!(scene.calls.len(), 0);
+            scene.publish(&lost, &["p256-a"]);
         }
-        assert_eq!(site.code(stream), ALLOWED);
+        assert_eq!(scene.code(stream), ALLOWED);
     }
 }
 
 #[test]
 fn a_new_configuration_has_the_keys_of_the_old_one() {
-    let mut site = Site::alone(&scheduled(), 1);
-    site.start(&["p256-a"]);
-    assert_eq!(site.verdict(&stranger(1)), WAITS);
-    let call = site.only_call();
-    site.fail(&call);
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.start(&["p256-a"]);
+    assert_eq!(scene.verdict(&stranger(1)), WAITS);
+    let call = scene.only_call();
+    scene.fail(&call);
     // Other rules, and the same way to the same issuer's keys.
     let mut other = scheduled();
     other["providers"][0]["name"] = json!("renamed");
     other["providers"][0]["clock_skew"] = json!("5s");
-    site.load(2, &other);
+    scene.load(2, &other);
     let request = Request::bearing(&by("p256-a"));
-    let stream = site.ask_of(2, &request);
-    assert_eq!(site.code(stream), ALLOWED);
+    let stream = scene.ask_of(2, &request);
+    assert_eq!(scene.code(stream), ALLOWED);
     // And after the old one has gone.
-    site.drop_root(ROOT);
-    site.pass(1_000);
-    let stream = site.ask_of(2, &request);
-    assert_eq!((site.code(stream), site.calls.len()), (ALLOWED, 0));
+    scene.drop_root(ROOT);
+    scene.pass(1_000);
+    let stream = scene.ask_of(2, &request);
+    assert_eq!((scene.code(stream), scene.calls.len()), (ALLOWED, 0));
     // The cool-down goes on: what was booked comes at its end, once.
-    site.pass(COOL_DOWN);
-    let call = site.only_call();
+    scene.pass(COOL_DOWN);
+    let call = scene.only_call();
     assert_eq!(call.root.0, 2);
-    site.publish(&call, &["p256-a"]);
+    scene.publish(&call, &["p256-a"]);
     // It remembers who came first at the old one.
-    let stream = site.ask_of(2, &Request::bearing(&stranger(1)));
-    assert_eq!(site.code(stream), "unknown_key");
+    let stream = scene.ask_of(2, &Request::bearing(&stranger(1)));
+    assert_eq!(scene.code(stream), "unknown_key");
 }
 
 #[test]
 fn keys_outlive_the_moment_in_which_no_configuration_names_them() {
-    let mut site = Site::alone(&scheduled(), 1);
-    site.start(&["p256-a"]);
-    site.drop_root(ROOT);
-    site.pass(1_000);
-    site.load(2, &scheduled());
-    site.tick();
-    assert_eq!(site.calls.len(), 0);
-    let stream = site.ask_of(2, &Request::bearing(&by("p256-a")));
-    assert_eq!(site.code(stream), ALLOWED);
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.start(&["p256-a"]);
+    scene.drop_root(ROOT);
+    scene.pass(1_000);
+    scene.load(2, &scheduled());
+    scene.tick();
+    assert_eq!(scene.calls.len(), 0);
+    let stream = scene.ask_of(2, &Request::bearing(&by("p256-a")));
+    assert_eq!(scene.code(stream), ALLOWED);
 }
 
 #[test]
@@ -1610,32 +1616,32 @@ fn another_way_or_another_issuer_is_another_source() {
         json!({"jwks": {"uri": "https://login.example.com/other"}}),
         json!({"jwks": {"cluster": "other"}}),
     ] {
-        let mut site = Site::alone(&scheduled(), 1);
-        site.start(&["p256-a"]);
+        let mut scene = Scene::alone(&scheduled(), 1);
+        scene.start(&["p256-a"]);
         let mut other = scheduled();
         merge(&mut other["providers"][0], patch.clone());
-        site.load(2, &other);
-        site.tick();
-        let call = site.only_call();
+        scene.load(2, &other);
+        scene.tick();
+        let call = scene.only_call();
         assert_eq!(call.root.0, 2, "{patch}");
         let token = match patch.get("issuer") {
             Some(issuer) => Token::new().claim("iss", issuer.clone()).build(),
             None => by("p256-a"),
         };
-        let stream = site.ask_of(2, &Request::bearing(&token));
-        assert_eq!(site.code(stream), WAITS, "{patch}");
-        site.publish(&call, &["p256-a"]);
-        assert_eq!(site.code(stream), ALLOWED, "{patch}");
-        assert_eq!(site.host.store.borrow().keys().len(), 4, "{patch}");
+        let stream = scene.ask_of(2, &Request::bearing(&token));
+        assert_eq!(scene.code(stream), WAITS, "{patch}");
+        scene.publish(&call, &["p256-a"]);
+        assert_eq!(scene.code(stream), ALLOWED, "{patch}");
+        assert_eq!(scene.host.store.borrow().keys().len(), 4, "{patch}");
     }
 }
 
 #[test]
 fn a_new_interval_plans_anew() {
-    let mut site = Site::alone(&scheduled(), 1);
-    site.start(&["p256-a"]);
-    site.load(2, &fetched(json!({"refresh_interval": "1m"})));
-    about(ROUND_TRIP + site.until_call(TICK, 60_000), 48_000, TICK);
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.start(&["p256-a"]);
+    scene.load(2, &fetched(json!({"refresh_interval": "1m"})));
+    about(ROUND_TRIP + scene.until_call(TICK, 60_000), 48_000, TICK);
 }
 
 #[test]
@@ -1683,8 +1689,8 @@ fn a_newer_document_in_the_store_is_adopted_and_an_older_one_overwritten() {
     // Asked for since, though its number is no higher.
     let newer = write(&fleet, 9_000, &["p256-a", "p256-b"]);
     fleet.tick();
-    for site in &mut fleet.sites {
-        assert_eq!(site.verdict(&by("p256-b")), ALLOWED);
+    for scene in &mut fleet.sites {
+        assert_eq!(scene.verdict(&by("p256-b")), ALLOWED);
     }
     assert_eq!(fleet.document(), newer);
     // Older ones are overwritten, however high their number, and so is what is none.
@@ -1705,8 +1711,8 @@ fn a_newer_document_in_the_store_is_adopted_and_an_older_one_overwritten() {
     write(&fleet, 1_000_000, &["p256-a"]);
     fleet.tick();
     assert_eq!(fleet.document().bytes, newer.bytes);
-    for site in &mut fleet.sites {
-        assert_eq!(site.verdict(&by("p256-b")), ALLOWED);
+    for scene in &mut fleet.sites {
+        assert_eq!(scene.verdict(&by("p256-b")), ALLOWED);
     }
     // All that without a fetch.
     assert_eq!(fleet.calls().len(), 0);
@@ -1811,17 +1817,17 @@ fn a_shared_document_is_checked_as_if_the_provider_had_sent_it() {
             .borrow_mut()
             .put("/document/", &spoilt.to_bytes());
         fleet.pass(5_000);
-        for site in &mut fleet.sites {
-            assert_eq!(site.verdict(&by("p256-a")), ALLOWED);
+        for scene in &mut fleet.sites {
+            assert_eq!(scene.verdict(&by("p256-a")), ALLOWED);
         }
     }
-    for site in &fleet.sites {
+    for scene in &fleet.sites {
         // Once for each, not once a tick.
         assert_eq!(
-            site.said("shared keys cannot be used"),
+            scene.said("shared keys cannot be used"),
             3,
             "{:?}",
-            site.lines
+            scene.lines
         );
     }
     // The next good one is shared again.
@@ -1858,18 +1864,18 @@ fn what_one_configuration_cannot_use_another_one_may() {
 
 impl Fleet {
     fn slow(&mut self) {
-        for site in &mut self.sites {
-            site.host.slow_store = true;
+        for scene in &mut self.sites {
+            scene.host.slow_store = true;
         }
     }
 
     /// Answers one read or swap of each worker, in turns, until none asks any more.
     fn interleave(&mut self) {
         let mut rounds = 0;
-        while self.sites.iter_mut().any(|site| site.host.asks_store()) {
-            for site in &mut self.sites {
-                site.host.answer_store();
-                site.settle();
+        while self.sites.iter_mut().any(|scene| scene.host.asks_store()) {
+            for scene in &mut self.sites {
+                scene.host.answer_store();
+                scene.settle();
             }
             rounds += 1;
             assert!(rounds < 100, "they go on for ever");
@@ -1887,19 +1893,19 @@ fn of_two_claims_at_once_one_is_taken() {
         let streams: Vec<u64> = fleet
             .sites
             .iter_mut()
-            .map(|site| site.ask(&by("p256-b")))
+            .map(|scene| scene.ask(&by("p256-b")))
             .collect();
-        for (site, stream) in fleet.sites.iter_mut().zip(&streams) {
-            assert_eq!(site.code(*stream), WAITS);
-            assert!(site.host.asks_store());
+        for (scene, stream) in fleet.sites.iter_mut().zip(&streams) {
+            assert_eq!(scene.code(*stream), WAITS);
+            assert!(scene.host.asks_store());
         }
         fleet.interleave();
         assert_eq!(fleet.publish(&["p256-a", "p256-b"]), 1);
         fleet.interleave();
         fleet.tick();
         fleet.interleave();
-        for (site, stream) in fleet.sites.iter().zip(&streams) {
-            assert_eq!(site.code(*stream), ALLOWED);
+        for (scene, stream) in fleet.sites.iter().zip(&streams) {
+            assert_eq!(scene.code(*stream), ALLOWED);
         }
         assert_eq!(fleet.lease().holder, 0);
     }
@@ -1912,8 +1918,8 @@ fn of_two_scheduled_claims_at_once_one_is_taken() {
     fleet.slow();
     let mut fetches = 0;
     for _ in 0..1_100 {
-        for site in &mut fleet.sites {
-            site.host.pass(1_000);
+        for scene in &mut fleet.sites {
+            scene.host.pass(1_000);
         }
         fleet.tick();
         fleet.interleave();
@@ -1934,8 +1940,8 @@ fn of_two_first_claims_at_once_one_is_taken() {
     fleet.interleave();
     let calls = fleet.calls();
     assert_eq!(calls.len(), 1, "{calls:?}");
-    for site in &mut fleet.sites {
-        site.host.pass(ROUND_TRIP);
+    for scene in &mut fleet.sites {
+        scene.host.pass(ROUND_TRIP);
     }
     for (position, call) in &calls {
         fleet.sites[*position].publish(call, &["p256-a"]);
@@ -1946,8 +1952,8 @@ fn of_two_first_claims_at_once_one_is_taken() {
         fleet.interleave();
     }
     assert_eq!(fleet.lease().holder, 0);
-    for site in &mut fleet.sites {
-        assert_eq!(site.verdict(&by("p256-a")), ALLOWED);
+    for scene in &mut fleet.sites {
+        assert_eq!(scene.verdict(&by("p256-a")), ALLOWED);
     }
     assert_eq!(fleet.calls().len(), 0);
 }
@@ -1992,8 +1998,8 @@ fn workers_agree_in_whatever_order_the_store_answers() {
                     fleet.sites[position].ask(&stranger(seed * 1_000 + number));
                 }
                 1 => {
-                    for site in &mut fleet.sites {
-                        site.host.pass(300);
+                    for scene in &mut fleet.sites {
+                        scene.host.pass(300);
                     }
                     fleet.sites[position].tick();
                 }
@@ -2018,8 +2024,8 @@ fn workers_agree_in_whatever_order_the_store_answers() {
             fleet.interleave();
             asked += fleet.publish(&["p256-a"]);
             fleet.interleave();
-            for site in &mut fleet.sites {
-                site.host.pass(LONGEST / 4);
+            for scene in &mut fleet.sites {
+                scene.host.pass(LONGEST / 4);
             }
             fleet.tick();
         }
@@ -2030,9 +2036,9 @@ fn workers_agree_in_whatever_order_the_store_answers() {
         assert_eq!(lease.other(0, fleet.now()), None, "{seed}");
         let newest = fleet.document().edition.asked.mono;
         assert_eq!(fleet.lease().fetched, newest, "{seed}");
-        for site in &mut fleet.sites {
-            assert_eq!(site.host.worker().waiting(), 0, "{seed}");
-            let gates: Vec<Monotonic> = site
+        for scene in &mut fleet.sites {
+            assert_eq!(scene.host.worker().waiting(), 0, "{seed}");
+            let gates: Vec<Monotonic> = scene
                 .host
                 .worker()
                 .gates()
@@ -2057,40 +2063,40 @@ fn a_read_of_the_store_that_is_never_answered_holds_up_nobody_for_good() {
     fleet.slow();
     for lost in 0..12 {
         // So many answers come, then one is lost.
-        let mut site = Site::alone(&scheduled(), 1);
-        site.host.slow_store = true;
-        site.tick();
+        let mut scene = Scene::alone(&scheduled(), 1);
+        scene.host.slow_store = true;
+        scene.tick();
         for _ in 0..lost {
-            site.host.answer_store();
-            site.settle();
-            for call in std::mem::take(&mut site.calls) {
-                site.publish(&call, &["p256-a"]);
+            scene.host.answer_store();
+            scene.settle();
+            for call in std::mem::take(&mut scene.calls) {
+                scene.publish(&call, &["p256-a"]);
             }
         }
-        site.host.lose_store();
-        site.host.slow_store = false;
-        site.pass(2 * LONGEST);
-        for call in std::mem::take(&mut site.calls) {
-            site.publish(&call, &["p256-a"]);
+        scene.host.lose_store();
+        scene.host.slow_store = false;
+        scene.pass(2 * LONGEST);
+        for call in std::mem::take(&mut scene.calls) {
+            scene.publish(&call, &["p256-a"]);
         }
-        assert_eq!(site.verdict(&by("p256-a")), ALLOWED, "{lost}");
+        assert_eq!(scene.verdict(&by("p256-a")), ALLOWED, "{lost}");
         // And keys are refreshed from then on.
-        site.until_call(TICK, 600_000);
+        scene.until_call(TICK, 600_000);
     }
 }
 
 #[test]
 fn a_key_under_a_new_name_is_no_other_key() {
     // Two documents in a row; the tokens of a key that stays are not verified anew.
-    let mut site = Site::alone(&scheduled(), 1);
-    site.start(&["p256-a"]);
-    assert_eq!(site.verdict(&by("p256-a")), ALLOWED);
-    site.until_call(TICK, 600_000);
-    let call = site.only_call();
+    let mut scene = Scene::alone(&scheduled(), 1);
+    scene.start(&["p256-a"]);
+    assert_eq!(scene.verdict(&by("p256-a")), ALLOWED);
+    scene.until_call(TICK, 600_000);
+    let call = scene.only_call();
     let renamed = jwk_with("p256-a", json!({"kid": "p256-z"}));
-    site.answer(&call, "200", &jwks(&[renamed]));
-    assert_eq!(site.said("in use"), 2, "that is a change");
-    assert_ne!(site.verdict(&by("p256-a")), ALLOWED);
+    scene.answer(&call, "200", &jwks(&[renamed]));
+    assert_eq!(scene.said("in use"), 2, "that is a change");
+    assert_ne!(scene.verdict(&by("p256-a")), ALLOWED);
 }
 
 /// With the operator's own credential for the key endpoint, as Kubernetes wants one.
@@ -2103,26 +2109,26 @@ fn credentialed(mut config: Value) -> Value {
 #[test]
 fn the_credential_for_the_keys_is_shown_to_their_authority_and_never_logged() {
     let bearer = Some(&b"Bearer s3cret"[..]);
-    let mut site = Site::alone(&credentialed(scheduled()), 1);
-    site.tick();
-    let call = site.only_call();
+    let mut scene = Scene::alone(&credentialed(scheduled()), 1);
+    scene.tick();
+    let call = scene.only_call();
     assert_eq!(call.header("authorization"), bearer);
-    site.answer(&call, "403", b"");
-    let mut plain = Site::alone(&scheduled(), 1);
+    scene.answer(&call, "403", b"");
+    let mut plain = Scene::alone(&scheduled(), 1);
     plain.tick();
     assert_eq!(plain.only_call().header("authorization"), None);
 
     // A new configuration without one shows none, and the keys stay.
-    site.pass(2_000);
-    let call = site.only_call();
+    scene.pass(2_000);
+    let call = scene.only_call();
     assert_eq!(call.header("authorization"), bearer);
-    site.publish(&call, &["p256-a"]);
+    scene.publish(&call, &["p256-a"]);
     assert!(
-        site.lines.iter().any(|(_, line)| line.contains("403")),
+        scene.lines.iter().any(|(_, line)| line.contains("403")),
         "{:?}",
-        site.lines
+        scene.lines
     );
-    for (_, line) in &site.lines {
+    for (_, line) in &scene.lines {
         assert!(!line.contains("s3cret"), "{line}");
     }
 }
@@ -2137,11 +2143,11 @@ fn a_discovered_address_elsewhere_gets_no_credential() {
         ("https://10.0.0.1:6443/keys/1", false),
         ("https://login.example.com:8443/keys/1", false),
     ] {
-        let mut site = Site::alone(&config, 1);
-        site.tick();
-        let call = site.only_call();
+        let mut scene = Scene::alone(&config, 1);
+        scene.tick();
+        let call = scene.only_call();
         assert_eq!(call.header("authorization"), Some(&b"Bearer s3cret"[..]));
-        let call = discover(&mut site, &call, keys);
+        let call = discover(&mut scene, &call, keys);
         assert_eq!(call.header("authorization").is_some(), shown, "{keys}");
     }
 }

@@ -3,7 +3,7 @@
 //! Two to eight workers share a store, a provider rotates its keys, fails, stalls and lies,
 //! requests come, wait, pass and are refused; workers die, configurations are replaced,
 //! the host refuses effects, and answers come late or twice. Between a read of the store
-//! and its swap the other workers go on. What the model holds is written at [`World::check`].
+//! and its swap the other workers go on. What the model holds is written at [`Scene::check`].
 //!
 //! `SCOPEGATE_SEED=n` repeats the sequence of that number, `SCOPEGATE_SEQUENCES=n` runs so
 //! many. A sequence that fails is printed with its seed and in its shortest form.
@@ -191,7 +191,7 @@ enum Step {
     /// The store answers a worker so many times.
     Store(usize, u64),
     /// The provider answers the call of that number, perhaps not for the last time.
-    Answer(usize, bool),
+    Decided(usize, bool),
     /// The provider publishes these keys.
     Publish(usize),
     /// The provider is of another mood.
@@ -266,7 +266,7 @@ fn step(random: &mut Random) -> Step {
         52..=53 => Step::Wake(one),
         54 => Step::Trailers(one),
         55..=69 => Step::Store(one, random.below(4) + 1),
-        70..=81 => Step::Answer(one, other % 5 == 0),
+        70..=81 => Step::Decided(one, other % 5 == 0),
         82..=86 => Step::Publish(one),
         87..=90 => Step::Mood([Mood::Fails, Mood::Good, Mood::Lies, Mood::Stalls][one % 4]),
         91..=92 => Step::Die(one),
@@ -323,7 +323,7 @@ struct Pending {
     asked_wall: u64,
 }
 
-struct World {
+struct Scene {
     share: bool,
     store: Rc<RefCell<Store>>,
     places: Vec<Place>,
@@ -345,9 +345,9 @@ struct World {
 
 type Verdict = Result<(), String>;
 
-impl World {
+impl Scene {
     fn new(sequence: &Sequence) -> Self {
-        let mut world = Self {
+        let mut scene = Self {
             share: sequence.share,
             store: Rc::default(),
             places: Vec::new(),
@@ -366,10 +366,10 @@ impl World {
             codes: BTreeMap::new(),
         };
         for _ in 0..sequence.workers {
-            let place = world.place();
-            world.places.push(place);
+            let place = scene.place();
+            scene.places.push(place);
         }
-        world
+        scene
     }
 
     fn place(&mut self) -> Place {
@@ -449,7 +449,7 @@ impl World {
                     self.answer_store(worker)?;
                 }
             }
-            Step::Answer(call, again) => self.answer(call, again)?,
+            Step::Decided(call, again) => self.answer(call, again)?,
             Step::Publish(keys) => self.published = keys % 8,
             Step::Mood(mood) => self.mood = mood,
             Step::Die(worker) => self.die(worker),
@@ -1030,26 +1030,26 @@ fn request(token: &str, form: bool) -> Fields {
 }
 
 fn play(sequence: &Sequence) -> Result<BTreeMap<&'static str, u64>, String> {
-    let mut world = World::new(sequence);
-    for worker in 0..world.places.len() {
-        world.take(worker, None)?;
+    let mut scene = Scene::new(sequence);
+    for worker in 0..scene.places.len() {
+        scene.take(worker, None)?;
     }
     if sequence.warm {
-        world.warm()?;
+        scene.warm()?;
     }
     for (number, step) in sequence.steps.iter().enumerate() {
-        world
+        scene
             .run(*step)
             .map_err(|error| format!("step {number} {step:?}: {error}"))?;
     }
-    world
+    scene
         .check_agreement()
         .map_err(|error| format!("then: {error}"))?;
-    world
+    scene
         .heal()
         .map_err(|error| format!("when the provider heals: {error}"))?;
-    world.check_streams()?;
-    Ok(world.codes)
+    scene.check_streams()?;
+    Ok(scene.codes)
 }
 
 /// Leaves out whatever is not needed for a sequence to fail.

@@ -9,8 +9,8 @@ mod common;
 use std::borrow::Cow;
 
 use common::{
-    ALLOWED, Answer, Bench, NOW, Request, Token, ask, attempt, b64, config, fetched, gate, issuers,
-    jwk, jwks, keys, parse, unb64,
+    ALLOWED, Bench, Decided, NOW, Request, Token, ask, attempt, b64, config, fetched, gate,
+    issuers, jwk, jwks, keys, parse, unb64,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -61,7 +61,7 @@ fn no_changed_byte_passes(key: &'static str, algorithm: &'static str) {
             changed[position] = byte;
             let header = [&b"Bearer "[..], &changed].concat();
             let answer = ask(&mut gate, &Request::new().set("authorization", header));
-            let Answer::Denied(denial) = answer else {
+            let Decided::Denied(denial) = answer else {
                 panic!("{position}: {original} to {byte}: {answer:?}");
             };
             assert_eq!(denial.status(), 401, "{position}: {original} to {byte}");
@@ -250,7 +250,7 @@ fn every_row_is_reached_by_its_path_and_forwarded_by_its_rewrite() {
                     .set(":method", method)
                     .set(":path", &path)
                     .set("content-type", kind);
-                let Answer::Allowed { edits, .. } = ask(&mut gate, &request) else {
+                let Decided::Allowed { edits, .. } = ask(&mut gate, &request) else {
                     panic!("{method} {path}: {:?}", ask(&mut gate, &request));
                 };
                 let path_edit = edits.iter().find(|(name, _)| name == ":path");
@@ -704,7 +704,7 @@ proptest! {
         ],
     ) {
         let answer = ask(&mut gate(&config()), &Request::new().set("authorization", bytes));
-        let Answer::Denied(denial) = answer else {
+        let Decided::Denied(denial) = answer else {
             return Err(TestCaseError::fail(format!("{answer:?}")));
         };
         prop_assert!(matches!(denial.status(), 400 | 401));

@@ -1,6 +1,6 @@
 //! The queries in `tests/queries`, written from the languages' documentation and after
 //! what public dashboards, rules and Grafana's apps send, with names and numbers of our
-//! own: which of them the gate refuses, and what becomes of the others. The judges of `integration/` ask the backends' own parsers
+//! own: which of them the gate refuses, and what becomes of the others. The oracles of `integration/` ask the backends' own parsers
 //! about the same files.
 //!
 //! `PROPTEST_CASES` tries more recombinations; a failure prints its smallest input.

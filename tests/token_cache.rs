@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use common::{
-    ALLOWED, Answer, Bench, ISSUER, NOW, Request, Token, ask, ask_at, at, attempt, b64, config,
+    ALLOWED, Bench, Decided, ISSUER, NOW, Request, Token, ask, ask_at, at, attempt, b64, config,
     decide, gate, issuers, jwk, jwk_with, jwks, parse, provider, sign,
 };
 use scopegate::authn::jwks::KeySet;
@@ -491,7 +491,7 @@ fn a_coarse_clock_does_for_remembered_tokens_only() {
     let mut gate = gate(&config());
     let request = Request::bearing(&Token::new().build());
     let ask_coarsely = |gate: &mut Bench| decide(gate, &request, coarse(at(0)), &InModule);
-    assert_eq!(ask_coarsely(&mut gate), Answer::NeedsClock);
+    assert_eq!(ask_coarsely(&mut gate), Decided::NeedsClock);
     assert_eq!(gate.cached_tokens(), 0);
     assert_eq!(ask(&mut gate, &request).code(), ALLOWED);
     assert_eq!(ask_coarsely(&mut gate).code(), ALLOWED);
@@ -520,7 +520,7 @@ fn a_lagging_coarse_clock_refuses_no_token_that_the_exact_one_took() {
         before.wall = Timestamp::from_secs(NOW - 1);
         let answer = decide(&mut gate, &request, coarse(before), &InModule);
         assert!(
-            matches!(answer, Answer::NeedsClock | Answer::Allowed { .. }),
+            matches!(answer, Decided::NeedsClock | Decided::Allowed { .. }),
             "{answer:?}"
         );
     }

@@ -11,7 +11,7 @@
 mod common;
 
 use common::{
-    ALLOWED, Answer, Bench, ISSUER, NOW, Request, Token, accepted, answer, ask, b64, config,
+    ALLOWED, Bench, Decided, ISSUER, NOW, Request, Token, accepted, answer, ask, b64, config,
     fetched, gate, hmac, jwk, jwk_with, keys, merge, provider, refused, sign, spki, verdict,
 };
 use scopegate::authn::token::Unverified;
@@ -219,7 +219,7 @@ fn trust_headers_of_the_client_never_pass() {
         .and("x-scopegate-subject", "root")
         .and("x-mimir-anything", "1")
         .and("x-grafana-id", "1");
-    let Answer::Allowed { tenants, edits } = ask(&mut gate(&config()), &request) else {
+    let Decided::Allowed { tenants, edits } = ask(&mut gate(&config()), &request) else {
         panic!("a stray header is removed, not refused");
     };
     assert_eq!(tenants, b"a");
@@ -971,7 +971,7 @@ fn the_subject_is_short_text_without_control_characters() {
         (json!(" a "), "%20a%20"),
     ] {
         let token = Token::new().claim("oid", oid).build();
-        let Answer::Allowed { edits, .. } = ask(&mut gate, &Request::bearing(&token)) else {
+        let Decided::Allowed { edits, .. } = ask(&mut gate, &Request::bearing(&token)) else {
             panic!("{subject}");
         };
         let set = ("x-scopegate-subject".to_owned(), Some(subject.to_owned()));

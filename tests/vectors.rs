@@ -82,7 +82,7 @@ fn assert_refused_by_the_gate(keys: &Value, text: &str, case: &str) {
     // What cannot be used leaves the gate without keys, which refuses as well.
     let _ = gate.give(0, &document(keys), 0);
     let answer = ask_at(&mut gate, &Request::bearing(text), 0);
-    let common::Answer::Denied(denial) = answer else {
+    let common::Decided::Denied(denial) = answer else {
         panic!("{case}: {answer:?}");
     };
     assert!(matches!(denial.status(), 400 | 401), "{case}: {denial:?}");

@@ -16,7 +16,7 @@ use scopegate::authn::keys::InModule;
 use scopegate::words::time::Monotonic;
 use scopegate::worker::driver::{Driver, Performed, Proxy};
 use scopegate::worker::{
-    Action, Answer, CallId, Effect, Event, HeaderBlock, Level, Reading, ResponseHead, RootId,
+    Action, CallId, CallOutcome, Effect, Event, HeaderBlock, Level, Reading, ResponseHead, RootId,
     StreamId, Worker,
 };
 use serde_json::{Value, json};
@@ -695,7 +695,7 @@ fn a_verification_is_counted_for_a_request_that_waited() {
     let call = driver.proxy().calls.pop().expect("a question");
     driver.on(Event::Answered {
         call,
-        answer: Answer::Response {
+        answer: CallOutcome::Response {
             status: b"200",
             cache_control: None,
             content_encoding: None,

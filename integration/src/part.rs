@@ -1,4 +1,4 @@
-//! What tests need and this checkout does not hold: servers, clients and judges, built or fetched by the scripts in
+//! What tests need and this checkout does not hold: servers, clients and oracles, built or fetched by the scripts in
 //! `integration/tools`, which keep them outside the checkout.
 //!
 //! 1. A part that a variable names is taken as it is. If it does not run, that is an error.
@@ -68,7 +68,7 @@ pub const KEYCLOAK: Part =
 /// A second OpenID provider, of another kind.
 pub const DEX: Part = Part::new("DEX", "part.sh dex", "bin/dex").shows(Shows::VersionCommand);
 /// The folder of the parsers of Prometheus and Mimir.
-pub const JUDGE: Part = Part::new("", "judge.sh", "");
+pub const ORACLES: Part = Part::new("", "oracles.sh", "");
 /// The folder of the editors' grammars.
 pub const LEZER: Part = Part::new("", "lezer.sh", "");
 /// The folder of Grafana's types and a compiler for them.

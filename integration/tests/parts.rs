@@ -118,7 +118,7 @@ fn what_is_refused_is_listed_and_no_failure() -> Result<()> {
     let wanted = [
         "loki",
         "prometheus",
-        "judge",
+        "oracles",
         "kubernetes",
         "keycloak",
         "collector",

@@ -124,7 +124,7 @@ pub struct Edition {
 }
 
 #[derive(Clone, Debug)]
-struct Held {
+struct CachedSet {
     /// `None` for a document in which there was no usable key.
     set: Option<Arc<KeySet>>,
     edition: Edition,
@@ -135,7 +135,7 @@ struct Held {
 pub struct KeyCache {
     /// How long a set serves after it was asked for, in milliseconds.
     max_stale: u64,
-    held: Option<Held>,
+    held: Option<CachedSet>,
     /// Keys of earlier documents that are not in the held one, by the hash of their name.
     withdrawn: VecDeque<u64>,
     /// When tokens of unknown keys came first, by their hash.
@@ -195,7 +195,7 @@ impl KeyCache {
             }
         }
         self.withdrawn.retain(|name| !kept.contains(name));
-        self.held = Some(Held { set, edition });
+        self.held = Some(CachedSet { set, edition });
     }
 
     /// The names of a set's keys, as they are remembered.

@@ -23,7 +23,7 @@ use crate::authn::key_cache::{KeyCache, Keys};
 use crate::authn::token_cache::{Owner, Sent, Session};
 use crate::authz::endpoint::{Endpoint, Endpoints, Surface};
 use crate::authz::policy::{Organizations, Remembered};
-use crate::authz::projects::{self, Answer, Answers, Directory, Question, Resource};
+use crate::authz::projects::{self, Answers, Directory, DirectoryAnswer, Question, Resource};
 use crate::config::{Config, KeySource, Mode};
 use crate::words::credential::CredentialKind;
 use crate::words::denial::Denial;
@@ -473,7 +473,7 @@ impl Gate {
     /// What the directory of projects said; `None` for no response.
     pub fn directory_answered(&mut self, question: Question, status: Option<u16>, now: Now) {
         if let Some(service) = self.config.directory() {
-            let answer = Answer::of_status(status);
+            let answer = DirectoryAnswer::of_status(status);
             let time = service.cache_ttl;
             self.answers.insert(question, answer, now.mono, time);
         }

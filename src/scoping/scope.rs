@@ -166,13 +166,13 @@ impl FromIterator<LabelValue> for LabelValues {
 
 /// The values that one label may have; never empty.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-struct Rule {
+struct LabelRule {
     label: LabelName,
     /// Shared by the scopes of a policy, so that equal ones are mostly the same.
     values: Arc<LabelValues>,
 }
 
-impl Rule {
+impl LabelRule {
     /// Whether each of its values is one of the other's. Of two rules that are the same
     /// no value is looked at.
     fn is_within(&self, wide: &Self) -> bool {
@@ -182,13 +182,13 @@ impl Rule {
 
 /// A conjunction of labels with the values that each may have.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Scope(Vec<Rule>);
+pub struct Scope(Vec<LabelRule>);
 
 impl Scope {
     /// One label with one value.
     #[must_use]
     pub fn single(label: LabelName, value: LabelValue) -> Self {
-        Self(vec![Rule {
+        Self(vec![LabelRule {
             label,
             values: Arc::new(LabelValues(vec![value])),
         }])
@@ -201,7 +201,7 @@ impl Scope {
     pub fn new(
         rules: impl IntoIterator<Item = (LabelName, LabelValues)>,
     ) -> Result<Self, &'static str> {
-        let mut sorted: Vec<Rule> = Vec::new();
+        let mut sorted: Vec<LabelRule> = Vec::new();
         for (label, values) in rules {
             if values.0.is_empty() {
                 return Err("a label needs a value: with none nothing could be seen");
@@ -211,7 +211,7 @@ impl Scope {
                 Ok(_) => return Err("a label is named twice"),
                 Err(position) => {
                     let values = Arc::new(values);
-                    sorted.insert(position, Rule { label, values });
+                    sorted.insert(position, LabelRule { label, values });
                 }
             }
         }
@@ -250,7 +250,7 @@ impl Scope {
             });
             values.fold(label.as_str().len(), usize::saturating_add)
         });
-        let rules = self.0.len().saturating_mul(size_of::<Rule>());
+        let rules = self.0.len().saturating_mul(size_of::<LabelRule>());
         texts.fold(rules, usize::saturating_add)
     }
 

@@ -19,7 +19,7 @@ pub const PATH: &str = "/organizations";
 const RETRY_SECONDS: &str = "5";
 
 /// An answer with all of its body.
-pub type Answer = Response<Full<Bytes>>;
+pub type FullResponse = Response<Full<Bytes>>;
 
 /// Answers whoever asks for the document. Without `tokens` everybody may.
 #[must_use]
@@ -29,7 +29,7 @@ pub fn organizations(
     headers: &HeaderMap,
     shelf: &Shelf,
     tokens: Option<&Tokens>,
-) -> Answer {
+) -> FullResponse {
     if path != PATH {
         return text(StatusCode::NOT_FOUND, "not found\n");
     }
@@ -74,7 +74,7 @@ pub fn organizations(
 
 /// Answers about the health of this process.
 #[must_use]
-pub fn health(method: &Method, path: &str, shelf: &Shelf, counters: &Counters) -> Answer {
+pub fn health(method: &Method, path: &str, shelf: &Shelf, counters: &Counters) -> FullResponse {
     if let Some(answer) = other_method(method) {
         return answer;
     }
@@ -92,7 +92,7 @@ pub fn health(method: &Method, path: &str, shelf: &Shelf, counters: &Counters) -
     headless(method, answer)
 }
 
-fn other_method(method: &Method) -> Option<Answer> {
+fn other_method(method: &Method) -> Option<FullResponse> {
     if *method == Method::GET || *method == Method::HEAD {
         return None;
     }
@@ -102,7 +102,7 @@ fn other_method(method: &Method) -> Option<Answer> {
 }
 
 /// The answer to HEAD: the same without the body, and with its length.
-fn headless(method: &Method, mut answer: Answer) -> Answer {
+fn headless(method: &Method, mut answer: FullResponse) -> FullResponse {
     if *method == Method::HEAD {
         let length = hyper::body::Body::size_hint(answer.body()).exact();
         put(
@@ -115,14 +115,14 @@ fn headless(method: &Method, mut answer: Answer) -> Answer {
     answer
 }
 
-fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+fn text(status: StatusCode, text: impl Into<Bytes>) -> FullResponse {
     let mut answer = Response::new(Full::new(text.into()));
     *answer.status_mut() = status;
     put(&mut answer, CONTENT_TYPE, "text/plain");
     answer
 }
 
-fn put(answer: &mut Answer, name: hyper::header::HeaderName, value: &str) {
+fn put(answer: &mut FullResponse, name: hyper::header::HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         answer.headers_mut().insert(name, value);
     }

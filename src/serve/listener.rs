@@ -17,7 +17,7 @@ use tokio::time::{Duration, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-use super::answer::Answer;
+use super::answer::FullResponse;
 use super::places::{Limits, Place, Places};
 
 /// Most connections at once where documents are served; those of the health port come on top.
@@ -83,7 +83,7 @@ pub async fn serve<F>(
     answer: F,
     mut end: watch::Receiver<bool>,
 ) where
-    F: Fn(&Request<Incoming>) -> Answer + Clone + Send + Sync + 'static,
+    F: Fn(&Request<Incoming>) -> FullResponse + Clone + Send + Sync + 'static,
 {
     let graceful = GracefulShutdown::new();
     let places = Places::new(purpose.limits());
@@ -129,7 +129,7 @@ async fn secure<F>(
     place: Arc<Place>,
     watcher: Watcher,
 ) where
-    F: Fn(&Request<Incoming>) -> Answer + Clone,
+    F: Fn(&Request<Incoming>) -> FullResponse + Clone,
 {
     match security {
         Security::Plain => talk(stream, answer, place, watcher).await,
@@ -145,7 +145,7 @@ async fn secure<F>(
 async fn talk<S, F>(stream: S, answer: F, place: Arc<Place>, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
-    F: Fn(&Request<Incoming>) -> Answer + Clone,
+    F: Fn(&Request<Incoming>) -> FullResponse + Clone,
 {
     let service = service_fn(move |request| {
         let answer = answer(&request);

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use crate::worker::counters::Count;
 use crate::worker::effect::{Effect, Sink};
 use crate::worker::event::{
-    Action, Answer, CallId, Entry, Event, Reading, SourceId, StreamId, Swap,
+    Action, CallId, CallOutcome, Entry, Event, Reading, SourceId, StreamId, Swap,
 };
 use crate::worker::machine::Worker;
 
@@ -139,7 +139,7 @@ impl<P: Proxy> Driver<P> {
                 },
                 Outcome::NotSent(call, status) => Event::Answered {
                     call: *call,
-                    answer: Answer::NotSent(*status),
+                    answer: CallOutcome::NotSent(*status),
                 },
                 Outcome::Swapped(source, entry, swap) => Event::Swapped {
                     source: *source,

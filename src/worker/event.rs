@@ -71,7 +71,7 @@ pub trait ResponseHead {
 
 /// The outcome of a request of the worker's own.
 #[derive(Clone, Copy)]
-pub enum Answer<'a> {
+pub enum CallOutcome<'a> {
     /// Nobody answered.
     Nothing,
     /// The host did not even send it, and gave that number as the reason.
@@ -207,7 +207,7 @@ pub enum Event<'a> {
         /// The number of the call.
         call: CallId,
         /// With what.
-        answer: Answer<'a>,
+        answer: CallOutcome<'a>,
     },
 }
 

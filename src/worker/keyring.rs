@@ -16,7 +16,7 @@ use crate::words::time::Now;
 use crate::worker::counters::Count;
 use crate::worker::document_fetch::{DocumentFetch, News};
 use crate::worker::effect::{Effect, Level, Sink};
-use crate::worker::event::{Answer, Entry, RootId, SourceId, Swap};
+use crate::worker::event::{CallOutcome, Entry, RootId, SourceId, Swap};
 use crate::worker::excerpt::{MAX_EXPLANATION, MAX_NAME, excerpt, say};
 use crate::worker::received::{Failure, Received};
 use crate::worker::root::Root;
@@ -193,7 +193,7 @@ impl Keyring<'_> {
     }
 
     /// A fetch's document has come, or nothing of use.
-    pub fn answered(&mut self, source: SourceId, serial: u64, answer: Answer<'_>) -> Heard {
+    pub fn answered(&mut self, source: SourceId, serial: u64, answer: CallOutcome<'_>) -> Heard {
         let fetch = self.sources.get(source);
         let Some(of_keys) = fetch.and_then(|fetch| fetch.awaits(serial)) else {
             return Heard::Nothing;

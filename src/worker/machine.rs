@@ -20,8 +20,8 @@ use crate::worker::counters::Gauge;
 use crate::worker::document_fetch::Kind;
 use crate::worker::effect::{Effect, Level, Sink};
 use crate::worker::event::{
-    Action, Answer, CallId, Entry, Event, Lazy, Reading, ResponseHead, RootId, SourceId, StreamId,
-    Swap,
+    Action, CallId, CallOutcome, Entry, Event, Lazy, Reading, ResponseHead, RootId, SourceId,
+    StreamId, Swap,
 };
 use crate::worker::excerpt::say;
 use crate::worker::exchange::{self, Case, Cause, Desk, Exchange, Why};
@@ -900,7 +900,7 @@ impl Worker {
     fn on_answered(
         &mut self,
         call: CallId,
-        answer: Answer<'_>,
+        answer: CallOutcome<'_>,
         reading: Option<Reading>,
         out: &mut dyn Sink,
     ) {
@@ -919,24 +919,25 @@ impl Worker {
     }
 
     /// The directory of projects has answered, or not.
-    fn on_directory(&mut self, serial: u64, answer: Answer<'_>, now: Now, out: &mut dyn Sink) {
+    fn on_directory(&mut self, serial: u64, answer: CallOutcome<'_>, now: Now, out: &mut dyn Sink) {
         let Some((id, question)) = self.commons.directory.take(serial) else {
             return;
         };
         let status = match answer {
-            Answer::Response { status, .. } => std::str::from_utf8(status)
+            CallOutcome::Response { status, .. } => std::str::from_utf8(status)
                 .ok()
                 .and_then(|s| s.parse().ok()),
-            Answer::Nothing | Answer::NotSent(_) => None,
+            CallOutcome::Nothing | CallOutcome::NotSent(_) => None,
         };
-        let useless = projects::Answer::of_status(status) == projects::Answer::Unavailable;
+        let useless =
+            projects::DirectoryAnswer::of_status(status) == projects::DirectoryAnswer::Unavailable;
         if self.commons.directory.note_failing(useless) {
             let line = match (useless, status, answer) {
                 (false, ..) => "the directory of projects answers again".to_owned(),
                 (true, Some(status), _) => {
                     format!("the directory of projects cannot be asked: it answered {status}")
                 }
-                (true, None, Answer::NotSent(status)) => {
+                (true, None, CallOutcome::NotSent(status)) => {
                     let why = not_sent(status);
                     format!("the directory of projects cannot be asked: {why}")
                 }

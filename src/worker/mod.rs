@@ -44,7 +44,8 @@ pub mod sources;
 
 pub use effect::{Effect, Level, Sink};
 pub use event::{
-    Action, Answer, CallId, Entry, Event, Reading, ResponseHead, RootId, SourceId, StreamId, Swap,
+    Action, CallId, CallOutcome, Entry, Event, Reading, ResponseHead, RootId, SourceId, StreamId,
+    Swap,
 };
 pub use headers::HeaderBlock;
 pub use machine::Worker;

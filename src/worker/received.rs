@@ -1,6 +1,6 @@
 //! A document that a request of the worker's own has brought.
 
-use crate::worker::event::Answer;
+use crate::worker::event::CallOutcome;
 use crate::worker::excerpt::{MAX_NAME, excerpt};
 
 /// The outcome of a fetch that failed: a label for metrics, and an explanation.
@@ -22,8 +22,8 @@ pub struct Received {
 
 /// Whether an answer says that a document is the one which is held.
 #[must_use]
-pub fn is_unchanged(answer: Answer<'_>) -> bool {
-    matches!(answer, Answer::Response { status: b"304", .. })
+pub fn is_unchanged(answer: CallOutcome<'_>) -> bool {
+    matches!(answer, CallOutcome::Response { status: b"304", .. })
 }
 
 impl Received {
@@ -32,11 +32,11 @@ impl Received {
     ///
     /// # Errors
     /// [`Failure`]
-    pub fn of(answer: Answer<'_>, most: usize) -> Result<Self, Failure> {
+    pub fn of(answer: CallOutcome<'_>, most: usize) -> Result<Self, Failure> {
         match answer {
-            Answer::Nothing => Err(("unreachable", "no answer".to_owned())),
-            Answer::NotSent(status) => Err(("error", not_sent(status))),
-            Answer::Response {
+            CallOutcome::Nothing => Err(("unreachable", "no answer".to_owned())),
+            CallOutcome::NotSent(status) => Err(("error", not_sent(status))),
+            CallOutcome::Response {
                 status,
                 cache_control,
                 content_encoding,

@@ -16,7 +16,7 @@ use crate::worker::commons::Owners;
 use crate::worker::counters::Count;
 use crate::worker::document_fetch::{DocumentFetch, News};
 use crate::worker::effect::{Effect, Level, Sink};
-use crate::worker::event::{Answer, Entry, RootId, SourceId, Swap};
+use crate::worker::event::{CallOutcome, Entry, RootId, SourceId, Swap};
 use crate::worker::excerpt::{MAX_EXPLANATION, excerpt, say};
 use crate::worker::keyring::Roots;
 use crate::worker::received::{Failure, Received, is_unchanged};
@@ -147,7 +147,7 @@ impl Roster<'_> {
     }
 
     /// A fetch's document has come, or nothing of use.
-    pub fn answered(&mut self, source: SourceId, serial: u64, answer: Answer<'_>) -> Changed {
+    pub fn answered(&mut self, source: SourceId, serial: u64, answer: CallOutcome<'_>) -> Changed {
         let fetch = self.sources.get(source);
         if fetch.and_then(|fetch| fetch.awaits(serial)).is_none() {
             return Changed::new();

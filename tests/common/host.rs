@@ -14,7 +14,7 @@ use scopegate::reply::Reply;
 use scopegate::worker::counters::Count;
 use scopegate::worker::driver::{Driver, Performed, Proxy};
 use scopegate::worker::{
-    Action, Answer, CallId, Effect, Entry, Event, HeaderBlock, Level, Reading, ResponseHead,
+    Action, CallId, CallOutcome, Effect, Entry, Event, HeaderBlock, Level, Reading, ResponseHead,
     RootId, SourceId, StreamId, Swap, Worker,
 };
 
@@ -532,7 +532,7 @@ impl Host {
         (fresh, etag): (Option<&str>, Option<&str>),
         body: &[u8],
     ) {
-        let answer = Answer::Response {
+        let answer = CallOutcome::Response {
             status: status.as_bytes(),
             cache_control: fresh.map(str::as_bytes),
             content_encoding: None,
@@ -548,7 +548,7 @@ impl Host {
 
     /// Nobody answers it.
     pub fn answer_nothing(&mut self, call: &Call) {
-        let answer = Answer::Nothing;
+        let answer = CallOutcome::Nothing;
         self.on(Event::Answered {
             call: call.id,
             answer,

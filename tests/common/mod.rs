@@ -54,7 +54,7 @@ pub fn issuers() -> Issuers {
     Issuers::new(ISSUER, [])
 }
 
-/// What [`Answer::code`] says of a request that may pass.
+/// What [`Decided::code`] says of a request that may pass.
 pub const ALLOWED: &str = "allowed";
 
 /// Both clocks, `millis` after the tests' beginning.
@@ -520,7 +520,7 @@ impl Request {
 
 /// An outcome that borrows nothing.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Answer {
+pub enum Decided {
     Allowed {
         tenants: Vec<u8>,
         /// Name and new value; no value for a removal.
@@ -538,7 +538,7 @@ pub enum Answer {
     Waits(Need, Denial),
 }
 
-impl Answer {
+impl Decided {
     /// The denial's code, or what happened instead.
     pub fn code(&self) -> &'static str {
         match self {
@@ -560,16 +560,16 @@ pub fn decide(
     request: &Request,
     attempt: Attempt,
     engine: &dyn SignatureEngine,
-) -> Answer {
+) -> Decided {
     let head = request.head();
     match bench.evaluate(&head, attempt, engine).outcome {
-        Outcome::Answer(answer) => Answer::Own(answer),
-        Outcome::Ask(_) => Answer::Asks,
-        Outcome::Refuse(denial) => Answer::Denied(denial),
-        Outcome::NeedsClock => Answer::NeedsClock,
+        Outcome::Answer(answer) => Decided::Own(answer),
+        Outcome::Ask(_) => Decided::Asks,
+        Outcome::Refuse(denial) => Decided::Denied(denial),
+        Outcome::NeedsClock => Decided::NeedsClock,
         Outcome::AwaitKeys {
             need, otherwise, ..
-        } => Answer::Waits(need, otherwise),
+        } => Decided::Waits(need, otherwise),
         Outcome::Forward(passage) => {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let mut edits = Vec::new();
@@ -583,11 +583,11 @@ pub fn decide(
                 });
             });
             match passage {
-                Passage::Enforced(permit) => Answer::Allowed {
+                Passage::Enforced(permit) => Decided::Allowed {
                     tenants: permit.tenants().to_vec(),
                     edits,
                 },
-                Passage::Reported(_) => Answer::Reported,
+                Passage::Reported(_) => Decided::Reported,
             }
         }
     }
@@ -602,12 +602,12 @@ pub const fn attempt(arrived: u64, now: u64) -> Attempt {
 }
 
 /// Decides about a request that comes at this time.
-pub fn ask_at(bench: &mut Bench, request: &Request, millis: u64) -> Answer {
+pub fn ask_at(bench: &mut Bench, request: &Request, millis: u64) -> Decided {
     decide(bench, request, attempt(millis, millis), &InModule)
 }
 
 /// Decides about a request that comes at [`NOW`].
-pub fn ask(gate: &mut Bench, request: &Request) -> Answer {
+pub fn ask(gate: &mut Bench, request: &Request) -> Decided {
     ask_at(gate, request, 0)
 }
 

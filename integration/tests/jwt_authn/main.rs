@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 
 use differences::{Difference, ONLY_BY_GATE, ONLY_BY_JWT_AUTHN};
 use documents::Document;
-use scene::{Judge, PROVIDERS, Scene, Verdict};
+use scene::{Filter, PROVIDERS, Scene, Verdict};
 use signers::Pool;
 use tokens::Pair;
 
@@ -151,8 +151,8 @@ async fn ask_all(scene: &Arc<Scene>, corpus: &Arc<Corpus>) -> Result<Vec<Judged>
 }
 
 async fn ask_block(scene: &Scene, corpus: &Corpus, block: usize) -> Result<Vec<Judged>> {
-    let mut to_gate = scene.wire(Judge::Gate, block)?;
-    let mut to_jwt_authn = scene.wire(Judge::JwtAuthn, block)?;
+    let mut to_gate = scene.wire(Filter::Gate, block)?;
+    let mut to_jwt_authn = scene.wire(Filter::JwtAuthn, block)?;
     let mut judged = Vec::new();
     for set in block * PROVIDERS..SETS.min((block + 1) * PROVIDERS) {
         for number in 0..TOKENS_PER_SET {
@@ -188,7 +188,7 @@ async fn ask_again(scene: &Scene, judged: &mut [Judged]) -> Result<()> {
         // Asking once may have the keys fetched that are there when it is asked again.
         for _ in 0..4 {
             for of_block in unanswered.chunk_by_mut(|one, next| one.block() == next.block()) {
-                let mut wire = scene.wire(Judge::Gate, of_block[0].block())?;
+                let mut wire = scene.wire(Filter::Gate, of_block[0].block())?;
                 for one in of_block {
                     let request = one.pair.request(&scene::provider(one.set));
                     one.gate = wire.ask(&request).await?;

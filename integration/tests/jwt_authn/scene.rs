@@ -27,7 +27,7 @@ pub const PROVIDERS: usize = 64;
 
 /// Which of the two is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Judge {
+pub enum Filter {
     Gate,
     JwtAuthn,
 }
@@ -60,7 +60,7 @@ impl Verdict {
 pub struct Scene {
     pub envoy: Envoy,
     pub clock: Clock,
-    addresses: BTreeMap<(Judge, usize), SocketAddr>,
+    addresses: BTreeMap<(Filter, usize), SocketAddr>,
     _issuer: Server,
 }
 
@@ -104,9 +104,9 @@ impl Scene {
     }
 
     /// A connection to one of them, where the key sets of that block are.
-    pub fn wire(&self, judge: Judge, block: usize) -> Result<Wire> {
-        let address = self.addresses.get(&(judge, block));
-        let address = *address.with_context(|| format!("no listener for {judge:?} {block}"))?;
+    pub fn wire(&self, filter: Filter, block: usize) -> Result<Wire> {
+        let address = self.addresses.get(&(filter, block));
+        let address = *address.with_context(|| format!("no listener for {filter:?} {block}"))?;
         Ok(Wire {
             address,
             stream: None,
@@ -279,7 +279,7 @@ fn jwt_authn(sets: std::ops::Range<usize>) -> Value {
     })
 }
 
-async fn addresses(envoy: &Envoy) -> Result<BTreeMap<(Judge, usize), SocketAddr>> {
+async fn addresses(envoy: &Envoy) -> Result<BTreeMap<(Filter, usize), SocketAddr>> {
     let listeners = envoy.admin_get("/listeners?format=json").await?.json()?;
     let mut addresses = BTreeMap::new();
     for status in listeners["listener_statuses"]
@@ -288,9 +288,9 @@ async fn addresses(envoy: &Envoy) -> Result<BTreeMap<(Judge, usize), SocketAddr>
     {
         let name = status["name"].as_str().unwrap_or_default();
         let place = match name.split_once(' ') {
-            Some(("gate", block)) => (Judge::Gate, block.parse()?),
-            Some((_, block)) => (Judge::JwtAuthn, block.parse()?),
-            None => (Judge::Gate, 0),
+            Some(("gate", block)) => (Filter::Gate, block.parse()?),
+            Some((_, block)) => (Filter::JwtAuthn, block.parse()?),
+            None => (Filter::Gate, 0),
         };
         let port = &status["local_address"]["socket_address"]["port_value"];
         let port = u16::try_from(port.as_u64().context("no port")?)?;

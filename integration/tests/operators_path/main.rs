@@ -10,13 +10,13 @@
 //! |---|---|
 //! | [`page`] | the commands of the page, and what it shows of each |
 //! | [`session`] | the shell |
-//! | [`site`] | the machine: providers, backends, Envoy |
+//! | [`scene`] | the machine: providers, backends, Envoy |
 //! | [`sight`] | the places where a refusal is seen |
 
 mod page;
+mod scene;
 mod session;
 mod sight;
-mod site;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,9 +34,9 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::page::Page;
+use crate::scene::{Scene, agent, alice, auditor, tokens};
 use crate::session::Session;
 use crate::sight::{Refused, all_counted, expression};
-use crate::site::{Site, agent, alice, auditor, tokens};
 
 fn main() -> ExitCode {
     if let Some(code) = command::as_command() {
@@ -60,18 +60,18 @@ async fn walk() -> Result<()> {
     }
     let file = session.here(&page.deployment);
     std::fs::write(session.work().join("deployment.yaml"), file)?;
-    let mut site = Site::open(session).await?;
+    let mut scene = Scene::open(session).await?;
 
-    started(&mut site, &mut page).await?;
-    used(&site, &mut page).await?;
-    refused(&site, &mut page).await?;
-    without_a_provider(&site, &mut page).await?;
-    without_a_key(&mut site, &mut page).await?;
-    with_another_audience(&mut site, &mut page).await?;
-    with_another_claim(&mut site, &mut page).await?;
-    with_a_bad_file(&site, &mut page).await?;
-    with_a_cluster_that_is_not_there(&site, &mut page).await?;
-    with_another_tenant(&site, &mut page).await?;
+    started(&mut scene, &mut page).await?;
+    used(&scene, &mut page).await?;
+    refused(&scene, &mut page).await?;
+    without_a_provider(&scene, &mut page).await?;
+    without_a_key(&mut scene, &mut page).await?;
+    with_another_audience(&mut scene, &mut page).await?;
+    with_another_claim(&mut scene, &mut page).await?;
+    with_a_bad_file(&scene, &mut page).await?;
+    with_a_cluster_that_is_not_there(&scene, &mut page).await?;
+    with_another_tenant(&scene, &mut page).await?;
     let codes = [
         "tenant_not_granted",
         "keys_unavailable",
@@ -79,16 +79,16 @@ async fn walk() -> Result<()> {
         "key_pending",
         "audience_mismatch",
     ];
-    all_counted(&site, &codes).await?;
-    with_a_route_of_its_own(&mut site, &mut page).await?;
+    all_counted(&scene, &codes).await?;
+    with_a_route_of_its_own(&mut scene, &mut page).await?;
     page.end()
 }
 
 /// The partner's provider is away when Envoy starts, as the page has it later on.
-async fn started(site: &mut Site, page: &mut Page) -> Result<()> {
-    site.session.go_on(page, "Check and render")?;
+async fn started(scene: &mut Scene, page: &mut Page) -> Result<()> {
+    scene.session.go_on(page, "Check and render")?;
     // The start is the one that the rendered file asks for; here it is the harness's, at other ports.
-    let bootstrap = std::fs::read_to_string(site.session.machine().join("envoy.yaml"))?;
+    let bootstrap = std::fs::read_to_string(scene.session.machine().join("envoy.yaml"))?;
     let flags = |text: &str| -> Vec<String> {
         let words = text
             .split_whitespace()
@@ -107,20 +107,20 @@ async fn started(site: &mut Site, page: &mut Page) -> Result<()> {
         flags(typed).starts_with(&flags(wanted)),
         "{typed}, not {wanted}"
     );
-    site.partner_door.down().await;
-    site.start().await?;
-    site.session.go_on(page, "Start")
+    scene.partner_door.down().await;
+    scene.start().await?;
+    scene.session.go_on(page, "Start")
 }
 
-async fn used(site: &Site, page: &mut Page) -> Result<()> {
+async fn used(scene: &Scene, page: &mut Page) -> Result<()> {
     let took = Behaviour::Answer {
         status: 204,
         headers: Vec::new(),
         body: String::new(),
     };
-    site.upstream("loki")?.behave(took);
-    site.session.go_on(page, "Write")?;
-    let pushed = site.reached()?;
+    scene.upstream("loki")?.behave(took);
+    scene.session.go_on(page, "Write")?;
+    let pushed = scene.reached()?;
     ensure!(
         pushed.backend == "loki" && pushed.path == "/loki/api/v1/push",
         "{pushed:?}"
@@ -137,16 +137,16 @@ async fn used(site: &Site, page: &mut Page) -> Result<()> {
     ] {
         let write = RawRequest::post(path, body).bearer(&agent).tenant("shop");
         let write = write.header("content-type", "application/x-protobuf");
-        let seen = site.pass(&write).await?;
+        let seen = scene.pass(&write).await?;
         ensure!(seen.path == arrives && seen.backend == backend, "{seen:?}");
         ensure!(seen.header("x-scope-orgid") == [b"shop"], "{seen:?}");
         ensure!(seen.complete && seen.body_length > 10, "{seen:?}");
     }
-    site.upstream("loki")?.behave(Behaviour::Echo);
+    scene.upstream("loki")?.behave(Behaviour::Echo);
 
-    site.log.clear();
-    site.session.go_on(page, "Read")?;
-    let reads = site.log.all();
+    scene.log.clear();
+    scene.session.go_on(page, "Read")?;
+    let reads = scene.log.all();
     let reads: Vec<(&str, String, &[u8])> = reads
         .iter()
         .map(|seen| {
@@ -175,8 +175,8 @@ async fn used(site: &Site, page: &mut Page) -> Result<()> {
     Ok(())
 }
 
-async fn refused(site: &Site, page: &mut Page) -> Result<()> {
-    site.session.go_on(page, "Where a refusal is seen")?;
+async fn refused(scene: &Scene, page: &mut Page) -> Result<()> {
+    scene.session.go_on(page, "Where a refusal is seen")?;
     let refused = Refused {
         status: 403,
         code: "tenant_not_granted",
@@ -192,13 +192,13 @@ async fn refused(site: &Site, page: &mut Page) -> Result<()> {
     };
     let token = drill::fresh(alice())?;
     let request = drill::read(&token, "bank");
-    refused.seen_everywhere(site, &request).await?;
-    site.pass(&drill::read(&token, "shop")).await?;
+    refused.seen_everywhere(scene, &request).await?;
+    scene.pass(&drill::read(&token, "shop")).await?;
     Ok(())
 }
 
-async fn without_a_provider(site: &Site, page: &mut Page) -> Result<()> {
-    site.session.go_on(page, "A provider is away")?;
+async fn without_a_provider(scene: &Scene, page: &mut Page) -> Result<()> {
+    scene.session.go_on(page, "A provider is away")?;
     let refused = Refused {
         status: 503,
         code: "keys_unavailable",
@@ -207,21 +207,23 @@ async fn without_a_provider(site: &Site, page: &mut Page) -> Result<()> {
         alert: Some("ScopegateUnavailable"),
     };
     let request = drill::read(&drill::fresh(auditor())?, "bank");
-    refused.seen_everywhere(site, &request).await?;
+    refused.seen_everywhere(scene, &request).await?;
     let missing = expression("ScopegateKeysMissing")?;
     ensure!(missing == "scopegate_jwks_keys == 0", "{missing}");
 
-    site.partner_door.up().await?;
-    let took = site.until_passed(&request, Duration::from_secs(15)).await?;
+    scene.partner_door.up().await?;
+    let took = scene
+        .until_passed(&request, Duration::from_secs(15))
+        .await?;
     eprintln!("{took:?} after the provider is back");
-    site.session.go_on(page, "It is back")
+    scene.session.go_on(page, "It is back")
 }
 
 /// One provider has withdrawn the key of a token, and the other replaces its keys without publishing the next one first.
-async fn without_a_key(site: &mut Site, page: &mut Page) -> Result<()> {
+async fn without_a_key(scene: &mut Scene, page: &mut Page) -> Result<()> {
     let old = drill::fresh(alice().key("rsa-b").kid("2025-12"))?;
-    site.session.export("OLD", &old);
-    site.session.go_on(page, "A key is gone")?;
+    scene.session.export("OLD", &old);
+    scene.session.go_on(page, "A key is gone")?;
     let refused = Refused {
         status: 401,
         code: "unknown_key",
@@ -230,27 +232,28 @@ async fn without_a_key(site: &mut Site, page: &mut Page) -> Result<()> {
         alert: Some("ScopegateDenials"),
     };
     // Asked again, another worker would say that it does not know yet: keys are fetched once in half a minute for this.
-    refused.seen_of_another(site).await?;
-    site.pass(&drill::read(&drill::fresh(alice())?, "shop"))
+    refused.seen_of_another(scene).await?;
+    scene
+        .pass(&drill::read(&drill::fresh(alice())?, "shop"))
         .await?;
 
     let old = drill::read(&drill::fresh(auditor())?, "bank");
-    site.pass(&old).await?;
+    scene.pass(&old).await?;
     let next = PublishedKey::named("p256-a").with_kid("2026-12");
-    site.partner.set_keys(vec![next]);
+    scene.partner.set_keys(vec![next]);
     let new = || drill::fresh(auditor().key("p256-a").kid("2026-12"));
-    site.pass(&drill::read(&new()?, "bank")).await?;
+    scene.pass(&drill::read(&new()?, "bank")).await?;
     // The other worker follows within a second.
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        let replies = drill::ask_every_worker(site.envoy()?, || Ok(old.clone())).await?;
+        let replies = drill::ask_every_worker(scene.envoy()?, || Ok(old.clone())).await?;
         if replies.iter().all(|reply| reply.status == 503) {
             break;
         }
         ensure!(Instant::now() < deadline, "{replies:?}");
     }
-    site.session.export("NEW", &new()?);
-    site.session.go_on(page, "All keys are others")?;
+    scene.session.export("NEW", &new()?);
+    scene.session.go_on(page, "All keys are others")?;
     let refused = Refused {
         status: 503,
         code: "key_pending",
@@ -260,13 +263,13 @@ async fn without_a_key(site: &mut Site, page: &mut Page) -> Result<()> {
         // It ends by itself.
         alert: None,
     };
-    refused.seen_everywhere(site, &old).await
+    refused.seen_everywhere(scene, &old).await
 }
 
-async fn with_another_audience(site: &mut Site, page: &mut Page) -> Result<()> {
+async fn with_another_audience(scene: &mut Scene, page: &mut Page) -> Result<()> {
     let other = || drill::fresh(alice().claim("aud", json!(["grafana"])));
-    site.session.export("OTHER", &other()?);
-    site.session.go_on(page, "Another audience")?;
+    scene.session.export("OTHER", &other()?);
+    scene.session.go_on(page, "Another audience")?;
     let refused = Refused {
         status: 401,
         code: "audience_mismatch",
@@ -275,15 +278,15 @@ async fn with_another_audience(site: &mut Site, page: &mut Page) -> Result<()> {
         alert: Some("ScopegateDenials"),
     };
     refused
-        .seen_everywhere(site, &drill::read(&other()?, "shop"))
+        .seen_everywhere(scene, &drill::read(&other()?, "shop"))
         .await
 }
 
 /// The groups stand elsewhere than the configuration says.
-async fn with_another_claim(site: &mut Site, page: &mut Page) -> Result<()> {
+async fn with_another_claim(scene: &mut Scene, page: &mut Page) -> Result<()> {
     let moved = || drill::fresh(shifted());
-    site.session.export("ALICE", &moved()?);
-    site.session.go_on(page, "Another claim")?;
+    scene.session.export("ALICE", &moved()?);
+    scene.session.go_on(page, "Another claim")?;
     let refused = Refused {
         status: 403,
         code: "tenant_not_granted",
@@ -292,17 +295,17 @@ async fn with_another_claim(site: &mut Site, page: &mut Page) -> Result<()> {
         alert: Some("ScopegateDenials"),
     };
     let request = drill::read(&moved()?, "shop");
-    refused.seen_everywhere(site, &request).await?;
-    site.session.go_on(page, "The right claim")?;
-    site.until_passed(&request, A_SECOND).await?;
+    refused.seen_everywhere(scene, &request).await?;
+    scene.session.go_on(page, "The right claim")?;
+    scene.until_passed(&request, A_SECOND).await?;
     Ok(())
 }
 
 /// What `check` says of it, Envoy's log says too, and nothing else happens.
-async fn with_a_bad_file(site: &Site, page: &mut Page) -> Result<()> {
-    let envoy = site.envoy()?;
+async fn with_a_bad_file(scene: &Scene, page: &mut Page) -> Result<()> {
+    let envoy = scene.envoy()?;
     let hash = envoy.metric("scopegate_config_hash", &[]).await?;
-    site.session.go_on(page, "A bad file")?;
+    scene.session.go_on(page, "A bad file")?;
     let request = drill::read(&drill::fresh(shifted())?, "shop");
     for reply in drill::ask_every_worker(envoy, || Ok(request.clone())).await? {
         ensure!(reply.status == 200, "{reply:?}");
@@ -312,29 +315,29 @@ async fn with_a_bad_file(site: &Site, page: &mut Page) -> Result<()> {
     let alert = expression("ScopegateConfigurationRejected")?;
     let counter = "extension_config_discovery_http_filter_.+_config_fail";
     ensure!(alert.contains(counter), "{alert}");
-    site.session.go_on(page, "The good file again")
+    scene.session.go_on(page, "The good file again")
 }
 
 /// A configuration that loads, and has no way to the keys.
-async fn with_a_cluster_that_is_not_there(site: &Site, page: &mut Page) -> Result<()> {
-    site.session.go_on(page, "A cluster that is not there")?;
+async fn with_a_cluster_that_is_not_there(scene: &Scene, page: &mut Page) -> Result<()> {
+    scene.session.go_on(page, "A cluster that is not there")?;
     let refused = Refused {
         status: 503,
         code: "keys_unavailable",
         explained: "keys_unavailable",
-        record: json!({"claimed_issuer": site.corporate.issuer(), "subject": null}),
+        record: json!({"claimed_issuer": scene.corporate.issuer(), "subject": null}),
         alert: Some("ScopegateUnavailable"),
     };
     let request = drill::read(&drill::fresh(shifted())?, "shop");
-    refused.seen_everywhere(site, &request).await?;
-    site.session.go_on(page, "The cluster that is there")?;
-    site.until_passed(&request, Duration::from_secs(5)).await?;
+    refused.seen_everywhere(scene, &request).await?;
+    scene.session.go_on(page, "The cluster that is there")?;
+    scene.until_passed(&request, Duration::from_secs(5)).await?;
     Ok(())
 }
 
 /// While others ask, whose requests are all answered.
-async fn with_another_tenant(site: &Site, page: &mut Page) -> Result<()> {
-    let target = site.envoy()?.target();
+async fn with_another_tenant(scene: &Scene, page: &mut Page) -> Result<()> {
+    let target = scene.envoy()?.target();
     let over = Arc::new(AtomicBool::new(false));
     let mut lanes = JoinSet::new();
     for tenant in ["shop", "shop", "platform", "garage"] {
@@ -354,8 +357,8 @@ async fn with_another_tenant(site: &Site, page: &mut Page) -> Result<()> {
             anyhow::Ok((tenant, answers))
         });
     }
-    site.session.go_on(page, "One more tenant")?;
-    let file = site.session.machine().join("ecds/scopegate.yaml");
+    scene.session.go_on(page, "One more tenant")?;
+    let file = scene.session.machine().join("ecds/scopegate.yaml");
     let moved = std::fs::metadata(file)?.modified()?;
     tokio::time::sleep(A_SECOND + Duration::from_millis(300)).await;
     over.store(true, Ordering::SeqCst);
@@ -382,34 +385,34 @@ async fn with_another_tenant(site: &Site, page: &mut Page) -> Result<()> {
     }
     eprintln!("{asked} requests meanwhile");
     ensure!(asked > 60, "{asked}");
-    site.session.go_on(page, "It is there")
+    scene.session.go_on(page, "It is there")
 }
 
 /// The gate names the backend, and the route leads elsewhere.
-async fn with_a_route_of_its_own(site: &mut Site, page: &mut Page) -> Result<()> {
-    site.session.go_on(page, "A route without the gate")?;
-    site.start().await?;
+async fn with_a_route_of_its_own(scene: &mut Scene, page: &mut Page) -> Result<()> {
+    scene.session.go_on(page, "A route without the gate")?;
+    scene.start().await?;
     let unknown = Behaviour::Answer {
         status: 404,
         headers: Vec::new(),
         body: "404 page not found\n".to_owned(),
     };
-    site.upstream("loki")?.behave(unknown);
-    site.log.clear();
-    site.session.go_on(page, "What the running Envoy does")?;
-    let seen = site.reached()?;
+    scene.upstream("loki")?.behave(unknown);
+    scene.log.clear();
+    scene.session.go_on(page, "What the running Envoy does")?;
+    let seen = scene.reached()?;
     ensure!(seen.backend == "loki", "{seen:?}");
     ensure!(
         seen.path.starts_with("/prometheus/api/v1/query"),
         "{seen:?}"
     );
-    let reply = site.send(&RawRequest::get("/loki/api/v1/labels")).await?;
-    ensure!(reply.status == 401 && site.log.count() == 0, "{reply:?}");
-    site.session.go_on(page, "The routes as they were")?;
-    site.start().await?;
+    let reply = scene.send(&RawRequest::get("/loki/api/v1/labels")).await?;
+    ensure!(reply.status == 401 && scene.log.count() == 0, "{reply:?}");
+    scene.session.go_on(page, "The routes as they were")?;
+    scene.start().await?;
     let read = RawRequest::get("/prometheus/api/v1/query?query=up");
     let read = read.bearer(&drill::fresh(shifted())?).tenant("shop");
-    let seen = site.pass(&read).await?;
+    let seen = scene.pass(&read).await?;
     ensure!(seen.backend == "mimir", "{seen:?}");
     Ok(())
 }

@@ -7,7 +7,7 @@ use integration::client::{RawRequest, Reply};
 use integration::{drill, paths, yaml};
 use serde_json::{Value, json};
 
-use crate::site::Site;
+use crate::scene::Scene;
 
 /// What is to be seen.
 pub struct Refused {
@@ -23,20 +23,20 @@ pub struct Refused {
 
 impl Refused {
     /// Send it and look at all places but the metric, which [`all_counted`] compares for all at once.
-    pub async fn seen_everywhere(&self, site: &Site, request: &RawRequest) -> Result<()> {
-        site.log.clear();
-        let reply = site.send(request).await?;
+    pub async fn seen_everywhere(&self, scene: &Scene, request: &RawRequest) -> Result<()> {
+        scene.log.clear();
+        let reply = scene.send(request).await?;
         ensure!(reply.status == self.status, "{}: {reply:?}", self.code);
-        ensure!(site.log.count() == 0, "{} reached a backend", self.code);
+        ensure!(scene.log.count() == 0, "{} reached a backend", self.code);
         self.in_the_answer(&reply)?;
-        self.in_the_explanation(site, request)?;
+        self.in_the_explanation(scene, request)?;
         let id = reply.header("x-request-id").context("no request id")?;
-        self.recorded_as(site, &id).await
+        self.recorded_as(scene, &id).await
     }
 
     /// `scopegate explain` comes to the same by the file that Envoy has, and tells the step.
-    fn in_the_explanation(&self, site: &Site, request: &RawRequest) -> Result<()> {
-        let said: Value = serde_json::from_str(&site.explained(request)?)?;
+    fn in_the_explanation(&self, scene: &Scene, request: &RawRequest) -> Result<()> {
+        let said: Value = serde_json::from_str(&scene.explained(request)?)?;
         ensure!(said["code"] == self.explained, "{said:#}");
         let steps = said["steps"].as_array().context("no steps")?;
         let mut refused = steps.iter().filter(|step| step["result"] == "refused");
@@ -56,18 +56,18 @@ impl Refused {
     }
 
     /// The same for the last one of this kind, which somebody else has sent.
-    pub async fn seen_of_another(&self, site: &Site) -> Result<()> {
-        let records = records(&site.envoy()?.log())?;
+    pub async fn seen_of_another(&self, scene: &Scene) -> Result<()> {
+        let records = records(&scene.envoy()?.log())?;
         let mut records = records.iter().rev();
         let record = records.find(|record| record["code"] == self.code);
         let record = record.with_context(|| format!("no {}", self.code))?;
         let id = record["request_id"].as_str().context("no request id")?;
-        self.recorded_as(site, id).await
+        self.recorded_as(scene, id).await
     }
 
-    async fn recorded_as(&self, site: &Site, id: &str) -> Result<()> {
-        self.in_the_access_log(site, id).await?;
-        self.in_the_log(site, id)?;
+    async fn recorded_as(&self, scene: &Scene, id: &str) -> Result<()> {
+        self.in_the_access_log(scene, id).await?;
+        self.in_the_log(scene, id)?;
         self.in_the_alert()
     }
 
@@ -85,10 +85,10 @@ impl Refused {
         Ok(())
     }
 
-    async fn in_the_access_log(&self, site: &Site, id: &str) -> Result<()> {
+    async fn in_the_access_log(&self, scene: &Scene, id: &str) -> Result<()> {
         let started = Instant::now();
         loop {
-            let log = site.envoy()?.log();
+            let log = scene.envoy()?.log();
             let mut lines = log.lines().filter(|line| line.starts_with('{'));
             if let Some(line) = lines.find(|line| line.contains(id)) {
                 let line: Value = serde_json::from_str(line)?;
@@ -103,8 +103,8 @@ impl Refused {
         }
     }
 
-    fn in_the_log(&self, site: &Site, id: &str) -> Result<()> {
-        let records = records(&site.envoy()?.log())?;
+    fn in_the_log(&self, scene: &Scene, id: &str) -> Result<()> {
+        let records = records(&scene.envoy()?.log())?;
         let mut records = records.iter();
         let record = records.find(|record| record["request_id"] == id);
         self.recorded(record.with_context(|| format!("no record of {id}"))?)
@@ -145,8 +145,8 @@ impl Refused {
 }
 
 /// Of each of these codes the metric counts as many as there are records in Envoy's log.
-pub async fn all_counted(site: &Site, codes: &[&str]) -> Result<()> {
-    let envoy = site.envoy()?;
+pub async fn all_counted(scene: &Scene, codes: &[&str]) -> Result<()> {
+    let envoy = scene.envoy()?;
     for code in codes {
         let labels = [("decision", "deny"), ("code", *code)];
         let records = records(&envoy.log())?;

@@ -30,81 +30,95 @@ crate::tests![DEX =>
 ];
 
 /// Dex with the gate that trusts it. Started by the first test that needs it.
-pub struct Site {
+pub struct DexScene {
     gate: SideGate,
     dex: Dex,
 }
 
 async fn people_read_with_tokens_for_their_password(scene: &Scene) -> Result<()> {
-    let site = Site::of(scene).await?;
+    let dex_scene = DexScene::of(scene).await?;
     let mut subjects = Vec::new();
     for (person, own, other) in [(ALICE, ACME, GLOBEX), (ZOFIE, GLOBEX, ACME)] {
-        let token = site.dex.login(GRAFANA, &person, SCOPE).await?.access;
+        let token = dex_scene.dex.login(GRAFANA, &person, SCOPE).await?.access;
         let claims = claims_of(&token)?;
-        ensure!(claims["iss"] == json!(site.dex.issuer()), "{claims}");
+        ensure!(claims["iss"] == json!(dex_scene.dex.issuer()), "{claims}");
         ensure!(claims["aud"] == json!([AUDIENCE, GRAFANA]), "{claims}");
         ensure!(claims["azp"] == json!(GRAFANA), "{claims}");
         ensure!(claims["name"] == json!(person.name), "{claims}");
         ensure!(claims["sub"] == json!(subject(&person)), "{claims}");
         // The password database knows of no groups.
         ensure!(claims["groups"].is_null(), "{claims}");
-        let record = site.takes(scene, &token, own).await?;
+        let record = dex_scene.takes(scene, &token, own).await?;
         subjects.push(record["subject"].clone());
-        site.refuses(scene, &token, other, 403, "tenant_not_granted")
+        dex_scene
+            .refuses(scene, &token, other, 403, "tenant_not_granted")
             .await?;
     }
     ensure!(subjects == [ALICE.name, ZOFIE.name], "{subjects:?}");
 
-    let for_grafana = site.dex.login(GRAFANA, &ALICE, "openid email").await?;
-    site.refuses(scene, &for_grafana.access, ACME, 401, "audience_mismatch")
+    let for_grafana = dex_scene.dex.login(GRAFANA, &ALICE, "openid email").await?;
+    dex_scene
+        .refuses(scene, &for_grafana.access, ACME, 401, "audience_mismatch")
         .await?;
     let of_keycloak = scene.token("alice").await?;
-    site.refuses(scene, &of_keycloak, ACME, 401, "issuer_unknown")
+    dex_scene
+        .refuses(scene, &of_keycloak, ACME, 401, "issuer_unknown")
         .await?;
     Ok(())
 }
 
 async fn a_browser_gets_a_token_by_a_code(scene: &Scene) -> Result<()> {
-    let site = Site::of(scene).await?;
+    let dex_scene = DexScene::of(scene).await?;
     let alice = (ALICE.email, ALICE.password);
-    let token = site.dex.browse(GRAFANA, LOCAL, alice, SCOPE).await?.access;
-    site.takes(scene, &token, ACME).await?;
-    site.refuses(scene, &token, GLOBEX, 403, "tenant_not_granted")
+    let token = dex_scene
+        .dex
+        .browse(GRAFANA, LOCAL, alice, SCOPE)
+        .await?
+        .access;
+    dex_scene.takes(scene, &token, ACME).await?;
+    dex_scene
+        .refuses(scene, &token, GLOBEX, 403, "tenant_not_granted")
         .await?;
     let wrong = (ALICE.email, "wrong");
-    let refused = site.dex.browse(GRAFANA, LOCAL, wrong, SCOPE).await;
+    let refused = dex_scene.dex.browse(GRAFANA, LOCAL, wrong, SCOPE).await;
     let reason = refused.err().context("let in with a wrong password")?;
     ensure!(reason.to_string().contains("is not let in"), "{reason:#}");
 
     // Known by a group of the connector's, and by nothing else.
-    let tokens = site.dex.browse(GRAFANA, MOCK, ("", ""), SCOPE).await?;
+    let tokens = dex_scene.dex.browse(GRAFANA, MOCK, ("", ""), SCOPE).await?;
     let claims = claims_of(&tokens.access)?;
     ensure!(claims["groups"] == json!(["authors"]), "{claims}");
-    site.takes(scene, &tokens.access, GLOBEX).await?;
-    site.refuses(scene, &tokens.access, ACME, 403, "tenant_not_granted")
+    dex_scene.takes(scene, &tokens.access, GLOBEX).await?;
+    dex_scene
+        .refuses(scene, &tokens.access, ACME, 403, "tenant_not_granted")
         .await?;
     // Groups and the audience are there for those who ask.
     let scope = format!("openid {FOR_THE_GATE}");
-    let tokens = site.dex.browse(GRAFANA, MOCK, ("", ""), &scope).await?;
-    site.refuses(scene, &tokens.access, GLOBEX, 403, "tenant_not_granted")
+    let tokens = dex_scene
+        .dex
+        .browse(GRAFANA, MOCK, ("", ""), &scope)
         .await?;
-    let tokens = site
+    dex_scene
+        .refuses(scene, &tokens.access, GLOBEX, 403, "tenant_not_granted")
+        .await?;
+    let tokens = dex_scene
         .dex
         .browse(GRAFANA, MOCK, ("", ""), "openid groups")
         .await?;
-    site.refuses(scene, &tokens.access, GLOBEX, 401, "audience_mismatch")
+    dex_scene
+        .refuses(scene, &tokens.access, GLOBEX, 401, "audience_mismatch")
         .await?;
     Ok(())
 }
 
 async fn a_machine_writes_with_a_token_that_it_has_exchanged(scene: &Scene) -> Result<()> {
-    let site = Site::of(scene).await?;
+    let dex_scene = DexScene::of(scene).await?;
     // Newer versions have this grant, for those who switch it on.
-    let published = site.dex.discovery().await?;
+    let published = dex_scene.dex.discovery().await?;
     let grants = published["grant_types_supported"].as_array();
     let grants = grants.context("no grant types")?;
     ensure!(!grants.contains(&json!("client_credentials")), "{grants:?}");
-    let reply = site
+    let reply = dex_scene
         .dex
         .grant(
             AGENTS,
@@ -134,7 +148,7 @@ async fn a_machine_writes_with_a_token_that_it_has_exchanged(scene: &Scene) -> R
         .await?;
     let identity = at_keycloak.id.context("no ID token of a service account")?;
     let scope = format!("openid groups profile {FOR_THE_GATE}");
-    let token = site.dex.exchange(AGENTS, &identity, &scope).await?;
+    let token = dex_scene.dex.exchange(AGENTS, &identity, &scope).await?;
     let claims = claims_of(&token)?;
     ensure!(claims["groups"] == json!(["client:agent-acme"]), "{claims}");
     ensure!(claims["azp"] == json!(AGENTS), "{claims}");
@@ -148,21 +162,23 @@ async fn a_machine_writes_with_a_token_that_it_has_exchanged(scene: &Scene) -> R
         RawRequest::post("/loki/api/v1/push", body.clone())
             .header("content-type", "application/json")
     };
-    let asked = site.ask(push(), &token, SCRATCH).await?;
+    let asked = dex_scene.ask(push(), &token, SCRATCH).await?;
     ensure!(asked.reply.status == 204, "{asked:?}");
-    let asked = site.ask(push(), &token, ACME).await?;
+    let asked = dex_scene.ask(push(), &token, ACME).await?;
     ensure!(asked.is(403, "tenant_not_granted"), "{asked:?}");
-    site.refuses(scene, &token, SCRATCH, 403, "permission_missing")
+    dex_scene
+        .refuses(scene, &token, SCRATCH, 403, "permission_missing")
         .await?;
     // What Keycloak has signed is nothing to this gate before Dex has signed for it.
-    site.refuses(scene, &identity, SCRATCH, 401, "issuer_unknown")
+    dex_scene
+        .refuses(scene, &identity, SCRATCH, 401, "issuer_unknown")
         .await?;
     Ok(())
 }
 
 async fn access_and_id_tokens_are_told_apart_by_nothing(scene: &Scene) -> Result<()> {
-    let site = Site::of(scene).await?;
-    let tokens = site.dex.login(GRAFANA, &ALICE, SCOPE).await?;
+    let dex_scene = DexScene::of(scene).await?;
+    let tokens = dex_scene.dex.login(GRAFANA, &ALICE, SCOPE).await?;
     let (access, id) = (tokens.access, tokens.id.context("no ID token")?);
     let header = header_of(&access)?;
     ensure!(header == header_of(&id)?, "{header}");
@@ -181,33 +197,34 @@ async fn access_and_id_tokens_are_told_apart_by_nothing(scene: &Scene) -> Result
     }
     ensure!(access_claims == id_claims, "{access_claims} {id_claims}");
     for token in [&access, &id] {
-        site.takes(scene, token, ACME).await?;
+        dex_scene.takes(scene, token, ACME).await?;
     }
 
     // So the audience is all that keeps out the ID tokens of a client that only logs people in.
-    let tokens = site.dex.login(GRAFANA, &ALICE, "openid email").await?;
+    let tokens = dex_scene.dex.login(GRAFANA, &ALICE, "openid email").await?;
     for token in [tokens.access, tokens.id.context("no ID token")?] {
         let claims = claims_of(&token)?;
         ensure!(claims["aud"] == json!(GRAFANA), "{claims}");
         ensure!(claims["azp"].is_null(), "{claims}");
-        site.refuses(scene, &token, ACME, 401, "audience_mismatch")
+        dex_scene
+            .refuses(scene, &token, ACME, 401, "audience_mismatch")
             .await?;
     }
     Ok(())
 }
 
 async fn what_is_no_jwt_is_refused(scene: &Scene) -> Result<()> {
-    let site = Site::of(scene).await?;
+    let dex_scene = DexScene::of(scene).await?;
     let scope = format!("{SCOPE} offline_access");
-    let tokens = site.dex.login(GRAFANA, &ALICE, &scope).await?;
+    let tokens = dex_scene.dex.login(GRAFANA, &ALICE, &scope).await?;
     let opaque = tokens.refresh.context("no refresh token")?;
     ensure!(!opaque.contains('.'), "{opaque}");
-    let record = site
+    let record = dex_scene
         .refuses(scene, &opaque, ACME, 401, "token_malformed")
         .await?;
     ensure!(record["decision"] == json!("deny"), "{record}");
     ensure!(record["provider"].is_null(), "{record}");
-    site.takes(scene, &tokens.access, ACME).await?;
+    dex_scene.takes(scene, &tokens.access, ACME).await?;
     Ok(())
 }
 
@@ -332,8 +349,8 @@ impl Asked {
     }
 }
 
-impl Site {
-    async fn of(scene: &Scene) -> Result<&Site> {
+impl DexScene {
+    async fn of(scene: &Scene) -> Result<&DexScene> {
         let start = async || {
             let dex = Dex::start(DexSettings {
                 storage: Storage::Memory,
@@ -346,7 +363,7 @@ impl Site {
                 settings.cluster("idp", dex.address())
             })
             .await?;
-            Ok(Site { gate, dex })
+            Ok(DexScene { gate, dex })
         };
         scene.dex.get_or_try_init(start).await
     }

@@ -48,13 +48,13 @@ pub mod alone {
 }
 
 /// A gate that takes tokens by every way, with an echo in the place of Tempo. Started by the first test that needs it.
-pub struct Site {
+pub struct IdentityScene {
     gate: SideGate,
     tempo: Upstream,
 }
 
 async fn a_role_of_the_right_client_is_a_group(scene: &Scene) -> Result<()> {
-    let site = Site::of(scene).await?;
+    let own_scene = IdentityScene::of(scene).await?;
     for (person, client) in [("rosa", "tenants"), ("wim", "wiki")] {
         let token = scene.token(person).await?;
         let claims = claims_of(&token)?;
@@ -65,31 +65,37 @@ async fn a_role_of_the_right_client_is_a_group(scene: &Scene) -> Result<()> {
         );
     }
     let rosa = bearer(scene, &scene.token("rosa").await?);
-    site.takes(rosa.clone(), ACME).await?;
-    site.refuses(rosa, GLOBEX, 403, "tenant_not_granted")
+    own_scene.takes(rosa.clone(), ACME).await?;
+    own_scene
+        .refuses(rosa, GLOBEX, 403, "tenant_not_granted")
         .await?;
     // It has the same name, and another client gives it.
     let wim = bearer(scene, &scene.token("wim").await?);
-    site.refuses(wim, ACME, 403, "tenant_not_granted").await?;
+    own_scene
+        .refuses(wim, ACME, 403, "tenant_not_granted")
+        .await?;
     let nobody = bearer(scene, &scene.token("nobody").await?);
-    site.refuses(nobody, ACME, 403, "tenant_not_granted")
+    own_scene
+        .refuses(nobody, ACME, 403, "tenant_not_granted")
         .await?;
     Ok(())
 }
 
 async fn a_group_cannot_pose_as_a_client(scene: &Scene) -> Result<()> {
-    let site = Site::of(scene).await?;
+    let own_scene = IdentityScene::of(scene).await?;
     let token = scene.token("mallory").await?;
     let claims = claims_of(&token)?;
     let mut groups: Vec<String> = serde_json::from_value(claims["groups"].clone())?;
     groups.sort();
     ensure!(groups == ["acme-viewers", "client:agent-acme"], "{claims}");
 
-    let envoy = &site.gate.envoy;
+    let envoy = &own_scene.gate.envoy;
     let labels = [("provider", "keycloak")];
     let before = envoy.metric(DROPPED, &labels).await?;
     // Both tenants are of the same people and machines.
-    let asked = site.ask(push("mallory").bearer(&token), SCRATCH).await?;
+    let asked = own_scene
+        .ask(push("mallory").bearer(&token), SCRATCH)
+        .await?;
     ensure!(asked.is(403, "permission_missing"), "{asked:?}");
     ensure!(asked.record["groups_dropped"] == json!(1), "{asked:?}");
     // One token was judged, once.
@@ -98,10 +104,10 @@ async fn a_group_cannot_pose_as_a_client(scene: &Scene) -> Result<()> {
     ensure!(after == before + 1.0, "{before}, then {after}");
 
     // What else the token says still counts.
-    let record = site.takes(bearer(scene, &token), ACME).await?;
+    let record = own_scene.takes(bearer(scene, &token), ACME).await?;
     ensure!(record["groups_dropped"] == json!(1), "{record}");
     let alice = bearer(scene, &scene.token("alice").await?);
-    let record = site.takes(alice, ACME).await?;
+    let record = own_scene.takes(alice, ACME).await?;
     ensure!(record["groups_dropped"].is_null(), "{record}");
     Ok(())
 }
@@ -109,33 +115,34 @@ async fn a_group_cannot_pose_as_a_client(scene: &Scene) -> Result<()> {
 async fn a_name_beyond_ascii_is_readable_in_records_and_encoded_in_headers(
     scene: &Scene,
 ) -> Result<()> {
-    let site = Site::of(scene).await?;
+    let own_scene = IdentityScene::of(scene).await?;
     let token = scene.token("jörg").await?;
     let claims = claims_of(&token)?;
     ensure!(claims["name"] == json!("Jörg Müßig"), "{claims}");
     ensure!(claims["preferred_username"] == json!("jörg"), "{claims}");
-    let (asked, seen) = site.echo(search().bearer(&token), ACME).await?;
+    let (asked, seen) = own_scene.echo(search().bearer(&token), ACME).await?;
     ensure!(asked.record["subject"] == json!("Jörg Müßig"), "{asked:?}");
     ensure!(
         seen.header(SUBJECT) == [b"J%C3%B6rg M%C3%BC%C3%9Fig"],
         "{seen:?}"
     );
-    site.takes(bearer(scene, &token), ACME).await?;
-    site.refuses(bearer(scene, &token), GLOBEX, 403, "tenant_not_granted")
+    own_scene.takes(bearer(scene, &token), ACME).await?;
+    own_scene
+        .refuses(bearer(scene, &token), GLOBEX, 403, "tenant_not_granted")
         .await?;
-    let envoy = &site.gate.envoy;
+    let envoy = &own_scene.gate.envoy;
     let written = envoy.log_contains(r#""subject":"Jörg Müßig""#);
     ensure!(written, "{}", envoy.log());
     Ok(())
 }
 
 async fn a_machine_pushes_with_its_token_as_a_password(scene: &Scene) -> Result<()> {
-    let site = Site::of(scene).await?;
+    let own_scene = IdentityScene::of(scene).await?;
     let token = scene.token("agent-acme").await?;
     let password = format!("Basic {}", STANDARD.encode(format!("whoever:{token}")));
     let with = |request: RawRequest| request.header("authorization", password.as_str());
     let source = format!("password-{}", otlp::unix_nanos());
-    let asked = site.ask(with(push(&source)), SCRATCH).await?;
+    let asked = own_scene.ask(with(push(&source)), SCRATCH).await?;
     ensure!(asked.reply.status == 204, "{asked:?}");
     ensure!(asked.record["credential"] == json!("basic"), "{asked:?}");
     // The account of a machine has no name.
@@ -148,9 +155,10 @@ async fn a_machine_pushes_with_its_token_as_a_password(scene: &Scene) -> Result<
         .await?;
     ensure!(found.text().contains(LINE), "{}", found.text());
 
-    let asked = site.ask(with(push(&source)), GLOBEX).await?;
+    let asked = own_scene.ask(with(push(&source)), GLOBEX).await?;
     ensure!(asked.is(403, "tenant_not_granted"), "{asked:?}");
-    site.refuses(with(read(scene)), ACME, 403, "permission_missing")
+    own_scene
+        .refuses(with(read(scene)), ACME, 403, "permission_missing")
         .await?;
     // The gate of the scene was not told to take passwords.
     let refused = with(push(&source)).tenant(SCRATCH);
@@ -161,7 +169,7 @@ async fn a_machine_pushes_with_its_token_as_a_password(scene: &Scene) -> Result<
 }
 
 async fn an_id_token_decides_where_the_bearer_was_not_made_for_us(scene: &Scene) -> Result<()> {
-    let site = Site::of(scene).await?;
+    let own_scene = IdentityScene::of(scene).await?;
     let keycloak = &scene.stack.keycloak;
     let id = id_token(scene, "alice").await?;
     let claims = claims_of(&id)?;
@@ -171,18 +179,19 @@ async fn an_id_token_decides_where_the_bearer_was_not_made_for_us(scene: &Scene)
     let stranger = keycloak.login_to(STRANGERS, GRAFANA, "alice").await?;
     for other in [OPAQUE, &elsewhere.access, &stranger.access] {
         let both = bearer(scene, other).header(ID_TOKEN, id.as_str());
-        let record = site.takes(both.clone(), ACME).await?;
+        let record = own_scene.takes(both.clone(), ACME).await?;
         ensure!(record["credential"] == json!("id_token"), "{record}");
         ensure!(record["subject"] == json!("Alice Example"), "{record}");
-        site.refuses(both, GLOBEX, 403, "tenant_not_granted")
+        own_scene
+            .refuses(both, GLOBEX, 403, "tenant_not_granted")
             .await?;
     }
     let alone = read(scene).header(ID_TOKEN, id.as_str());
-    site.takes(alone, ACME).await?;
+    own_scene.takes(alone, ACME).await?;
 
     // The backend gets neither.
     let both = search().bearer(OPAQUE).header(ID_TOKEN, id.as_str());
-    let (asked, seen) = site.echo(both, ACME).await?;
+    let (asked, seen) = own_scene.echo(both, ACME).await?;
     ensure!(asked.record["credential"] == json!("id_token"), "{asked:?}");
     for name in ["authorization", ID_TOKEN] {
         ensure!(seen.header(name).is_empty(), "{seen:?}");
@@ -191,7 +200,7 @@ async fn an_id_token_decides_where_the_bearer_was_not_made_for_us(scene: &Scene)
 }
 
 async fn a_bearer_that_was_made_for_us_is_final(scene: &Scene) -> Result<()> {
-    let site = Site::of(scene).await?;
+    let own_scene = IdentityScene::of(scene).await?;
     let id = id_token(scene, "alice").await?;
     let brief = scene.stack.keycloak.login_to(PLATFORM, "brief", "alice");
     let brief = brief.await?.access;
@@ -207,18 +216,18 @@ async fn a_bearer_that_was_made_for_us_is_final(scene: &Scene) -> Result<()> {
         (&bob, 403, "tenant_not_granted"),
     ] {
         let both = bearer(scene, token).header(ID_TOKEN, id.as_str());
-        let record = site.refuses(both, ACME, status, code).await?;
+        let record = own_scene.refuses(both, ACME, status, code).await?;
         ensure!(record["credential"] == json!("bearer"), "{record}");
     }
     // Nor does it matter that the ID token would be refused here.
     let both = bearer(scene, &bob).header(ID_TOKEN, id.as_str());
-    let record = site.takes(both, GLOBEX).await?;
+    let record = own_scene.takes(both, GLOBEX).await?;
     ensure!(record["subject"] == json!("Bob Example"), "{record}");
     Ok(())
 }
 
 async fn each_kind_of_token_has_its_place(scene: &Scene) -> Result<()> {
-    let site = Site::of(scene).await?;
+    let own_scene = IdentityScene::of(scene).await?;
     let keycloak = &scene.stack.keycloak;
     let alice = keycloak.login("alice").await?;
     let id = alice.id.context("no ID token")?;
@@ -237,16 +246,16 @@ async fn each_kind_of_token_has_its_place(scene: &Scene) -> Result<()> {
         (&with_other_signature(&id)?, "signature_invalid"),
     ] {
         let both = bearer(scene, OPAQUE).header(ID_TOKEN, token.as_str());
-        let record = site.refuses(both, ACME, 401, code).await?;
+        let record = own_scene.refuses(both, ACME, 401, code).await?;
         ensure!(record["credential"] == json!("id_token"), "{record}");
     }
-    let record = site
+    let record = own_scene
         .refuses(bearer(scene, &id), ACME, 401, "audience_mismatch")
         .await?;
     ensure!(record["credential"] == json!("bearer"), "{record}");
     let password = format!("Basic {}", STANDARD.encode(format!("alice:{id}")));
     let password = read(scene).header("authorization", password);
-    let record = site
+    let record = own_scene
         .refuses(password, ACME, 401, "audience_mismatch")
         .await?;
     ensure!(record["credential"] == json!("basic"), "{record}");
@@ -259,7 +268,7 @@ async fn each_kind_of_token_has_its_place(scene: &Scene) -> Result<()> {
 }
 
 async fn a_key_of_another_algorithm_counts_where_it_is_allowed(scene: &Scene) -> Result<()> {
-    let site = Site::of(scene).await?;
+    let own_scene = IdentityScene::of(scene).await?;
     let keycloak = &scene.stack.keycloak;
     let key = keycloak.add_elliptic_key().await?;
     let checked = async {
@@ -275,11 +284,13 @@ async fn a_key_of_another_algorithm_counts_where_it_is_allowed(scene: &Scene) ->
 
         // This one meets the key for the first time.
         for (token, kid) in [(&own, kid_of(&own)?), (&elliptic, kid.clone())] {
-            let record = site.takes(bearer(scene, token), ACME).await?;
+            let record = own_scene.takes(bearer(scene, token), ACME).await?;
             ensure!(record["key_id"] == json!(kid), "{record}");
         }
         let forged = bearer(scene, &with_other_signature(&elliptic)?);
-        site.refuses(forged, ACME, 401, "signature_invalid").await?;
+        own_scene
+            .refuses(forged, ACME, 401, "signature_invalid")
+            .await?;
 
         let mut configuration = scene.stack.configuration();
         configuration["providers"][0]["algorithms"] = json!(["RS256"]);
@@ -308,8 +319,8 @@ async fn a_key_of_another_algorithm_counts_where_it_is_allowed(scene: &Scene) ->
     checked
 }
 
-impl Site {
-    async fn of(scene: &Scene) -> Result<&Site> {
+impl IdentityScene {
+    async fn of(scene: &Scene) -> Result<&IdentityScene> {
         let start = async || {
             let tempo = Upstream::start("tempo", &UpstreamLog::new()).await?;
             let address = tempo.address();
@@ -318,7 +329,7 @@ impl Site {
             })
             .await?;
             gate.wait_for_keys().await?;
-            Ok(Site { gate, tempo })
+            Ok(IdentityScene { gate, tempo })
         };
         scene.identity.get_or_try_init(start).await
     }

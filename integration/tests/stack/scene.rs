@@ -32,9 +32,9 @@ pub struct Scene {
     pub to: i64,
     tokens: Mutex<BTreeMap<String, (String, Instant)>>,
     /// What the tests of Dex share, once one of them has run.
-    pub dex: OnceCell<crate::dex::Site>,
+    pub dex: OnceCell<crate::dex::DexScene>,
     /// What the tests of identities share.
-    pub identity: OnceCell<crate::identity::Site>,
+    pub identity: OnceCell<crate::identity::IdentityScene>,
 }
 
 impl Scene {

@@ -18,7 +18,7 @@ const BACK_OFF: u64 = 1_000;
 
 /// What a directory said, or that it said nothing of use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Answer {
+pub enum DirectoryAnswer {
     /// The caller may read the resource (200).
     Allowed,
     /// The caller may not, or there is no such project (403).
@@ -29,7 +29,7 @@ pub enum Answer {
     Unavailable,
 }
 
-impl Answer {
+impl DirectoryAnswer {
     /// The answer that the status of a response gives; `None` is no response.
     #[must_use]
     pub const fn of_status(status: Option<u16>) -> Self {
@@ -60,14 +60,14 @@ impl Answer {
 /// and 8 MiB of their questions.
 #[derive(Debug, Default)]
 pub struct Answers {
-    entries: HashMap<Question, (Answer, Monotonic)>,
+    entries: HashMap<Question, (DirectoryAnswer, Monotonic)>,
     bytes: usize,
 }
 
 impl Answers {
     /// The answer to a question, while it is remembered.
     #[must_use]
-    pub fn get(&self, question: &Question, now: Monotonic) -> Option<Answer> {
+    pub fn get(&self, question: &Question, now: Monotonic) -> Option<DirectoryAnswer> {
         let (answer, until) = self.entries.get(question)?;
         // At the very instant of its end it still answers those that waited for it.
         (now <= *until).then_some(*answer)
@@ -78,9 +78,15 @@ impl Answers {
     /// Where there is no room, those that are over are forgotten, then refusals, which
     /// anybody can collect who has a token, and if that is not enough all of them: a
     /// directory that is asked again does no harm.
-    pub fn insert(&mut self, question: Question, answer: Answer, now: Monotonic, cache_ttl: u64) {
+    pub fn insert(
+        &mut self,
+        question: Question,
+        answer: DirectoryAnswer,
+        now: Monotonic,
+        cache_ttl: u64,
+    ) {
         let time = match answer {
-            Answer::Unavailable => cache_ttl.min(BACK_OFF),
+            DirectoryAnswer::Unavailable => cache_ttl.min(BACK_OFF),
             _ => cache_ttl,
         };
         let size = question.size();
@@ -88,7 +94,7 @@ impl Answers {
             self.keep(|_, until| now <= until);
         }
         if self.is_full(size) {
-            self.keep(|answer, _| answer == Answer::Allowed);
+            self.keep(|answer, _| answer == DirectoryAnswer::Allowed);
         }
         if self.is_full(size) {
             self.keep(|_, _| false);
@@ -107,7 +113,7 @@ impl Answers {
         self.entries.len() >= MAX_ANSWERS || self.bytes.saturating_add(size) > MAX_ANSWER_BYTES
     }
 
-    fn keep(&mut self, which: impl Fn(Answer, Monotonic) -> bool) {
+    fn keep(&mut self, which: impl Fn(DirectoryAnswer, Monotonic) -> bool) {
         self.entries
             .retain(|_, (answer, until)| which(*answer, *until));
         self.bytes = self.entries.keys().map(Question::size).sum();
@@ -127,20 +133,23 @@ mod tests {
         };
         let at = Monotonic::from_millis;
         let mut answers = Answers::default();
-        answers.insert(question("a"), Answer::Allowed, at(0), 30_000);
-        answers.insert(question("b"), Answer::Unavailable, at(0), 30_000);
-        answers.insert(question("c"), Answer::NotFound, at(0), 0);
+        answers.insert(question("a"), DirectoryAnswer::Allowed, at(0), 30_000);
+        answers.insert(question("b"), DirectoryAnswer::Unavailable, at(0), 30_000);
+        answers.insert(question("c"), DirectoryAnswer::NotFound, at(0), 0);
         assert_eq!(
             answers.get(&question("a"), at(30_000)),
-            Some(Answer::Allowed)
+            Some(DirectoryAnswer::Allowed)
         );
         assert_eq!(answers.get(&question("a"), at(30_001)), None);
         assert_eq!(
             answers.get(&question("b"), at(1_000)),
-            Some(Answer::Unavailable)
+            Some(DirectoryAnswer::Unavailable)
         );
         assert_eq!(answers.get(&question("b"), at(1_001)), None);
-        assert_eq!(answers.get(&question("c"), at(0)), Some(Answer::NotFound));
+        assert_eq!(
+            answers.get(&question("c"), at(0)),
+            Some(DirectoryAnswer::NotFound)
+        );
         assert_eq!(answers.get(&question("c"), at(1)), None);
         let path = b"/api/v1/projects/p/resources/a/logs";
         let other = Question::new(b"other", Resource::of_path(path).unwrap());
@@ -154,7 +163,12 @@ mod tests {
             let path = format!("/api/v1/projects/p/resources/r{number}/logs");
             let resource = Resource::of_path(path.as_bytes()).unwrap();
             let question = Question::new(&[b'x'; 1_000], resource);
-            answers.insert(question, Answer::Allowed, Monotonic::from_millis(0), 1_000);
+            answers.insert(
+                question,
+                DirectoryAnswer::Allowed,
+                Monotonic::from_millis(0),
+                1_000,
+            );
             assert!(answers.entries.len() <= MAX_ANSWERS);
             assert!(answers.bytes <= MAX_ANSWER_BYTES);
         }
@@ -163,7 +177,12 @@ mod tests {
             let path = format!("/api/v1/projects/p/resources/r{number}/logs");
             let resource = Resource::of_path(path.as_bytes()).unwrap();
             let question = Question::new(&vec![b'x'; 20_000], resource);
-            answers.insert(question, Answer::Allowed, Monotonic::from_millis(0), 1_000);
+            answers.insert(
+                question,
+                DirectoryAnswer::Allowed,
+                Monotonic::from_millis(0),
+                1_000,
+            );
             let held: usize = answers.entries.keys().map(Question::size).sum();
             assert_eq!(held, answers.bytes);
             most = most.max(held);
@@ -185,7 +204,7 @@ mod tests {
         for number in 0..4_000 {
             answers.insert(
                 question(&format!("old{number}")),
-                Answer::Allowed,
+                DirectoryAnswer::Allowed,
                 at(0),
                 10,
             );
@@ -193,7 +212,7 @@ mod tests {
         for number in 0..90 {
             answers.insert(
                 question(&format!("new{number}")),
-                Answer::Forbidden,
+                DirectoryAnswer::Forbidden,
                 at(5),
                 1_000,
             );
@@ -201,7 +220,7 @@ mod tests {
         for number in 0..90 {
             answers.insert(
                 question(&format!("more{number}")),
-                Answer::Allowed,
+                DirectoryAnswer::Allowed,
                 at(20),
                 1_000,
             );
@@ -222,16 +241,19 @@ mod tests {
         };
         let now = Monotonic::from_millis(0);
         let mut answers = Answers::default();
-        answers.insert(question("mine"), Answer::Allowed, now, 1_000);
+        answers.insert(question("mine"), DirectoryAnswer::Allowed, now, 1_000);
         for number in 0..20_000 {
             answers.insert(
                 question(&format!("r{number}")),
-                Answer::Forbidden,
+                DirectoryAnswer::Forbidden,
                 now,
                 1_000,
             );
         }
-        assert_eq!(answers.get(&question("mine"), now), Some(Answer::Allowed));
+        assert_eq!(
+            answers.get(&question("mine"), now),
+            Some(DirectoryAnswer::Allowed)
+        );
     }
 
     #[test]
@@ -245,7 +267,11 @@ mod tests {
             Some(401),
             Some(500),
         ] {
-            assert_eq!(Answer::of_status(status), Answer::Unavailable, "{status:?}");
+            assert_eq!(
+                DirectoryAnswer::of_status(status),
+                DirectoryAnswer::Unavailable,
+                "{status:?}"
+            );
         }
     }
 }

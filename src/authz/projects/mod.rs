@@ -17,7 +17,7 @@ use crate::scoping::scope::{LabelName, LabelValue, Scope};
 use crate::words::denial::Denial;
 use crate::words::tenant::TenantId;
 
-pub use answers::{Answer, Answers};
+pub use answers::{Answers, DirectoryAnswer};
 pub use directory::{Directory, Project, Service, check_inline};
 pub use question::Question;
 pub use resource::{MAX_ID, Resource, is_id};

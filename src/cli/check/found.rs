@@ -15,7 +15,7 @@ pub(super) struct Found {
     pub(super) clusters: Clusters,
     /// Variables of the proxies' own environment.
     pub(super) proxies: Vec<Variable>,
-    pub(super) rules: Vec<Rule>,
+    pub(super) rules: Vec<RouteRule>,
     pub(super) gateways: Gateways,
     /// Addresses of Envoy Gateway's that take no request.
     pub(super) nowhere: BTreeSet<String>,
@@ -124,7 +124,7 @@ pub(super) struct Gateways {
 
 /// A rule of a route that leads to a backend.
 #[derive(Debug)]
-pub(super) struct Rule {
+pub(super) struct RouteRule {
     pub(super) source: Rc<Source>,
     pub(super) span: Range<usize>,
     pub(super) place: String,

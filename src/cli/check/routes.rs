@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::diagnostic::Diagnostics;
 use super::fault::Fault;
-use super::found::{Found, Rule};
+use super::found::{Found, RouteRule};
 use crate::words::request::BACKEND_HEADER;
 
 /// The name that the manifests give to a backend that takes no request, where it is not
@@ -42,7 +42,7 @@ pub(super) fn files(found: &Found) -> BTreeMap<usize, usize> {
     files
 }
 
-fn leads_nowhere(rule: &Rule, found: &Found) -> bool {
+fn leads_nowhere(rule: &RouteRule, found: &Found) -> bool {
     rule.backend.as_ref().is_some_and(|name| {
         found.nowhere.contains(name) || (name == NOWHERE && !found.somewhere.contains(name))
     })

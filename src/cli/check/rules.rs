@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::found::{Found, Rule};
+use super::found::{Found, RouteRule};
 use super::place;
 use super::source::Source;
 use super::tree::{Node, Value};
@@ -35,7 +35,7 @@ pub(super) fn of_gateway_api(
         let backend = first.text_of("name").filter(|_| own);
         for (node, asks) in judged(rule, rule.list("matches"), asks) {
             any |= asks;
-            found.rules.push(Rule {
+            found.rules.push(RouteRule {
                 source: Rc::clone(source),
                 span: place::head(node, None),
                 place: place::of(root, node),
@@ -66,7 +66,7 @@ pub(super) fn of_istio(source: &Rc<Source>, root: &Node, spec: &Node, found: &mu
     for rule in rules.filter(|rule| rule.get("route").is_some()) {
         for (node, asks) in judged(rule, rule.list("match"), asks) {
             any |= asks;
-            found.rules.push(Rule {
+            found.rules.push(RouteRule {
                 source: Rc::clone(source),
                 span: place::head(node, None),
                 place: place::of(root, node),
@@ -119,7 +119,7 @@ pub(super) fn of_envoy(
             continue;
         };
         let shown = route.member("match").unwrap_or(action);
-        found.rules.push(Rule {
+        found.rules.push(RouteRule {
             source: Rc::clone(source),
             span: shown.key.clone(),
             place: place::of(root, route),

@@ -11,7 +11,7 @@ use crate::words::verdict::Verdict;
 use crate::worker::counters::Count;
 use crate::worker::driver::{Driver, Performed, Proxy};
 use crate::worker::{
-    Action, Answer, CallId, Effect, Event, HeaderBlock, Level, Reading, ResponseHead, RootId,
+    Action, CallId, CallOutcome, Effect, Event, HeaderBlock, Level, Reading, ResponseHead, RootId,
     StreamId, Swap, Worker,
 };
 
@@ -249,13 +249,13 @@ impl Play<'_, '_> {
         while let Some(call) = self.driver.proxy().calls.pop_front() {
             self.pass(ROUND_TRIP);
             match self.sources.answer(&call) {
-                None => self.answer(call.id, Answer::Nothing),
+                None => self.answer(call.id, CallOutcome::Nothing),
                 Some(fetched) => self.respond(call.id, &fetched),
             }
         }
     }
 
-    fn answer(&mut self, call: CallId, answer: Answer<'_>) {
+    fn answer(&mut self, call: CallId, answer: CallOutcome<'_>) {
         self.driver.on(Event::Answered { call, answer });
     }
 
@@ -265,7 +265,7 @@ impl Play<'_, '_> {
             found.map(|(_, value)| value.as_slice())
         };
         let status = fetched.status.to_string();
-        let answer = Answer::Response {
+        let answer = CallOutcome::Response {
             status: status.as_bytes(),
             cache_control: header("cache-control"),
             content_encoding: header("content-encoding"),

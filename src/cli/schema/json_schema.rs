@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::durations;
 use super::prose::plain;
-use crate::config::table::{Described, Form, Need, Rule, Table, Text, document};
+use crate::config::table::{Constraint, Described, Form, Need, Table, Text, document};
 
 /// The schema of documents.
 pub(super) fn of_documents() -> Value {
@@ -50,7 +50,7 @@ fn section(table: &Table, pointer: &str) -> Map<String, Value> {
     let member = |key: &Described| {
         let pointer = format!("{pointer}/properties/{}", key.name);
         let can_be_null =
-            key.need != Need::Always && !table.rules.contains(&Rule::NotNull(key.name));
+            key.need != Need::Always && !table.rules.contains(&Constraint::NotNull(key.name));
         (key.name.to_owned(), member_of(key, can_be_null, &pointer))
     };
     let properties: Map<String, Value> = keys.iter().map(member).collect();
@@ -212,7 +212,7 @@ fn nullable(mut schema: Map<String, Value>) -> Map<String, Value> {
 }
 
 /// What keys must agree in; `None` if the keys themselves say it.
-fn rule_of(rule: Rule, keys: &[Described]) -> Option<Value> {
+fn rule_of(rule: Constraint, keys: &[Described]) -> Option<Value> {
     // A flag is there if it is true.
     let there = |name: &str| {
         let flag = keys
@@ -228,20 +228,22 @@ fn rule_of(rule: Rule, keys: &[Described]) -> Option<Value> {
     let written = |name: &&str| json!({ "required": [name], "properties": { *name: not_null() } });
     let each = |names: &[&str]| names.iter().map(|name| there(name)).collect::<Vec<Value>>();
     match rule {
-        Rule::AtMostOneOf(names) => {
+        Constraint::AtMostOneOf(names) => {
             let mut forms = each(names);
             let none = json!({ "not": { "anyOf": forms } });
             forms.push(none);
             Some(json!({ "oneOf": forms }))
         }
-        Rule::Beside(name, other) => Some(json!({ "if": written(&name), "then": there(other) })),
-        Rule::NotBeside(name, others) => {
+        Constraint::Beside(name, other) => {
+            Some(json!({ "if": written(&name), "then": there(other) }))
+        }
+        Constraint::NotBeside(name, others) => {
             let others: Vec<Value> = others.iter().map(written).collect();
             Some(json!({ "if": there(name), "then": { "not": { "anyOf": others } } }))
         }
-        Rule::NotNull(_) => None,
-        Rule::OneOf(names) => Some(json!({ "oneOf": each(names) })),
-        Rule::Unless(name, other) => Some(json!({ "anyOf": [there(name), there(other)] })),
+        Constraint::NotNull(_) => None,
+        Constraint::OneOf(names) => Some(json!({ "oneOf": each(names) })),
+        Constraint::Unless(name, other) => Some(json!({ "anyOf": [there(name), there(other)] })),
     }
 }
 

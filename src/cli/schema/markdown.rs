@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use crate::config::table::{
-    Described, Form, MAX_ELEMENTS, Need, Rule, Table, document, path_of, placeholder, sections_in,
+    Constraint, Described, Form, MAX_ELEMENTS, Need, Table, document, path_of, placeholder,
+    sections_in,
 };
 
 /// Longest default that stands in a cell, in characters; a longer one stands below.
@@ -112,10 +113,10 @@ fn form_of(form: &Form, path: &str) -> String {
 }
 
 /// What holds if a key is not there. What is too long for a cell goes below the table.
-fn default(key: &Described, rules: &[Rule], below: &mut String) -> String {
+fn default(key: &Described, rules: &[Constraint], below: &mut String) -> String {
     let by_rule = rules.iter().find_map(|rule| match rule {
-        Rule::OneOf(names) if names.contains(&key.name) => Some("one of these".to_owned()),
-        Rule::Unless(name, other) if *name == key.name => {
+        Constraint::OneOf(names) if names.contains(&key.name) => Some("one of these".to_owned()),
+        Constraint::Unless(name, other) if *name == key.name => {
             Some(format!("required unless `{other}`"))
         }
         _ => None,
@@ -158,7 +159,7 @@ fn flow(value: &Value) -> String {
     }
 }
 
-fn sentence(rule: Rule, keys: &[Described]) -> String {
+fn sentence(rule: Constraint, keys: &[Described]) -> String {
     let quoted = |name: &str| {
         let flag = keys
             .iter()
@@ -171,19 +172,19 @@ fn sentence(rule: Rule, keys: &[Described]) -> String {
     };
     let names = |names: &[&str]| list(&names.iter().map(|it| quoted(it)).collect::<Vec<_>>());
     match rule {
-        Rule::AtMostOneOf(given) => format!("At most one of {} may be there.", names(given)),
-        Rule::Beside(name, other) => {
+        Constraint::AtMostOneOf(given) => format!("At most one of {} may be there.", names(given)),
+        Constraint::Beside(name, other) => {
             format!("`{name}` has a meaning beside {} alone.", quoted(other))
         }
-        Rule::NotBeside(name, others) => {
+        Constraint::NotBeside(name, others) => {
             let others: Vec<String> = others.iter().map(|it| format!("`{it}`")).collect();
             let others = list(&others);
             format!("Beside `{name}` there may be none of {others}.")
         }
         // The prose says it.
-        Rule::NotNull(_) => String::new(),
-        Rule::OneOf(given) => format!("Exactly one of {} must be there.", names(given)),
-        Rule::Unless(name, other) => format!("`{name}` must be there unless `{other}` is."),
+        Constraint::NotNull(_) => String::new(),
+        Constraint::OneOf(given) => format!("Exactly one of {} must be there.", names(given)),
+        Constraint::Unless(name, other) => format!("`{name}` must be there unless `{other}` is."),
     }
 }
 

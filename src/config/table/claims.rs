@@ -28,8 +28,8 @@ pub mod group {
         /// A source of groups. Without `form`, `keys` and `field` it is a string or a list of
         /// strings.
         section where [
-            Rule::AtMostOneOf(&[FORM.name, KEYS.name, FIELD.name]),
-            Rule::Beside(HAVING.name, KEYS.name),
+            Constraint::AtMostOneOf(&[FORM.name, KEYS.name, FIELD.name]),
+            Constraint::Beside(HAVING.name, KEYS.name),
         ];
 
         /// Where in the claims it stands: a list of names, each within the one before. A claim

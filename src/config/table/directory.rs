@@ -13,7 +13,7 @@ const ID: Text = Text::of("ID")
 
 section! {
     /// Who may read which project.
-    section where [Rule::OneOf(&[INLINE.name, HTTP.name])];
+    section where [Constraint::OneOf(&[INLINE.name, HTTP.name])];
 
     /// The projects themselves.
     INLINE: List<Object> = "inline", List::of(Object(&project::TABLE)).up_to(MAX_PROJECTS);

@@ -20,7 +20,7 @@ section! {
     /// One document configures the gate: YAML in files, JSON on the wire. Keys that are not
     /// listed here are refused by name. `null` says the same as leaving a key out, but for
     /// `forward.subject_header`, and for `labels`, where it is refused.
-    section where [Rule::Unless(ORGANIZATIONS.name, ORGANIZATIONS_FROM.name)];
+    section where [Constraint::Unless(ORGANIZATIONS.name, ORGANIZATIONS_FROM.name)];
 
     /// `report` decides and records what would be refused, and passes every request on: for
     /// trying a configuration on live traffic.

@@ -5,10 +5,10 @@ use super::{Duration, Flag, JwkSet, Object, Required, Text, Texts, authorization
 section! {
     /// Where the keys of a provider come from.
     section where [
-        Rule::OneOf(&[INLINE.name, URI.name, DISCOVERY.name]),
-        Rule::Beside(HOSTS.name, DISCOVERY.name),
-        Rule::Unless(CLUSTER.name, INLINE.name),
-        Rule::NotBeside(INLINE.name, ONLY_FETCHED),
+        Constraint::OneOf(&[INLINE.name, URI.name, DISCOVERY.name]),
+        Constraint::Beside(HOSTS.name, DISCOVERY.name),
+        Constraint::Unless(CLUSTER.name, INLINE.name),
+        Constraint::NotBeside(INLINE.name, ONLY_FETCHED),
     ];
 
     /// A JWK Set: keys that are never fetched. Each must be usable.

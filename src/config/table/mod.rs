@@ -40,7 +40,7 @@ macro_rules! section {
             #[cfg(feature = "cli")]
             rules: {
                 #[allow(unused_imports)]
-                use $crate::config::table::Rule;
+                use $crate::config::table::Constraint;
                 &[$($($rule),+)?]
             },
         };
@@ -78,7 +78,7 @@ pub use key::{
     Required, Roles, Span, Text, Texts, Word, Words, millis,
 };
 #[cfg(feature = "cli")]
-pub use section::{Described, Form, Need, Rule};
+pub use section::{Constraint, Described, Form, Need};
 pub use section::{Object, OrObject, Sources, Table};
 #[cfg(feature = "cli")]
 pub use walk::{every_key, path_of, placeholder, sections_in};

@@ -97,7 +97,7 @@ pub mod binding {
 
     section! {
         /// A group that holds the role on some of the data.
-        section where [Rule::NotNull(LABELS.name)];
+        section where [Constraint::NotNull(LABELS.name)];
 
         /// The group, compared exactly.
         GROUP: Required<Text> = "group", Required::always(

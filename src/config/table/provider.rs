@@ -10,8 +10,8 @@ const ISSUER_TEXT: Text = Text::of("issuer").like(r"^[^{}\u0000-\u001f]+$");
 section! {
     /// A provider that is trusted, and how its tokens are read.
     section where [
-        Rule::OneOf(&[ISSUER.name, ISSUERS.name]),
-        Rule::OneOf(&[AUDIENCES.name, AUDIENCE_CHECK.name]),
+        Constraint::OneOf(&[ISSUER.name, ISSUERS.name]),
+        Constraint::OneOf(&[AUDIENCES.name, AUDIENCE_CHECK.name]),
     ];
 
     /// Stands in logs and metrics: at most 63 of `a`-`z`, `0`-`9` and `-`, and not the name of

@@ -20,7 +20,7 @@ pub struct Table {
     pub keys: fn() -> Vec<Described>,
     /// What its keys must agree in.
     #[cfg(feature = "cli")]
-    pub rules: &'static [Rule],
+    pub rules: &'static [Constraint],
 }
 
 /// A section.
@@ -144,7 +144,7 @@ pub enum Form {
 /// What the keys of a section must agree in. A flag counts as there if it is `true`.
 #[cfg(feature = "cli")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Rule {
+pub enum Constraint {
     /// At most one of them.
     AtMostOneOf(&'static [&'static str]),
     /// The first only beside the second.

@@ -10,7 +10,7 @@ use super::call::{self, Buffer, Map};
 use super::engine::Engine;
 use super::perform::Caller;
 use crate::worker::driver::Driver;
-use crate::worker::{Action, Answer, Event, ResponseHead, RootId, StreamId, Worker};
+use crate::worker::{Action, CallOutcome, Event, ResponseHead, RootId, StreamId, Worker};
 
 type Machine = Driver<Caller>;
 
@@ -89,8 +89,8 @@ pub(super) fn on_http_call_response(context: u32, token: u32, headers: usize, si
         let (content_encoding, etag) = (header("content-encoding"), header("etag"));
         let body = || call::buffer(Buffer::CallResponseBody, size);
         let answer = match &status {
-            None => Answer::Nothing,
-            Some(status) => Answer::Response {
+            None => CallOutcome::Nothing,
+            Some(status) => CallOutcome::Response {
                 status,
                 cache_control: cache_control.as_deref(),
                 content_encoding: content_encoding.as_deref(),

@@ -17,14 +17,14 @@ use crate::words::wire::push_bytes;
 #[derive(Debug, Default)]
 pub(super) struct Engine {
     /// Algorithms the host has proven to do; `None` before the probe.
-    proven: Cell<Option<Proven>>,
+    proven: Cell<Option<HostAlgorithms>>,
 }
 
 /// Which algorithms the host does.
 #[derive(Clone, Copy, Debug, Default)]
-struct Proven([bool; 5]);
+struct HostAlgorithms([bool; 5]);
 
-/// The algorithms that the host can do at all, in the order of [`Proven`].
+/// The algorithms that the host can do at all, in the order of [`HostAlgorithms`].
 const CANDIDATES: [Algorithm; 5] = [
     Algorithm::RS256,
     Algorithm::RS384,
@@ -46,8 +46,8 @@ impl Engine {
             .any(|(candidate, able)| *candidate == algorithm && able)
     }
 
-    fn probe(&self) -> Proven {
-        let mut proven = Proven::default();
+    fn probe(&self) -> HostAlgorithms {
+        let mut proven = HostAlgorithms::default();
         for (able, (algorithm, spki, signature)) in proven.0.iter_mut().zip(KNOWN) {
             let Some(hash) = algorithm.host_hash() else {
                 continue;

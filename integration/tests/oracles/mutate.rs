@@ -7,7 +7,7 @@ use scopegate::scoping::query::Language;
 
 use crate::words::{self, PAIRS};
 
-/// Room for a scope in every selector before the judges become slow.
+/// Room for a scope in every selector before the oracles become slow.
 const LONGEST: usize = 600;
 
 /// More leave little of a query.

@@ -1,4 +1,4 @@
-//! Whether the judges see: queries with a selector that is not scoped must be noticed.
+//! Whether the oracles see: queries with a selector that is not scoped must be noticed.
 
 use anyhow::{Result, ensure};
 use scopegate::scoping::query::{self, Language, Shape};
@@ -7,7 +7,7 @@ use crate::bench::{Bench, Findings};
 use crate::check;
 use crate::scopes::PLAIN;
 
-/// How many of the made ones a judge must take for its silence to mean something.
+/// How many of the made ones an oracle must take for its silence to mean something.
 const ENOUGH: usize = 200;
 
 /// `M` stands for the matcher. Each has a selector without it, and one at most with it.
@@ -83,26 +83,26 @@ pub fn run(bench: &Bench) -> Result<()> {
         .collect();
     let made = unscoped(bench)?;
     let findings = Findings::default();
-    for judge in &mut bench.judges()? {
+    for oracle in &mut bench.oracles()? {
         for (text, counted) in made.iter().map(|(text, n)| (text, *n)).chain(
             // What is counted once must not be found twice.
             written.iter().map(|text| (text, 1)),
         ) {
-            let answer = judge.ask_one(bench.question(text))?;
+            let answer = oracle.ask_one(bench.question(text))?;
             if answer.selectors.is_some()
                 && check::selectors(bench.language, PLAIN, counted, &answer).is_ok()
             {
-                findings.add(format!("{} does not notice {text:?}", judge.name));
+                findings.add(format!("{} does not notice {text:?}", oracle.name));
             }
         }
         // Silence about what it refuses proves nothing.
         let mut refused = Vec::new();
         for text in &written {
-            if judge.ask_one(bench.question(text))?.selectors.is_none() {
+            if oracle.ask_one(bench.question(text))?.selectors.is_none() {
                 refused.push(text);
             }
         }
-        let few = if judge.is_backend {
+        let few = if oracle.is_backend {
             0
         } else {
             written.len() / 3
@@ -110,21 +110,21 @@ pub fn run(bench: &Bench) -> Result<()> {
         ensure!(
             refused.len() <= few,
             "{} refuses canaries: {refused:?}",
-            judge.name
+            oracle.name
         );
         let mut taken = 0;
         for (text, _) in &made {
-            taken += usize::from(judge.ask_one(bench.question(text))?.selectors.is_some());
+            taken += usize::from(oracle.ask_one(bench.question(text))?.selectors.is_some());
         }
         ensure!(
             taken >= ENOUGH,
             "{} reads only {taken} of {} queries with a selector unscoped",
-            judge.name,
+            oracle.name,
             made.len()
         );
         println!(
             "{}: {} notices all of {taken} queries unscoped on purpose",
-            bench.name, judge.name
+            bench.name, oracle.name
         );
     }
     findings.conclude()

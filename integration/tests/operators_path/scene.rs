@@ -23,7 +23,7 @@ use serde_json::json;
 use crate::session::Session;
 
 /// All of it.
-pub struct Site {
+pub struct Scene {
     pub session: Session,
     pub corporate: Issuer,
     pub partner: Issuer,
@@ -36,9 +36,9 @@ pub struct Site {
     envoy: Option<Envoy>,
 }
 
-impl Site {
+impl Scene {
     /// The machine before anything is rendered: a certificate and the module are there.
-    pub async fn open(session: Session) -> Result<Site> {
+    pub async fn open(session: Session) -> Result<Scene> {
         let authority = Arc::new(Authority::new()?);
         let (chain, key) = authority.issue(&[SERVER_NAME])?;
         let machine = session.machine();
@@ -56,7 +56,7 @@ impl Site {
         for name in BACKEND_CLUSTERS {
             upstreams.push(Upstream::start(name, &log).await?);
         }
-        Ok(Site {
+        Ok(Scene {
             corporate_door: door("login.example.com", &corporate).await?,
             partner_door: door("partner.example.com", &partner).await?,
             session,

@@ -1,4 +1,4 @@
-// The judge of PromQL: the parser of Prometheus, or with mimir.mod that of Mimir.
+// The oracle of PromQL: the parser of Prometheus, or with mimir.mod that of Mimir.
 package main
 
 import (
@@ -15,10 +15,10 @@ var promql = parser.NewParser(parser.Options{
 })
 
 func main() {
-	Serve(judge)
+	Serve(oracle)
 }
 
-func judge(question Question) (Verdict, error) {
+func oracle(question Question) (Verdict, error) {
 	// Series selectors have an entrance of their own to the grammar.
 	if question.As == "selector" {
 		matchers, err := promql.ParseMetricSelector(question.Query)

@@ -7,7 +7,7 @@ package main
 //
 //	{"selectors":[[{"name":"__name__","op":"=","value":"up"}]]}
 //	{"error":"…"}    refused
-//	{"fault":"…"}    the judge does not trust its own reading, or was asked nonsense
+//	{"fault":"…"}    the oracle does not trust its own reading, or was asked nonsense
 //
 // A program that ends would hide what it ended at, so every panic is an answer.
 
@@ -40,16 +40,16 @@ type Verdict struct {
 	Selectors [][]Matcher `json:"selectors"`
 }
 
-// Judge reads a query as the backend does. Its error is the backend's.
-type Judge func(question Question) (Verdict, error)
+// Oracle reads a query as the backend does. Its error is the backend's.
+type Oracle func(question Question) (Verdict, error)
 
-// Fault is an error of the judge itself.
+// Fault is an error of the oracle itself.
 type Fault struct{ Message string }
 
 func (f Fault) Error() string { return f.Message }
 
 // Serve answers standard input on standard output until it ends.
-func Serve(judge Judge) {
+func Serve(oracle Oracle) {
 	// A parser that recovers from a panic of its own writes a page about it. What the runtime
 	// says when it ends the program is not written through this.
 	if nowhere, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
@@ -62,7 +62,7 @@ func Serve(judge Judge) {
 	for {
 		line, err := in.ReadBytes('\n')
 		if len(line) > 0 {
-			answer, err := json.Marshal(answer(judge, line))
+			answer, err := json.Marshal(answer(oracle, line))
 			if err != nil {
 				fail(err)
 			}
@@ -89,7 +89,7 @@ func fail(err error) {
 	panic(err)
 }
 
-func answer(judge Judge, line []byte) (answer any) {
+func answer(oracle Oracle, line []byte) (answer any) {
 	defer func() {
 		if panicked := recover(); panicked != nil {
 			answer = refusal{Error: fmt.Sprint("panic: ", panicked)}
@@ -100,9 +100,9 @@ func answer(judge Judge, line []byte) (answer any) {
 		return fault{Fault: err.Error()}
 	}
 	if question.Language != "promql" {
-		return fault{Fault: "this is the judge of promql"}
+		return fault{Fault: "this is the oracle of promql"}
 	}
-	verdict, err := judge(question)
+	verdict, err := oracle(question)
 	if own, is := err.(Fault); is {
 		return fault{Fault: own.Message}
 	}

@@ -1,4 +1,4 @@
-//! One language before its judges, and what came of it.
+//! One language before its oracles, and what came of it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,13 +9,13 @@ use scopegate::scoping::query::Language;
 use scopegate::words::refusal::Rule;
 
 use crate::corpus;
-use crate::judge::{Judge, Question};
 use crate::loki::Server;
+use crate::oracle::{Oracle, Question};
 
 /// More say nothing new about the same fault.
 const MOST_FINDINGS: usize = 20;
 
-/// What the judges of one language work with: its corpus, and the row of the table that they fill.
+/// What the oracles of one language work with: its corpus, and the row of the table that they fill.
 pub struct Bench {
     pub language: Language,
     pub name: &'static str,
@@ -37,37 +37,37 @@ impl Bench {
     }
 
     /// All that read this language and can be had, in processes of their own; the backends' own parsers first.
-    pub fn judges(&self) -> Result<Vec<Judge>> {
-        let mut judges = Vec::new();
+    pub fn oracles(&self) -> Result<Vec<Oracle>> {
+        let mut oracles = Vec::new();
         if self.has_backend()? {
             match self.language {
-                Language::LogQl => judges.push(self.loki()?),
+                Language::LogQl => oracles.push(self.loki()?),
                 Language::PromQl => {
-                    judges.push(Judge::parser("promql")?);
-                    judges.push(Judge::parser("mimir")?);
+                    oracles.push(Oracle::parser("promql")?);
+                    oracles.push(Oracle::parser("mimir")?);
                 }
                 Language::TraceQl => {}
             }
         }
-        judges.push(Judge::grammars()?);
-        Ok(judges)
+        oracles.push(Oracle::grammars()?);
+        Ok(oracles)
     }
 
     /// One server for all who ask.
-    fn loki(&self) -> Result<Judge> {
+    fn loki(&self) -> Result<Oracle> {
         let mut loki = self.loki.lock().unwrap_or_else(PoisonError::into_inner);
         let server = match loki.take() {
             Some(server) => server,
             None => Server::start()?,
         };
-        Judge::loki(loki.insert(server).connect()?)
+        Oracle::loki(loki.insert(server).connect()?)
     }
 
     /// What nothing can be said without.
     pub const fn needs(&self) -> &'static [Part] {
         match self.language {
             // Its grammar takes much that no backend reads so, and alone would raise alarm for that.
-            Language::PromQl => &[part::JUDGE, part::LEZER],
+            Language::PromQl => &[part::ORACLES, part::LEZER],
             Language::LogQl | Language::TraceQl => &[part::LEZER],
         }
     }
@@ -80,7 +80,7 @@ impl Bench {
         }
     }
 
-    /// Whether a backend's own parser is among the judges.
+    /// Whether a backend's own parser is among the oracles.
     pub fn has_backend(&self) -> Result<bool> {
         Ok(self.language != Language::TraceQl && part::lacking(self.wants())?.is_none())
     }
@@ -98,8 +98,8 @@ impl Bench {
         let row = self.row();
         println!("==== {} ====", self.name);
         println!("corpus                   {:>9}", self.corpus.len());
-        for (judge, valid) in &row.valid {
-            println!("  valid to {judge:<15} {valid:>9}");
+        for (oracle, valid) in &row.valid {
+            println!("  valid to {oracle:<15} {valid:>9}");
         }
         if !row.valid.is_empty() {
             println!("  valid, yet refused     {:>9}", row.refused.len());
@@ -129,7 +129,7 @@ impl Bench {
 /// What is told at the end.
 #[derive(Default)]
 pub struct Row {
-    /// Queries of the corpus that each judge takes.
+    /// Queries of the corpus that each oracle takes.
     pub valid: Vec<(&'static str, usize)>,
     /// Queries of the corpus that a backend takes and the gate does not.
     pub refused: Vec<(Rule, String)>,
@@ -141,11 +141,11 @@ pub struct Row {
 pub struct Mutations {
     pub made: u64,
     pub accepted_by_gate: u64,
-    pub accepted_by_judge: u64,
-    pub by_judge: BTreeMap<&'static str, Tally>,
+    pub accepted_by_oracle: u64,
+    pub by_oracle: BTreeMap<&'static str, Tally>,
     /// Unscoped to the grammars, while no backend reads it at all.
     pub only_grammars: u64,
-    /// Some that the gate refused were shown to a judge as they were: how many, and how many were valid.
+    /// Some that the gate refused were shown to an oracle as they were: how many, and how many were valid.
     pub refused_asked: u64,
     pub refused_valid: BTreeMap<&'static str, (u64, String)>,
     pub refused_valid_total: u64,
@@ -160,10 +160,10 @@ impl Mutations {
             self.made, self.seconds
         );
         println!("  accepted by the gate   {:>9}", self.accepted_by_gate);
-        println!("  also by a judge        {:>9}", self.accepted_by_judge);
-        for (judge, tally) in &self.by_judge {
+        println!("  also by an oracle        {:>9}", self.accepted_by_oracle);
+        for (oracle, tally) in &self.by_oracle {
             println!(
-                "    {judge:<20} {:>9} of {} asked",
+                "    {oracle:<20} {:>9} of {} asked",
                 tally.accepted, tally.asked
             );
         }
@@ -175,7 +175,7 @@ impl Mutations {
             );
         }
         println!(
-            "  of {} refused ones shown to the first judge {} are valid",
+            "  of {} refused ones shown to the first oracle {} are valid",
             self.refused_asked, self.refused_valid_total
         );
         for (rule, (count, example)) in &self.refused_valid {
@@ -184,7 +184,7 @@ impl Mutations {
     }
 }
 
-/// What one judge was asked and took.
+/// What one oracle was asked and took.
 #[derive(Clone, Copy, Default)]
 pub struct Tally {
     pub asked: u64,

@@ -1,5 +1,5 @@
 // The same program with Mimir's parser: go build -modfile=mimir.mod
-module scopegate/integration/judge/promql
+module scopegate/integration/oracles/promql
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-//! The scopes that queries are given, and what a judge must find of them.
+//! The scopes that queries are given, and what an oracle must find of them.
 //!
 //! What is expected is written out here rather than taken from the gate: a matcher that the gate writes wrongly would
 //! be found where it put it.

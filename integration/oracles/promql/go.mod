@@ -1,4 +1,4 @@
-module scopegate/integration/judge/promql
+module scopegate/integration/oracles/promql
 
 go 1.26.0
 

@@ -2,23 +2,23 @@
 //!
 //! | test | asks |
 //! |---|---|
-//! | [`canary`] | would the judges notice a selector that is not scoped |
+//! | [`canary`] | would the oracles notice a selector that is not scoped |
 //! | [`corpus`] | is every query of `tests/queries` scoped and still valid; which valid ones are refused |
 //! | [`mutations`] | the same for a million changed ones, which nobody would write |
 //!
 //! Where Loki cannot be had, LogQL is read by its grammar alone, and the tests count as skipped.
 //!
 //! `SCOPEGATE_SEED` repeats the mutations, `SCOPEGATE_FUZZ_SECONDS` makes as many as that time allows, for each
-//! language. `cargo test -p integration --features stack --test judges -- NAME` runs those whose names contain NAME.
+//! language. `cargo test -p integration --features stack --test oracles -- NAME` runs those whose names contain NAME.
 
 mod bench;
 mod canary;
 mod check;
 mod corpus;
-mod judge;
 mod loki;
 mod mutate;
 mod mutations;
+mod oracle;
 mod scopes;
 mod words;
 
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("judges: {error:#}");
+            eprintln!("oracles: {error:#}");
             ExitCode::FAILURE
         }
     }

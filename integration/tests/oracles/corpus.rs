@@ -8,7 +8,7 @@ use scopegate::scoping::query::{self, Failure, Shape};
 
 use crate::bench::{Bench, Findings};
 use crate::check;
-use crate::judge::{Answer, Judge};
+use crate::oracle::{Answer, Oracle};
 use crate::scopes::{CASES, PLAIN};
 
 /// The fewest queries that say something about a language.
@@ -36,13 +36,13 @@ pub fn read(name: &str) -> Result<Vec<String>> {
     Ok(queries)
 }
 
-/// Every query with every scope: scoped in the eyes of every judge, and still a query if it was one.
+/// Every query with every scope: scoped in the eyes of every oracle, and still a query if it was one.
 pub fn run(bench: &Bench) -> Result<()> {
     let has_backend = bench.has_backend()?;
-    let mut judges = bench.judges()?;
+    let mut oracles = bench.oracles()?;
     let mut before = Vec::new();
-    for judge in &mut judges {
-        before.push(ask_all(bench, judge, bench.corpus.iter())?);
+    for oracle in &mut oracles {
+        before.push(ask_all(bench, oracle, bench.corpus.iter())?);
     }
 
     let findings = Findings::default();
@@ -69,9 +69,9 @@ pub fn run(bench: &Bench) -> Result<()> {
                 )),
             }
         }
-        for (judge, before) in judges.iter_mut().zip(&before) {
+        for (oracle, before) in oracles.iter_mut().zip(&before) {
             let texts = scoped.iter().map(|(_, result)| &result.text);
-            let answers = ask_all(bench, judge, texts)?;
+            let answers = ask_all(bench, oracle, texts)?;
             for ((position, result), answer) in scoped.iter().zip(&answers) {
                 let found = check::selectors(bench.language, case, result.selectors, answer);
                 let was_valid = before.get(*position).is_some_and(Answer::is_valid);
@@ -82,7 +82,7 @@ pub fn run(bench: &Bench) -> Result<()> {
                 if let Some(wrong) = wrong {
                     findings.add(format!(
                         "{}: {wrong}\n    query  {:?}\n    scoped {:?}",
-                        judge.name, bench.corpus[*position], result.text
+                        oracle.name, bench.corpus[*position], result.text
                     ));
                 }
             }
@@ -90,18 +90,18 @@ pub fn run(bench: &Bench) -> Result<()> {
     }
 
     let mut row = bench.row();
-    for (judge, before) in judges.iter().zip(&before) {
+    for (oracle, before) in oracles.iter().zip(&before) {
         let valid = before.iter().filter(|answer| answer.is_valid()).count();
-        row.valid.push((judge.name, valid));
+        row.valid.push((oracle.name, valid));
     }
     for (position, refusal) in refused {
         // The backends' own word counts, where they have one.
-        let says_valid: Vec<&str> = judges
+        let says_valid: Vec<&str> = oracles
             .iter()
             .zip(&before)
-            .filter(|(judge, _)| judge.is_backend || !has_backend)
+            .filter(|(oracle, _)| oracle.is_backend || !has_backend)
             .filter(|(_, before)| before.get(position).is_some_and(Answer::is_valid))
-            .map(|(judge, _)| judge.name)
+            .map(|(oracle, _)| oracle.name)
             .collect();
         if says_valid.is_empty() {
             continue;
@@ -116,9 +116,9 @@ pub fn run(bench: &Bench) -> Result<()> {
 
 fn ask_all<'a>(
     bench: &Bench,
-    judge: &mut Judge,
+    oracle: &mut Oracle,
     texts: impl Iterator<Item = &'a String>,
 ) -> Result<Vec<Answer>> {
     let questions: Vec<_> = texts.map(|text| bench.question(text)).collect();
-    judge.ask(&questions)
+    oracle.ask(&questions)
 }

@@ -1,4 +1,4 @@
-//! The corpora changed at random: whatever of that the gate lets through is scoped in the eyes of every judge.
+//! The corpora changed at random: whatever of that the gate lets through is scoped in the eyes of every oracle.
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,8 +12,8 @@ use scopegate::words::refusal::Refusal;
 
 use crate::bench::{Bench, Findings, Mutations, Tally};
 use crate::check;
-use crate::judge::{Judge, Question};
 use crate::mutate::{Mutator, Random};
+use crate::oracle::{Oracle, Question};
 use crate::scopes::{CASES, Case};
 
 /// Asked about at once; what a block holds depends on the seed and its number alone.
@@ -107,25 +107,25 @@ struct Mutant {
     case: &'static Case,
     text: String,
     scoped: Scoped,
-    /// Which judges of small shares are asked.
+    /// Which oracles of small shares are asked.
     draw: usize,
     accepted: bool,
 }
 
 impl Shared<'_> {
     fn work(&self, bounds: &Bounds, started: Instant) -> Result<()> {
-        let mut judges = self.bench.judges()?;
+        let mut oracles = self.bench.oracles()?;
         while started.elapsed() < bounds.time && !self.findings.is_enough() {
             let block = self.next.fetch_add(1, Ordering::Relaxed);
             if block >= bounds.blocks {
                 break;
             }
-            self.block(block, &mut judges)?;
+            self.block(block, &mut oracles)?;
         }
         Ok(())
     }
 
-    fn block(&self, block: u64, judges: &mut [Judge]) -> Result<()> {
+    fn block(&self, block: u64, oracles: &mut [Oracle]) -> Result<()> {
         let mut random = Random::new(self.seed, block);
         let mut tally = Mutations::default();
         let mut mutants = Vec::new();
@@ -165,16 +165,16 @@ impl Shared<'_> {
                 self.found("the gate", &wrong, mutant);
             }
         }
-        for judge in judges.iter_mut() {
-            self.judge(judge, &mut mutants, &mut tally)?;
+        for oracle in oracles.iter_mut() {
+            self.ask(oracle, &mut mutants, &mut tally)?;
         }
-        if let Some(judge) = judges.first_mut() {
-            self.ask_refused(judge, &refused, &mut tally)?;
-            self.ask_originals(judge, &mutants)?;
+        if let Some(oracle) = oracles.first_mut() {
+            self.ask_refused(oracle, &refused, &mut tally)?;
+            self.ask_originals(oracle, &mutants)?;
         }
         tally.accepted_by_gate += u64::try_from(mutants.len())?;
         let accepted = mutants.iter().filter(|mutant| mutant.accepted).count();
-        tally.accepted_by_judge += u64::try_from(accepted)?;
+        tally.accepted_by_oracle += u64::try_from(accepted)?;
         self.total
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -190,27 +190,27 @@ impl Shared<'_> {
         }
     }
 
-    /// Whether this judge is asked about this mutation.
-    fn is_asked(&self, judge: &Judge, mutant: &Mutant) -> bool {
-        judge.is_backend || !self.has_backend || mutant.draw.is_multiple_of(GRAMMARS_SHARE)
+    /// Whether this oracle is asked about this mutation.
+    fn is_asked(&self, oracle: &Oracle, mutant: &Mutant) -> bool {
+        oracle.is_backend || !self.has_backend || mutant.draw.is_multiple_of(GRAMMARS_SHARE)
     }
 
-    fn judge(
+    fn ask(
         &self,
-        judge: &mut Judge,
+        oracle: &mut Oracle,
         mutants: &mut [Mutant],
         tally: &mut Mutations,
     ) -> Result<()> {
         let mut asked = Vec::new();
         let mut questions = Vec::new();
         for (position, mutant) in mutants.iter().enumerate() {
-            if !self.is_asked(judge, mutant) {
+            if !self.is_asked(oracle, mutant) {
                 continue;
             }
             asked.push(position);
             questions.push(self.bench.question(&mutant.scoped.text));
             // `match[]` has a grammar of its own, though a client may send the same as a query.
-            if mutant.shape == Shape::Selector && judge.knows_selectors {
+            if mutant.shape == Shape::Selector && oracle.knows_selectors {
                 asked.push(position);
                 questions.push(Question {
                     role: Some("selector"),
@@ -218,7 +218,7 @@ impl Shared<'_> {
                 });
             }
         }
-        let answers = judge.ask(&questions)?;
+        let answers = oracle.ask(&questions)?;
         let mut count = Tally::default();
         for (position, answer) in asked.into_iter().zip(&answers) {
             let mutant = &mut mutants[position];
@@ -228,23 +228,23 @@ impl Shared<'_> {
             let found = check::selectors(self.bench.language, mutant.case, counted, answer);
             // The grammars take much that no backend takes, and what no backend takes selects nothing. They are asked
             // last.
-            if !judge.is_backend && self.has_backend && !mutant.accepted {
+            if !oracle.is_backend && self.has_backend && !mutant.accepted {
                 tally.only_grammars += u64::from(found.is_err());
                 continue;
             }
             mutant.accepted |= answer.is_valid();
             if let Err(wrong) = found {
-                self.found(judge.name, &wrong, mutant);
+                self.found(oracle.name, &wrong, mutant);
             }
         }
-        tally.by_judge.insert(judge.name, count);
+        tally.by_oracle.insert(oracle.name, count);
         Ok(())
     }
 
     /// How many of the refused ones would have been queries.
     fn ask_refused(
         &self,
-        judge: &mut Judge,
+        oracle: &mut Oracle,
         refused: &[(String, Refusal)],
         tally: &mut Mutations,
     ) -> Result<()> {
@@ -252,7 +252,7 @@ impl Shared<'_> {
             .iter()
             .map(|(text, _)| self.bench.question(text))
             .collect();
-        for ((text, refusal), answer) in refused.iter().zip(judge.ask(&questions)?) {
+        for ((text, refusal), answer) in refused.iter().zip(oracle.ask(&questions)?) {
             tally.refused_asked += 1;
             if answer.is_valid() {
                 tally.refused_valid_total += 1;
@@ -267,26 +267,29 @@ impl Shared<'_> {
     }
 
     /// What was a query must be one with the scope too.
-    fn ask_originals(&self, judge: &mut Judge, mutants: &[Mutant]) -> Result<()> {
+    fn ask_originals(&self, oracle: &mut Oracle, mutants: &[Mutant]) -> Result<()> {
         let some: Vec<&Mutant> = mutants
             .iter()
             .filter(|mutant| {
                 mutant.shape == Shape::Query && mutant.draw.is_multiple_of(ORIGINALS_SHARE)
             })
             .collect();
-        let ask = |judge: &mut Judge, texts: Vec<&str>| {
+        let ask = |oracle: &mut Oracle, texts: Vec<&str>| {
             let questions: Vec<_> = texts
                 .into_iter()
                 .map(|text| self.bench.question(text))
                 .collect();
-            judge.ask(&questions)
+            oracle.ask(&questions)
         };
-        let before = ask(judge, some.iter().map(|m| m.text.as_str()).collect())?;
-        let after = ask(judge, some.iter().map(|m| m.scoped.text.as_str()).collect())?;
+        let before = ask(oracle, some.iter().map(|m| m.text.as_str()).collect())?;
+        let after = ask(
+            oracle,
+            some.iter().map(|m| m.scoped.text.as_str()).collect(),
+        )?;
         for ((mutant, before), after) in some.into_iter().zip(before).zip(after) {
             if before.is_valid() && !after.is_valid() {
                 let wrong = format!("valid before, now {:?}", after.error);
-                self.found(judge.name, &wrong, mutant);
+                self.found(oracle.name, &wrong, mutant);
             }
         }
         Ok(())
@@ -304,12 +307,12 @@ impl Mutations {
     fn add(&mut self, block: Self) {
         self.made += block.made;
         self.accepted_by_gate += block.accepted_by_gate;
-        self.accepted_by_judge += block.accepted_by_judge;
+        self.accepted_by_oracle += block.accepted_by_oracle;
         self.only_grammars += block.only_grammars;
         self.refused_asked += block.refused_asked;
         self.refused_valid_total += block.refused_valid_total;
-        for (judge, tally) in block.by_judge {
-            let sum = self.by_judge.entry(judge).or_default();
+        for (oracle, tally) in block.by_oracle {
+            let sum = self.by_oracle.entry(oracle).or_default();
             sum.asked += tally.asked;
             sum.accepted += tally.accepted;
         }

@@ -1,8 +1,8 @@
-//! Whether every selector that a judge finds is scoped.
+//! Whether every selector that an oracle finds is scoped.
 
 use scopegate::scoping::query::{Language, Scoped};
 
-use crate::judge::{Answer, Selector};
+use crate::oracle::{Answer, Selector};
 use crate::scopes::Case;
 
 /// Taking the insertions out must leave the original.
@@ -26,7 +26,7 @@ pub fn original(scoped: &Scoped, text: &str) -> Result<(), String> {
     }
 }
 
-/// What is wrong with what a judge found in a scoped text; nothing when it refuses the text.
+/// What is wrong with what an oracle found in a scoped text; nothing when it refuses the text.
 pub fn selectors(
     language: Language,
     case: &Case,

@@ -1,7 +1,7 @@
-//! A judge: another reader of a query language, in a process of its own.
+//! An oracle: another reader of a query language, in a process of its own.
 //!
 //! Most are asked in batches of lines and answer one line each; Loki is asked over HTTP. How they must be built and
-//! what they say stands in `integration/judge`.
+//! what they say stands in `integration/oracles`.
 
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::process::{Child, Command, Stdio};
@@ -34,9 +34,9 @@ pub struct Question<'a> {
 pub struct Answer {
     pub selectors: Option<Vec<Selector>>,
     pub error: Option<Value>,
-    /// The judge could not judge. Loki itself takes what its judge cannot.
+    /// The oracle could not judge. Loki itself takes what its oracle cannot.
     pub fault: Option<String>,
-    /// The selectors are those of a text that the judge has printed, and not of its tree.
+    /// The selectors are those of a text that the oracle has printed, and not of its tree.
     #[serde(skip)]
     pub printed: bool,
 }
@@ -48,7 +48,7 @@ impl Answer {
     }
 }
 
-/// A selector, as far as a judge understands it.
+/// A selector, as far as an oracle understands it.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(untagged)]
 pub enum Selector {
@@ -64,8 +64,8 @@ pub struct Matcher {
     pub value: String,
 }
 
-/// The handle; the process of a judge of its own ends with it.
-pub struct Judge {
+/// The handle; the process of an oracle of its own ends with it.
+pub struct Oracle {
     pub name: &'static str,
     /// It is what a backend reads queries with.
     pub is_backend: bool,
@@ -80,10 +80,10 @@ enum Reader {
     Loki(Box<Loki>, Program),
 }
 
-impl Judge {
+impl Oracle {
     /// The parser of Prometheus, `promql`, or that of `mimir`.
     pub fn parser(name: &'static str) -> Result<Self> {
-        let program = part::JUDGE.find()?.join(name);
+        let program = part::ORACLES.find()?.join(name);
         let program = Program::start(name, &mut Command::new(program))?;
         Ok(Self {
             name,
@@ -116,7 +116,7 @@ impl Judge {
     /// One answer per question, in order.
     ///
     /// # Errors
-    /// The judge ended, does not answer, or cannot judge.
+    /// The oracle ended, does not answer, or cannot judge.
     pub fn ask(&mut self, questions: &[Question<'_>]) -> Result<Vec<Answer>> {
         match &mut self.reader {
             Reader::Program(program) => {
@@ -134,7 +134,7 @@ impl Judge {
     /// The answer to one question.
     ///
     /// # Errors
-    /// As for [`Judge::ask`].
+    /// As for [`Oracle::ask`].
     pub fn ask_one(&mut self, question: Question<'_>) -> Result<Answer> {
         let answers = self.ask(&[question])?;
         answers.into_iter().next().context("no answer")
@@ -179,7 +179,7 @@ fn ask_loki(loki: &Loki, grammar: &mut Program, questions: &[Question<'_>]) -> R
     answers.collect()
 }
 
-/// A judge that reads lines and writes lines; ends with this handle.
+/// An oracle that reads lines and writes lines; ends with this handle.
 struct Program {
     name: &'static str,
     child: Child,
@@ -188,7 +188,7 @@ struct Program {
 
 impl Program {
     fn grammars() -> Result<Self> {
-        let script = part::LEZER.find()?.join("judge.mjs");
+        let script = part::LEZER.find()?.join("oracle.mjs");
         Program::start("lezer", Command::new("node").arg(script))
     }
 
@@ -199,7 +199,7 @@ impl Program {
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
         let output = child.stdout.take().context("no output")?;
-        // Read at all times: a judge whose answers nobody takes would take no more questions.
+        // Read at all times: an oracle whose answers nobody takes would take no more questions.
         let (sender, answers) = channel();
         thread::spawn(move || {
             for line in BufReader::with_capacity(1 << 20, output).lines() {

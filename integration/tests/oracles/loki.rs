@@ -16,7 +16,7 @@ use integration::stack::loki;
 use serde::Deserialize;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::judge::PATIENCE;
+use crate::oracle::PATIENCE;
 
 /// Asked side by side: enough that Loki never waits for the next question.
 const IN_FLIGHT: usize = 8;
