@@ -53,14 +53,14 @@
 pub mod audit;
 pub mod authn;
 pub mod authz;
-#[cfg(feature = "cli")]
+#[cfg(feature = "commands")]
 pub mod cli;
 pub mod config;
 pub mod forward;
 pub mod gate;
 pub mod host;
 pub mod reply;
-#[cfg(feature = "cli")]
+#[cfg(feature = "commands")]
 pub mod resources;
 pub mod scoping;
 #[cfg(feature = "serve")]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Parser as _;
-use scopegate::cli::{Arguments, Console, Outcome, run};
+use scopegate::cli::{Arguments, Console, Disk, Outcome, run};
 use scopegate::config::{Config, Environment};
 
 fn root() -> PathBuf {
@@ -30,6 +30,7 @@ fn check_with(arguments: &[&str], input: &[u8]) -> Said {
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     let mut console = Console {
         input: &mut &*input,
+        files: &Disk,
         output: &mut output,
         errors: &mut errors,
         styled: false,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser as _;
 use jwt_simple::algorithms::{ECDSAP256KeyPairLike as _, ES256KeyPair};
 use jwt_simple::claims::JWTClaims;
-use scopegate::cli::{Arguments, Console, Fetched, Outcome, Wanted, Web, run};
+use scopegate::cli::{Arguments, Console, Disk, Fetched, Outcome, Wanted, Web, run};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -121,6 +121,7 @@ impl Desk {
         let (mut output, mut errors) = (Vec::new(), Vec::new());
         let mut console = Console {
             input: &mut &*input,
+            files: &Disk,
             output: &mut output,
             errors: &mut errors,
             styled: false,

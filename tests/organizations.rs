@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use clap::Parser as _;
-use scopegate::cli::{Arguments, Console, Outcome, run};
+use scopegate::cli::{Arguments, Console, Disk, Outcome, run};
 use scopegate::config::{Config, Environment};
 use scopegate::resources::grafana::{Remark, Version, convert};
 use scopegate::resources::rules::{Rules, Unknown};
@@ -28,6 +28,7 @@ fn organizations(arguments: &[&str], input: &str) -> Ran {
         arguments,
         &mut Console {
             input: &mut input.as_bytes(),
+            files: &Disk,
             output: &mut output,
             errors: &mut errors,
             styled: false,

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
-use scopegate::cli::{Arguments, Console, Outcome, run};
+use scopegate::cli::{Arguments, Console, Disk, Outcome, run};
 use serde_json::{Value as Json, json};
 use serde_yaml_ng::{Mapping, Value};
 
@@ -59,6 +59,7 @@ fn render(arguments: &[&str], text: &str, variables: &[(&str, &str)]) -> Ran {
         arguments,
         &mut Console {
             input: &mut text.as_bytes(),
+            files: &Disk,
             output: &mut output,
             errors: &mut errors,
             styled: false,

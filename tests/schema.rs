@@ -12,7 +12,7 @@ use jsonschema::Validator;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::Config as Cases;
-use scopegate::cli::{Arguments, Console, Outcome};
+use scopegate::cli::{Arguments, Console, Disk, Outcome};
 use scopegate::config::table::{self, Form, Need};
 use scopegate::config::{Config, Environment};
 use serde_json::{Value, json};
@@ -28,6 +28,7 @@ fn printed(arguments: &[&str]) -> String {
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     let mut console = Console {
         input: &mut std::io::empty(),
+        files: &Disk,
         output: &mut output,
         errors: &mut errors,
         styled: false,

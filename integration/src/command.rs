@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use scopegate::cli::{Arguments, Console, Network, run};
+use scopegate::cli::{Arguments, Console, Disk, Network, run};
 
 use crate::token;
 
@@ -24,6 +24,7 @@ pub fn as_command() -> Option<ExitCode> {
     }
     let mut console = Console {
         input: &mut io::stdin().lock(),
+        files: &Disk,
         output: &mut io::stdout().lock(),
         errors: &mut io::stderr(),
         styled: false,

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Parser;
-use scopegate::cli::{Arguments, Console, run};
+use scopegate::cli::{Arguments, Console, Disk, run};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -37,6 +37,7 @@ pub fn as_command() -> Option<ExitCode> {
     }
     let mut console = Console {
         input: &mut io::empty(),
+        files: &Disk,
         output: &mut io::stdout(),
         errors: &mut io::stderr(),
         styled: false,

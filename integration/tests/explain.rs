@@ -10,7 +10,7 @@ use integration::issuer::Issuer;
 use integration::scenario::{self, Scenario};
 use integration::terminator::terminate;
 use integration::{drill, paths, replay, token};
-use scopegate::cli::{Arguments, Console, Network, run};
+use scopegate::cli::{Arguments, Console, Disk, Network, run};
 use serde_json::{Value, json};
 
 /// What depends on more than one request and one set of keys, and why.
@@ -155,6 +155,7 @@ fn explained(words: &[String]) -> Result<Value> {
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     let mut console = Console {
         input: &mut &b""[..],
+        files: &Disk,
         output: &mut output,
         errors: &mut errors,
         styled: false,

@@ -14,7 +14,7 @@ use integration::issuer::Issuer;
 use integration::scene::Scene;
 use integration::token::Recipe;
 use integration::{drill, envoy, paths, yaml};
-use scopegate::cli::{Arguments, Console, Outcome, run};
+use scopegate::cli::{Arguments, Console, Disk, Outcome, run};
 use serde_json::{Value, json};
 
 /// The shipped deployment file.
@@ -31,6 +31,7 @@ fn render(document: &Value, folder: &Path, variables: &[(&str, &str)]) -> Result
         Arguments::try_parse_from(arguments)?,
         &mut Console {
             input: &mut document.to_string().as_bytes(),
+            files: &Disk,
             output: &mut Vec::new(),
             errors: &mut errors,
             styled: false,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Parser as _;
-use scopegate::cli::{Arguments, Console, Network, run};
+use scopegate::cli::{Arguments, Console, Disk, Network, run};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let mut console = Console {
         input: &mut io::stdin().lock(),
+        files: &Disk,
         output: &mut io::stdout().lock(),
         // Not locked: a command that serves tells of events from several threads.
         errors: &mut io::stderr(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::outcome::Outcome;
 
@@ -62,10 +62,39 @@ impl Web for Unconnected {
     }
 }
 
+/// The files that a command is told to read.
+pub trait Files {
+    /// The content of a file.
+    ///
+    /// # Errors
+    /// There is no such file, or it cannot be read.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+}
+
+/// The files of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+}
+
+/// Files that are held in memory.
+impl Files for BTreeMap<PathBuf, Vec<u8>> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let found = self.get(path).cloned();
+        found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+}
+
 /// What a command reads and writes.
 pub struct Console<'a> {
     /// Standard input.
     pub input: &'a mut dyn Read,
+    /// Where the files are that arguments name.
+    pub files: &'a dyn Files,
     /// Standard output: results.
     pub output: &'a mut dyn Write,
     /// Standard error: what is said about results.
@@ -90,7 +119,7 @@ impl Console<'_> {
         let read = if path == Path::new("-") {
             self.input.read_to_end(&mut content).map(|_| ())
         } else {
-            std::fs::read(path).map(|bytes| content = bytes)
+            self.files.read(path).map(|bytes| content = bytes)
         };
         match read {
             Ok(()) => Ok(content),

@@ -10,6 +10,7 @@ mod check;
 mod completions;
 mod console;
 mod explain;
+#[cfg(feature = "cli")]
 mod network;
 mod organizations;
 mod outcome;
@@ -21,7 +22,8 @@ mod schema;
 mod serve_organizations;
 
 pub use arguments::Arguments;
-pub use console::{Console, Fetched, Format, Unconnected, Wanted, Web};
+pub use console::{Console, Disk, Fetched, Files, Format, Unconnected, Wanted, Web};
+#[cfg(feature = "cli")]
 pub use network::Network;
 pub use outcome::Outcome;
 

@@ -108,7 +108,7 @@ fn configurations_on_the_pages_are_read() {
 #[test]
 fn the_readmes_configuration_is_good() {
     use clap::Parser as _;
-    use scopegate::cli::{Arguments, Console, Outcome, Unconnected, run};
+    use scopegate::cli::{Arguments, Console, Disk, Outcome, Unconnected, run};
 
     let blocks = Page::read(Path::new("README.md")).blocks;
     let mut blocks = blocks.iter().filter(|block| block.info == "yaml");
@@ -118,6 +118,7 @@ fn the_readmes_configuration_is_good() {
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     let mut console = Console {
         input: &mut text.as_bytes(),
+        files: &Disk,
         output: &mut output,
         errors: &mut errors,
         styled: false,

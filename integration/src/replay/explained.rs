@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser as _;
-use scopegate::cli::{Arguments, Console, Outcome as Exit, Unconnected, run};
+use scopegate::cli::{Arguments, Console, Disk, Outcome as Exit, Unconnected, run};
 use scopegate::reply;
 use serde_json::Value;
 
@@ -76,6 +76,7 @@ fn said(
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     let mut console = Console {
         input: &mut &b""[..],
+        files: &Disk,
         output: &mut output,
         errors: &mut errors,
         styled: false,

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::Parser as _;
 use integration::{part, yaml};
-use scopegate::cli::{Arguments, Console, Outcome, run};
+use scopegate::cli::{Arguments, Console, Disk, Outcome, run};
 use serde_json::{Value, json};
 
 use crate::documents::{Document, Set, list, only, plain, read, shipped, text};
@@ -116,6 +116,7 @@ fn bases_of_other_deployments_are_built_and_valid() -> Result<()> {
                 ])?,
                 &mut Console {
                     input: &mut document.to_string().as_bytes(),
+                    files: &Disk,
                     output: &mut Vec::new(),
                     errors: &mut said,
                     styled: false,

@@ -31,13 +31,13 @@ macro_rules! section {
         $(#[doc = $about])+
         pub static TABLE: $crate::config::table::Table = $crate::config::table::Table {
             names: &[$($name),+],
-            #[cfg(feature = "cli")]
+            #[cfg(feature = "commands")]
             about: concat!($($about),+),
-            #[cfg(feature = "cli")]
+            #[cfg(feature = "commands")]
             keys: || vec![
                 $($crate::config::table::Described::new(&$key, concat!($($prose),+))),+
             ],
-            #[cfg(feature = "cli")]
+            #[cfg(feature = "commands")]
             rules: {
                 #[allow(unused_imports)]
                 use $crate::config::table::Constraint;
@@ -53,7 +53,7 @@ pub mod backends;
 pub mod claims;
 pub mod cors;
 pub mod credentials;
-#[cfg(feature = "cli")]
+#[cfg(feature = "commands")]
 mod describe;
 pub mod directory;
 pub mod document;
@@ -70,15 +70,15 @@ pub mod provider;
 pub mod roles;
 mod section;
 pub mod tenants;
-#[cfg(feature = "cli")]
+#[cfg(feature = "commands")]
 mod walk;
 
 pub use key::{
     Count, Duration, Exactly, Flag, JwkSet, Key, List, MAX_ELEMENTS, Map, Number, Paths, Preset,
     Required, Roles, Span, Text, Texts, Word, Words, millis,
 };
-#[cfg(feature = "cli")]
+#[cfg(feature = "commands")]
 pub use section::{Constraint, Described, Form, Need};
 pub use section::{Object, OrObject, Sources, Table};
-#[cfg(feature = "cli")]
+#[cfg(feature = "commands")]
 pub use walk::{every_key, path_of, placeholder, sections_in};

@@ -1,10 +1,10 @@
 //! Sections, and the forms that hold them.
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "commands")]
 use serde_json::Value;
 
 use super::Text;
-#[cfg(feature = "cli")]
+#[cfg(feature = "commands")]
 use super::{Count, Exactly, Key, Number, Span};
 
 /// The keys of a section.
@@ -13,13 +13,13 @@ pub struct Table {
     /// Their names. Others are refused.
     pub names: &'static [&'static str],
     /// What the section is for.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "commands")]
     pub about: &'static str,
     /// Everything there is to say of each key.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "commands")]
     pub keys: fn() -> Vec<Described>,
     /// What its keys must agree in.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "commands")]
     pub rules: &'static [Constraint],
 }
 
@@ -51,7 +51,7 @@ pub struct Sources {
 }
 
 /// A key with everything there is to say of it.
-#[cfg(feature = "cli")]
+#[cfg(feature = "commands")]
 #[derive(Clone, Debug)]
 pub struct Described {
     /// Its name.
@@ -66,7 +66,7 @@ pub struct Described {
     pub default: Option<Value>,
 }
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "commands")]
 impl Described {
     pub(super) fn new<F: Describe>(key: &Key<F>, prose: &'static str) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl Described {
 }
 
 /// Whether a key must be there.
-#[cfg(feature = "cli")]
+#[cfg(feature = "commands")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Need {
     /// It must.
@@ -92,7 +92,7 @@ pub enum Need {
 }
 
 /// What stands at a key, or in a list.
-#[cfg(feature = "cli")]
+#[cfg(feature = "commands")]
 #[derive(Clone, Debug)]
 pub enum Form {
     /// A whole number within bounds.
@@ -142,7 +142,7 @@ pub enum Form {
 }
 
 /// What the keys of a section must agree in. A flag counts as there if it is `true`.
-#[cfg(feature = "cli")]
+#[cfg(feature = "commands")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Constraint {
     /// At most one of them.
@@ -160,7 +160,7 @@ pub enum Constraint {
 }
 
 /// What can be said of a form.
-#[cfg(feature = "cli")]
+#[cfg(feature = "commands")]
 pub(super) trait Describe {
     fn form(&self) -> Form;
 
