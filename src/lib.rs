@@ -58,6 +58,8 @@ pub mod cli;
 pub mod config;
 pub mod forward;
 pub mod gate;
+// In a browser the commands have no proxy around them, whose functions this imports.
+#[cfg(not(all(target_arch = "wasm32", feature = "commands")))]
 pub mod host;
 pub mod reply;
 #[cfg(feature = "commands")]

@@ -290,6 +290,14 @@ fn a_request_may_be_told_in_every_way() {
         said["parameters"][0]["after"],
         "{namespace=\"shop\",a=\"b\"}"
     );
+    assert_eq!(
+        said["parameters"][0]["pieces"],
+        json!([
+            {"text": "{", "inserted": false},
+            {"text": "namespace=\"shop\",", "inserted": true},
+            {"text": "a=\"b\"}", "inserted": false},
+        ])
+    );
     assert_eq!(said["forwarded"]["method"], "POST");
     // What a writer may.
     desk.put("claims.json", &json!({"groups": ["agents"]}));

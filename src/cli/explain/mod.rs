@@ -8,6 +8,7 @@
 
 mod call;
 mod holders;
+mod insertions;
 mod parameters;
 mod presented;
 mod rehearsal;

@@ -2,6 +2,7 @@
 
 use crate::scoping::form::{self, Pair};
 
+use super::insertions::{Piece, pieces};
 use super::rehearsal::Forwarded;
 use super::request::Request;
 
@@ -13,6 +14,13 @@ pub(super) struct Changed {
     pub(super) before: Option<String>,
     /// `None` if it does not go on.
     pub(super) after: Option<String>,
+}
+
+impl Changed {
+    /// The new value in pieces, if nothing but insertions made it of the old one.
+    pub(super) fn pieces(&self) -> Option<Vec<Piece>> {
+        pieces(self.before.as_deref()?, self.after.as_deref()?)
+    }
 }
 
 /// Those of a request that goes on.

@@ -112,7 +112,7 @@ impl Report<'_> {
         match self.fate {
             Fate::Answered(reply) => self.push_reply(&mut text, reply),
             Fate::Forwarded { request, response } => {
-                self.push_forwarded(&mut text, request, response);
+                self.push_forwarded(&mut text, request, response, styled);
             }
         }
         if let Some(record) = self.record {
@@ -157,12 +157,18 @@ impl Report<'_> {
         text.push_str("\nThe backend sees nothing.\n");
     }
 
-    fn push_forwarded(&self, text: &mut String, forwarded: &Forwarded, response: &[Change]) {
+    fn push_forwarded(
+        &self,
+        text: &mut String,
+        forwarded: &Forwarded,
+        response: &[Change],
+        styled: bool,
+    ) {
         for changed in &self.changed {
-            push_changed(text, changed, "");
+            push_changed(text, changed, "", styled);
         }
         for changed in self.enforced {
-            push_changed(text, changed, ", in mode: enforce");
+            push_changed(text, changed, ", in mode: enforce", styled);
         }
         let Some(backend) = value_of(forwarded, BACKEND_HEADER.as_bytes()) else {
             text.push_str("\nNone of the shipped routes takes it: Envoy answers 404.\n");
@@ -225,6 +231,13 @@ impl Report<'_> {
                     "parameter": changed.name,
                     "before": changed.before,
                     "after": changed.after,
+                    "pieces": changed.pieces().map(|pieces| {
+                        let pieces = pieces.into_iter();
+                        let pieces = pieces.map(|piece| {
+                            json!({"text": piece.text, "inserted": piece.is_inserted})
+                        });
+                        pieces.collect::<Vec<_>>()
+                    }),
                 })
             });
             changed.collect()
@@ -290,19 +303,29 @@ impl Report<'_> {
     }
 }
 
-fn push_changed(text: &mut String, changed: &Changed, when: &str) {
-    let Changed {
-        name,
-        before,
-        after,
-    } = changed;
+fn push_changed(text: &mut String, changed: &Changed, when: &str, styled: bool) {
     let shown = |value: &Option<String>| match value {
         Some(value) => plain(value),
         None => "(not there)".to_owned(),
     };
-    let _ = writeln!(text, "\nThe parameter {}{when}:", plain(name));
-    let _ = writeln!(text, "  before  {}", shown(before));
-    let _ = writeln!(text, "  after   {}", shown(after));
+    let after = match changed.pieces().filter(|_| styled) {
+        Some(pieces) => {
+            let style = AnsiColor::Green.on_default().bold();
+            let pieces = pieces.into_iter().map(|piece| {
+                let text = plain(&piece.text);
+                if piece.is_inserted {
+                    format!("{style}{text}{style:#}")
+                } else {
+                    text
+                }
+            });
+            pieces.collect()
+        }
+        None => shown(&changed.after),
+    };
+    let _ = writeln!(text, "\nThe parameter {}{when}:", plain(&changed.name));
+    let _ = writeln!(text, "  before  {}", shown(&changed.before));
+    let _ = writeln!(text, "  after   {after}");
 }
 
 fn value_of<'f>(forwarded: &'f Forwarded, name: &[u8]) -> Option<&'f [u8]> {

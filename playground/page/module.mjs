@@ -1,0 +1,49 @@
+// Runs the command line of scopegate, which is compiled to WebAssembly, wherever there is JavaScript: in a browser and
+// in Node. Nothing is kept from one call to the next: each has an instance, and so memory, of its own.
+
+// What WASI answers for something that is not there: ENOSYS.
+const NOT_THERE = 52;
+
+// What the compiled standard library asks of its host. It gets randomness, and no clock, file or variable: those are
+// handed in with each call.
+function host(memory) {
+  return {
+    random_get(pointer, length) {
+      const bytes = new Uint8Array(memory().buffer, pointer, length);
+      // The most that one call gives.
+      for (let at = 0; at < length; at += 65536) {
+        crypto.getRandomValues(bytes.subarray(at, at + 65536));
+      }
+      return 0;
+    },
+    environ_sizes_get(count, size) {
+      const view = new DataView(memory().buffer);
+      view.setUint32(count, 0, true);
+      view.setUint32(size, 0, true);
+      return 0;
+    },
+    environ_get: () => 0,
+    proc_exit(status) {
+      throw new Error(`the module ended with ${status}`);
+    },
+  };
+}
+
+// Runs one command: {arguments, files, variables, now} gives {exit, output, errors}.
+export function run(module, call) {
+  let instance;
+  const known = host(() => instance.exports.memory);
+  const imports = {};
+  for (const { module: from, name } of WebAssembly.Module.imports(module)) {
+    (imports[from] ??= {})[name] = known[name] ?? (() => NOT_THERE);
+  }
+  instance = new WebAssembly.Instance(module, imports);
+  const { exports } = instance;
+  exports._initialize?.();
+  const question = new TextEncoder().encode(JSON.stringify(call));
+  const pointer = exports.reserve(question.length);
+  new Uint8Array(exports.memory.buffer, pointer, question.length).set(question);
+  const length = exports.call();
+  const bytes = new Uint8Array(exports.memory.buffer, exports.answer(), length);
+  return JSON.parse(new TextDecoder().decode(bytes));
+}

@@ -1,0 +1,107 @@
+//! The command line of scopegate without a machine: files, time and environment are handed in, and nothing is asked of
+//! any server. A page in a browser calls it, and so does a test in Node.
+//!
+//! The boundary is one buffer of bytes in the module's memory. The caller asks for room by [`reserve`], writes a call
+//! as JSON there, and has [`call`] replace it with the answer, which is JSON too. A [`Call`](run) is:
+//!
+//! ```json
+//! {
+//!   "arguments": ["explain", "scopegate.yaml", "--offline", "--path", "/ready"],
+//!   "files": {"scopegate.yaml": "…"},
+//!   "variables": {"NAME": "value"},
+//!   "now": "1777636800000000000"
+//! }
+//! ```
+//!
+//! `now` counts nanoseconds since 1970, as a text because JSON's numbers are not that exact. What is no UTF-8 in a file
+//! stands as `{"base64": "…"}`. The answer has the `exit` status, the `output` and the `errors` of the command.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use clap::Parser as _;
+use scopegate::cli::{self, Arguments, Console, Outcome, Unconnected};
+use serde_json::{Value, json};
+
+static BUFFER: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+fn buffer() -> MutexGuard<'static, Vec<u8>> {
+    BUFFER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes the buffer that many bytes long, and says where it is.
+#[unsafe(no_mangle)]
+pub extern "C" fn reserve(length: usize) -> *const u8 {
+    let mut buffer = buffer();
+    buffer.clear();
+    buffer.resize(length, 0);
+    buffer.as_ptr()
+}
+
+/// Answers the call in the buffer, and says how long the answer is; [`answer`] says where.
+#[unsafe(no_mangle)]
+pub extern "C" fn call() -> usize {
+    let mut buffer = buffer();
+    *buffer = run(&buffer).to_string().into_bytes();
+    buffer.len()
+}
+
+/// Where the answer is.
+#[unsafe(no_mangle)]
+pub extern "C" fn answer() -> *const u8 {
+    buffer().as_ptr()
+}
+
+/// Runs one command.
+#[must_use]
+pub fn run(call: &[u8]) -> Value {
+    let call: Value = match serde_json::from_slice(call) {
+        Ok(call) => call,
+        Err(error) => return failed(&format!("the call is no JSON: {error}")),
+    };
+    let arguments = call.get("arguments").and_then(Value::as_array);
+    let arguments = arguments.into_iter().flatten().filter_map(Value::as_str);
+    let arguments = match Arguments::try_parse_from(["scopegate"].into_iter().chain(arguments)) {
+        Ok(arguments) => arguments,
+        Err(error) => return failed(&error.to_string()),
+    };
+    let files: BTreeMap<PathBuf, Vec<u8>> = texts(&call, "files")
+        .map(|(name, text)| (PathBuf::from(name), text.as_bytes().to_vec()))
+        .collect();
+    let variables = texts(&call, "variables");
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let now = call.get("now").and_then(Value::as_str);
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let mut console = Console {
+        input: &mut std::io::empty(),
+        files: &files,
+        output: &mut output,
+        errors: &mut errors,
+        styled: false,
+        variables: variables.collect(),
+        now: now.and_then(|now| now.parse().ok()).unwrap_or_default(),
+        web: &mut Unconnected,
+    };
+    let exit = match cli::run(arguments, &mut console) {
+        Outcome::Good => 0,
+        Outcome::Problems => 1,
+        Outcome::WrongUse => 2,
+    };
+    json!({
+        "exit": exit,
+        "output": String::from_utf8_lossy(&output),
+        "errors": String::from_utf8_lossy(&errors),
+    })
+}
+
+fn failed(why: &str) -> Value {
+    json!({"exit": 2, "output": "", "errors": why})
+}
+
+/// The members of an object that are texts.
+fn texts<'v>(call: &'v Value, name: &str) -> impl Iterator<Item = (&'v str, &'v str)> {
+    let object = call.get(name).and_then(Value::as_object);
+    let members = object.into_iter().flatten();
+    members.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
+}
