@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`keys`], [`token`] | test keys, and tokens by recipe: valid ones and hostile ones |
 //! | [`issuer`] | an OpenID provider that misbehaves on demand |
+//! | [`identity`] | ten real providers as data: what they publish, and tokens in their shapes |
 //! | [`directory`] | a directory of projects that does the same |
 //! | [`upstream`] | backends that record what reached them |
 //! | [`envoy`], [`prometheus`] | the real servers, each gone when its handle is dropped |
@@ -40,6 +41,7 @@ pub mod envoy;
 pub mod firehose;
 pub mod form;
 pub mod grpc;
+pub mod identity;
 pub mod issuer;
 pub mod keys;
 pub mod load;

@@ -10,19 +10,17 @@
 mod gate;
 #[path = "identities/page.rs"]
 mod page;
-#[path = "identities/recipe.rs"]
-mod recipe;
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
+use integration::identity::{self, ALLOWED, Ask, Kind, Recipe, Token};
 use integration::yaml;
 use scopegate::words::denial::ROWS;
 use serde_json::{Value, json};
 
 use gate::{Gate, Verdict};
 use page::Page;
-use recipe::{Ask, Kind, Recipe, Token};
 
 /// One test for each provider, and the list of all.
 macro_rules! providers {
@@ -44,7 +42,7 @@ providers![
 fn every_page_has_a_recipe_a_test_and_a_row_in_the_index() {
     let tested: BTreeSet<String> = PROVIDERS.iter().map(ToString::to_string).collect();
     assert_eq!(page::names().expect("the pages"), tested);
-    assert_eq!(recipe::names().expect("the recipes"), tested);
+    assert_eq!(identity::names().expect("the recipes"), tested);
     let index = page::index().expect("the index");
     for name in tested {
         let link = format!("]({name}.md) |\n");
@@ -168,7 +166,7 @@ fn check(name: &str) -> Result<Vec<String>> {
 fn differs(gate: &mut Gate, token: &Token, ask: &Ask) -> Result<Option<String>> {
     let verdict = gate.ask(token, ask)?;
     let status = match ask.code.as_str() {
-        gate::ALLOWED => 200,
+        ALLOWED => 200,
         code => {
             ROWS.iter()
                 .find(|row| row.code == code)

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
+use integration::identity::{ALLOWED, Ask, Recipe, Token, Verb};
 use integration::replay::denial_code;
 use scopegate::authn::keys::InModule;
 use scopegate::worker::Action;
 use serde_json::{Value, json};
 
-use super::recipe::{Ask, Recipe, Token, Verb};
 use host::{Call, Done, Fields, Host, Store};
 
 #[path = "../../../tests/common/host.rs"]
@@ -20,10 +20,8 @@ use host::{Call, Done, Fields, Host, Store};
 )]
 mod host;
 
-/// What the code of a request that passes reads.
-pub const ALLOWED: &str = "allowed";
 /// When all of this happens, in seconds since 1970.
-pub const NOW: u64 = 1_800_000_000;
+const NOW: u64 = 1_800_000_000;
 
 /// What came of a request.
 #[derive(Debug, Eq, PartialEq)]
@@ -95,7 +93,7 @@ impl<'recipe> Gate<'recipe> {
             field("content-type", "application/x-protobuf");
             field("content-length", &body.len().to_string());
         }
-        for (name, value) in token.headers(self.recipe)? {
+        for (name, value) in token.headers(self.recipe, i64::try_from(NOW)?)? {
             field(&name, &value);
         }
         self.streams += 1;

@@ -1,4 +1,5 @@
-//! A provider as data: what it publishes, and the tokens that it gives.
+//! A provider as data: what it publishes, and the tokens that it gives. `integration/identities/README.md` says what
+//! the members mean.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,12 +8,14 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use integration::issuer::{self, PublishedKey};
-use integration::{keys, paths, yaml};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::gate::{ALLOWED, NOW};
+use crate::issuer::{self, PublishedKey};
+use crate::{keys, paths, yaml};
+
+/// What the code of a request that passes reads.
+pub const ALLOWED: &str = "allowed";
 
 /// One file of `identities`.
 #[derive(Default, Deserialize)]
@@ -100,10 +103,10 @@ pub struct Token {
     claims: Map<String, Value>,
     /// Dates, in seconds from now.
     #[serde(default)]
-    times: BTreeMap<String, i64>,
+    pub times: BTreeMap<String, i64>,
     /// The headers it travels in; `${token}` is it, `${NAME}` the other token of that name.
     #[serde(default)]
-    sent: BTreeMap<String, String>,
+    pub sent: BTreeMap<String, String>,
     pub asks: Vec<Ask>,
 }
 
@@ -154,6 +157,8 @@ impl TryFrom<AskText> for Ask {
 }
 
 impl Ask {
+    /// The same request, with another answer.
+    #[must_use]
     pub fn with_code(&self, code: &str) -> Ask {
         Ask {
             code: code.to_owned(),
@@ -173,6 +178,7 @@ impl std::fmt::Display for Verb {
 }
 
 impl Recipe {
+    /// The provider of that name.
     pub fn read(name: &str) -> Result<Recipe> {
         let mut recipe: Recipe = yaml::read(&folder().join(format!("{name}.yaml")))?;
         let mut tokens: Vec<Token> = Vec::new();
@@ -188,7 +194,8 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// What must be in every recipe.
+    /// What must be in every recipe, in words where it is not.
+    #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         for kind in [Kind::Person, Kind::Machine, Kind::Id] {
@@ -216,6 +223,7 @@ impl Recipe {
     }
 
     /// A token that is let in, with one thing wrong each time, and the code of its refusal.
+    #[must_use]
     pub fn defects_of(&self, token: &Token) -> Vec<(Token, String)> {
         if token.granted().is_none() {
             return Vec::new();
@@ -261,6 +269,7 @@ impl Recipe {
 }
 
 impl Document {
+    /// What is answered at its URL.
     pub fn text(&self) -> Result<String> {
         match &self.body {
             Some(body) => Ok(body.to_string()),
@@ -283,16 +292,25 @@ impl Token {
         }
     }
 
+    /// A token of the same shape that says this instead; `null` takes a member out.
+    #[must_use]
+    pub fn with(&self, claims: &Map<String, Value>) -> Token {
+        let mut token = self.clone();
+        token.claims = merged(&token.claims, claims);
+        token
+    }
+
     /// The first request that it is good for.
+    #[must_use]
     pub fn granted(&self) -> Option<&Ask> {
         self.asks.iter().find(|ask| ask.code == ALLOWED)
     }
 
-    /// The signed token.
-    pub fn text(&self) -> Result<String> {
+    /// The signed token. `now` is in seconds since 1970.
+    pub fn text(&self, now: i64) -> Result<String> {
         let mut claims = self.claims.clone();
         for (name, offset) in &self.times {
-            let date = i64::try_from(NOW)?.saturating_add(*offset);
+            let date = now.saturating_add(*offset);
             claims.insert(name.clone(), date.into());
         }
         for name in ["exp", "iat"] {
@@ -313,8 +331,8 @@ impl Token {
     }
 
     /// The headers it travels in.
-    pub fn headers(&self, recipe: &Recipe) -> Result<Vec<(String, String)>> {
-        let text = self.text()?;
+    pub fn headers(&self, recipe: &Recipe, now: i64) -> Result<Vec<(String, String)>> {
+        let text = self.text(now)?;
         if self.sent.is_empty() {
             return Ok(vec![("authorization".to_owned(), format!("Bearer {text}"))]);
         }
@@ -324,7 +342,7 @@ impl Token {
             for other in &recipe.tokens {
                 let mark = format!("${{{}}}", other.name);
                 if value.contains(&mark) {
-                    value = value.replace(&mark, &other.text()?);
+                    value = value.replace(&mark, &other.text(now)?);
                 }
             }
             ensure!(
