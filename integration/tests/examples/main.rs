@@ -1,0 +1,146 @@
+//! The files of `envoy/examples`, from which users start, do what their index says: each passes `scopegate check`, is
+//! rendered for every target, and runs in a real Envoy before an issuer in the shape of the provider that it is for.
+//! The requests of `requests.yaml` are decided by `scopegate explain` and sent to that Envoy, and both say the same.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`example`] | the files, and what the command makes of them |
+//! | [`asked`] | the requests of `requests.yaml`, and the tokens that they come with |
+//! | [`index`] | what the index promises |
+//! | [`site`] | the providers, the backends, and one Envoy for each file |
+
+mod asked;
+mod example;
+mod index;
+mod site;
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use futures_util::future::try_join_all;
+use integration::identity::ALLOWED;
+use scopegate::words::denial::ROWS;
+
+use asked::Asked;
+use example::Example;
+use index::Section;
+use site::Site;
+
+#[test]
+fn each_file_is_good_and_is_rendered_for_every_target() -> Result<()> {
+    for example in example::all()? {
+        let name = &example.name;
+        let (good, said) = example::run(&["check", "--strict", &example.path()], b"")?;
+        ensure!(good && said.lines().count() == 1, "{said}");
+        for target in ["envoy", "istio", "envoy-gateway", "kubernetes"] {
+            let (good, said) = example::run(&["render", target, &example.path()], b"")?;
+            ensure!(good, "{name} for {target}: {said}");
+        }
+        let lines = example.text.lines().count();
+        ensure!((40..=90).contains(&lines), "{name}: {lines} lines");
+    }
+    Ok(())
+}
+
+#[test]
+fn explain_decides_each_request_as_it_is_written_down() -> Result<()> {
+    for (example, requests) in everything()? {
+        for asked in requests {
+            let said = asked.explained(&example)?;
+            asked.expected(&said)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whoever may gets through, as `explain` has said, and with one thing wrong nobody does.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_file_holds_in_an_envoy() -> Result<()> {
+    let everything = everything()?;
+    let site = Site::open(everything.iter().map(|(example, _)| example)).await?;
+    let runs = everything.iter().map(async |(example, requests)| {
+        let sent = site.holds(example, requests).await;
+        sent.with_context(|| example.name.clone())
+    });
+    let sent: usize = try_join_all(runs).await?.into_iter().sum();
+    eprintln!("{sent} requests");
+    ensure!(sent > 100, "{sent} requests");
+    let unfetched = site.unfetched();
+    ensure!(unfetched.is_empty(), "never fetched: {unfetched:?}");
+    Ok(())
+}
+
+#[test]
+fn the_index_lists_every_file_and_says_what_is_in_it() -> Result<()> {
+    let everything = everything()?;
+    let index = index::read()?;
+    let listed: Vec<&str> = index.sections.iter().map(|it| it.name.as_str()).collect();
+    let there: BTreeSet<&str> = everything.iter().map(|(it, _)| it.name.as_str()).collect();
+    ensure!(
+        listed.len() == there.len() && listed.iter().copied().collect::<BTreeSet<_>>() == there,
+        "the index lists {listed:?}, there are {there:?}"
+    );
+    for (example, requests) in &everything {
+        let name = &example.name;
+        let section = index.sections.iter().find(|it| it.name == *name);
+        let section: &Section = section.context("no section")?;
+        let replaced: Vec<&str> = index
+            .replaced
+            .iter()
+            .chain(&section.replaced)
+            .map(String::as_str)
+            .collect();
+        ensure!(section.replaced.len() > 1, "{name}: nothing to replace");
+        example.marks(&replaced)?;
+        let rows: Vec<(String, String)> = requests
+            .iter()
+            .map(|it| (it.title.clone(), it.answer()))
+            .collect();
+        ensure!(
+            section.answers == rows,
+            "{name}: {:#?} is not {rows:#?}",
+            section.answers
+        );
+        ensure!(
+            section
+                .next
+                .iter()
+                .any(|link| link.starts_with("../../docs/")),
+            "{name}: no page to read next"
+        );
+    }
+    Ok(())
+}
+
+/// Each example with its requests, in their order; three to five, some of which are let through and some not.
+fn everything() -> Result<Vec<(Example, Vec<Asked>)>> {
+    let mut requests = asked::all()?;
+    let mut everything = Vec::new();
+    for example in example::all()? {
+        let (own, others): (Vec<_>, Vec<_>) = requests
+            .into_iter()
+            .partition(|asked| asked.example == example.name);
+        requests = others;
+        let allowed = own.iter().filter(|asked| asked.expect == ALLOWED).count();
+        ensure!(
+            (3..=5).contains(&own.len()) && allowed > 0 && allowed < own.len(),
+            "{}: {} requests, of which {allowed} pass",
+            example.name,
+            own.len()
+        );
+        everything.push((example, own));
+    }
+    ensure!(requests.is_empty(), "of no example: {requests:?}");
+    Ok(everything)
+}
+
+/// The status that goes with a code.
+fn status(code: &str) -> Result<u16> {
+    if code == ALLOWED {
+        return Ok(200);
+    }
+    let row = ROWS.iter().find(|row| row.code == code);
+    Ok(row
+        .with_context(|| format!("there is no code {code}"))?
+        .status)
+}
