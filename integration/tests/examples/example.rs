@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Parser as _;
 use integration::{paths, yaml};
-use scopegate::cli::{Arguments, Console, Outcome, Unconnected};
+use scopegate::cli::{Arguments, Console, Disk, Outcome, Unconnected};
 use serde_json::Value;
 
 /// The one that is no example.
@@ -47,6 +47,7 @@ pub fn run(words: &[&str], input: &[u8]) -> Result<(bool, String)> {
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     let mut console = Console {
         input: &mut &input[..],
+        files: &Disk,
         output: &mut output,
         errors: &mut errors,
         styled: false,
