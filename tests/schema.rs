@@ -440,12 +440,17 @@ fn a_deployment_file_has_a_schema_of_its_own() {
     let schema: Value = serde_json::from_str(&text).unwrap();
     assert!(jsonschema::meta::is_valid(&schema));
     let validator = jsonschema::validator_for(&schema).unwrap();
-    let shipped: Value = serde_yaml_ng::from_str(&read("envoy/deployment.yaml")).unwrap();
-    let errors: Vec<String> = validator
-        .iter_errors(&shipped)
-        .map(|error| error.to_string())
-        .collect();
-    assert!(errors.is_empty(), "{errors:?}");
+    let document = |path: &str| -> Value { serde_yaml_ng::from_str(&read(path)).unwrap() };
+    let shipped = document("envoy/deployment.yaml");
+    let examples = ["agents", "contractors", "entra", "google", "keycloak"];
+    let examples = examples.map(|name| document(&format!("envoy/examples/{name}.yaml")));
+    for document in examples.iter().chain([&shipped]) {
+        let errors: Vec<String> = validator
+            .iter_errors(document)
+            .map(|error| error.to_string())
+            .collect();
+        assert!(errors.is_empty(), "{errors:?}\n{document:#}");
+    }
     for (place, value) in [
         ("/deployment/hosts", json!("x")),
         ("/deployment/replicas", json!(0)),

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use integration::client::RawRequest;
 use integration::identity::{ALLOWED, Kind, Recipe, Token};
-use integration::{token, yaml};
+use integration::{paths, token, yaml};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -34,8 +34,9 @@ pub struct Asked {
     param: BTreeMap<String, String>,
     #[serde(default)]
     body: Option<String>,
+    /// What differs at the backend from what was asked: `tenant`, and parameters by their names.
     #[serde(default)]
-    becomes: Becomes,
+    becomes: BTreeMap<String, String>,
     pub expect: String,
 }
 
@@ -54,17 +55,14 @@ enum Way {
     IdToken,
 }
 
-/// What differs at the backend from what was asked.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Becomes {
-    tenant: Option<String>,
-    query: Option<String>,
-}
-
-/// All of them, in their order.
+/// Those of `requests.yaml`, in their order.
 pub fn all() -> Result<Vec<Asked>> {
     yaml::read(&example::folder().join(format!("{REQUESTS}.yaml")))
+}
+
+/// More of them, which no index lists.
+pub fn more() -> Result<Vec<Asked>> {
+    yaml::read(&paths::integration().join("tests/examples/more.yaml"))
 }
 
 impl Asked {
@@ -136,20 +134,18 @@ impl Asked {
         if self.expect != ALLOWED {
             return Ok(());
         }
-        let tenant = self.becomes.tenant.as_ref().or(self.tenant.as_ref());
+        let mut wanted = self.param.clone();
+        wanted.extend(self.becomes.clone());
+        let tenant = wanted.remove(TENANT).or_else(|| self.tenant.clone());
         let headers = forwarded["headers"].as_array().context("no headers")?;
         let sent = headers.iter().find(|header| header[0] == "x-scope-orgid");
         let sent = sent.map(|header| header[1].as_str().unwrap_or_default());
-        ensure!(sent == tenant.map(String::as_str), "{title}: {said:#}");
+        ensure!(sent == tenant.as_deref(), "{title}: {said:#}");
         let path = forwarded["path"].as_str().context("no path")?;
         let (_, parameters) = path.split_once('?').unwrap_or_default();
         let parameters: BTreeMap<String, String> = form_urlencoded::parse(parameters.as_bytes())
             .into_owned()
             .collect();
-        let mut wanted = self.param.clone();
-        if let Some(query) = &self.becomes.query {
-            wanted.insert("query".to_owned(), query.clone());
-        }
         ensure!(
             parameters == wanted,
             "{title}: {parameters:?} is not {wanted:?}"
@@ -222,6 +218,8 @@ impl Way {
     }
 }
 
+/// What is no parameter in [`Asked::becomes`].
+const TENANT: &str = "tenant";
 /// As `explain` writes parameters, so that paths can be compared.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')

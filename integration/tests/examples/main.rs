@@ -1,11 +1,12 @@
 //! The files of `envoy/examples`, from which users start, do what their index says: each passes `scopegate check`, is
 //! rendered for every target, and runs in a real Envoy before an issuer in the shape of the provider that it is for.
-//! The requests of `requests.yaml` are decided by `scopegate explain` and sent to that Envoy, and both say the same.
+//! The requests of `requests.yaml`, and more of them, are decided by `scopegate explain` and sent to that Envoy, and
+//! both say the same.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`example`] | the files, and what the command makes of them |
-//! | [`asked`] | the requests of `requests.yaml`, and the tokens that they come with |
+//! | [`asked`] | the requests of `requests.yaml` and `more.yaml`, and the tokens that they come with |
 //! | [`index`] | what the index promises |
 //! | [`site`] | the providers, the backends, and one Envoy for each file |
 
@@ -44,7 +45,7 @@ fn each_file_is_good_and_is_rendered_for_every_target() -> Result<()> {
 
 #[test]
 fn explain_decides_each_request_as_it_is_written_down() -> Result<()> {
-    for (example, requests) in everything()? {
+    for (example, requests) in with_more()? {
         for asked in requests {
             let said = asked.explained(&example)?;
             asked.expected(&said)?;
@@ -56,7 +57,7 @@ fn explain_decides_each_request_as_it_is_written_down() -> Result<()> {
 /// Whoever may gets through, as `explain` has said, and with one thing wrong nobody does.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_file_holds_in_an_envoy() -> Result<()> {
-    let everything = everything()?;
+    let everything = with_more()?;
     let site = Site::open(everything.iter().map(|(example, _)| example)).await?;
     let runs = everything.iter().map(async |(example, requests)| {
         let sent = site.holds(example, requests).await;
@@ -64,7 +65,7 @@ async fn each_file_holds_in_an_envoy() -> Result<()> {
     });
     let sent: usize = try_join_all(runs).await?.into_iter().sum();
     eprintln!("{sent} requests");
-    ensure!(sent > 100, "{sent} requests");
+    ensure!(sent > 200, "{sent} requests");
     let unfetched = site.unfetched();
     ensure!(unfetched.is_empty(), "never fetched: {unfetched:?}");
     Ok(())
@@ -131,6 +132,17 @@ fn everything() -> Result<Vec<(Example, Vec<Asked>)>> {
         everything.push((example, own));
     }
     ensure!(requests.is_empty(), "of no example: {requests:?}");
+    Ok(everything)
+}
+
+/// The same, with what `more.yaml` asks of them.
+fn with_more() -> Result<Vec<(Example, Vec<Asked>)>> {
+    let mut everything = everything()?;
+    for asked in asked::more()? {
+        let mut examples = everything.iter_mut();
+        let found = examples.find(|(example, _)| example.name == asked.example);
+        found.context("more of no example")?.1.push(asked);
+    }
     Ok(everything)
 }
 
