@@ -84,7 +84,7 @@ test-stack: wasm ## the proof against those; STACK="name" runs only what has tha
 
 # What needs parts, but no stack of its own making. The printed commands come last, by the program that was built for
 # the tests.
-beside_stack := --test manifests --test compose --test oracles --test openapi-answers --test kubernetes
+beside_stack := --test manifests --test compose --test oracles --test openapi-answers --test kubernetes --test playground
 
 .PHONY: fuzz
 fuzz: ## queries torn apart, ten minutes a language, read by the backends' parsers; FUZZ_SECONDS=, SCOPEGATE_SEED=
@@ -100,6 +100,8 @@ lint: ## format, clippy, documentation and prose, without a warning
 	@python3 $(tools)/prose.py
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	cargo fmt --check --manifest-path playground/Cargo.toml
+	cargo clippy --manifest-path playground/Cargo.toml --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
 
 .PHONY: bench
@@ -115,9 +117,14 @@ bench-queries: ## what scoping a query costs, natively and in V8; needs Node
 	cargo run --quiet --locked --release --manifest-path integration/bench/queries/Cargo.toml -- \
 		$$(node integration/bench/queries/run.mjs "$$queries")
 
+.PHONY: playground
+playground: ## a page that explains requests in a browser, offline: target/playground.html
+	@$(tools)/playground.sh
+
 .PHONY: docs
-docs: ## a site of the pages in docs/: target/docs/index.html; builds mdBook once
+docs: ## a site of the pages in docs/: target/docs/index.html; builds mdBook once, walks a Chromium through the playground
 	@MDBOOK="$$($(tools)/mdbook.sh)"; export MDBOOK; $(tools)/docs.sh
+	@cargo test --quiet --locked $(heavy) --test playground -- browser
 
 .PHONY: clean
 clean: ## remove what was built; downloads stay, and so does a CARGO_TARGET_DIR of yours

@@ -71,6 +71,10 @@ pub const DEX: Part = Part::new("DEX", "part.sh dex", "bin/dex").shows(Shows::Ve
 pub const ORACLES: Part = Part::new("", "oracles.sh", "");
 /// The folder of the editors' grammars.
 pub const LEZER: Part = Part::new("", "lezer.sh", "");
+/// The folder of a Chromium and what drives it through the playground.
+pub const BROWSER: Part = Part::new("", "browser.sh", "");
+/// The page of the playground, with its module beside it.
+pub const PLAYGROUND: Part = Part::new("", "playground.sh", "");
 /// The folder of Grafana's types and a compiler for them.
 pub const GRAFANA: Part = Part::new("", "grafana.sh", "");
 /// The folder of kubeconform and the schemas.

@@ -36,6 +36,10 @@ while read -r page; do
 done < <(pages)
 sed -E 's#\]\(([^.])#](docs/\1#; s#\]\(\.\./#](#' docs/SUMMARY.md | as_index >"$work/src/SUMMARY.md"
 
+# The playground is a page of its own at the top of the site.
+cp "$(integration/tools/playground.sh)" "$work/src/playground.html"
+sed -i 's#`target/playground.html`#[`playground.html`](../playground.html)#' "$work/src/docs/playground.md"
+
 "$MDBOOK" build --dest-dir "$work/site" "$work" >&2
 
 # A folder without a page gets a list of what is in it.

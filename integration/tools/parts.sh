@@ -20,7 +20,7 @@ part_seconds=$((all_seconds * 3 / 5))
 # In two lanes: while the one waits for a network or links, the other compiles. The oracles
 # come after the servers that they share most packages with.
 case "${1:-all}" in
-all) one=(loki mimir prometheus oracles kubernetes) other=(keycloak collector dex manifests openapi compose lezer grafana tempo) ;;
+all) one=(loki mimir prometheus oracles kubernetes) other=(keycloak collector dex manifests openapi compose lezer grafana browser playground tempo) ;;
 stack) one=(loki mimir prometheus) other=(keycloak collector) ;;
 *) die "usage: parts.sh [stack]" ;;
 esac

@@ -29,8 +29,7 @@ function host(memory) {
   };
 }
 
-// Runs one command: {arguments, files, variables, now} gives {exit, output, errors}.
-export function run(module, call) {
+function instantiate(module) {
   let instance;
   const known = host(() => instance.exports.memory);
   const imports = {};
@@ -38,12 +37,26 @@ export function run(module, call) {
     (imports[from] ??= {})[name] = known[name] ?? (() => NOT_THERE);
   }
   instance = new WebAssembly.Instance(module, imports);
-  const { exports } = instance;
-  exports._initialize?.();
+  instance.exports._initialize?.();
+  return instance.exports;
+}
+
+function answer(exports, length) {
+  const bytes = new Uint8Array(exports.memory.buffer, exports.answer(), length);
+  return JSON.parse(new TextDecoder().decode(bytes));
+}
+
+// Runs one command: {arguments, files, variables, now} gives {exit, output, errors}.
+export function run(module, call) {
+  const exports = instantiate(module);
   const question = new TextEncoder().encode(JSON.stringify(call));
   const pointer = exports.reserve(question.length);
   new Uint8Array(exports.memory.buffer, pointer, question.length).set(question);
-  const length = exports.call();
-  const bytes = new Uint8Array(exports.memory.buffer, exports.answer(), length);
-  return JSON.parse(new TextDecoder().decode(bytes));
+  return answer(exports, exports.call());
+}
+
+// The requests that the module brings, each with its configuration.
+export function examples(module) {
+  const exports = instantiate(module);
+  return answer(exports, exports.examples());
 }

@@ -16,12 +16,16 @@
 //! `now` counts nanoseconds since 1970, as a text because JSON's numbers are not that exact. What is no UTF-8 in a file
 //! stands as `{"base64": "…"}`. The answer has the `exit` status, the `output` and the `errors` of the command.
 
+pub mod examples;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Parser as _;
-use scopegate::cli::{self, Arguments, Console, Outcome, Unconnected};
+use scopegate::cli::{self, Arguments, Console, Unconnected};
 use serde_json::{Value, json};
 
 static BUFFER: Mutex<Vec<u8>> = Mutex::new(Vec::new());
@@ -47,6 +51,14 @@ pub extern "C" fn call() -> usize {
     buffer.len()
 }
 
+/// Puts the examples of [`all`](examples::all) into the buffer, and says how long that is.
+#[unsafe(no_mangle)]
+pub extern "C" fn examples() -> usize {
+    let mut buffer = buffer();
+    *buffer = examples::all().to_string().into_bytes();
+    buffer.len()
+}
+
 /// Where the answer is.
 #[unsafe(no_mangle)]
 pub extern "C" fn answer() -> *const u8 {
@@ -66,16 +78,21 @@ pub fn run(call: &[u8]) -> Value {
         Ok(arguments) => arguments,
         Err(error) => return failed(&error.to_string()),
     };
-    let files: BTreeMap<PathBuf, Vec<u8>> = texts(&call, "files")
-        .map(|(name, text)| (PathBuf::from(name), text.as_bytes().to_vec()))
-        .collect();
+    let files = call.get("files").and_then(Value::as_object);
+    let mut contents = BTreeMap::new();
+    for (name, content) in files.into_iter().flatten() {
+        let Some(content) = bytes(content) else {
+            return failed(&format!("the file {name} is neither a text nor base64"));
+        };
+        contents.insert(PathBuf::from(name), content);
+    }
     let variables = texts(&call, "variables");
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let now = call.get("now").and_then(Value::as_str);
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     let mut console = Console {
         input: &mut std::io::empty(),
-        files: &files,
+        files: &contents,
         output: &mut output,
         errors: &mut errors,
         styled: false,
@@ -83,11 +100,7 @@ pub fn run(call: &[u8]) -> Value {
         now: now.and_then(|now| now.parse().ok()).unwrap_or_default(),
         web: &mut Unconnected,
     };
-    let exit = match cli::run(arguments, &mut console) {
-        Outcome::Good => 0,
-        Outcome::Problems => 1,
-        Outcome::WrongUse => 2,
-    };
+    let exit = cli::run(arguments, &mut console).status();
     json!({
         "exit": exit,
         "output": String::from_utf8_lossy(&output),
@@ -97,6 +110,14 @@ pub fn run(call: &[u8]) -> Value {
 
 fn failed(why: &str) -> Value {
     json!({"exit": 2, "output": "", "errors": why})
+}
+
+/// A text, or what stands there in base64.
+fn bytes(content: &Value) -> Option<Vec<u8>> {
+    if let Some(text) = content.as_str() {
+        return Some(text.as_bytes().to_vec());
+    }
+    STANDARD.decode(content.get("base64")?.as_str()?).ok()
 }
 
 /// The members of an object that are texts.

@@ -2,12 +2,11 @@
 //! them see.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser as _;
-use scopegate::cli::{Arguments, Console, Disk, Outcome as Exit, Unconnected, run};
+use scopegate::cli::{Arguments, Console, Outcome as Exit, Unconnected, run};
 use scopegate::reply;
 use serde_json::Value;
 
@@ -23,35 +22,114 @@ pub fn all(scenarios: &[(String, Scenario)]) -> Report {
     native::all_by(scenarios, "explain", explain)
 }
 
-fn explain(scenario: &Prepared) -> Result<Outcome> {
-    let folder = tempfile::tempdir()?;
-    let file = |name: &str, content: &[u8]| -> Result<String> {
-        let path = folder.path().join(name);
-        fs::write(&path, content)?;
-        Ok(path.display().to_string())
-    };
-    let configuration = file("scopegate.json", scenario.config.to_string().as_bytes())?;
-    let request = file("request.http", &scenario.request.written())?;
-    let now = token::now().to_string();
-    let mut words = vec!["scopegate", "--output", "json", "explain", &configuration];
-    words.extend(["--request", &request, "--at", &now, "--offline"]);
-    let mut keys = Vec::new();
-    let providers = scenario.config["providers"].as_array();
-    for provider in providers.into_iter().flatten() {
-        let issuer = provider["issuer"]
-            .as_str()
-            .or(provider["issuers"][0].as_str());
-        let document = scenario.jwks.get(issuer.unwrap_or_default());
-        let (Some(Some(document)), Value::Null) = (document, &provider["jwks"]["inline"]) else {
+/// Whether somebody else who answers such calls says the same of these scenarios as this library does, byte for byte.
+/// `other` gives an exit status and what was printed. How many were compared is the outcome, and what differs.
+///
+/// # Errors
+/// `other` fails.
+pub fn compare(
+    scenarios: &[(String, Scenario)],
+    mut other: impl FnMut(&Call) -> Result<(u8, String)>,
+) -> Result<(usize, Vec<String>)> {
+    let mut compared = 0;
+    let mut differing = Vec::new();
+    for (file, scenario) in scenarios {
+        let prepared = scenario.clone().prepare(file, token::now())?;
+        // Not every request can be written down.
+        let Ok(call) = Call::of(&prepared) else {
             continue;
         };
-        let name = provider["name"].as_str().context("no name")?;
-        let path = file(&format!("{name}.keys"), document.to_string().as_bytes())?;
-        keys.push(format!("--jwks={name}={path}"));
+        let (output, errors, exit) = call.answered()?;
+        let here = match exit {
+            Exit::WrongUse => errors,
+            Exit::Good | Exit::Problems => output,
+        };
+        let there = other(&call)?;
+        compared += 1;
+        if there != (exit.status(), here.clone()) {
+            let (status, there) = there;
+            let name = &scenario.name;
+            differing.push(format!(
+                "{file}: {name}\n{exit:?}: {here}\n{status}: {there}"
+            ));
+        }
     }
-    words.extend(keys.iter().map(String::as_str));
-    let environment = scenario.scenario.environment.clone().into_iter().collect();
-    let (said, exit) = said(&words, environment, folder.path())?;
+    Ok((compared, differing))
+}
+
+/// A call of the command line, and the machine that it finds.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// All words after the program's name.
+    pub arguments: Vec<String>,
+    pub files: BTreeMap<PathBuf, Vec<u8>>,
+    pub variables: BTreeMap<String, String>,
+}
+
+impl Call {
+    /// The one that explains a scenario's request, with its provider's keys.
+    fn of(scenario: &Prepared) -> Result<Self> {
+        let mut files = BTreeMap::new();
+        let mut file = |name: String, content: Vec<u8>| {
+            files.insert(PathBuf::from(&name), content);
+            name
+        };
+        let configuration = scenario.config.to_string().into_bytes();
+        let configuration = file("scopegate.json".to_owned(), configuration);
+        let request = file("request.http".to_owned(), scenario.request.written());
+        let now = token::now().to_string();
+        let words = ["--output", "json", "explain", &configuration];
+        let more = ["--request", &request, "--at", &now, "--offline"];
+        let mut arguments: Vec<String> = words.into_iter().chain(more).map(str::to_owned).collect();
+        let providers = scenario.config["providers"].as_array();
+        for provider in providers.into_iter().flatten() {
+            let issuer = provider["issuer"]
+                .as_str()
+                .or(provider["issuers"][0].as_str());
+            let document = scenario.jwks.get(issuer.unwrap_or_default());
+            let (Some(Some(document)), Value::Null) = (document, &provider["jwks"]["inline"])
+            else {
+                continue;
+            };
+            let name = provider["name"].as_str().context("no name")?;
+            let path = file(format!("{name}.keys"), document.to_string().into_bytes());
+            arguments.push(format!("--jwks={name}={path}"));
+        }
+        Ok(Self {
+            arguments,
+            files,
+            variables: scenario.scenario.environment.clone().into_iter().collect(),
+        })
+    }
+
+    fn said(&self) -> Result<(String, Exit)> {
+        let (output, errors, exit) = self.answered()?;
+        ensure!(exit != Exit::WrongUse, "{errors}");
+        Ok((output, exit))
+    }
+
+    /// Output, errors and how it ended.
+    fn answered(&self) -> Result<(String, String, Exit)> {
+        let (mut output, mut errors) = (Vec::new(), Vec::new());
+        let mut console = Console {
+            input: &mut &b""[..],
+            files: &self.files,
+            output: &mut output,
+            errors: &mut errors,
+            styled: false,
+            variables: self.variables.clone(),
+            now: 0,
+            web: &mut Unconnected,
+        };
+        let arguments = self.arguments.iter().map(String::as_str);
+        let words = ["scopegate"].into_iter().chain(arguments);
+        let exit = run(Arguments::try_parse_from(words)?, &mut console);
+        Ok((String::from_utf8(output)?, String::from_utf8(errors)?, exit))
+    }
+}
+
+fn explain(scenario: &Prepared) -> Result<Outcome> {
+    let (said, exit) = Call::of(scenario)?.said()?;
     if let Some(token) = &scenario.token {
         let token = String::from_utf8_lossy(token);
         // What is shorter is no token, and may stand anywhere.
@@ -66,30 +144,6 @@ fn explain(scenario: &Prepared) -> Result<Outcome> {
     ensure!(exit == right, "it ends with {exit:?}: {said:#}");
     check_steps(&said)?;
     outcome(&said, scenario)
-}
-
-fn said(
-    words: &[&str],
-    variables: BTreeMap<String, String>,
-    folder: &Path,
-) -> Result<(String, Exit)> {
-    let (mut output, mut errors) = (Vec::new(), Vec::new());
-    let mut console = Console {
-        input: &mut &b""[..],
-        files: &Disk,
-        output: &mut output,
-        errors: &mut errors,
-        styled: false,
-        variables,
-        now: 0,
-        web: &mut Unconnected,
-    };
-    let exit = run(Arguments::try_parse_from(words)?, &mut console);
-    if exit == Exit::WrongUse {
-        let errors = String::from_utf8_lossy(&errors);
-        bail!("{}: {errors}", folder.display());
-    }
-    Ok((String::from_utf8(output)?, exit))
 }
 
 /// Steps are passed up to the one that the verdict is come to at, and none is reached after it.
