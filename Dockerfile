@@ -2,8 +2,8 @@
 # layer with one file, plugin.wasm. Nothing in it runs by itself.
 #
 #   make wasm                                  # target/scopegate.wasm
-#   docker build --build-arg VERSION=0.1.0 -t registry.example.com/scopegate:0.1.0 .
-#   docker push registry.example.com/scopegate:0.1.0     # prints the digest
+#   docker build --build-arg VERSION=0.2.0 -t registry.example.com/scopegate:0.2.0 .
+#   docker push registry.example.com/scopegate:0.2.0     # prints the digest
 #
 # Name the digest, not the tag: envoy/istio/plugin.yaml (oci://…@sha256:…) and
 # envoy/gateway/policy.yaml (…@sha256:…). Plain Envoy reads no images; it takes

@@ -34,6 +34,17 @@ fn reference() -> Value {
 }
 
 #[test]
+fn the_version_that_is_built_stands_in_the_changelog() {
+    let version = env!("CARGO_PKG_VERSION");
+    let heading = format!("\n## [{version}] - ");
+    assert!(read("CHANGELOG.md").contains(&heading), "{version}");
+    assert!(
+        read("Dockerfile").contains(&format!("VERSION={version} ")),
+        "{version}"
+    );
+}
+
+#[test]
 fn the_reference_configuration_parses() {
     let document = serde_json::to_vec(&reference()).unwrap();
     if let Err(problems) = Config::parse(&document, &Environment::default()) {
