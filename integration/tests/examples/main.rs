@@ -8,12 +8,12 @@
 //! | [`example`] | the files, and what the command makes of them |
 //! | [`asked`] | the requests of `requests.yaml` and `more.yaml`, and the tokens that they come with |
 //! | [`index`] | what the index promises |
-//! | [`site`] | the providers, the backends, and one Envoy for each file |
+//! | [`scene`] | the providers, the backends, and one Envoy for each file |
 
 mod asked;
 mod example;
 mod index;
-mod site;
+mod scene;
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ use scopegate::words::denial::ROWS;
 use asked::Asked;
 use example::Example;
 use index::Section;
-use site::Site;
+use scene::Scene;
 
 #[test]
 fn each_file_is_good_and_is_rendered_for_every_target() -> Result<()> {
@@ -58,15 +58,15 @@ fn explain_decides_each_request_as_it_is_written_down() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_file_holds_in_an_envoy() -> Result<()> {
     let everything = with_more()?;
-    let site = Site::open(everything.iter().map(|(example, _)| example)).await?;
+    let scene = Scene::open(everything.iter().map(|(example, _)| example)).await?;
     let runs = everything.iter().map(async |(example, requests)| {
-        let sent = site.holds(example, requests).await;
+        let sent = scene.holds(example, requests).await;
         sent.with_context(|| example.name.clone())
     });
     let sent: usize = try_join_all(runs).await?.into_iter().sum();
     eprintln!("{sent} requests");
     ensure!(sent > 200, "{sent} requests");
-    let unfetched = site.unfetched();
+    let unfetched = scene.unfetched();
     ensure!(unfetched.is_empty(), "never fetched: {unfetched:?}");
     Ok(())
 }

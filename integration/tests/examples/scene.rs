@@ -26,7 +26,7 @@ use crate::asked::Asked;
 use crate::example::{self, Example};
 use crate::status;
 
-pub struct Site {
+pub struct Scene {
     folder: TempDir,
     authority: Arc<Authority>,
     /// The providers, by the names that the examples give them.
@@ -52,8 +52,8 @@ struct Attempt {
     code: String,
 }
 
-impl Site {
-    pub async fn open(examples: impl Iterator<Item = &Example>) -> Result<Site> {
+impl Scene {
+    pub async fn open(examples: impl Iterator<Item = &Example>) -> Result<Scene> {
         let mut recipes = BTreeMap::new();
         for example in examples {
             let name = example.provider_name()?;
@@ -93,7 +93,7 @@ impl Site {
         for name in BACKEND_CLUSTERS {
             upstreams.push(Upstream::start(name, &log).await?);
         }
-        Ok(Site {
+        Ok(Scene {
             folder,
             authority,
             recipes,
