@@ -1,4 +1,5 @@
-//! From the bytes of a token to a session: the provider, its rules, its keys, the proof.
+//! From the bytes of a token to a session: finds the provider and its rules, then the key, and
+//! checks the signature.
 
 use std::sync::Arc;
 
@@ -14,16 +15,16 @@ use crate::words::denial::Denial;
 use crate::words::identity::{Groups, Principal, ProviderIndex};
 use crate::words::time::{Monotonic, Now, Time, Timestamp};
 
-/// A provider whose tokens are accepted: its rules, and the keys it is held to.
+/// A provider whose tokens are accepted: its rules and its keys.
 #[derive(Debug)]
 pub struct TrustedProvider {
-    /// Its rules.
+    /// The rules that its tokens have to meet.
     pub rules: Arc<Provider>,
-    /// Its keys.
+    /// The keys that may have signed its tokens.
     pub keys: Keys,
 }
 
-/// All that tokens of one configuration are judged by.
+/// The trusted providers of one configuration, and the limits by which its tokens are judged.
 #[derive(Debug)]
 pub struct Authenticator {
     providers: Vec<TrustedProvider>,
@@ -32,23 +33,23 @@ pub struct Authenticator {
     max_groups: usize,
 }
 
-/// A token that is to be judged.
+/// A token to be judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Presented<'a> {
-    /// Its bytes, and what they are taken for.
+    /// The bytes of the token, and the purpose that it is assumed to have.
     pub sent: Sent<'a>,
-    /// When its request came.
+    /// When the request with the token arrived.
     pub arrived: Monotonic,
-    /// The clocks.
+    /// The time of the decision.
     pub time: Time,
 }
 
-/// What the worker lends to a decision: what it remembers of tokens, and what checks
+/// What the worker lends to a decision: the remembered tokens, and the engine that checks
 /// signatures.
 pub struct Lent<'a> {
-    /// Tokens that are remembered.
+    /// The remembered tokens.
     pub tokens: &'a mut TokenCache,
-    /// Checks signatures.
+    /// The engine that checks signatures.
     pub engine: &'a dyn SignatureEngine,
 }
 
@@ -59,30 +60,30 @@ pub struct Findings {
     pub session: Option<Arc<Session>>,
     /// Whether the token was remembered.
     pub cached: Option<bool>,
-    /// Which provider's signature was checked with which algorithm, and whether it held: for
-    /// each key that was tried.
+    /// One element for each key that was tried: the provider, the algorithm, and whether the
+    /// signature held.
     pub verified: Vec<(ProviderIndex, Algorithm, bool)>,
-    /// Which provider's token, judged anew, held how many group values that pose as another
-    /// source's.
+    /// The provider of a token that was judged afresh, and how many of its group values pose as
+    /// those of another source, if there are any.
     pub dropped: Option<(ProviderIndex, usize)>,
-    /// What is known of a token that was refused, unless it was remembered.
+    /// What is known about a refused token, unless it was remembered.
     pub refused: Option<Refused>,
 }
 
 /// Why there is no session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Unproven {
-    /// A newer document of the provider's keys may bring one; `otherwise` is the answer
-    /// if none can be waited for.
+    /// A newer document of the provider's keys may hold the key. `otherwise` is the answer if
+    /// the request cannot wait for one.
     AwaitsKeys {
-        /// Whose keys.
+        /// The provider whose keys are awaited.
         provider: ProviderIndex,
-        /// What is wanted of them.
+        /// What is wanted from the keys.
         need: Need,
-        /// Why the request is refused then.
+        /// Why the request is refused if it cannot wait.
         otherwise: Denial,
     },
-    /// What comes depends on the exact time.
+    /// The verdict depends on the exact time, which was not read for this event.
     NeedsClock,
     /// The token is refused.
     Refused(Denial),
@@ -95,8 +96,9 @@ impl From<Denial> for Unproven {
 }
 
 impl Authenticator {
-    /// Judges by these providers. `owner` tells its sessions from those of other
-    /// configurations; `token_bytes` and `max_groups` bound what a token may hold.
+    /// Creates an authenticator for these providers. `owner` distinguishes its sessions from
+    /// those of other configurations; `token_bytes` and `max_groups` limit what a token may
+    /// hold.
     #[must_use]
     pub const fn new(
         providers: Vec<TrustedProvider>,
@@ -112,14 +114,14 @@ impl Authenticator {
         }
     }
 
-    /// Its sessions are told from others by this.
+    /// The owner that marks the sessions of this authenticator.
     #[must_use]
     pub const fn owner(&self) -> Owner {
         self.owner
     }
 
-    /// Its sessions are told from others by this from now on: earlier ones are derived anew
-    /// from what is proven of their tokens.
+    /// Changes the owner of the sessions from now on. Earlier sessions are derived afresh from
+    /// what is proven about their tokens.
     pub const fn set_owner(&mut self, owner: Owner) {
         self.owner = owner;
     }
@@ -130,13 +132,13 @@ impl Authenticator {
         &self.providers
     }
 
-    /// One of them.
+    /// The provider at a position of the configuration.
     #[must_use]
     pub fn provider(&self, ProviderIndex(position): ProviderIndex) -> Option<&TrustedProvider> {
         self.providers.get(position)
     }
 
-    /// Its keys.
+    /// The keys of the provider at a position of the configuration.
     pub fn keys_mut(&mut self, ProviderIndex(position): ProviderIndex) -> Option<&mut Keys> {
         let provider = self.providers.get_mut(position)?;
         Some(&mut provider.keys)
@@ -145,7 +147,7 @@ impl Authenticator {
     /// The session of a token.
     ///
     /// # Errors
-    /// [`Unproven`]
+    /// [`Unproven`] if there is none.
     pub fn authenticate(
         &mut self,
         presented: Presented<'_>,
@@ -159,10 +161,11 @@ impl Authenticator {
                 findings.cached = Some(true);
                 return Ok(session);
             }
-            // A token that has expired by a clock that lags has expired by any other.
+            // A coarse clock can only lag, so a token that has expired by it has expired by the
+            // exact clock too.
             Err(Denial::TokenExpired) => return Err(Denial::TokenExpired.into()),
             Ok(None) => {}
-            // But a clock that lags must not refuse a token of this second.
+            // A clock that lags must not refuse a token that was issued this very second.
             Err(_) if time.exact().is_none() => return Err(Unproven::NeedsClock),
             Err(denial) => return Err(denial.into()),
         }
@@ -176,7 +179,7 @@ impl Authenticator {
         judged
     }
 
-    /// The session of a token that is not remembered.
+    /// Judges a token that is not remembered, and returns its session.
     fn judge(
         &mut self,
         unverified: &Unverified<'_>,
@@ -203,8 +206,8 @@ impl Authenticator {
             issued_at: plausible.times().issued_at,
             leeway: rules.leeway,
         };
-        // These very bytes may have been proven for another configuration, with a key
-        // that is trusted for this issuer still: all but the signature is judged anew.
+        // These very bytes may have been proven for another configuration, with a key that is
+        // still trusted for this issuer. Then everything but the signature is judged afresh.
         let earlier = lent.tokens.proof(sent).cloned();
         let mut prove = |key: &Arc<VerifyingKey>| {
             if let Some(proof) = earlier.as_ref().filter(|proof| proof.key().is_same(key)) {
@@ -222,8 +225,8 @@ impl Authenticator {
         let proof = match lookup {
             Some(Lookup::Found(key)) => Some(prove(key)?),
             Some(Lookup::AlgorithmMismatch) => return Err(Denial::KeyAlgorithmMismatch.into()),
-            // If none of them has signed it, some key has that is not known. The one that is
-            // known to have comes first.
+            // If none of these keys has signed the token, an unknown one has. A key that is
+            // known to have signed it is tried first.
             Some(Lookup::Candidates(mut keys)) => {
                 let earlier = earlier.as_ref().map(Proof::key);
                 keys.sort_by_key(|key| !earlier.is_some_and(|earlier| earlier.is_same(key)));
@@ -259,7 +262,7 @@ impl Authenticator {
         Ok(admitted?)
     }
 
-    /// From a proven token to a session, which is remembered.
+    /// Turns a proven token into a session, which is remembered.
     fn admit(
         &self,
         sent: Sent<'_>,
@@ -289,14 +292,15 @@ impl Authenticator {
         Ok(session)
     }
 
-    /// Whose tokens have that `iss`.
+    /// The position of the provider with that `iss`.
     fn position(&self, issuer: &str) -> Option<usize> {
         let mut providers = self.providers.iter();
         providers.position(|provider| provider.rules.issuers.find(issuer).is_some())
     }
 
-    /// Whether a token that came as an access token was made for this service, so that the
-    /// verdict on it is final: it says that it is of a provider, and names one of its audiences.
+    /// Whether a token that arrived as an access token was made for this service, so that the
+    /// verdict on it is final: its `iss` is that of a provider, and its `aud` names one of that
+    /// provider's audiences.
     pub fn is_meant(&self, token: &[u8], tokens: &mut TokenCache) -> bool {
         let sent = Sent {
             token,
@@ -314,8 +318,8 @@ impl Authenticator {
         provider.is_some_and(|provider| provider.rules.is_audience(&claims))
     }
 
-    /// The session of a remembered token whose times hold now and whose provider still
-    /// has keys that are fresh enough.
+    /// The session of a remembered token, if its times hold now and its provider still has keys
+    /// that are fresh enough.
     fn remembered(
         &self,
         sent: Sent<'_>,
@@ -343,7 +347,7 @@ impl Authenticator {
         Ok(Some(session))
     }
 
-    /// From when on a request with the session's token would be refused as expired.
+    /// The time from which a request with the session's token is refused as expired.
     ///
     /// # Errors
     /// [`Denial::GateUnavailable`] for a session of another configuration.
@@ -353,7 +357,7 @@ impl Authenticator {
             .ok_or(Denial::GateUnavailable)
     }
 
-    /// Reads a document by a provider's rules.
+    /// Reads a key set document by the rules of a provider.
     ///
     /// # Errors
     /// [`JwksError`]
@@ -362,8 +366,8 @@ impl Authenticator {
         KeySet::parse(document, &rules.algorithms, &rules.issuers)
     }
 
-    /// Puts what a newer document holds in place of a provider's keys: `None` if it
-    /// has no usable key. Every remembered token whose key is not in it ends at once.
+    /// Replaces a provider's keys with those of a newer document, which are `None` if it has no
+    /// usable key. Every remembered token whose key is not among them is forgotten at once.
     pub fn adopt(
         &mut self,
         provider: ProviderIndex,

@@ -1,19 +1,19 @@
-//! From an `Authorization` value of the scheme Basic to the token in it (RFC 7617 §2).
+//! From an `Authorization` value with the scheme Basic to the token in it (RFC 7617 §2).
 //!
-//! Some agents can send a user name and a password and nothing else. The token is the
-//! password then, as with Grafana Enterprise; the user name means nothing.
+//! Some agents can send nothing but a user name and a password. The password is then the token,
+//! as with Grafana Enterprise, and the user name has no meaning.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::authn::bearer::BearerError;
 
-/// What follows the first colon of what `Basic 1*SP` introduces; the scheme in any case
-/// (RFC 9110 §11.1).
+/// The text behind the first colon of the decoded credentials that follow `Basic 1*SP`. The
+/// scheme may be in any case (RFC 9110 §11.1).
 ///
 /// # Errors
-/// [`BearerError`], as for the scheme Bearer: what is no padded base64, or holds no colon or
-/// nothing behind it, is malformed.
+/// [`BearerError`], as for the scheme Bearer. Malformed is what is not padded base64, holds no
+/// colon, or holds nothing behind it.
 pub fn parse(value: &[u8]) -> Result<Vec<u8>, BearerError> {
     let end = value
         .iter()

@@ -3,17 +3,17 @@
 /// Why an `Authorization` value carries no bearer token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BearerError {
-    /// `Bearer`, but not followed by spaces and a token.
+    /// The scheme is `Bearer`, but it is not followed by spaces and a token.
     Malformed,
-    /// Another scheme, or none.
+    /// There is another scheme, or none.
     OtherScheme,
-    /// A comma: no token has one, and it is how proxies (Envoy too) join two headers.
+    /// There is a comma. No token holds one, and proxies (Envoy too) join two headers with it.
     Several,
 }
 
-/// What follows `Bearer 1*SP`; the scheme in any case (RFC 9110 §11.1).
+/// The text that follows `Bearer 1*SP`. The scheme may be in any case (RFC 9110 §11.1).
 ///
-/// Only the frame is checked. The bytes of the token are [`crate::authn::token`]'s, so
+/// Only this frame is checked. The bytes of the token are left to [`crate::authn::token`], so
 /// that a token with a stray byte is refused as a token and not as a header.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! From proven claims to a [`Principal`], as the provider's claim mapping says.
 //!
-//! What is missing gives nothing. What is there and cannot be used gives nothing either,
-//! but it is kept where that was; and of a token that only points at groups it is kept that
-//! they are not all known, so that what is refused is refused for that reason.
+//! A missing claim yields nothing. A claim that cannot be used yields nothing either, but its
+//! position is recorded. A token that only points at its groups is marked as incomplete, so
+//! that a refusal can give this as the reason.
 
 use std::borrow::Cow;
 
@@ -17,17 +17,17 @@ const MAX_GROUP_BYTES: usize = 512;
 /// Which claims name the caller and its groups.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClaimMapping {
-    /// The first that holds a text without control characters is the subject.
+    /// The subject is the first of these that holds a text without control characters.
     pub subject: Vec<Path>,
-    /// The union of all of them are the groups.
+    /// The groups are the union of what these sources hold.
     pub groups: Vec<GroupSource>,
-    /// Those of all providers. A value is dropped if the longest that it begins with is not
-    /// its own source's: it poses as another's.
+    /// The prefixes of all providers' sources. A value is dropped if the longest prefix that it
+    /// begins with is not that of its own source, because it poses as the value of another one.
     pub prefixes: Prefixes,
 }
 
 impl ClaimMapping {
-    /// Who is meant by claims whose signature has been verified.
+    /// The subject of claims whose signature has been verified.
     #[must_use]
     pub fn subject(&self, claims: &Object) -> Option<Subject> {
         self.subject
@@ -40,10 +40,11 @@ impl ClaimMapping {
 
     /// Maps claims whose signature has been verified.
     ///
-    /// Groups that are not `known` are left out: they cannot decide anything.
+    /// Groups that are not `known` are left out, because they cannot affect a decision.
     ///
     /// # Errors
-    /// [`Denial::SubjectInvalid`], [`Denial::GroupsOverLimit`] beyond `max_groups` values.
+    /// [`Denial::SubjectInvalid`], or [`Denial::GroupsOverLimit`] if there are more than
+    /// `max_groups` values.
     pub fn principal(
         &self,
         claims: &Object,
@@ -73,11 +74,11 @@ impl ClaimMapping {
     }
 
     /// Visits the caller's groups: the position of the source, the group with its prefix, and
-    /// whether its source may speak of it. One that may not poses as another source's. Says
-    /// how far these are all, but for how many pose.
+    /// whether the source may use that name. A value that may not poses as one of another
+    /// source. The result says how complete the list is, except that it does not count these.
     ///
     /// # Errors
-    /// [`Denial::GroupsOverLimit`] beyond `max_groups` values.
+    /// [`Denial::GroupsOverLimit`] if there are more than `max_groups` values.
     pub fn list(
         &self,
         claims: &Object,
@@ -119,7 +120,7 @@ impl ClaimMapping {
 }
 
 impl ClaimMapping {
-    /// Whether a token of this provider could bring that group.
+    /// Whether a token of this provider could yield that group.
     #[must_use]
     pub fn may_yield(&self, group: &str) -> bool {
         let longest = self.prefixes.longest(group);
@@ -133,8 +134,9 @@ impl ClaimMapping {
     }
 }
 
-/// Entra's overage: above 200 groups the claim is replaced by a pointer in
-/// `_claim_names` (or `hasgroups` in implicit flows), and reads as "no groups".
+/// Whether a token has Entra's overage: above 200 groups the claim is replaced by a pointer in
+/// `_claim_names` (or by `hasgroups` in implicit flows), which would otherwise be read as "no
+/// groups".
 fn is_overage(claims: &Object, path: &[String]) -> bool {
     let [name] = path else { return false };
     let pointed = claims
@@ -250,7 +252,7 @@ mod tests {
         ] {
             assert!(listing(claims).is_whole(), "{claims}");
         }
-        // What is known is known.
+        // Groups that the token does list still count.
         let both = r#"{"sub":"s","hasgroups":true,"roles":["a"]}"#;
         assert_eq!(map(both, &sources, &["a"]).unwrap().groups.len(), 1);
     }

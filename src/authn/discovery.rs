@@ -1,27 +1,27 @@
-//! Where a provider says its keys are (OpenID Connect Discovery 1.0 §4).
+//! Where a provider publishes its keys (OpenID Connect Discovery 1.0 §4).
 //!
-//! The document is fetched from the issuer, through the configured cluster. It may
-//! name any URL as `jwks_uri`; only one on the issuer's own host, or on a host that
-//! the configuration lists, is followed, and never one that is less protected.
+//! The document is fetched from the issuer through the configured cluster. It may name any URL
+//! as `jwks_uri`, but the gate follows it only to the issuer's own host or to a host that the
+//! configuration lists, and never from https to http.
 
 use std::fmt;
 
 use crate::authn::json::{self, Value};
 
-/// Longest document, in bytes. Large ones take about 10 KiB.
+/// The longest document, in bytes. Large ones take about 10 KiB.
 pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
-/// Deepest nesting; known documents have two levels.
+/// The deepest nesting. Known documents have two levels.
 const MAX_DEPTH: usize = 16;
 
-/// A URL in the parts that a request needs.
+/// A URL, split into the parts that a request needs.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Address {
-    /// `:scheme`, `http` or `https`.
+    /// The pseudo-header `:scheme`: `http` or `https`.
     pub scheme: String,
-    /// `:authority`
+    /// The pseudo-header `:authority`: the host, with a port if the URL has one.
     pub authority: String,
-    /// `:path`, with the query string.
+    /// The pseudo-header `:path`, including the query string.
     pub path: String,
 }
 
@@ -32,11 +32,11 @@ pub enum DiscoveryError {
     ForeignHost(String),
     /// `issuer` is not the configured one, byte for byte.
     IssuerDiffers(String),
-    /// No JSON object, or one of more than [`MAX_DOCUMENT_BYTES`].
+    /// The document is not a JSON object, or is longer than [`MAX_DOCUMENT_BYTES`].
     NoObject,
-    /// `jwks_uri` is missing or no http or https URL.
+    /// `jwks_uri` is missing, or is not an http or https URL.
     NoUri,
-    /// `jwks_uri` is http where the issuer is https.
+    /// `jwks_uri` is http although the issuer is https.
     Unprotected,
 }
 
@@ -55,7 +55,8 @@ impl fmt::Display for DiscoveryError {
 }
 
 impl Address {
-    /// Takes an absolute http or https URL without user, spaces and fragment.
+    /// Parses an absolute http or https URL. Returns `None` if it has a user, spaces or a
+    /// fragment.
     #[must_use]
     pub fn parse(uri: &str) -> Option<Self> {
         let (scheme, rest) = uri.split_once("://")?;
@@ -79,8 +80,9 @@ impl Address {
         })
     }
 
-    /// Where the issuer's discovery document is: its URL, without a slash at its end,
-    /// and `/.well-known/openid-configuration`. `None` for an issuer that is no URL.
+    /// The address of the issuer's discovery document: the issuer's URL without a slash at its
+    /// end, followed by `/.well-known/openid-configuration`. Returns `None` if the issuer is
+    /// not a URL.
     #[must_use]
     pub fn of_discovery(issuer: &str) -> Option<Self> {
         let base = issuer.strip_suffix('/').unwrap_or(issuer);
@@ -95,8 +97,8 @@ impl fmt::Display for Address {
     }
 }
 
-/// Reads a discovery document: where the keys of `issuer` are. `hosts` are further
-/// authorities that may hold them.
+/// Reads a discovery document, and returns the address of the keys of `issuer`. `hosts` are
+/// further authorities from which keys may be fetched.
 ///
 /// # Errors
 /// [`DiscoveryError`]
@@ -166,7 +168,8 @@ mod tests {
             Err(DiscoveryError::ForeignHost("keys.example.com".into()))
         );
         assert!(read(&document, &["keys.example.com"]).is_ok());
-        // A name that only begins or ends alike is another name, and so is a port.
+        // A host name that only begins or ends like a listed one is a different host, and so is
+        // one with another port.
         assert!(read(&document, &["keys.example.com.evil.org", "example.com"]).is_err());
         assert!(read(&document, &["keys.example.com:443"]).is_err());
     }

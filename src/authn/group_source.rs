@@ -1,8 +1,8 @@
-//! One place in the claims where groups stand, and how they are written there.
+//! One place in the claims that holds groups, and the form that they have there.
 //!
-//! Group values are opaque texts; a prefix keeps sources apart, so that a role named like
-//! a group is not that group. Nobody else may write into that: of a value that begins
-//! with the prefix of another source, it is that other source that may speak.
+//! Group values are opaque texts. A prefix keeps sources apart, so that a role in one claim is
+//! not taken for a group of the same name in another. No other source may imitate that prefix:
+//! a value that begins with the prefix of another source is accepted from that source only.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,50 +10,50 @@ use std::sync::Arc;
 use crate::authn::json::{self, Object, Value};
 use crate::words::denial::Denial;
 
-/// Nesting of a list that is written into a text.
+/// The nesting of a list that is written as text.
 const MAX_DEPTH: usize = 2;
 
-/// Member names from the top of the claims down, because real claim names hold dots,
-/// slashes and colons.
+/// Names of members, from the top of the claims down. They are separate texts because real
+/// claim names hold dots, slashes and colons.
 pub type Path = Vec<String>;
 
-/// One place to find groups.
+/// A place in the claims where groups are found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GroupSource {
-    /// Where it stands among the claims.
+    /// Where the groups are among the claims.
     pub path: Path,
-    /// Put before each value.
+    /// The text that is put before each value.
     pub prefix: String,
-    /// How they are written there.
+    /// The form in which the groups are written.
     pub shape: Shape,
-    /// Splits each text into values, without the blanks around them (`scope` is one
-    /// space-separated text).
+    /// The separator at which each text is split into values, which are then trimmed of blanks
+    /// (`scope` is one text with values between spaces).
     pub split: Option<String>,
 }
 
-/// How groups are written.
+/// The form in which groups are written.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Shape {
     /// A text, or a list of texts.
     Texts,
-    /// A list that is written into a text: as JSON, or as `[a, b]`.
+    /// A list that is written as text: as JSON, or as `[a, b]`.
     ListInText,
     /// The names of an object's members (Zitadel's roles).
     Keys {
-        /// Only of members that are objects with a member of this name.
+        /// Takes only the members that are objects and have a member of this name.
         having: Option<String>,
     },
-    /// This member of each object of a list.
+    /// The member of this name in each object of a list.
     Field(String),
 }
 
-/// What stands at a path.
+/// What is found at a path.
 pub(super) enum At<'a> {
-    /// Nothing, or `null`.
+    /// There is nothing, or `null`.
     Nothing,
-    /// Something that may not be used.
+    /// There is something that may not be used.
     Unusable,
-    /// This.
+    /// There is this value.
     Value(&'a Value),
 }
 
@@ -77,24 +77,24 @@ pub(super) fn find<'a>(claims: &'a Object, path: &[String]) -> At<'a> {
     }
 }
 
-/// Whether a member of that object may be used: an e-mail address only if the provider calls
-/// it verified, because anybody could have typed it in.
+/// Whether a member of that object may be used. An e-mail address is used only if the provider
+/// says that it is verified, because anybody could have typed it in.
 fn may_be_used(object: &Object, name: &str) -> bool {
     name != "email"
         || match object.get("email_verified") {
             Some(Value::Bool(verified)) => *verified,
-            // Some providers write it as a text.
+            // Some providers write this as a text.
             Some(Value::String(verified)) => verified == "true",
             _ => false,
         }
 }
 
-/// The prefixes of all sources of all providers, in their order, each once.
+/// The prefixes of all sources of all providers, sorted and distinct.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Prefixes(Arc<[Box<str>]>);
 
 impl Prefixes {
-    /// These.
+    /// Collects the prefixes.
     #[must_use]
     pub fn new<'a>(prefixes: impl IntoIterator<Item = &'a str>) -> Self {
         let mut prefixes: Vec<Box<str>> = prefixes.into_iter().map(Into::into).collect();
@@ -103,13 +103,13 @@ impl Prefixes {
         Self(prefixes.into())
     }
 
-    /// How many bytes the longest one has that a value begins with.
+    /// The length, in bytes, of the longest prefix that a value begins with.
     pub(super) fn longest(&self, value: &str) -> usize {
         let value = value.as_bytes();
         let mut beginning = value;
         loop {
-            // All that begin the value stand before it, and what stands between one of them
-            // and the value begins with it.
+            // All prefixes with which the value begins are sorted before it, and whatever is
+            // sorted between one of them and the value begins with that prefix.
             let before = self
                 .0
                 .partition_point(|prefix| prefix.as_bytes() <= beginning);
@@ -127,7 +127,7 @@ impl Prefixes {
 }
 
 impl GroupSource {
-    /// Texts and lists of texts at a path, as they are.
+    /// A source that reads texts and lists of texts at a path, unchanged.
     #[must_use]
     pub const fn texts(path: Path, prefix: String) -> Self {
         Self {
@@ -138,7 +138,7 @@ impl GroupSource {
         }
     }
 
-    /// Whether a value could be written there.
+    /// Whether this source could hold the value.
     #[must_use]
     pub fn may_hold(&self, value: &str) -> bool {
         let whole = self.split.as_ref().is_none_or(|separator| {
@@ -147,7 +147,7 @@ impl GroupSource {
         whole && !value.is_empty()
     }
 
-    /// Visits the values in there, and says whether all of them could be used.
+    /// Visits the values that the source holds, and returns whether all of it could be used.
     pub(super) fn each<'v>(
         &self,
         value: &'v Value,
@@ -164,18 +164,19 @@ impl GroupSource {
         };
         match (&self.shape, value) {
             (Shape::Texts | Shape::ListInText, Value::Array(many)) => texts(many, Some, text),
-            // A list that is written into a text is one value, and hardly what is meant.
+            // A list that is written as text is taken for one value here, which is hardly what
+            // was meant.
             (Shape::Texts, Value::String(one)) => text(one).map(|()| in_brackets(one).is_none()),
             (Shape::ListInText, Value::String(one)) => list_in_text(one, text),
             (Shape::Keys { having }, Value::Object(members)) => {
                 let mut usable = true;
                 for (name, member) in members.iter() {
                     match (having, member) {
-                        // Rather a switch that is off.
+                        // This is more likely a switch that is off.
                         (_, Value::Bool(false) | Value::Null) => usable = false,
                         (None, _) => text(name)?,
                         (Some(having), Value::Object(member)) if member.has(having) => text(name)?,
-                        // Of somebody else.
+                        // The member belongs to something else.
                         (Some(_), Value::Object(_)) => {}
                         (Some(_), _) => usable = false,
                     }
@@ -194,7 +195,7 @@ impl GroupSource {
     }
 }
 
-/// Visits the texts of a list, and says whether all of it were some.
+/// Visits the texts of a list, and returns whether every element yielded one.
 fn texts<'a>(
     list: &'a [Value],
     text_of: impl Fn(&'a Value) -> Option<&'a Value>,
@@ -210,8 +211,8 @@ fn texts<'a>(
     Ok(usable)
 }
 
-/// Visits the elements of a list that was written into a text. Amazon Cognito writes
-/// `[a, b]` where a list of another provider is mapped to an attribute, others JSON.
+/// Visits the elements of a list that is written as text. Amazon Cognito writes `[a, b]` where
+/// a list of another provider is mapped to an attribute; others write JSON.
 fn list_in_text(
     text: &str,
     mut visit: impl FnMut(&str) -> Result<(), Denial>,
@@ -228,7 +229,7 @@ fn list_in_text(
             visit(text).map(|()| true)
         };
     };
-    // It was meant as JSON, or as something else that is not to be guessed.
+    // The text was meant as JSON, or as something else that must not be guessed.
     if inner.contains(['"', '[', ']', '{', '}']) || inner.trim_ascii().starts_with('\'') {
         return Ok(false);
     }
@@ -240,13 +241,13 @@ fn list_in_text(
         .map(|()| true)
 }
 
-/// What stands between brackets, if that is how a text begins and ends.
+/// The text between brackets, if it begins and ends with them.
 fn in_brackets(text: &str) -> Option<&str> {
     let rest = text.trim_ascii().strip_prefix('[')?;
     rest.strip_suffix(']')
 }
 
-/// A path as records spell it: its names with dots between them.
+/// A path as records spell it, with dots between its names.
 #[must_use]
 pub fn spelt(path: &[String]) -> Cow<'_, str> {
     match path {
@@ -267,7 +268,7 @@ mod tests {
         }
     }
 
-    /// The values of a claim, and whether all of it was of use.
+    /// The values of a claim, and whether all of it could be used.
     fn values(source: &GroupSource, claim: &str) -> (Vec<String>, bool) {
         let value = json::parse(claim.as_bytes(), 16).unwrap();
         let mut values = Vec::new();
@@ -389,7 +390,7 @@ mod tests {
         ] {
             assert_eq!(prefixes.longest(value), longest.len(), "{value}");
         }
-        // Against the plain rule, over all short texts of three letters.
+        // Compares the search with the plain rule, for all short texts of three letters.
         let mut texts = vec![String::new()];
         for length in 0..5 {
             let longest: Vec<_> = texts

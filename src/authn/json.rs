@@ -1,12 +1,12 @@
-//! A strict reading of JSON: what two parsers could understand differently is an error.
+//! Strict parsing of JSON: whatever two parsers could understand differently is an error.
 //!
-//! serde_json does the lexing (RFC 8259: UTF-8, no lone surrogates, no trailing
-//! bytes, numbers in range). On top of it:
+//! serde_json does the lexing (RFC 8259: UTF-8, no lone surrogates, no trailing bytes, numbers
+//! in range). These rules are added to it:
 //!
-//! 1. member names are unique at every depth (RFC 7515 §4, RFC 7519 §4), escapes
-//!    resolved first, so `"alg"` and `"\u0061lg"` collide;
-//! 2. nesting is at most the caller's limit;
-//! 3. [`parse_object`] takes nothing but an object at the top.
+//! 1. Member names are unique at every depth (RFC 7515 §4, RFC 7519 §4). Escapes are resolved
+//!    first, so `"alg"` and `"\u0061lg"` collide.
+//! 2. Nesting is at most what the caller allows.
+//! 3. [`parse_object`] accepts nothing but an object at the top.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -14,37 +14,37 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
-/// Nesting that tokens and key sets may use; real ones use three or four levels.
+/// The nesting that tokens and key sets may use. Real ones have three or four levels.
 pub const MAX_DEPTH: usize = 16;
 
-/// Above this many members a set finds repeats, below it a scan is cheaper.
+/// Above this number of members a set is used to find repeats; up to it, a scan is cheaper.
 const SCAN_MEMBERS: usize = 16;
 
 /// A JSON value whose objects have distinct member names, in document order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// `[…]`
+    /// An array.
     Array(Vec<Value>),
-    /// `true`, `false`
+    /// `true` or `false`.
     Bool(bool),
-    /// `null`
+    /// The value `null`.
     Null,
     /// A number that fits `u64`, `i64` or a finite `f64`.
     Number(Number),
-    /// `{…}`
+    /// An object.
     Object(Object),
-    /// `"…"`
+    /// A string.
     String(String),
 }
 
-/// A JSON number, as exactly as the text allows.
+/// A JSON number, as precise as its text allows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Number {
-    /// Below zero and whole.
+    /// A whole number below zero.
     Negative(i64),
-    /// Zero or more and whole.
+    /// A whole number of zero or more.
     Unsigned(u64),
-    /// Anything with a fraction or an exponent, and whole numbers beyond 64 bits.
+    /// A number with a fraction or an exponent, or a whole number beyond 64 bits.
     Float(f64),
 }
 
@@ -62,7 +62,7 @@ impl Object {
             .map(|(_, value)| value)
     }
 
-    /// The member of that name with the name as it stands here.
+    /// The member of that name, together with its name as stored here.
     #[must_use]
     pub fn member(&self, name: &str) -> Option<(&str, &Value)> {
         self.iter().find(|(member, _)| *member == name)
@@ -108,7 +108,7 @@ impl Value {
         }
     }
 
-    /// What kind of value this is, for messages.
+    /// The kind of the value, for messages.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -122,21 +122,21 @@ impl Value {
     }
 }
 
-/// Why bytes are not the JSON we take.
+/// Why bytes are not accepted as JSON.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum JsonError {
     /// A member name occurs twice in one object.
     Duplicate(String),
-    /// Valid JSON, but not an object at the top.
+    /// The document is valid JSON, but not an object at the top.
     NotAnObject,
-    /// Not JSON; line and column as serde_json counts them.
+    /// The document is not JSON. The position is the one that serde_json reports.
     Syntax {
-        /// From 1.
+        /// The line, counted from 1.
         line: usize,
-        /// From 1.
+        /// The column, counted from 1.
         column: usize,
     },
-    /// Nested deeper than the limit.
+    /// The document is nested deeper than the limit.
     TooDeep,
 }
 
@@ -167,7 +167,7 @@ pub fn parse_object(bytes: &[u8], depth: usize) -> Result<Object, JsonError> {
 /// Parses any JSON value, nested at most `depth` levels.
 ///
 /// # Errors
-/// As [`parse_object`].
+/// The same as for [`parse_object`].
 pub fn parse(bytes: &[u8], depth: usize) -> Result<Value, JsonError> {
     let refusal = Cell::new(None);
     let seed = Strict {
@@ -185,8 +185,8 @@ pub fn parse(bytes: &[u8], depth: usize) -> Result<Value, JsonError> {
     })
 }
 
-/// Carries the remaining depth down and our own refusal, which serde's error
-/// type could only carry as text, up.
+/// Carries the remaining depth down, and the refusal up, which serde's error type could carry
+/// only as text.
 #[derive(Clone, Copy)]
 struct Strict<'a> {
     depth: usize,
@@ -258,7 +258,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         while let Some(element) = elements.next_element_seed(seed)? {
             array.push(element);
         }
-        // What is reserved ahead is more than what a short list holds.
+        // The vector has reserved more than a short list needs.
         array.shrink_to_fit();
         Ok(Value::Array(array))
     }

@@ -1,8 +1,9 @@
 //! From a JWK Set document (RFC 7517 §5) to a [`KeySet`] and the keys skipped on the way.
 //!
-//! One odd key never spoils the set; a set without one usable key is a failed
-//! fetch. Each key is bound to one algorithm here, once: by its `alg`, else by its
-//! type, so that no token can choose (RFC 8725 §3.1). Keys live under one issuer.
+//! One unusual key never spoils the set, but a set without a single usable key counts as a
+//! failed fetch. Each key is bound to one algorithm here, once and for all: to its `alg` or, if
+//! it has none, to one that its type implies. No token can therefore choose (RFC 8725 §3.1).
+//! Keys belong to one issuer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,23 +15,24 @@ use crate::authn::json::{self, JsonError, Object, Value};
 use crate::authn::keys::{Algorithm, VerifyingKey};
 use crate::words::identity::{Issuer, Issuers};
 
-/// Largest document, in bytes: a hundred RSA keys with certificates fit.
+/// The largest document, in bytes. A hundred RSA keys with certificates fit in it.
 pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
-/// Most usable keys of a document that are kept; providers publish two to ten.
+/// The maximum number of usable keys that are kept from a document. Providers publish two to
+/// ten.
 pub const MAX_KEYS: usize = 64;
 
-/// Most keys of a set that cannot be used which are told of one by one.
+/// The maximum number of unusable keys in a set that are reported one by one.
 pub const MAX_SKIPPED: usize = 16;
 
-/// A provider's usable keys. Never empty.
+/// A provider's usable keys. The set is never empty.
 #[derive(Clone, Debug)]
 pub struct KeySet {
     keys: Vec<Arc<VerifyingKey>>,
     skipped: Vec<Skipped>,
-    /// How many more were left out than are told of.
+    /// The number of keys that were left out and are not reported.
     untold: usize,
-    /// How many usable keys stood behind the first [`MAX_KEYS`].
+    /// The number of usable keys behind the first [`MAX_KEYS`].
     surplus: usize,
 }
 
@@ -46,9 +48,10 @@ pub struct Skipped {
 /// Why a key was skipped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SkipReason {
-    /// Its algorithm is not one the provider's configuration allows, or unknown.
+    /// Its algorithm is unknown, or is not one that the provider's configuration allows.
     Algorithm,
-    /// RSA without `alg`, and the configuration allows several RSA algorithms but not RS256.
+    /// It is an RSA key without `alg`, and the configuration allows several RSA algorithms but
+    /// not RS256.
     AlgorithmUnclear,
     /// Another key of the set has the same `kid` and algorithm.
     DuplicateKeyId,
@@ -84,18 +87,18 @@ impl SkipReason {
 /// Why a document is no key set.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum JwksError {
-    /// Not a JSON object by the strict rules.
+    /// It is not a JSON object by the strict rules.
     Json(JsonError),
-    /// No `keys` list.
+    /// It has no `keys` list.
     NoList,
-    /// Not one usable key among the listed ones.
+    /// None of the listed keys is usable.
     NoUsableKey {
-        /// How many were listed.
+        /// The number of keys that are listed.
         listed: usize,
-        /// Why the first was skipped, if there was one.
+        /// Why the first key was skipped, if there was one.
         first: Option<SkipReason>,
     },
-    /// More bytes than [`MAX_DOCUMENT_BYTES`].
+    /// It is longer than [`MAX_DOCUMENT_BYTES`].
     TooLarge,
 }
 
@@ -120,39 +123,39 @@ impl fmt::Display for JwksError {
     }
 }
 
-/// Most keys that are tried for a token that names none of them.
+/// The maximum number of keys that are tried for a token that names none of them.
 const MAX_CANDIDATES: usize = 4;
 
-/// What a set knows about the key of a token.
+/// What a set knows about the key that signed a token.
 #[derive(Clone, Debug)]
 pub enum Lookup<'a> {
     /// The key of that name is bound to another algorithm.
     AlgorithmMismatch,
-    /// Keys that may have signed it, none of which it names: at least one, in the order of the
-    /// document.
+    /// Keys that may have signed the token although it does not name them: at least one, in the
+    /// order of the document.
     Candidates(Vec<&'a Arc<VerifyingKey>>),
     /// The key of that name.
     Found(&'a Arc<VerifyingKey>),
-    /// There is none.
+    /// No key of the set can have signed the token.
     Unknown,
 }
 
 impl KeySet {
-    /// Whether both hold the same keys.
+    /// Whether both sets hold the same keys.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.keys.len() == other.keys.len() && self.keys.iter().all(|key| other.holds(key))
     }
 
-    /// The names of its keys, as far as they have some.
+    /// The names of those keys that have one.
     pub fn key_ids(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().filter_map(|key| key.key_id())
     }
 
-    /// Parses a document, binding keys to `algorithms`, the provider's allow-list.
+    /// Parses a document, binding keys to `algorithms`, the provider's list of accepted ones.
     ///
     /// # Errors
-    /// [`JwksError`]; the caller keeps the set it has.
+    /// [`JwksError`]. The caller keeps the set that it has.
     pub fn parse(
         document: &[u8],
         algorithms: &[Algorithm],
@@ -165,7 +168,7 @@ impl KeySet {
         Self::from_object(&object, algorithms, issuers)
     }
 
-    /// As [`KeySet::parse`], from a document that was parsed already.
+    /// Does what [`KeySet::parse`] does, for a document that has already been parsed.
     ///
     /// # Errors
     /// [`JwksError`].
@@ -184,7 +187,7 @@ impl KeySet {
                 .as_object()
                 .and_then(|jwk| jwk.get("kid"))
                 .and_then(Value::as_str)
-                // Some serialisers write what they do not have.
+                // Some serialisers write an empty text for a name that is missing.
                 .filter(|key_id| !key_id.is_empty());
             match import(jwk, key_id, algorithms, issuers) {
                 // The same key listed twice is one key.
@@ -215,14 +218,15 @@ impl KeySet {
         })
     }
 
-    /// Finds the key for a token's `kid` and `alg` (RFC 7515 §4.1.4). Without a `kid` it may
-    /// be any key of that algorithm, and with one that no key has, any without a name.
+    /// Finds the key for a token's `kid` and `alg` (RFC 7515 §4.1.4). If the token has no
+    /// `kid`, any key with that algorithm may have signed it. If no key has its `kid`, any key
+    /// without a name may have.
     #[must_use]
     pub fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> Lookup<'_> {
         let named = |key: &&Arc<VerifyingKey>| key_id.is_some() && key.key_id() == key_id;
         let mut of_name = self.keys.iter().filter(named).peekable();
         if of_name.peek().is_some() {
-            // No two have both the same.
+            // No two keys of the set have the same name and algorithm.
             return match of_name.find(|key| key.algorithm() == algorithm) {
                 Some(key) => Lookup::Found(key),
                 None => Lookup::AlgorithmMismatch,
@@ -240,7 +244,7 @@ impl KeySet {
         }
     }
 
-    /// Whether the set still holds exactly this key.
+    /// Whether the set holds exactly this key.
     #[must_use]
     pub fn holds(&self, key: &VerifyingKey) -> bool {
         self.keys.iter().any(|held| held.is_same(key))
@@ -258,21 +262,21 @@ impl KeySet {
         &self.skipped
     }
 
-    /// How many usable keys stood behind the first [`MAX_KEYS`], and are not used.
+    /// The number of usable keys behind the first [`MAX_KEYS`], which are not used.
     #[must_use]
     pub const fn surplus(&self) -> usize {
         self.surplus
     }
 
-    /// How many more were left out than those.
+    /// The number of keys that were left out beyond those in [`KeySet::skipped`].
     #[must_use]
     pub const fn untold(&self) -> usize {
         self.untold
     }
 }
 
-/// Two different keys under one name and algorithm: neither can be meant
-/// (RFC 7517 §4.5), so both go.
+/// Drops different keys that have the same name and algorithm. It is unclear which of them is
+/// meant (RFC 7517 §4.5), so all of them go.
 fn drop_ambiguous(keys: &mut Vec<Arc<VerifyingKey>>, skipped: &mut Vec<Skipped>) {
     let twins = |key: &VerifyingKey, keys: &[Arc<VerifyingKey>]| {
         key.key_id().is_some()
@@ -320,7 +324,7 @@ fn import(
     let imported = match kty {
         Some("RSA") => {
             let n = number(jwk, "n")?;
-            // Some providers keep DER's sign byte.
+            // Some providers leave DER's sign byte in place.
             let n = n.strip_prefix(&[0]).unwrap_or(&n);
             let e = number(jwk, "e")?;
             if n.first() == Some(&0) {
@@ -338,7 +342,7 @@ fn import(
     imported.map_err(|_| SkipReason::Material)
 }
 
-/// Members that only a private key has (RFC 7518 §6), `k` included: a symmetric key.
+/// Members that only a private key has (RFC 7518 §6), and `k`, which a symmetric key has.
 const PRIVATE_MEMBERS: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "k"];
 
 fn check_use(jwk: &Object) -> Result<(), SkipReason> {
@@ -355,7 +359,7 @@ fn check_use(jwk: &Object) -> Result<(), SkipReason> {
     }
 }
 
-/// Chooses the one algorithm of a key.
+/// Chooses the algorithm that a key is bound to.
 fn bind(
     jwk: &Object,
     kty: Option<&str>,
@@ -392,8 +396,8 @@ fn bind(
     }
 }
 
-/// RSA keys without `alg` (Entra) mean RS256, unless the operator allowed exactly
-/// one other RSA algorithm and so said which.
+/// RSA keys without `alg` (Entra) are bound to RS256, unless the operator allowed exactly one
+/// other RSA algorithm and so chose that one.
 fn rsa_default(algorithms: &[Algorithm]) -> Result<Algorithm, SkipReason> {
     if algorithms.contains(&Algorithm::RS256) {
         return Ok(Algorithm::RS256);
@@ -406,8 +410,8 @@ fn rsa_default(algorithms: &[Algorithm]) -> Result<Algorithm, SkipReason> {
     }
 }
 
-/// Base64urlUInt or coordinate, canonical (RFC 7518 §2) but for padding, which some
-/// providers leave on. In a token it is never accepted.
+/// Decodes a Base64urlUInt or a coordinate. It must be canonical (RFC 7518 §2) except for
+/// padding, which some providers leave in place. In a token, padding is never accepted.
 fn number(jwk: &Object, name: &str) -> Result<Vec<u8>, SkipReason> {
     jwk.get(name)
         .and_then(Value::as_str)
@@ -420,9 +424,9 @@ fn number(jwk: &Object, name: &str) -> Result<Vec<u8>, SkipReason> {
         .ok_or(SkipReason::Material)
 }
 
-/// Entra publishes keys of several issuers in one document and names each key's in
-/// `issuer`, with `{tenantid}` where any tenant is meant. Only issuers of our own
-/// host are compared: elsewhere the member means nothing we know.
+/// Whether a key belongs to another issuer. Entra publishes the keys of several issuers in one
+/// document and names each key's in `issuer`, with `{tenantid}` where any tenant is meant. Only
+/// issuers on the same host are compared; elsewhere the member has no known meaning.
 fn is_foreign(theirs: &str, issuers: &Issuers) -> bool {
     let host = |url: &str| url.split('/').nth(2).map(ToOwned::to_owned);
     let Some(named) = host(theirs) else {

@@ -1,13 +1,13 @@
-//! The keys that one configuration holds of one provider, and what it may say of a key
-//! that is not among them.
+//! The keys of one provider that one configuration holds, and what it may say about a key that
+//! is not among them.
 //!
-//! A 401 makes an agent drop its data for good, so a token is told that its key does not
-//! exist only by a document that can know: one that was asked for after the token first
-//! arrived. Until there is one the answer is a 503 that asks for another try. The first
-//! arrivals are remembered, so that a retry finds its verdict; one that was forgotten
-//! gets a 503 once more, never a 401 too many.
+//! A 401 makes an agent drop its data for good. A token is therefore told that its key does not
+//! exist only on the strength of a document that can know: one that was requested after the
+//! token first arrived. Until there is such a document, the answer is a 503 that asks the
+//! client to try again. The first arrivals are remembered, so that a retry gets its verdict. A
+//! token whose first arrival was forgotten gets one more 503, and never a 401 too many.
 //!
-//! How documents come here is no matter of this file: see [`crate::worker::document_fetch`].
+//! How documents are fetched is the concern of [`crate::worker::document_fetch`].
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,15 +17,15 @@ use crate::authn::jwks::KeySet;
 use crate::words::denial::Denial;
 use crate::words::time::{Leeway, Monotonic, Now, Timestamp};
 
-/// Most first arrivals that are remembered, and most names of withdrawn keys.
+/// The maximum number of first arrivals that are remembered, and of names of withdrawn keys.
 const REMEMBERED: usize = 256;
 
 /// A provider's keys.
 #[derive(Debug)]
 pub enum Keys {
-    /// From the configuration, for good.
+    /// Keys from the configuration, which never change.
     Inline(Arc<KeySet>),
-    /// From the provider's documents.
+    /// Keys from the provider's documents.
     Fetched(KeyCache),
 }
 
@@ -39,7 +39,7 @@ impl Keys {
         }
     }
 
-    /// The keys whatever their age, for metrics.
+    /// The keys, whatever their age, for metrics.
     #[must_use]
     pub fn held(&self) -> Option<&Arc<KeySet>> {
         match self {
@@ -48,7 +48,7 @@ impl Keys {
         }
     }
 
-    /// Which document they are from, if they come in documents.
+    /// The document that the keys were read from, if they come in documents.
     #[must_use]
     pub fn edition(&self) -> Option<Edition> {
         match self {
@@ -66,7 +66,7 @@ impl Keys {
         }
     }
 
-    /// What is to be said to a token whose key is not among the usable ones.
+    /// The answer for a token whose key is not among the usable ones.
     pub fn missing(&mut self, stranger: &Stranger<'_>, now: Monotonic) -> Missing {
         match self {
             Self::Inline(_) => Missing::Final(Denial::UnknownKey),
@@ -75,57 +75,57 @@ impl Keys {
     }
 }
 
-/// A token that passed every check but its signature's, and whose key is not there.
+/// A token that passed every check except that of its signature, because its key is not known.
 #[derive(Clone, Copy, Debug)]
 pub struct Stranger<'a> {
-    /// Its bytes.
+    /// The bytes of the token.
     pub token: &'a [u8],
     /// The `kid` that it names.
     pub key_id: Option<&'a str>,
-    /// When it came, this time.
+    /// When this request with the token arrived.
     pub arrived: Monotonic,
-    /// Its `iat`, unproven.
+    /// The token's `iat`, which is not proven.
     pub issued_at: Option<Timestamp>,
     /// How far the provider's clock may be off.
     pub leeway: Leeway,
 }
 
-/// Why keys are wanted.
+/// What a provider's keys are needed for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Need {
-    /// There are some, but not a certain one.
+    /// There are keys, but a certain one is missing.
     Key,
-    /// There are none.
+    /// There are no keys.
     Keys,
 }
 
-/// What is to be said to a token whose key is not there.
+/// The answer for a token whose key is missing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Missing {
-    /// A newer document may hold the key. `otherwise` is the answer if none can be
-    /// waited for.
+    /// A newer document may hold the key. `otherwise` is the answer if the request cannot wait
+    /// for one.
     Awaits {
-        /// What is wanted of it.
+        /// What the document is needed for.
         need: Need,
-        /// Why the request is refused then.
+        /// Why the request is refused if it cannot wait.
         otherwise: Denial,
     },
     /// The key does not exist.
     Final(Denial),
 }
 
-/// Which document a set was read from.
+/// Identifies the document that a set was read from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Edition {
-    /// Its number among the documents of its source.
+    /// The number of the document among those of its source.
     pub number: u64,
-    /// When it was asked for.
+    /// When the document was requested.
     pub asked: Now,
 }
 
 #[derive(Clone, Debug)]
 struct CachedSet {
-    /// `None` for a document in which there was no usable key.
+    /// The keys, or `None` if the document had no usable one.
     set: Option<Arc<KeySet>>,
     edition: Edition,
 }
@@ -133,18 +133,19 @@ struct CachedSet {
 /// Keys that come in documents.
 #[derive(Clone, Debug)]
 pub struct KeyCache {
-    /// How long a set serves after it was asked for, in milliseconds.
+    /// How long a set may be used after it was requested, in milliseconds.
     max_stale: u64,
     held: Option<CachedSet>,
-    /// Keys of earlier documents that are not in the held one, by the hash of their name.
+    /// The keys of earlier documents that are missing from the current one, as hashes of their
+    /// names.
     withdrawn: VecDeque<u64>,
-    /// When tokens of unknown keys came first, by their hash.
+    /// When each token with an unknown key first arrived, by the hash of the token.
     arrivals: VecDeque<(u64, Monotonic)>,
     seed: u64,
 }
 
 impl KeyCache {
-    /// An empty one, whose sets serve for `max_stale` milliseconds. `seed` keys the
+    /// An empty cache whose sets may be used for `max_stale` milliseconds. `seed` keys the
     /// hashes, so that nobody can make two tokens look like one.
     #[must_use]
     pub const fn new(max_stale: u64, seed: u64) -> Self {
@@ -157,21 +158,21 @@ impl KeyCache {
         }
     }
 
-    /// Takes over what the cache of an earlier configuration remembers of tokens and
-    /// withdrawn keys; the set comes by itself.
+    /// Takes over what the cache of an earlier configuration remembers about tokens and
+    /// withdrawn keys. The key set is handed over separately.
     pub fn inherit(&mut self, earlier: &Self) {
         self.withdrawn.clone_from(&earlier.withdrawn);
         self.arrivals.clone_from(&earlier.arrivals);
         self.seed = earlier.seed;
     }
 
-    /// Which document the set is from.
+    /// The document that the set was read from.
     #[must_use]
     pub fn edition(&self) -> Option<Edition> {
         self.held.as_ref().map(|held| held.edition)
     }
 
-    /// Milliseconds since the document was asked for.
+    /// Milliseconds since the document was requested.
     #[must_use]
     pub fn age(&self, now: Monotonic) -> Option<u64> {
         self.edition().map(|edition| now.since(edition.asked.mono))
@@ -184,8 +185,7 @@ impl KeyCache {
             .and_then(|held| held.set.as_ref())
     }
 
-    /// Puts what a newer document holds in place of the held set: `None` if there is
-    /// no usable key in it.
+    /// Replaces the set with that of a newer document, which is `None` if it has no usable key.
     pub fn adopt(&mut self, set: Option<Arc<KeySet>>, edition: Edition) {
         let before = self.held.take().and_then(|held| held.set);
         let kept = self.names(set.as_deref());
@@ -198,7 +198,7 @@ impl KeyCache {
         self.held = Some(CachedSet { set, edition });
     }
 
-    /// The names of a set's keys, as they are remembered.
+    /// The hashes under which the names of a set's keys are remembered.
     fn names(&self, set: Option<&KeySet>) -> Vec<u64> {
         let names = set.into_iter().flat_map(KeySet::key_ids);
         names.map(|name| hash(self.seed, name.as_bytes())).collect()
@@ -216,8 +216,9 @@ impl KeyCache {
         if asked.mono >= first {
             return Missing::Final(Denial::UnknownKey);
         }
-        // A key that was withdrawn does not come back, and what was issued before the
-        // document that lacks it is not its successor's.
+        // A withdrawn key does not come back under the same name. A token that was issued
+        // before the document that lacks its key was requested cannot have been signed by a
+        // successor of that name.
         let withdrawn = stranger
             .key_id
             .is_some_and(|name| self.withdrawn.contains(&hash(self.seed, name.as_bytes())));
@@ -233,7 +234,7 @@ impl KeyCache {
         }
     }
 
-    /// When these bytes came first, as far as is remembered.
+    /// When these bytes first arrived, as far as that is remembered.
     fn first_arrival(&mut self, stranger: &Stranger<'_>) -> Monotonic {
         let token = hash(self.seed, stranger.token);
         let known = self.arrivals.iter().find(|(known, _)| *known == token);
@@ -258,7 +259,7 @@ fn remember(names: &mut VecDeque<u64>, name: u64) {
     names.push_back(name);
 }
 
-/// SipHash with a secret in front: strangers choose what is hashed.
+/// SipHash with a secret key, because strangers choose what is hashed.
 fn hash(seed: u64, bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     seed.hash(&mut hasher);

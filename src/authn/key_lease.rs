@@ -1,62 +1,61 @@
-//! What the workers of one process share about one source of documents, such as a
-//! provider's keys: two entries.
+//! The two entries that the workers of one process share about one source of documents, such as
+//! a provider's keys.
 //!
-//! The [`Document`] is the newest good one, with its number and the time it was asked
-//! for. The [`Lease`] says who may fetch next and when. They are apart so that a failed
-//! fetch, which moves the lease, hides no document: whoever sees a document that is newer
-//! than its own adopts it, whatever has failed since.
+//! The [`Document`] is the newest good one, with its number and the time at which it was
+//! requested. The [`Lease`] says who may fetch next, and when. The two are separate so that a
+//! failed fetch, which changes the lease, hides no document: whoever sees a document newer than
+//! its own adopts it, whatever has failed since.
 //!
-//! Nothing in them is believed beyond what it is for. A document is parsed and checked by
-//! every worker as if it had come from its server; a lease ends by time, instants that
-//! cannot be count for nothing, and a malformed entry is none. Instants are of the host's
-//! monotonic clock, which all workers of a process read alike.
+//! An entry is trusted no further than its purpose requires. Every worker parses and checks a
+//! document as if it had come from its server. A lease ends by time, impossible instants are
+//! ignored, and a malformed entry counts as none. Instants are those of the host's monotonic
+//! clock, which all workers of a process share.
 
 use crate::authn::key_cache::Edition;
 use crate::words::time::{Monotonic, Now, Timestamp};
 
-/// Least time between two fetches that unknown key IDs start, in milliseconds: strangers
-/// cannot drive more traffic than this to the provider, and a true rotation waits no
-/// longer.
+/// The least time between two fetches that unknown key IDs trigger, in milliseconds. Strangers
+/// cannot cause more traffic to the provider than this, and a true rotation waits no longer.
 pub const COOL_DOWN: u64 = 30_000;
 
-/// Longest that a fetch is believed to take, in milliseconds: two requests of the longest
-/// timeout that a configuration can set, and a second.
+/// The longest time that a fetch is assumed to take, in milliseconds: two requests with the
+/// longest timeout that a configuration can set, and one second more.
 pub const LONGEST_FETCH: u64 = 61_000;
 
-/// First and longest wait after a failed fetch, in milliseconds.
+/// The first and the longest wait after a failed fetch, in milliseconds.
 const BACK_OFF: (u64, u64) = (1_000, 60_000);
 
-/// Latest retry that is believed, in milliseconds from now: the longest wait and its
+/// The latest retry that is believed, in milliseconds from now: the longest wait with its
 /// spread.
 const LATEST_RETRY: u64 = 66_001;
 
-/// How long after it was asked for a document is looked for that the lease tells of, in
-/// milliseconds. One that has not been published by then never will be.
+/// How long a worker looks for a document that the lease announces, in milliseconds after it
+/// was requested. One that has not been published by then never will be.
 const NEWS: u64 = 122_000;
 
-/// How far ahead of this worker's clock another one's may be, in milliseconds: whoever read
-/// it a moment earlier meets entries that were written since.
+/// How far another worker's clock may be ahead of this one's, in milliseconds. A worker that
+/// read its clock a moment earlier finds entries that have been written since.
 const AHEAD: u64 = 1_000;
 
-/// First bytes of an entry: what it is, and the version of its form.
+/// The first bytes of an entry, which name its kind and the version of its format.
 const DOCUMENT_MAGIC: [u8; 8] = *b"scopejw3";
 const LEASE_MAGIC: [u8; 8] = *b"scopele3";
 
 /// The newest good document of a source.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Document {
-    /// Its number, and when it was asked for.
+    /// The number of the document, and when it was requested.
     pub edition: Edition,
-    /// How long its server calls it fresh, in milliseconds, if it says so.
+    /// How long its server calls it fresh, in milliseconds, if the server says so.
     pub max_age: Option<u64>,
-    /// What its server calls this state of it (RFC 9110 §8.8.3), if it says so.
+    /// The entity tag that its server gave it (RFC 9110 §8.8.3), if any.
     pub tag: Option<Box<[u8]>>,
-    /// What came, unparsed.
+    /// The document as it was received, unparsed.
     pub bytes: Box<[u8]>,
 }
 
 impl Document {
-    /// Reads an entry; what is malformed, or was asked for in the future, is none.
+    /// Reads an entry. Returns `None` if it is malformed, or was requested in the future.
     #[must_use]
     pub fn parse(entry: &[u8], now: Monotonic) -> Option<Self> {
         let (mut numbers, bytes) = numbers::<5>(entry, DOCUMENT_MAGIC)?;
@@ -98,7 +97,7 @@ impl Document {
         entry
     }
 
-    /// Whether it was asked for later than the other, so that it knows more.
+    /// Whether this document was requested later than the other one, and so knows more.
     #[must_use]
     pub fn is_newer(&self, other: Option<&Self>) -> bool {
         other.is_none_or(|other| self.edition.asked.mono > other.edition.asked.mono)
@@ -108,18 +107,18 @@ impl Document {
 /// Who may fetch next, and when.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Lease {
-    /// Who fetches; 0 is nobody.
+    /// The worker that fetches, or 0 if none does.
     pub holder: u64,
-    /// Until when that is believed.
+    /// The time until which the holder is believed to be fetching.
     pub until: Monotonic,
-    /// How many fetches failed in a row.
+    /// The number of fetches that have failed in a row.
     pub failures: u64,
-    /// Before when nobody tries again after a failure.
+    /// After a failure, nobody tries again before this time.
     pub retry: Monotonic,
-    /// When an unknown key ID last started a fetch; 0 is never.
+    /// When an unknown key ID last triggered a fetch, or 0 if none ever did.
     pub demanded: Monotonic,
-    /// When the last good document was asked for, or last found to be unchanged, so that
-    /// whoever has an older one looks for it before fetching.
+    /// When the last good document was requested, or last found to be unchanged. A worker with
+    /// an older one looks for that document before it fetches.
     pub fetched: Monotonic,
     /// The number of that document.
     pub number: u64,
@@ -130,26 +129,26 @@ pub struct Lease {
 pub enum Reason {
     /// A request has an unknown key ID.
     Demand,
-    /// It is time.
+    /// The schedule says so.
     Schedule,
 }
 
 /// What a worker that wants to fetch should do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Claim {
-    /// Write this lease; if the swap succeeds, fetch.
+    /// Write this lease and, if the swap succeeds, fetch.
     Take(Lease),
-    /// Somebody fetches, and is believed until then.
+    /// Wait: another worker is fetching, and is believed to be until then.
     Held(Monotonic),
-    /// Nobody fetches before then.
+    /// Wait: nobody may fetch before then.
     NotBefore(Monotonic),
-    /// There is a newer document to look at first.
+    /// Look at the newer document that there is first.
     Newer,
 }
 
 impl Lease {
-    /// Reads an entry; what is malformed is nobody's lease, and an instant that cannot
-    /// be counts for nothing.
+    /// Reads an entry. A malformed one is a lease without a holder, and impossible instants are
+    /// ignored.
     #[must_use]
     pub fn parse(entry: &[u8], now: Monotonic) -> Self {
         Self::read(entry).unwrap_or_default().believed(now)
@@ -201,7 +200,7 @@ impl Lease {
         written(LEASE_MAGIC, &numbers)
     }
 
-    /// Until when nobody may fetch because of an unknown key ID.
+    /// The time until which an unknown key ID triggers no fetch.
     #[must_use]
     pub fn cool(self) -> Monotonic {
         if self.demanded == Monotonic::from_millis(0) {
@@ -210,22 +209,23 @@ impl Lease {
         self.demanded.after(COOL_DOWN)
     }
 
-    /// Who fetches other than `worker_id`, and until when that is believed.
+    /// The time until which a worker other than `worker_id` is believed to be fetching, if one
+    /// is.
     #[must_use]
     pub fn other(self, worker_id: u64, now: Monotonic) -> Option<Monotonic> {
         let other = self.holder != 0 && self.holder != worker_id && now < self.until;
         other.then_some(self.until)
     }
 
-    /// Whether there is, or will be in a moment, a document that was asked for later than
-    /// the newest that is known.
+    /// Whether there is, or will be in a moment, a document that was requested later than the
+    /// newest known one.
     #[must_use]
     pub fn tells_of_newer(self, now: Monotonic, known: Monotonic) -> bool {
         known < self.fetched && now.since(self.fetched) <= NEWS
     }
 
-    /// What a worker `worker_id` should do that wants to fetch, takes at most `longest`
-    /// milliseconds, and knows of documents asked for until `known`.
+    /// What the worker `worker_id`, which wants to fetch, should do. A fetch takes it at most
+    /// `longest` milliseconds, and the newest document that it knows was requested at `known`.
     #[must_use]
     pub fn claim(
         self,
@@ -259,8 +259,8 @@ impl Lease {
         })
     }
 
-    /// The lease after a fetch that gave a document of that number, or found it to be
-    /// unchanged, and was begun at `asked`.
+    /// The lease after a fetch that began at `asked` and yielded the document `number`, or
+    /// found it unchanged.
     #[must_use]
     pub fn after_success(self, asked: Monotonic, number: u64) -> Self {
         Self {
@@ -273,8 +273,8 @@ impl Lease {
         }
     }
 
-    /// The lease after a fetch that gave nothing usable: the pause doubles from a second
-    /// to a minute, or to `longest`, in milliseconds, where that is less. `spread` changes its
+    /// The lease after a fetch that yielded nothing usable. The pause doubles from a second up
+    /// to a minute, or up to `longest` milliseconds if that is less. `spread` changes its
     /// length by up to a tenth.
     #[must_use]
     pub fn after_failure(
@@ -295,7 +295,7 @@ impl Lease {
         }
     }
 
-    /// The lease of a worker that shares it no more: what others do is no matter.
+    /// The lease of a worker that no longer shares it, and so ignores what others do.
     #[must_use]
     pub const fn alone(self) -> Self {
         Self {
@@ -306,14 +306,14 @@ impl Lease {
         }
     }
 
-    /// The lease after its holder has gone without an answer.
+    /// The lease after its holder has gone without reporting a result.
     #[must_use]
     pub const fn abandoned(self) -> Self {
         Self { holder: 0, ..self }
     }
 }
 
-/// The numbers behind the first bytes of an entry, and what follows them.
+/// The numbers behind the first bytes of an entry, and the bytes that follow them.
 fn numbers<const COUNT: usize>(
     entry: &[u8],
     magic: [u8; 8],

@@ -1,11 +1,12 @@
-//! One verifying key bound to one algorithm: the fence around the crypto crates.
+//! A verifying key, bound to one algorithm. Only this file uses the crates that check
+//! signatures, apart from the stand-in provider of `scopegate explain`.
 //!
-//! jwt-simple imports keys (its policies: RSA 2048–4096 bits with exponent 65537,
-//! points on the curve, no weak Ed25519 keys) and this file runs the primitive
-//! that the imported key wraps over the signing input. jwt-simple's own
-//! `verify_token` is not called: it would parse header and claims a second time by
-//! looser and, for a few headers, different rules than [`crate::authn::token`], so that
-//! the in-module engine and Envoy's could disagree about one token.
+//! jwt-simple imports keys, and enforces its policies on them: RSA with 2048–4096 bits and
+//! exponent 65537, points on the curve, no weak Ed25519 keys. This file then applies the
+//! primitive that the imported key wraps to the signing input. jwt-simple's own `verify_token`
+//! is not called: it would parse the header and the claims a second time, by looser rules and,
+//! for a few headers, different ones than [`crate::authn::token`], so that the engine in the
+//! module and Envoy's could disagree about a token.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use p256::ecdsa::signature::Verifier as _;
 
 /// A signature algorithm of RFC 7518 §3.1 or RFC 8037 that the gate verifies.
 ///
-/// HS* and `none` have no variant, so no code path can select them.
+/// HS* and `none` have no variant, so no code can select them.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Algorithm {
     /// ECDSA, P-256, SHA-256
@@ -43,7 +44,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All of them.
+    /// All algorithms.
     pub const ALL: [Self; 9] = [
         Self::ES256,
         Self::ES384,
@@ -87,8 +88,8 @@ impl Algorithm {
         )
     }
 
-    /// The hash name Envoy's `verify_signature` takes, for the algorithms it can do:
-    /// RSA with PKCS#1 v1.5 padding and ECDSA.
+    /// The name of the hash that Envoy's `verify_signature` takes. `None` for algorithms that
+    /// it does not support: it does RSA with PKCS#1 v1.5 padding, and ECDSA.
     #[must_use]
     pub const fn host_hash(self) -> Option<&'static str> {
         match self {
@@ -99,7 +100,7 @@ impl Algorithm {
         }
     }
 
-    /// Bytes of `r` and of `s` in a JWS signature (RFC 7518 §3.4), for ECDSA.
+    /// The length of `r` and of `s` in a JWS signature (RFC 7518 §3.4), in bytes, for ECDSA.
     const fn ecdsa_scalar_bytes(self) -> Option<usize> {
         match self {
             Self::ES256 => Some(32),
@@ -123,12 +124,13 @@ pub struct BadSignature;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct BadKey;
 
-/// Something that checks signatures: a proxy's own crypto, or the one compiled in.
+/// Something that checks signatures: the proxy's own crypto, or the code compiled into the
+/// module.
 pub trait SignatureEngine {
     /// Checks `signature` over `input` with exactly the key's algorithm.
     ///
     /// # Errors
-    /// [`BadSignature`], for whatever reason it does not verify.
+    /// [`BadSignature`] if it does not verify, for whatever reason.
     fn verify(
         &self,
         key: &VerifyingKey,
@@ -145,14 +147,14 @@ pub trait SignatureEngine {
 /// Where signatures are checked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Place {
-    /// By the proxy's crypto library.
+    /// In the proxy's crypto library.
     Host,
-    /// By the code compiled in here.
+    /// In the code that is compiled into the module.
     Module,
 }
 
 impl Place {
-    /// As in metrics.
+    /// The name in metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -162,7 +164,7 @@ impl Place {
     }
 }
 
-/// The engine that is compiled in.
+/// The engine that is compiled into the module.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct InModule;
 
@@ -177,10 +179,10 @@ impl SignatureEngine for InModule {
     }
 }
 
-/// That a token's signature was checked with a key and was good.
+/// Proof that a token's signature was checked with a key and was good.
 ///
-/// Only [`Proof::by`] makes one, so that each goes back to an engine's verdict. A token
-/// cache keeps it beside the very bytes that it is about.
+/// Only [`Proof::by`] creates one, so each goes back to an engine's verdict. The token cache
+/// stores it together with the exact bytes that it is about.
 #[derive(Clone, Debug)]
 pub struct Proof {
     key: Arc<VerifyingKey>,
@@ -190,7 +192,7 @@ impl Proof {
     /// Has an engine check a signature.
     ///
     /// # Errors
-    /// [`BadSignature`], for whatever reason it does not verify.
+    /// [`BadSignature`] if it does not verify, for whatever reason.
     pub fn by(
         engine: &dyn SignatureEngine,
         key: &Arc<VerifyingKey>,
@@ -210,7 +212,7 @@ impl Proof {
     }
 }
 
-/// A public key with the one algorithm it is bound to.
+/// A public key, with the one algorithm that it is bound to.
 #[derive(Clone)]
 pub struct VerifyingKey {
     key_id: Option<Box<str>>,
@@ -233,11 +235,11 @@ enum Material {
 }
 
 impl VerifyingKey {
-    /// An RSA key from its modulus and exponent, big-endian.
+    /// Creates an RSA key from its modulus and exponent, both big-endian.
     ///
     /// # Errors
-    /// [`BadKey`] outside 2048–4096 bits, for an exponent other than 65537, an even
-    /// modulus, or an algorithm that is not RSA's.
+    /// [`BadKey`] if it has fewer than 2048 or more than 4096 bits, an exponent other than
+    /// 65537 or an even modulus, or if the algorithm is not one of RSA's.
     pub fn rsa(
         key_id: Option<&str>,
         algorithm: Algorithm,
@@ -263,13 +265,13 @@ impl VerifyingKey {
         Ok(Self::new(key_id, algorithm, spki, material))
     }
 
-    /// An elliptic-curve key from its coordinates. They should have the curve's full length
-    /// (RFC 7518 §6.2.1.2), but some providers write them as integers: without the zeros that
-    /// they begin with, or with one more.
+    /// Creates an elliptic-curve key from its coordinates. They should have the curve's full
+    /// length (RFC 7518 §6.2.1.2), but some providers write them as integers: without leading
+    /// zeros, or with one zero more.
     ///
     /// # Errors
-    /// [`BadKey`] for a longer coordinate, none, a point off the curve, or an algorithm
-    /// that is not ECDSA's.
+    /// [`BadKey`] if a coordinate is too long or missing, if the point is not on the curve, or
+    /// if the algorithm is not one of ECDSA's.
     pub fn ec(
         key_id: Option<&str>,
         algorithm: Algorithm,
@@ -289,10 +291,10 @@ impl VerifyingKey {
         Ok(Self::new(key_id, algorithm, spki, material))
     }
 
-    /// An Ed25519 key from its 32 bytes.
+    /// Creates an Ed25519 key from its 32 bytes.
     ///
     /// # Errors
-    /// [`BadKey`] for another length or a weak key.
+    /// [`BadKey`] if the length is another one, or if the key is weak.
     pub fn ed25519(key_id: Option<&str>, x: &[u8]) -> Result<Self, BadKey> {
         let key = Ed25519PublicKey::from_bytes(x).map_err(|_| BadKey)?;
         let spki = [&ED25519_SPKI[..], x].concat();
@@ -313,25 +315,26 @@ impl VerifyingKey {
         }
     }
 
-    /// The `kid` it was published under.
+    /// The `kid` under which it was published.
     #[must_use]
     pub fn key_id(&self) -> Option<&str> {
         self.key_id.as_deref()
     }
 
-    /// The one algorithm it verifies.
+    /// The one algorithm that it verifies.
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// SubjectPublicKeyInfo, DER (RFC 5280 §4.1): the form Envoy's crypto takes.
+    /// The key as a SubjectPublicKeyInfo in DER (RFC 5280 §4.1), which is what Envoy's crypto
+    /// takes.
     #[must_use]
     pub fn spki(&self) -> &[u8] {
         &self.spki
     }
 
-    /// Whether both are the same key under the same name for the same algorithm.
+    /// Whether both are the same key with the same name and the same algorithm.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.algorithm == other.algorithm && self.key_id == other.key_id && self.spki == other.spki
@@ -376,8 +379,8 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// A coordinate of exactly so many bytes, of one that may lack zeros before it or have one
-/// more: the same number.
+/// A coordinate with exactly `bytes` bytes that is the same number as the one written, which
+/// may lack leading zeros or have one too many.
 fn coordinate(written: &[u8], bytes: usize) -> Result<Vec<u8>, BadKey> {
     let written = match written {
         [0, rest @ ..] if rest.len() == bytes => rest,
@@ -415,8 +418,8 @@ fn verify_rsa<K: RSAPublicKeyLike>(
 /// Envoy's crypto takes.
 ///
 /// # Errors
-/// [`BadSignature`] when the length is not exactly the algorithm's, so the longer
-/// and shorter spellings that DER would tolerate never reach it.
+/// [`BadSignature`] if the length is not exactly that of the algorithm. The longer and shorter
+/// spellings that DER would tolerate are thus refused.
 pub fn ecdsa_der(algorithm: Algorithm, signature: &[u8]) -> Result<Vec<u8>, BadSignature> {
     let bytes = algorithm.ecdsa_scalar_bytes().ok_or(BadSignature)?;
     if signature.len() != bytes.saturating_mul(2) {
@@ -424,7 +427,7 @@ pub fn ecdsa_der(algorithm: Algorithm, signature: &[u8]) -> Result<Vec<u8>, BadS
     }
     let (r, s) = signature.split_at(bytes);
     let body = [integer_der(r)?, integer_der(s)?].concat();
-    // Both scalars together stay below 128 bytes, so one length byte does.
+    // Both scalars together stay below 128 bytes, so the length fits in one byte.
     let length = u8::try_from(body.len()).map_err(|_| BadSignature)?;
     Ok([&[0x30, length][..], &body].concat())
 }
@@ -446,20 +449,20 @@ fn integer_der(scalar: &[u8]) -> Result<Vec<u8>, BadSignature> {
     Ok([&[0x02, length][..], sign, digits].concat())
 }
 
-/// SPKI up to the point: `SEQUENCE { SEQUENCE { id-ecPublicKey, prime256v1 }, BIT STRING`
+/// The SPKI up to the point: `SEQUENCE { SEQUENCE { id-ecPublicKey, prime256v1 }, BIT STRING`
 /// (RFC 5480 §2).
 const P256_SPKI: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
-/// The same with secp384r1.
+/// The same, with secp384r1.
 const P384_SPKI: [u8; 23] = [
     0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b,
     0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00,
 ];
 
-/// The same with id-Ed25519 (RFC 8410 §4).
+/// The same, with id-Ed25519 (RFC 8410 §4).
 const ED25519_SPKI: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];

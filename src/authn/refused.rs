@@ -1,5 +1,5 @@
-//! What is known of a token that was refused, for the record: what was proven, or what it
-//! says of itself.
+//! What is known about a refused token, for the record: either what was proven, or what the
+//! token says about itself.
 
 use std::sync::Arc;
 
@@ -8,63 +8,63 @@ use crate::authn::keys::VerifyingKey;
 use crate::authn::token::Unverified;
 use crate::words::identity::{Issuer, ProviderIndex, Subject};
 
-/// Most audiences of a token that are kept for a record.
+/// The maximum number of a token's audiences that are kept for a record.
 const MAX_AUDIENCES: usize = 16;
 
-/// Longest text that is kept, in bytes: longer than what a record writes of it.
+/// The longest text that is kept, in bytes. A record writes less of it.
 const MAX_BYTES: usize = 512;
 
 /// A token that was refused.
 #[derive(Clone, Debug)]
 pub enum Refused {
-    /// Nothing of it is proven.
+    /// Nothing about it is proven.
     Claimed(Claimed),
-    /// Its signature held.
+    /// Its signature is good.
     Proven(Proven),
 }
 
-/// What a token says of itself. Anybody can write that.
+/// What a token says about itself. Anybody can write that.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Claimed {
     /// Its `iss`, if it is a text.
     pub issuer: Option<Box<str>>,
-    /// Its `aud`.
+    /// Its audiences.
     pub audience: ClaimedAudience,
     /// Its `kid`.
     pub key_id: Option<Box<str>>,
 }
 
-/// An `aud` as it is written.
+/// The `aud` claim as it is written.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ClaimedAudience {
-    /// There is none, or it is neither a text nor a list.
+    /// It is missing, or is neither a text nor a list.
     Unreadable,
-    /// A text.
+    /// It is a text.
     One(Box<str>),
-    /// A list.
+    /// It is a list.
     List {
-        /// The first texts in it.
+        /// The first texts in the list.
         first: Vec<Box<str>>,
-        /// How many elements it has.
+        /// The number of elements in the list.
         all: usize,
     },
 }
 
-/// What was proven of a token that was refused all the same.
+/// What was proven about a token that was nevertheless refused.
 #[derive(Clone, Debug)]
 pub struct Proven {
-    /// Whose it is.
+    /// The provider that issued it.
     pub provider: ProviderIndex,
-    /// Its `iss`, as it is spelt there.
+    /// Its `iss`, as the token spells it.
     pub issuer: Issuer,
-    /// Whom it speaks of, if that can be told.
+    /// Its subject, if it has a usable one.
     pub subject: Option<Subject>,
     /// The key that signed it.
     pub key: Arc<VerifyingKey>,
 }
 
 impl Claimed {
-    /// What that token says.
+    /// Collects what a token says about itself.
     #[must_use]
     pub fn by(token: &Unverified<'_>) -> Self {
         let issuer = token.claims.get("iss").and_then(Value::as_str);
@@ -87,7 +87,7 @@ impl Claimed {
     }
 }
 
-/// The beginning of a text, between two characters.
+/// The beginning of a text, cut between two characters.
 fn cut(text: &str) -> Box<str> {
     let mut end = text.len().min(MAX_BYTES);
     while !text.is_char_boundary(end) {

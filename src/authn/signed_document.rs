@@ -1,4 +1,4 @@
-//! A document that its author has signed: a JWS in compact form (RFC 7515 §3.1).
+//! A document that its author has signed, as a JWS in compact form (RFC 7515 §3.1).
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use crate::authn::jwks::{KeySet, Lookup};
 use crate::authn::keys::{Proof, SignatureEngine, VerifyingKey};
 use crate::authn::token::Unverified;
 
-/// `typ` of such a document, where it has one: one key may sign documents of several kinds
-/// (RFC 8725 §3.11).
+/// The `typ` of such a document, if it has one. It tells documents of several kinds apart that
+/// are signed with the same key (RFC 8725 §3.11).
 pub const TYPE: &str = "scopegate-organizations+jws";
 
 /// A document whose signature is good.
@@ -21,18 +21,18 @@ pub struct SignedDocument {
     pub payload: Object,
 }
 
-/// Why it is not believed.
+/// Why a document is not believed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SignedDocumentError {
-    /// It is of another `typ`.
+    /// It has another `typ`.
     Foreign,
-    /// It is no JWS with a JSON object in it.
+    /// It is not a JWS that holds a JSON object.
     Malformed,
     /// It is JSON without a signature.
     Plain,
-    /// No key of the list has signed it.
+    /// None of the listed keys has signed it.
     Unproven {
-        /// What it says that its key is called.
+        /// The key ID that it names.
         key_id: Option<String>,
     },
 }
@@ -57,14 +57,14 @@ impl fmt::Display for SignedDocumentError {
     }
 }
 
-/// Whether bytes begin as a JWS in compact form does: with an object in base64url.
+/// Whether bytes begin like a JWS in compact form, which is with an object in base64url.
 #[must_use]
 pub fn looks_signed(document: &[u8]) -> bool {
     document.starts_with(b"eyJ")
 }
 
 impl SignedDocument {
-    /// Takes a JWS that one of these keys has signed.
+    /// Opens a JWS that one of these keys has signed.
     ///
     /// # Errors
     /// [`SignedDocumentError`]

@@ -1,9 +1,11 @@
-//! The compact form of a signed token, its header and its claims, before any trust.
+//! The compact form of a signed token, with its header and its claims, before anything is
+//! trusted.
 //!
-//! Order of the checks (cheap first): length, the three parts, canonical base64url
-//! (which is the check of every byte), strict JSON objects, header rules, claim types. Nothing
-//! here is proven: [`crate::authn::verifier`] turns an [`Unverified`] token into
-//! [`crate::authn::verifier::Verified`] claims. Follows RFC 7515, RFC 7519, RFC 8725.
+//! The checks are ordered by cost: length, the three parts, canonical base64url (which checks
+//! every byte), strict JSON objects, rules for the header, types of claims. Nothing here is
+//! proven: [`crate::authn::verifier`] turns an [`Unverified`] token into
+//! [`crate::authn::verifier::Verified`] claims. The rules follow RFC 7515, RFC 7519 and
+//! RFC 8725.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,16 +15,16 @@ use crate::authn::keys::Algorithm;
 use crate::words::denial::Denial;
 use crate::words::time::Timestamp;
 
-/// Longest header part, in characters: real ones take about 100, SAP's and
-/// Entra's with `jku` or `x5t` a few hundred.
+/// The longest header part, in characters. Real ones take about 100, those of SAP and Entra
+/// with `jku` or `x5t` a few hundred.
 const MAX_HEADER_CHARS: usize = 2048;
 
-/// Longest `kid`, in bytes.
+/// The longest `kid`, in bytes.
 const MAX_KEY_ID_BYTES: usize = 256;
 
-/// Header parameters whose mere presence means the token is not a plain signed
-/// access token: `b64` (RFC 7797 §7), `crit` (RFC 7515 §4.1.11: we understand no
-/// extension), `enc` and `zip` (encryption), `jwk` (a key from the token itself).
+/// Header parameters that a plain signed access token never has: `b64` (RFC 7797 §7), `crit`
+/// (RFC 7515 §4.1.11; the gate understands no extension), `enc` and `zip` (encryption), and
+/// `jwk` (a key from the token itself).
 const REFUSED_PARAMETERS: [&str; 5] = ["b64", "crit", "enc", "jwk", "zip"];
 
 /// A well-formed token whose signature has not been checked.
@@ -41,11 +43,11 @@ pub struct Unverified<'a> {
 /// The header parameters that matter.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Header {
-    /// `alg`; `None` for any name we never verify, `none` and HS* included.
+    /// `alg`, or `None` for any name that is never verified, including `none` and HS*.
     pub algorithm: Option<Algorithm>,
-    /// `kid`, opaque.
+    /// `kid`, which is opaque.
     pub key_id: Option<String>,
-    /// `typ`, lower case and without the `application/` prefix (RFC 7515 §4.1.9).
+    /// `typ`, in lower case and without the prefix `application/` (RFC 7515 §4.1.9).
     pub token_type: Option<String>,
 }
 
@@ -71,7 +73,7 @@ impl<'a> Unverified<'a> {
         if header.len() > MAX_HEADER_CHARS {
             return Err(Denial::TokenMalformed);
         }
-        // The bytes of all parts before the meaning of any.
+        // The bytes of all parts are checked before the meaning of any.
         let signature = decode(signature)?;
         let payload = decode(payload)?;
         let header = Header::parse(&object(&decode(header)?)?)?;
@@ -89,7 +91,7 @@ impl Header {
         if REFUSED_PARAMETERS.iter().any(|name| object.has(name)) {
             return Err(Denial::TokenHeaderRefused);
         }
-        // A nested token would need its inner layer checked too (RFC 8725 §3.3).
+        // The inner layer of a nested token would have to be checked too (RFC 8725 §3.3).
         match object.get("cty") {
             None => {}
             Some(Value::String(cty)) if !is_jwt_media_type(cty) => {}
@@ -101,7 +103,7 @@ impl Header {
         };
         let key_id = match object.get("kid") {
             None => None,
-            // As in keys: some serialisers write what they do not have.
+            // As in key sets, some serialisers write an empty text for a name that is missing.
             Some(Value::String(kid)) if kid.is_empty() => None,
             Some(Value::String(kid)) if kid.len() <= MAX_KEY_ID_BYTES => Some(kid.clone()),
             Some(_) => return Err(Denial::TokenMalformed),
@@ -119,7 +121,7 @@ impl Header {
     }
 }
 
-/// A media type as `typ` and `cty` spell it, ready to compare (RFC 7515 §4.1.9).
+/// The media type in a `typ` or `cty`, in the form in which it is compared (RFC 7515 §4.1.9).
 #[must_use]
 pub fn normal_type(typ: &str) -> String {
     let lower = typ.to_ascii_lowercase();
@@ -134,9 +136,9 @@ fn is_jwt_media_type(cty: &str) -> bool {
     kind == "jwt" || kind.ends_with("+jwt") || kind == "jose" || kind == "jose+json"
 }
 
-/// Positions of the first two dots. A third one, like any byte outside the
-/// alphabet, is refused by the decoding of the last part, so a token of a hundred
-/// thousand dots costs no more than its first three bytes (CVE-2025-30204).
+/// The positions of the first two dots. A third one is refused when the last part is decoded,
+/// like any byte outside the alphabet. A token of a hundred thousand dots therefore costs no
+/// more than its first three bytes (CVE-2025-30204).
 fn dots(token: &[u8]) -> Result<(usize, usize), Denial> {
     let dot = |from: usize| {
         let rest = token.get(from..)?;
@@ -148,7 +150,8 @@ fn dots(token: &[u8]) -> Result<(usize, usize), Denial> {
     Ok((first, second))
 }
 
-/// Canonical base64url: no padding, no set trailing bits (RFC 7515 §2, RFC 4648 §3.5).
+/// Decodes canonical base64url: no padding, and no trailing bits that are set (RFC 7515 §2,
+/// RFC 4648 §3.5).
 fn decode(part: &[u8]) -> Result<Vec<u8>, Denial> {
     URL_SAFE_NO_PAD
         .decode(part)
@@ -159,7 +162,7 @@ fn object(decoded: &[u8]) -> Result<Object, Denial> {
     json::parse_object(decoded, json::MAX_DEPTH).map_err(|_| Denial::TokenMalformed)
 }
 
-/// The claims of a token, whatever its length, its header and its signature are.
+/// The claims of a token, whatever its length, its header and its signature.
 #[must_use]
 pub fn peek(token: &[u8]) -> Option<Object> {
     let (first, second) = dots(token).ok()?;
@@ -167,7 +170,7 @@ pub fn peek(token: &[u8]) -> Option<Object> {
     object(&decode(payload).ok()?).ok()
 }
 
-/// The `iss` of claims that nothing else is known of yet.
+/// The `iss` of claims about which nothing else is known yet.
 ///
 /// # Errors
 /// [`Denial::IssuerUnknown`] unless it is a string.
@@ -178,7 +181,8 @@ pub fn issuer(claims: &Object) -> Result<&str, Denial> {
         .ok_or(Denial::IssuerUnknown)
 }
 
-/// The registered claims the gate decides on, typed; other claims stay in the object.
+/// The registered claims on which the gate decides, with their types. Other claims stay in the
+/// object.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RegisteredClaims<'a> {
     /// `aud`, as a list.
@@ -192,11 +196,11 @@ pub struct RegisteredClaims<'a> {
 }
 
 impl<'a> RegisteredClaims<'a> {
-    /// Reads them; a claim of the wrong type is a refusal, never skipped (CVE-2026-25537).
+    /// Reads the claims. One with a wrong type is refused, never skipped (CVE-2026-25537).
     ///
     /// # Errors
-    /// [`Denial::AudienceMismatch`] for an `aud` that is no string or list of
-    /// strings, else [`Denial::TokenMalformed`].
+    /// [`Denial::AudienceMismatch`] if `aud` is neither a string nor a list of strings,
+    /// otherwise [`Denial::TokenMalformed`].
     pub fn read(claims: &'a Object) -> Result<Self, Denial> {
         let audiences = match claims.get("aud") {
             None => Vec::new(),
@@ -207,7 +211,7 @@ impl<'a> RegisteredClaims<'a> {
                 .collect::<Result<_, _>>()?,
             Some(_) => return Err(Denial::AudienceMismatch),
         };
-        // RFC 7519 §4.1.7 and OIDC Core §2 type these as strings.
+        // RFC 7519 §4.1.7 and OIDC Core §2 define these as strings.
         for name in ["jti", "nonce"] {
             if claims
                 .get(name)
@@ -225,12 +229,12 @@ impl<'a> RegisteredClaims<'a> {
     }
 }
 
-/// A NumericDate: a number, not negative, fractions cut off (RFC 7519 §2).
+/// A NumericDate: a number that is not negative, without its fraction (RFC 7519 §2).
 fn date(claims: &Object, name: &str) -> Result<Option<Timestamp>, Denial> {
     match claims.get(name) {
         None => Ok(None),
         Some(Value::Number(Number::Unsigned(secs))) => Ok(Some(Timestamp::from_secs(*secs))),
-        // `as` saturates: a date beyond 64 bits is the end of time.
+        // `as` saturates, so a date beyond 64 bits becomes the end of time.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         Some(Value::Number(Number::Float(secs))) if *secs >= 0.0 => {
             Ok(Some(Timestamp::from_secs(*secs as u64)))

@@ -1,21 +1,20 @@
 //! Verified tokens, remembered by their exact bytes.
 //!
-//! What is cached is the proof that these bytes, taken for what they came as, carry a good
-//! signature, and what they say to the configuration that asked last; never a decision.
-//! Times are checked again at each hit by the caller, tenants and permissions are decided
-//! anew for each request, and a key that leaves its provider's set takes its tokens with it
+//! The cache holds the proof that exactly these bytes, sent for a given purpose, carry a good
+//! signature, and the session that they give the configuration that asked last. It never holds
+//! a decision. The caller checks times again at each hit, tenants and permissions are decided
+//! afresh for each request, and a key that leaves its provider's set takes its tokens with it
 //! ([`TokenCache::retain`]). One cache serves all configurations of a worker: another
-//! configuration derives a session of its own and keeps the proof.
+//! configuration derives a session of its own from the same proof.
 //!
-//! Bounded by entries and by bytes. Entries are found by a keyed hash of the token's
-//! last bytes, which are its signature, and compared in full: a forged token with a
-//! cached token's ending is another token.
+//! The cache is bounded both by entries and by bytes. Entries are found by a keyed hash of the
+//! token's last bytes, which are its signature, and are then compared in full, so a forged
+//! token that ends like a cached one is not mistaken for it.
 //!
-//! Whoever gets tokens from a provider can show any number of them once. So an entry is
-//! *settled* when it is used again by a caller that some role names, and only those that
-//! are not are pushed out as long as they take a quarter of the cache: a flood of tokens
-//! pushes out its own. Otherwise the settled entry goes that was not used for the longest
-//! round of the clock hand.
+//! Whoever gets tokens from a provider can show any number of them once. An entry is therefore
+//! *settled* only when a caller that some role names uses it again. As long as the others take
+//! a quarter of the cache, only they are evicted, so a flood of tokens evicts its own.
+//! Otherwise the clock hand evicts an entry that has not been used since its last round.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
@@ -27,37 +26,37 @@ use crate::words::credential::Purpose;
 use crate::words::hash::{QuickHash, equal};
 use crate::words::identity::{Issuer, Principal};
 
-/// What a verified token says.
+/// The identity and the validity of a verified token.
 #[derive(Debug)]
 pub struct Session {
     /// The caller.
     pub principal: Principal,
     /// The `iss`, as the token spells it.
     pub issuer: Issuer,
-    /// For the check at each use.
+    /// The times of the token, which are checked at each use.
     pub times: TokenTimes,
     /// The key that signed the token.
     pub key: Arc<VerifyingKey>,
-    /// Whose groups the caller's are.
+    /// The configuration whose group positions the principal holds.
     pub owner: Owner,
 }
 
-/// The configuration that a session was made by, in a state of it. Another one may map
-/// claims otherwise, or know other groups.
+/// Identifies the configuration that created a session, in one of its states. Another one may
+/// map claims differently, or know other groups.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Owner(pub u64);
 
-/// Bytes of the token's end that are hashed: a whole ES256 signature, a good part
-/// of any other.
+/// The number of bytes at a token's end that are hashed: a whole ES256 signature, and a good
+/// part of any other.
 const HASHED_BYTES: usize = 64;
 
-/// The bytes of a token, with what they are taken for: as another thing they are another
-/// token.
+/// The bytes of a token, with the purpose that it is assumed to have. The same bytes with
+/// another purpose are another token.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent<'a> {
-    /// Its bytes.
+    /// The bytes of the token.
     pub token: &'a [u8],
-    /// What it is taken for.
+    /// The purpose that the token is assumed to have.
     pub purpose: Purpose,
 }
 
@@ -73,7 +72,7 @@ struct Entry {
     settled: bool,
 }
 
-/// What some entries take.
+/// The room that some entries take.
 #[derive(Clone, Copy, Debug, Default)]
 struct Taken {
     entries: usize,
@@ -98,10 +97,10 @@ impl Taken {
     }
 }
 
-/// The part of the cache that is for tokens which are not settled: one in so many.
+/// The share of the cache that is for tokens which are not settled: one part in this many.
 const UNSETTLED: usize = 4;
 
-/// The cache.
+/// The remembered tokens.
 #[derive(Debug)]
 pub struct TokenCache {
     slots: Vec<Option<Entry>>,
@@ -112,13 +111,13 @@ pub struct TokenCache {
     max_entries: usize,
     max_bytes: usize,
     all: Taken,
-    /// Those that are not settled.
+    /// The room that entries take which are not settled.
     unsettled: Taken,
 }
 
 impl TokenCache {
-    /// A cache of at most `max_entries` tokens that together take at most
-    /// `max_bytes` bytes. Zero entries caches nothing. `seed` keys the hash.
+    /// A cache of at most `max_entries` tokens that together take at most `max_bytes` bytes.
+    /// With zero entries nothing is cached. `seed` keys the hash.
     #[must_use]
     pub fn new(max_entries: usize, max_bytes: usize, seed: u64) -> Self {
         Self {
@@ -134,7 +133,7 @@ impl TokenCache {
         }
     }
 
-    /// Changes the bounds; what is over the new ones goes.
+    /// Changes the limits, and evicts what exceeds the new ones.
     pub fn resize(&mut self, max_entries: usize, max_bytes: usize) {
         self.max_entries = max_entries;
         self.max_bytes = max_bytes;
@@ -145,7 +144,7 @@ impl TokenCache {
         }
     }
 
-    /// What exactly these bytes say to that configuration, if it was the last to ask.
+    /// The session of exactly these bytes for that configuration, if it was the last to ask.
     pub fn session(&mut self, sent: Sent<'_>, owner: Owner) -> Option<&Arc<Session>> {
         let slot = self.slot(sent)?;
         let entry = self.slots.get_mut(slot)?.as_mut()?;
@@ -160,7 +159,8 @@ impl TokenCache {
         Some(&entry.session)
     }
 
-    /// The proof that exactly these bytes carry a good signature, whoever had it made.
+    /// The proof that exactly these bytes carry a good signature, whichever configuration asked
+    /// for it.
     pub fn proof(&mut self, sent: Sent<'_>) -> Option<&Proof> {
         let slot = self.slot(sent)?;
         Some(&self.slots.get(slot)?.as_ref()?.proof)
@@ -179,8 +179,7 @@ impl TokenCache {
             return;
         }
         let hash = self.hash(token);
-        // What another configuration makes of the same token is no other token: it is used
-        // again.
+        // When another configuration asks for the same token, this counts as using it again.
         let mut again = false;
         if let Some(slot) = self.index.get(&hash).copied() {
             if let Some(Some(entry)) = self.slots.get(slot) {
@@ -246,7 +245,7 @@ impl TokenCache {
         self.index.len()
     }
 
-    /// Whether none is.
+    /// Whether no token is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()
@@ -271,7 +270,7 @@ impl TokenCache {
         }
     }
 
-    /// Whether tokens that are not settled take more than their part.
+    /// Whether tokens that are not settled take more than their share.
     const fn is_flooded(&self) -> bool {
         let Taken { entries, bytes } = self.unsettled;
         entries > 0
@@ -279,9 +278,9 @@ impl TokenCache {
                 || bytes.saturating_mul(UNSETTLED) >= self.max_bytes)
     }
 
-    /// Turns the clock hand to an entry that is not settled, if those take more than their
-    /// part, or to one that was not used since its last round. Two rounds always find one;
-    /// false when the cache is empty.
+    /// Turns the clock hand to an entry to evict. If the tokens that are not settled take more
+    /// than their share, it is one of them; otherwise it is an entry that has not been used
+    /// since the last round. Two rounds always find one. Returns false if the cache is empty.
     fn evict(&mut self) -> bool {
         let flooded = self.is_flooded();
         for _ in 0..self.slots.len().saturating_mul(2) {

@@ -1,9 +1,8 @@
-//! From a well-formed token to proven claims: one provider's rules, then the signature.
+//! From a well-formed token to proven claims: the rules of one provider, then the signature.
 //!
-//! The order is fixed: the provider is chosen by exact `iss`, its rules about
-//! algorithm, times, audience and kind of token are checked, then the key is
-//! looked up in that provider's set alone, and only then is the signature
-//! verified. Follows RFC 8725 and RFC 9068 §4.
+//! The order is fixed: the provider is chosen by its exact `iss`; its rules for algorithm,
+//! times, audience and kind of token are checked; then the key is looked up in that provider's
+//! set alone; and only then is the signature verified. This follows RFC 8725 and RFC 9068 §4.
 
 use std::sync::Arc;
 
@@ -17,17 +16,17 @@ use crate::words::denial::Denial;
 use crate::words::identity::{Issuer, Issuers};
 use crate::words::time::{Leeway, Timestamp};
 
-/// What kind of token a provider issued.
+/// The kind of a token that a provider issued.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TokenKind {
-    /// For calling APIs.
+    /// The token is for calling APIs.
     Access,
-    /// For telling a client who logged in (OpenID Connect Core §2).
+    /// The token tells a client who has logged in (OpenID Connect Core §2).
     Id,
 }
 
 impl TokenKind {
-    /// As in the configuration.
+    /// The name in the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -44,10 +43,10 @@ pub struct Provider {
     pub name: String,
     /// The exact `iss`, in each of its spellings.
     pub issuers: Issuers,
-    /// Accepted `aud` values; `None` only if the check was switched off by name.
+    /// Accepted `aud` values, or `None` if the check was explicitly switched off.
     pub audiences: Option<Vec<String>>,
-    /// Accepted `aud` values of ID tokens that come in a header of their own; without any,
-    /// none of them is accepted.
+    /// Accepted `aud` values of ID tokens that arrive in a header of their own. If the list is
+    /// empty, no such token is accepted.
     pub id_token_audiences: Vec<String>,
     /// Accepted `alg` values.
     pub algorithms: Vec<Algorithm>,
@@ -55,32 +54,34 @@ pub struct Provider {
     pub leeway: Leeway,
     /// Longest accepted lifetime, in seconds.
     pub max_lifetime: Option<u64>,
-    /// Accepted `typ` values, lower case; absent `typ` is always accepted.
+    /// Accepted `typ` values, in lower case. A token without `typ` is always accepted.
     pub token_types: Vec<String>,
-    /// Accepted kinds.
+    /// Accepted kinds of tokens.
     pub kinds: Vec<TokenKind>,
-    /// Claims that only its ID tokens have, where it does not state the kind.
+    /// Claims that only ID tokens of this provider have, for a provider that does not state the
+    /// kind.
     pub id_token_claims: Vec<String>,
     /// Accepted clients (`azp`, `appid`, `cid`, `client_id`); empty accepts any.
     pub clients: Vec<String>,
-    /// Whether a token with `cnf` is refused, because Bearer proves no key.
+    /// Whether a token with `cnf` is refused, because a Bearer request proves possession of no
+    /// key.
     pub reject_bound_tokens: bool,
     /// How claims become a principal.
     pub mapping: ClaimMapping,
 }
 
-/// The times of a token, kept to be checked again at each use.
+/// The times of a token, which are kept so that they can be checked at each use.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TokenTimes {
-    /// `exp`
+    /// When the token expires (`exp`).
     pub expires: Timestamp,
-    /// `nbf`
+    /// When the token begins to be valid (`nbf`), if it says so.
     pub not_before: Option<Timestamp>,
-    /// `iat`
+    /// When the token was issued (`iat`), if it says so.
     pub issued_at: Option<Timestamp>,
 }
 
-/// Claims whose signature was verified. Only [`Provider::verify`] makes one.
+/// Claims whose signature was verified. Only [`Provider::verify`] creates them.
 #[derive(Debug)]
 pub struct Verified<'a> {
     claims: &'a Object,
@@ -96,26 +97,26 @@ impl Verified<'_> {
         self.claims
     }
 
-    /// Its `iss`, as it is spelt there.
+    /// The `iss`, as the token spells it.
     #[must_use]
     pub const fn issuer(&self) -> &Issuer {
         &self.issuer
     }
 
-    /// Its times.
+    /// The times of the token.
     #[must_use]
     pub const fn times(&self) -> TokenTimes {
         self.times
     }
 
-    /// The key that signed it.
+    /// The key that signed the token.
     #[must_use]
     pub const fn key(&self) -> &Arc<VerifyingKey> {
         &self.key
     }
 }
 
-/// A token that passed every check but the signature's.
+/// A token that passed every check except that of the signature.
 #[derive(Debug)]
 pub struct Plausible<'a> {
     token: &'a Unverified<'a>,
@@ -126,13 +127,13 @@ pub struct Plausible<'a> {
 }
 
 impl Plausible<'_> {
-    /// The `kid` that it names, unproven.
+    /// The `kid` that the token names, which is not proven.
     #[must_use]
     pub fn key_id(&self) -> Option<&str> {
         self.token.header.key_id.as_deref()
     }
 
-    /// Has an engine check its signature with that key.
+    /// Has an engine check the signature with that key.
     ///
     /// # Errors
     /// [`Denial::KeyAlgorithmMismatch`] or [`Denial::SignatureInvalid`].
@@ -152,25 +153,25 @@ impl Plausible<'_> {
         Proof::by(engine, key, signing_input, signature).map_err(|_| Denial::SignatureInvalid)
     }
 
-    /// Its `iss`, which is one of its provider's, unproven.
+    /// The `iss`, which is one of the provider's but is not proven.
     #[must_use]
     pub const fn issuer(&self) -> &Issuer {
         &self.issuer
     }
 
-    /// Its payload, unproven.
+    /// The payload, which is not proven.
     #[must_use]
     pub const fn claims(&self) -> &Object {
         &self.token.claims
     }
 
-    /// Its times, unproven.
+    /// The times, which are not proven.
     #[must_use]
     pub const fn times(&self) -> TokenTimes {
         self.times
     }
 
-    /// What a set knows about the key that would have signed it.
+    /// What a set knows about the key that should have signed the token.
     #[must_use]
     pub fn lookup<'k>(&self, keys: &'k KeySet) -> Lookup<'k> {
         keys.find(self.key_id(), self.algorithm)
@@ -178,7 +179,7 @@ impl Plausible<'_> {
 }
 
 impl Provider {
-    /// Every check that costs no cryptography.
+    /// Performs every check that needs no cryptography.
     ///
     /// # Errors
     /// The first 401 that applies.
@@ -188,8 +189,8 @@ impl Provider {
         purpose: Purpose,
         now: Timestamp,
     ) -> Result<Plausible<'a>, Denial> {
-        // The caller chose the provider by this; a token of another one has no
-        // business here (RFC 8725 §3.8).
+        // The caller chose the provider by the `iss`. A token of another provider must not get
+        // here (RFC 8725 §3.8).
         let issuer = self
             .issuers
             .find(token::issuer(&token.claims)?)
@@ -239,8 +240,8 @@ impl Provider {
         })
     }
 
-    /// Claims whose signature is proven, if nothing that only proven claims may decide
-    /// speaks against them.
+    /// Returns the claims, whose signature is proven, after the checks that only proven claims
+    /// may decide.
     ///
     /// # Errors
     /// [`Denial::KeyAlgorithmMismatch`], [`Denial::BoundToken`] or
@@ -268,7 +269,7 @@ impl Provider {
         })
     }
 
-    /// Checks times at first sight and at each use of a cached token.
+    /// Checks the times of a token, at first sight and at each use of a cached one.
     ///
     /// A token is invalid on and after `exp` plus leeway (RFC 7519 §4.1.4), before
     /// `nbf` minus leeway, and when `iat` lies in the future beyond leeway.
@@ -298,13 +299,14 @@ impl Provider {
         Ok(())
     }
 
-    /// The instant from which a token of these times is refused as expired.
+    /// The instant from which a token with these times is refused as expired.
     #[must_use]
     pub const fn expires(&self, times: TokenTimes) -> Timestamp {
         times.expires.after(self.leeway.as_secs())
     }
 
-    /// The kind that a token's claims tell of, where the provider marks one of the two.
+    /// The kind that follows from a token's claims, if the provider is one whose ID tokens are
+    /// marked by certain claims.
     fn marked(&self, claims: &Object) -> Option<TokenKind> {
         if self.id_token_claims.is_empty() {
             return None;
@@ -317,19 +319,19 @@ impl Provider {
         })
     }
 
-    /// Whether a `typ` may stand in the header of a token for that purpose.
+    /// Whether the header of a token with that purpose may have this `typ`.
     fn check_type(&self, typ: &String, purpose: Purpose) -> Result<(), Denial> {
         match (purpose, typ.as_str()) {
             (Purpose::Identity, "jwt") => Ok(()),
-            // The header of access tokens (RFC 9068 §2.1).
+            // This is the `typ` of access tokens (RFC 9068 §2.1).
             (Purpose::Identity, "at+jwt") => Err(Denial::TokenKindRefused),
             (Purpose::Access, _) if self.token_types.contains(typ) => Ok(()),
             _ => Err(Denial::TokenTypeRefused),
         }
     }
 
-    /// Whether a token with these claims, of one of its issuers, was made for this service:
-    /// it names one of the audiences, unless none is asked for.
+    /// Whether a token with these claims, from one of this provider's issuers, was made for
+    /// this service. It must name one of the audiences, unless the check is switched off.
     #[must_use]
     pub fn is_audience(&self, claims: &Object) -> bool {
         let Some(audiences) = &self.audiences else {
@@ -345,17 +347,17 @@ impl Provider {
         }
     }
 
-    /// Every client claim present must be allowed, and one must be present, so
-    /// that an allowed `azp` beside another `client_id` does not pass.
+    /// Whether the token's client is allowed. A client claim must be present, and each one that
+    /// is must be allowed, so that an allowed `azp` beside another `client_id` does not pass.
     fn allows_client(&self, claims: &Object) -> bool {
         let mut present = clients_of(claims).peekable();
         let allowed = |client: &str| self.clients.iter().any(|allowed| allowed == client);
         present.peek().is_some() && present.all(|value| value.as_str().is_some_and(allowed))
     }
 
-    /// An ID token names its client in `aud`, and need not name it again. If it names one to
-    /// whom it was given (OpenID Connect Core §2, `azp`), that is an audience, or one of the
-    /// clients.
+    /// Whether the client of an ID token is allowed. An ID token names its client in `aud` and
+    /// need not name it again. If it names the client that it was issued to (OpenID Connect
+    /// Core §2, `azp`), that must be one of the audiences or of the clients.
     fn allows_login(&self, claims: &Object) -> bool {
         let allowed = |client: &str| {
             let mut allowed = self.id_token_audiences.iter().chain(&self.clients);
@@ -365,27 +367,27 @@ impl Provider {
     }
 }
 
-/// The clients that claims name.
+/// The clients that the claims name.
 fn clients_of(claims: &Object) -> impl Iterator<Item = &Value> {
     CLIENT_CLAIMS.iter().filter_map(|name| claims.get(name))
 }
 
-/// Whether one of those is ours.
+/// Whether one of the names is one of ours.
 fn names_one_of(named: &[&str], ours: &[String]) -> bool {
     named
         .iter()
         .any(|audience| ours.iter().any(|our| our == audience))
 }
 
-/// Where providers put the client's name: OIDC, Entra v1, Okta, RFC 9068.
+/// The claims in which providers name the client: OIDC, Entra v1, Okta, RFC 9068.
 const CLIENT_CLAIMS: [&str; 4] = ["azp", "appid", "cid", "client_id"];
 
-/// The kind of token, by what providers state: `Some(None)` if they state nothing, `None`
-/// for any other kind.
+/// The kind of a token, by what its provider states: `Some(None)` if it states nothing, and
+/// `None` if it states a kind other than the two.
 ///
-/// Keycloak states it in the payload's `typ`, Cognito in `token_use`; a security
-/// event or logout token has `events` (RFC 8417 §2.2, OIDC Back-Channel Logout).
-/// Where nothing is stated, the audience tells: an ID token's is its client.
+/// Keycloak states the kind in the payload's `typ`, Cognito in `token_use`. A security event or
+/// logout token has `events` (RFC 8417 §2.2, OIDC Back-Channel Logout). If nothing is stated,
+/// the audience decides, because that of an ID token is its client.
 #[expect(clippy::option_option)]
 fn stated(claims: &Object) -> Option<Option<TokenKind>> {
     if claims.has("events") {
@@ -416,13 +418,14 @@ fn stated(claims: &Object) -> Option<Option<TokenKind>> {
     })
 }
 
-/// Whether claims hold what only access tokens have: scopes, what kind of client asked and
-/// how it proved itself.
+/// Whether the claims include one that only access tokens have: scopes, the type of client that
+/// asked, or how it authenticated itself.
 fn has_access_claims(claims: &Object) -> bool {
     ACCESS_CLAIMS.iter().any(|name| claims.has(name))
 }
 
-/// Claims of access tokens alone: RFC 9068 §2.2.3, Auth0's `gty`, Okta's, Entra's.
+/// Claims that only access tokens have: those of RFC 9068 §2.2.3, Auth0's `gty`, and those of
+/// Okta and Entra.
 const ACCESS_CLAIMS: [&str; 8] = [
     "scope", "gty", "scp", "cid", "appid", "appidacr", "azpacr", "idtyp",
 ];

@@ -1,6 +1,6 @@
-//! The kinds of credentials: by which way a token came.
+//! The kinds of credentials: how a token reached the gate.
 
-/// By which way a token came.
+/// How a token reached the gate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CredentialKind {
     /// As the password of `Authorization: Basic`.
@@ -12,7 +12,7 @@ pub enum CredentialKind {
 }
 
 impl CredentialKind {
-    /// As in records.
+    /// The name of the kind, as records spell it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -22,7 +22,7 @@ impl CredentialKind {
         }
     }
 
-    /// What a token that comes by that way is taken for.
+    /// The purpose that a token sent this way is assumed to have.
     #[must_use]
     pub const fn purpose(self) -> Purpose {
         match self {
@@ -32,12 +32,12 @@ impl CredentialKind {
     }
 }
 
-/// What a token is taken for. One that is good for the one is not for that reason good for
-/// the other.
+/// What a token was made for. Being valid for one purpose does not make a token valid for the
+/// other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purpose {
-    /// It was made for this service.
+    /// The token was made for this service.
     Access,
-    /// It was made for a client, to tell it who has logged in, and the client passes it on.
+    /// The token was made to tell a client who has logged in, and the client passes it on.
     Identity,
 }

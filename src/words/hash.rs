@@ -1,21 +1,21 @@
-//! A quick hash for maps that strangers can look into but not fill.
+//! A fast hash for maps that strangers can look into but not fill.
 //!
-//! The maps of the endpoint table and the metrics are filled with names of our own. Those
-//! of a policy are filled from the configuration, in which many people may have written
-//! names, so their hash depends on all of it ([`QuickHash::of_document`]): who looks for
-//! names that collide changes the hash with each of them. A caller's path or tenant is
-//! only looked up, and a keyed hash would cost: five lookups a request with SipHash are a
-//! quarter of the decision. The token cache is filled by callers, but only with tokens
-//! that a provider signed; it seeds this hash with a random number all the same.
+//! The maps of the endpoint table and of the metrics are filled with names from the code. Those
+//! of a policy are filled from the configuration, in which many people may have written names.
+//! Their hash therefore depends on the whole configuration ([`QuickHash::of_document`]): every
+//! attempt to find names that collide changes the hash. A caller's path or tenant is only
+//! looked up, and a keyed hash would be expensive: five lookups for a request with SipHash take
+//! a quarter of the time of a decision. The token cache is filled by callers, but only with
+//! tokens that a provider has signed; it nevertheless seeds this hash with a random number.
 
 use std::hash::{BuildHasher, Hasher};
 
-/// Makes [`Quick`] hashers, all from one seed.
+/// Makes [`Quick`] hashers that all share one seed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QuickHash(u64);
 
 impl QuickHash {
-    /// Hashes that differ from those of another seed.
+    /// A hash that differs from the hash with any other seed.
     #[must_use]
     pub const fn seeded(seed: u64) -> Self {
         Self(seed)
@@ -23,7 +23,7 @@ impl QuickHash {
 }
 
 impl QuickHash {
-    /// Hashes that depend on all of a document.
+    /// A hash that depends on every byte of a document.
     #[must_use]
     pub fn of_document(document: &[u8]) -> Self {
         let mut hasher = Self::seeded(0x5c09_e9a7_e0d0_c0de).build_hasher();
@@ -31,7 +31,7 @@ impl QuickHash {
         Self::seeded(hasher.finish())
     }
 
-    /// Hashes that depend on all of another document as well.
+    /// A hash that depends on another document as well.
     #[must_use]
     pub fn and(self, Self(other): Self) -> Self {
         let mut hasher = self.build_hasher();
@@ -48,7 +48,7 @@ impl BuildHasher for QuickHash {
     }
 }
 
-/// Eight bytes at a time, multiplied and folded.
+/// Reads eight bytes at a time, and multiplies and folds them.
 #[derive(Clone, Copy, Debug)]
 pub struct Quick(u64);
 
@@ -93,8 +93,8 @@ impl Hasher for Quick {
     }
 }
 
-/// Whether two byte strings are equal, a word at a time: `memcmp` in wasm goes
-/// byte by byte, and tokens are long.
+/// Whether two byte strings are equal. It compares a word at a time, because `memcmp` in wasm
+/// compares byte by byte, and tokens are long.
 #[must_use]
 pub fn equal(a: &[u8], b: &[u8]) -> bool {
     let ((a_words, a_rest), (b_words, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());

@@ -1,4 +1,4 @@
-//! Who is calling: the words between a verified token and a policy decision.
+//! Who is calling: the types between a verified token and a policy decision.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -17,7 +17,7 @@ impl Issuer {
         Self(issuer.into())
     }
 
-    /// The issuer as it stands in tokens.
+    /// The issuer as tokens spell it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -30,8 +30,8 @@ impl fmt::Display for Issuer {
     }
 }
 
-/// The spellings of one authority's `iss`, as Google and Microsoft have two: each compared
-/// byte for byte, the first the one whose discovery document and keys are meant.
+/// The spellings of one provider's `iss`; Google and Microsoft have two. Each is compared byte
+/// for byte. The first one is used to find the discovery document and the keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Issuers {
     first: Issuer,
@@ -39,7 +39,8 @@ pub struct Issuers {
 }
 
 impl Issuers {
-    /// These spellings.
+    /// Collects these spellings, `first` being the one that leads to the discovery document and
+    /// the keys.
     #[must_use]
     pub fn new<'a>(first: &str, others: impl IntoIterator<Item = &'a str>) -> Self {
         Self {
@@ -48,38 +49,39 @@ impl Issuers {
         }
     }
 
-    /// The one whose discovery document and keys are meant.
+    /// The spelling that leads to the discovery document and the keys.
     #[must_use]
     pub const fn first(&self) -> &Issuer {
         &self.first
     }
 
-    /// All of them, the first first.
+    /// All spellings, beginning with the first.
     pub fn iter(&self) -> impl Iterator<Item = &Issuer> {
         std::iter::once(&self.first).chain(&*self.others)
     }
 
-    /// The one that is spelt exactly so.
+    /// The spelling that equals `issuer` byte for byte.
     #[must_use]
     pub fn find(&self, issuer: &str) -> Option<&Issuer> {
         self.iter().find(|known| known.as_str() == issuer)
     }
 }
 
-/// Longest subject, in bytes. OpenID Connect Core §2 has 255 ASCII characters, but not
-/// every claim that names a person is a `sub`.
+/// Longest subject, in bytes. OpenID Connect Core §2 allows `sub` 255 ASCII characters, but the
+/// claim that names a person is not always `sub`.
 pub const MAX_SUBJECT_BYTES: usize = 1_024;
 
 /// The caller's name: text without control characters.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Subject {
     text: Box<str>,
-    /// As it stands in a header, if that is another text.
+    /// The form for a header, if it differs from the text.
     encoded: Option<Box<str>>,
 }
 
 impl Subject {
-    /// Takes a claim value that names somebody.
+    /// Takes a claim value that names somebody. Returns `None` if it is empty, longer than
+    /// [`MAX_SUBJECT_BYTES`] or holds a control character.
     #[must_use]
     pub fn parse(value: &str) -> Option<Self> {
         let fits = !value.is_empty() && value.len() <= MAX_SUBJECT_BYTES;
@@ -98,20 +100,20 @@ impl Subject {
         &self.text
     }
 
-    /// As it stands in a header: bytes that would not survive there are percent-encoded
-    /// (RFC 3986 §2.1), and so is the percent sign, so that no two subjects are spelt alike.
+    /// The form for a header. Bytes that would not survive there are percent-encoded
+    /// (RFC 3986 §2.1), and so is the percent sign, so that no two subjects have the same form.
     #[must_use]
     pub fn in_header(&self) -> &str {
         self.encoded.as_ref().unwrap_or(&self.text)
     }
 }
 
-/// A subject for a header; `None` for one that can stand there as it is.
+/// Encodes a subject for a header. Returns `None` if it can stand there as it is.
 fn encoded(subject: &str) -> Option<String> {
     let last = subject.len().saturating_sub(1);
     let stays = |(place, byte): (usize, u8)| match byte {
         b'%' => false,
-        // At the ends it would be taken for padding.
+        // A space at either end would be taken for padding.
         b' ' => place != 0 && place != last,
         byte => matches!(byte, 0x21..=0x7e),
     };
@@ -129,26 +131,26 @@ fn encoded(subject: &str) -> Option<String> {
     Some(text)
 }
 
-/// Position of a group in the compiled policy; groups that no role names have none.
+/// The position of a group in the compiled policy. Groups that no role names have none.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct GroupIndex(pub(crate) u32);
 
 /// The groups that some role names, each with its position.
 ///
-/// Names are opaque and compared by exact equality. The policy fills this while it is
-/// compiled; a caller's groups are looked up in it, and those without a position are
-/// dropped, because they cannot decide anything.
+/// Names are opaque and compared for exact equality. The policy fills this map while it is
+/// compiled. A caller's groups are looked up in it, and those without a position are dropped,
+/// because they cannot affect a decision.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Groups(HashMap<Box<str>, GroupIndex, QuickHash>);
 
 impl Groups {
-    /// None yet; their names are hashed so.
+    /// An empty set whose names are hashed with `hash`.
     #[must_use]
     pub fn hashed(hash: QuickHash) -> Self {
         Self(HashMap::with_hasher(hash))
     }
 
-    /// The position of a group that may be new.
+    /// The position of a group, which is added if it is new.
     ///
     /// There are fewer than 2³² groups: each is a text of a configuration.
     pub fn name(&mut self, name: &str) -> GroupIndex {
@@ -156,13 +158,13 @@ impl Groups {
         *self.0.entry(name.into()).or_insert(next)
     }
 
-    /// How many there are.
+    /// The number of groups.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no groups.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -175,7 +177,7 @@ impl Groups {
     }
 }
 
-/// Position of a provider in the configuration.
+/// The position of a provider in the configuration.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ProviderIndex(pub(crate) usize);
 
@@ -187,20 +189,20 @@ impl ProviderIndex {
     }
 }
 
-/// How far a token lists its caller's groups.
+/// How completely a token lists its caller's groups.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Listing {
-    /// Whether it points at groups that it does not list (Entra's overage).
+    /// Whether the token points at groups that it does not list (Entra's overage).
     pub overage: bool,
-    /// Positions, in the provider's mapping, of the sources where it holds something that
-    /// cannot be used.
+    /// The positions, in the provider's mapping, of the sources in which the token holds
+    /// something that cannot be used.
     pub unread: Vec<usize>,
-    /// How many values it holds that pose as another source's.
+    /// How many values were dropped because they pose as those of another source.
     pub dropped: usize,
 }
 
 impl Listing {
-    /// Whether it lists all of them.
+    /// Whether the token lists all of its caller's groups.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         !self.overage && self.unread.is_empty()
@@ -214,10 +216,10 @@ pub struct Principal {
     pub provider: ProviderIndex,
     /// The caller's name there.
     pub subject: Subject,
-    /// How far these are all.
+    /// How completely the token lists the caller's groups.
     pub listing: Listing,
-    /// The caller's groups that some role names, sorted and distinct. Shared with what is
-    /// remembered of them.
+    /// The caller's groups that some role names, sorted and distinct. They are shared with the
+    /// remembered answers about them.
     pub groups: Arc<[GroupIndex]>,
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Methods(u8);
 
 impl Methods {
-    /// Each method with its name, in the order `Allow` lists them.
+    /// Each method with its name, in the order in which `Allow` lists them.
     pub const NAMES: [(Self, &'static str); 5] = [
         (Self::GET, "GET"),
         (Self::HEAD, "HEAD"),
@@ -15,18 +15,18 @@ impl Methods {
         (Self::PUT, "PUT"),
         (Self::DELETE, "DELETE"),
     ];
-    /// `DELETE`
+    /// The set with the method `DELETE` alone.
     pub const DELETE: Self = Self(8);
-    /// `GET`
+    /// The set with the method `GET` alone.
     pub const GET: Self = Self(1);
-    /// `HEAD`
+    /// The set with the method `HEAD` alone.
     pub const HEAD: Self = Self(16);
-    /// `POST`
+    /// The set with the method `POST` alone.
     pub const POST: Self = Self(2);
-    /// `PUT`
+    /// The set with the method `PUT` alone.
     pub const PUT: Self = Self(4);
 
-    /// The method of that name, which is case-sensitive (RFC 9110 §9.1).
+    /// The method of that name. Names are case-sensitive (RFC 9110 §9.1).
     #[must_use]
     pub fn from_name(name: &[u8]) -> Option<Self> {
         Self::NAMES
@@ -35,7 +35,7 @@ impl Methods {
             .map(|(method, _)| method)
     }
 
-    /// Both sets together.
+    /// The union of both sets.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -49,7 +49,7 @@ impl Methods {
 }
 
 impl fmt::Display for Methods {
-    /// As the `Allow` header wants it (RFC 9110 §10.2.1).
+    /// Formats the set for the `Allow` header (RFC 9110 §10.2.1).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = Self::NAMES.into_iter().filter(|(m, _)| self.has(*m));
         for (position, (_, name)) in names.enumerate() {

@@ -1,4 +1,4 @@
-//! The words that everything else is said in.
+//! The vocabulary: small types that every other module uses.
 
 pub mod credential;
 pub mod denial;

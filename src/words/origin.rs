@@ -1,4 +1,4 @@
-//! Where a page in a browser comes from (RFC 6454), compared byte for byte.
+//! The origin of a page in a browser (RFC 6454), compared byte for byte.
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -11,10 +11,11 @@ pub const MAX_ORIGIN: usize = 300;
 pub struct Origin(Arc<str>);
 
 impl Origin {
-    /// Checks an origin. What no browser would send could never match.
+    /// Parses an origin. A text that no browser would send is refused, because it could never
+    /// match.
     ///
     /// # Errors
-    /// The rule that it breaks.
+    /// The rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text == "*" || text == "null" {
             return Err("must be one origin: * and null are what any page can send");
@@ -46,7 +47,7 @@ impl Origin {
         Ok(Self(text.into()))
     }
 
-    /// As it stands in headers.
+    /// The origin as it appears in headers.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

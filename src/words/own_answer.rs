@@ -1,27 +1,26 @@
-//! Answers of the gate's own that are no refusals.
+//! Answers that the gate gives itself and that are not refusals.
 
 use crate::words::method::Methods;
 
-/// What the gate says itself where nothing needs to be asked of a backend.
+/// An answer that the gate gives itself, because it does not need to ask a backend.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OwnAnswer {
-    /// Nothing, in the shape that a data source expects: this JSON document.
+    /// An empty result, in the form that a data source expects: this JSON document.
     Empty(&'static str),
-    /// To a health check: all is well.
+    /// Tells a health check that all is well.
     Healthy,
-    /// To a browser that asks whether a page may send a request to an endpoint of these
-    /// methods: it may.
+    /// Tells a browser that a page may send a request to an endpoint with these methods.
     Preflight(Methods),
-    /// To a health check: this is the matter.
+    /// Tells a health check what is wrong.
     Unhealthy(Unhealthy),
 }
 
 /// Why the gate cannot do its work.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Unhealthy {
-    /// No provider has usable keys, so that every token is answered with 503.
+    /// No provider has usable keys, so every token is answered with 503.
     NoKeys,
-    /// Organizations that come from outside are not known, so that callers are answered with
+    /// The organizations that come from outside are not known, so callers are answered with
     /// 503.
     NoOrganizations,
     /// The host's clocks or ticks cannot be relied on.
@@ -29,7 +28,7 @@ pub enum Unhealthy {
 }
 
 impl OwnAnswer {
-    /// The stable code, as in records, metrics and the proxy's access log.
+    /// The stable code, as it appears in records, metrics and the proxy's access log.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -52,7 +51,7 @@ impl OwnAnswer {
         }
     }
 
-    /// Whether it stands for a decision, which is counted and recorded.
+    /// Whether the answer is a decision, and so is counted and recorded.
     #[must_use]
     pub const fn is_decision(self) -> bool {
         matches!(self, Self::Empty(_) | Self::Preflight(_))

@@ -1,34 +1,35 @@
-//! The names of headers that are the gate's own: the one that tells a backend who is
-//! calling, and the one in which a client passes on an ID token.
+//! The names of the gate's own headers: the one that tells a backend who is calling, and the
+//! one in which a client passes on an ID token.
 //!
-//! Whatever a client sends under such a name is removed, and the proven subject put in
-//! place of the one, so the name must be one that nobody else means anything by: not the
-//! gate, which would read the client's value before; not the proxy, which would put its own
-//! there after; not clients and backends, which would no longer understand each other.
+//! The gate removes whatever a client sends under such a name, and puts the proven subject into
+//! the first of them. The name must therefore have no other meaning to anybody: not to the
+//! gate, which would read the client's value first; not to the proxy, which would put its own
+//! value there afterwards; and not to clients and backends, which would no longer understand
+//! each other.
 
 use crate::words::request::BACKEND_HEADER;
 
 /// Longest name, in bytes.
 pub const MAX_NAME: usize = 64;
 
-/// The name of the header that carries the subject, where none is configured.
+/// The name of the header that carries the subject, unless another is configured.
 pub const STANDARD: &str = "x-scopegate-subject";
 
-/// A lower-case name that is free to carry the subject.
+/// A name in lower case that may be used for the header with the subject.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SubjectHeader(Box<str>);
 
 impl SubjectHeader {
-    /// The name where none is configured.
+    /// The name that is used unless another is configured.
     #[must_use]
     pub fn standard() -> Self {
         Self(STANDARD.into())
     }
 
-    /// Takes a name in any case.
+    /// Parses a name in any case.
     ///
     /// # Errors
-    /// The rule that it breaks.
+    /// The rule that the name breaks.
     pub fn parse(name: &str) -> Result<Self, &'static str> {
         let name = spelt(name)?;
         match meaning_of(&name) {
@@ -44,15 +45,16 @@ impl SubjectHeader {
     }
 }
 
-/// A lower-case name that is free to carry an ID token, or carries one by custom.
+/// A name in lower case that may be used for the header with an ID token, or is used for it by
+/// convention.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct IdTokenHeader(Box<str>);
 
 impl IdTokenHeader {
-    /// Takes a name in any case.
+    /// Parses a name in any case.
     ///
     /// # Errors
-    /// The rule that it breaks.
+    /// The rule that the name breaks.
     pub fn parse(name: &str) -> Result<Self, &'static str> {
         let name = spelt(name)?;
         match meaning_of(&name) {
@@ -68,10 +70,11 @@ impl IdTokenHeader {
     }
 }
 
-/// Where Grafana puts the ID token of whoever has logged in (Forward OAuth Identity).
+/// The header in which Grafana sends the ID token of whoever has logged in (Forward OAuth
+/// Identity).
 const ID_TOKEN_BY_CUSTOM: &str = "x-id-token";
 
-/// A name in lower case.
+/// Checks a name and converts it to lower case.
 fn spelt(name: &str) -> Result<String, &'static str> {
     let name = name.to_ascii_lowercase();
     let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -84,8 +87,8 @@ fn spelt(name: &str) -> Result<String, &'static str> {
     Ok(name)
 }
 
-/// Headers that mean something already, with what that is. A name that ends in a dash
-/// stands for all that begin with it.
+/// Headers that already have a meaning, by what that meaning is. A name that ends in a dash
+/// stands for all names that begin with it.
 const TAKEN: [(&str, &[&str]); 5] = [
     (
         "the gate names the backend in this header",
@@ -254,7 +257,7 @@ const TAKEN: [(&str, &[&str]); 5] = [
     ),
 ];
 
-/// What else a header means, if it does.
+/// The meaning that a header already has, if it has one.
 fn meaning_of(name: &str) -> Option<&'static str> {
     let is_it = |taken: &&str| name == *taken || (taken.ends_with('-') && name.starts_with(taken));
     let mut meanings = TAKEN.iter();
@@ -288,7 +291,7 @@ mod tests {
         ];
         for name in names {
             assert!(SubjectHeader::parse(name).is_err(), "{name}");
-            // That these are the ones: as a subject's header they would not be removed.
+            // The head reads these itself, so it would not remove one that carries the subject.
             let pair = (name.as_bytes(), &b"root"[..]);
             let head = Head::read([pair].into_iter(), own(name));
             assert!(head.forbidden.is_empty(), "{name}");

@@ -1,4 +1,4 @@
-//! What an endpoint needs and a role grants.
+//! What an endpoint requires and a role grants.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ impl Permission {
         Self::Write,
     ];
 
-    /// The name in the configuration, in records and in metrics.
+    /// The name, as in the configuration, records and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ impl Permission {
         }
     }
 
-    /// The permission of that name, compared exactly.
+    /// The permission with exactly that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|p| p.name() == name)
@@ -67,7 +67,7 @@ impl Permission {
 }
 
 impl fmt::Display for Permission {
-    /// Its name. The alternate form says what else it takes than a role.
+    /// Writes the name. The alternate form also says what is needed besides a role.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !f.alternate() {
             return f.write_str(self.name());
@@ -90,19 +90,19 @@ impl Permissions {
     /// No permission at all.
     pub const NONE: Self = Self(0);
 
-    /// This set and one more.
+    /// This set with one more permission.
     #[must_use]
     pub const fn with(self, permission: Permission) -> Self {
         Self(self.0 | permission.bit())
     }
 
-    /// This set without one.
+    /// This set without one permission.
     #[must_use]
     pub const fn without(self, permission: Permission) -> Self {
         Self(self.0 & !permission.bit())
     }
 
-    /// Both sets together.
+    /// The union of both sets.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)

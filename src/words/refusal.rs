@@ -1,7 +1,7 @@
-//! Why a form or a query is refused, in the words that its caller reads.
+//! Why a form or a query is refused, in the words that the caller reads.
 //!
-//! The values stand here because [`super::denial`] carries them; they are made where
-//! forms and queries are read ([`crate::scoping`]).
+//! The types are defined here because [`super::denial`] carries them. Their values are created
+//! where forms and queries are read ([`crate::scoping`]).
 
 use std::fmt;
 
@@ -12,15 +12,15 @@ pub enum FormError {
     Escape,
     /// There is a raw `;`, which separates pairs for some servers and not for others.
     Semicolon,
-    /// The decoded text is not UTF-8, or holds a control character other than a tab and
-    /// the ends of lines.
+    /// The decoded text is not UTF-8, or holds a control character other than a tab or a line
+    /// end.
     Text,
     /// There are more than 64 pairs.
     TooMany,
 }
 
 impl FormError {
-    /// What is wrong and what to do about it, in words for the caller.
+    /// What is wrong and what to do about it, for the caller to read.
     #[must_use]
     pub const fn rule(self) -> &'static str {
         match self {
@@ -38,58 +38,57 @@ impl fmt::Display for FormError {
     }
 }
 
-/// Why a query is refused: where, and by which rule.
+/// Why a query is refused: the position and the rule.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Refusal {
     /// The offset into the text as it was sent, in bytes.
     pub at: usize,
-    /// What stands there and may not.
+    /// The rule that the text breaks there.
     pub rule: Rule,
 }
 
-/// What a query may not be.
+/// The rules that a query can break.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Rule {
     /// A backslash stands where it could hide a name.
     Backslash,
-    /// A byte stands outside strings where the language has no use for it.
+    /// A byte outside of strings is one that the language does not use.
     Character,
-    /// A comment stands in a place, or has a form, that backends and people read
-    /// differently.
+    /// A comment stands in a place, or has a form, that backends and people read differently.
     Comment,
     /// A closing bracket lacks its opening one, or the other way round.
     Unbalanced,
-    /// A function selects by itself, or is not known here.
+    /// A function selects data by itself, or the gate does not know it.
     Function,
-    /// A hint is not known here.
+    /// The gate does not know a hint.
     Hint,
-    /// Between braces stands something that is no label matcher.
+    /// Something other than a label matcher stands between braces.
     Matcher,
-    /// A name begins with two underscores, which backends keep for themselves.
+    /// A name begins with two underscores, which backends reserve for themselves.
     ReservedName,
     /// Something other than numbers and durations stands where only they may.
     Range,
-    /// A selector is missing, or is not alone.
+    /// A selector is missing, or is not the only expression where it has to be.
     OneSelector,
     /// A pipeline has no filter before it.
     NoFilter,
-    /// A string holds a quote, a backslash or a back quote, or an escape that could be one,
-    /// and its server would put it into another query as it is.
+    /// A string holds a quote, a backslash or a back quote, or an escape that could stand for
+    /// one, and the server would paste it into another query unchanged.
     Pasted,
     /// A string does not end.
     String,
-    /// Something else stands here than what the language has here.
+    /// What stands here is not what the grammar of the language allows.
     Syntax,
-    /// Brackets are nested deeper than 64 levels, or in a filter of TraceQL 512.
+    /// Brackets are nested deeper than 64 levels, or 512 in a filter of TraceQL.
     Depth,
-    /// It tells of a trace as a whole, where only spans in scope may be told of.
+    /// The query reports on a trace as a whole, but the caller may see only spans in scope.
     WholeTrace,
-    /// The text is longer than what is read, or would be longer than what is sent.
+    /// The text is longer than the gate reads, or would be longer than it sends.
     Length,
 }
 
 impl Rule {
-    /// In words, for the caller.
+    /// The rule in words, for the caller to read.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {

@@ -1,20 +1,20 @@
-//! The head of a request as bytes, repeats kept.
+//! The head of a request as bytes, including repeated headers.
 //!
-//! [`Head::read`] makes one pass over the header list. It keeps what decisions
-//! need, counts what may not repeat, and notes every header that only the gate or
-//! a backend's own components may set, so that forwarding can remove them without
-//! a second pass. Header names arrive in lower case from Envoy; every spelling
-//! with `_` for `-` counts as the same name, because some servers read it so.
+//! [`Head::read`] makes one pass over the header list. It keeps what decisions need, counts the
+//! headers that may not repeat, and notes every header that only the gate or a backend's own
+//! components may set, so that forwarding can remove them without a second pass. Envoy hands
+//! over header names in lower case. A name spelled with `_` for `-` counts as the same name,
+//! because some servers read it so.
 
-/// How often a header occurred, and its value if that was once.
+/// How often a header occurred, with its value if it occurred once.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Occurrence<'a> {
-    /// Not there.
+    /// The header is not there.
     #[default]
     Absent,
-    /// There exactly once.
+    /// The header is there exactly once, with this value.
     Once(&'a [u8]),
-    /// There more than once: no value is the right one.
+    /// The header is there more than once, so none of its values can be trusted.
     Repeated,
 }
 
@@ -36,12 +36,12 @@ impl<'a> Occurrence<'a> {
     }
 }
 
-/// Names of headers, lower case, that a configuration makes the gate's own.
+/// The names, in lower case, of the headers that a configuration makes the gate's own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OwnHeaders<'a> {
-    /// The one that carries the subject to the backend.
+    /// The header that carries the subject to the backend.
     pub subject: Option<&'a [u8]>,
-    /// The one in which clients pass on an ID token.
+    /// The header in which clients pass on an ID token.
     pub id_token: Option<&'a [u8]>,
 }
 
@@ -51,43 +51,43 @@ impl<'a> OwnHeaders<'a> {
     }
 }
 
-/// What the gate looks at in a request's head.
+/// The parts of a request's head that the gate reads.
 #[derive(Clone, Debug, Default)]
 pub struct Head<'a> {
-    /// `:method`
+    /// The pseudo-header `:method`.
     pub method: Occurrence<'a>,
-    /// `:path`, query string included.
+    /// The pseudo-header `:path`, including the query string.
     pub path: Occurrence<'a>,
-    /// `authorization`
+    /// The header `authorization`.
     pub authorization: Occurrence<'a>,
-    /// The header for ID tokens, if there is one.
+    /// The configured header for ID tokens, if there is one.
     pub id_token: Occurrence<'a>,
-    /// `x-scope-orgid`
+    /// The header `x-scope-orgid`, in this spelling.
     pub org_id: Occurrence<'a>,
-    /// `access-control-request-method`
+    /// The header `access-control-request-method` of a preflight request.
     pub asked_method: Occurrence<'a>,
-    /// `origin`
+    /// The header `origin`.
     pub origin: Occurrence<'a>,
-    /// `content-encoding`
+    /// The header `content-encoding`.
     pub content_encoding: Occurrence<'a>,
-    /// `content-length`
+    /// The header `content-length`.
     pub content_length: Occurrence<'a>,
-    /// `content-type`
+    /// The header `content-type`.
     pub content_type: Occurrence<'a>,
-    /// `x-request-id`
+    /// The header `x-request-id`.
     pub request_id: Occurrence<'a>,
-    /// `upgrade`
+    /// The header `upgrade`.
     pub upgrade: Occurrence<'a>,
-    /// A `connection` header names a header that must not be dropped on the way.
+    /// Whether a `connection` header names a header that must not be dropped on the way.
     pub connection_names_protected: bool,
-    /// Names, as they came, of headers that no client may set.
+    /// The names, as they were sent, of headers that no client may set.
     pub forbidden: Vec<&'a [u8]>,
-    /// Whether anything follows the head. The proxy says so apart from the headers.
+    /// Whether anything follows the head. The proxy reports this separately from the headers.
     pub has_body: bool,
 }
 
 impl<'a> Head<'a> {
-    /// Reads a header list in order, pseudo-headers included.
+    /// Reads a list of headers in their order, including pseudo-headers.
     pub fn read(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>, own: OwnHeaders<'_>) -> Self {
         let mut head = Self::default();
         for (name, value) in headers {
@@ -114,7 +114,8 @@ impl<'a> Head<'a> {
                     if own.id_token == Some(name) {
                         head.id_token = head.id_token.another(value);
                     }
-                    // A name that repeats is removed once: removal takes all values.
+                    // A name that repeats is listed once, because removing it removes all its
+                    // values.
                     if !head.forbidden.contains(&name) {
                         head.forbidden.push(name);
                     }
@@ -125,15 +126,15 @@ impl<'a> Head<'a> {
         head
     }
 
-    /// Whether a header in another spelling of `x-scope-orgid` names a tenant.
+    /// Whether a header in another spelling of `x-scope-orgid` is there.
     #[must_use]
     pub fn names_tenant_otherwise(&self) -> bool {
         let mut names = self.forbidden.iter();
         names.any(|name| dashes_equal(name, b"x-scope-orgid"))
     }
 
-    /// Whether the body is a plain form: `application/x-www-form-urlencoded`, in UTF-8
-    /// if it says, in no encoding.
+    /// Whether the body is a plain form: `application/x-www-form-urlencoded`, in UTF-8 if it
+    /// states a character set, and without a content encoding.
     #[must_use]
     pub fn is_form(&self) -> bool {
         let Some(value) = self.content_type.once() else {
@@ -148,27 +149,27 @@ impl<'a> Head<'a> {
             && parts.next().is_none()
     }
 
-    /// Whether Envoy takes the request for gRPC and answers it so: by its content
-    /// type, `application/grpc` or `application/grpc+…`.
+    /// Whether Envoy takes the request for gRPC and answers accordingly, which it does by the
+    /// content type: `application/grpc` or `application/grpc+…`.
     #[must_use]
     pub fn is_grpc(&self) -> bool {
         matches!(self.after_grpc(), Some([] | [b'+', ..]))
     }
 
-    /// Whether gRPC servers take the request for gRPC: with parameters too
-    /// (`application/grpc;…`), which Envoy does not.
+    /// Whether gRPC servers take the request for gRPC. Unlike Envoy, they also accept a content
+    /// type with parameters (`application/grpc;…`).
     #[must_use]
     pub fn calls_grpc(&self) -> bool {
         matches!(self.after_grpc(), Some([] | [b'+' | b';', ..]))
     }
 
-    /// Whether anything might take it for gRPC (`application/grpc-web` included).
+    /// Whether anything might take the request for gRPC (`application/grpc-web` included).
     #[must_use]
     pub fn resembles_grpc(&self) -> bool {
         self.after_grpc().is_some()
     }
 
-    /// What follows `application/grpc` in the content type.
+    /// The part of the content type that follows `application/grpc`.
     fn after_grpc(&self) -> Option<&'a [u8]> {
         let kind = b"application/grpc";
         let (head, rest) = self.content_type.once()?.split_at_checked(kind.len())?;
@@ -176,21 +177,21 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Header the routes select a cluster by; only the gate sets it.
+/// The header by which the routes select a cluster. Only the gate sets it.
 pub const BACKEND_HEADER: &str = "x-scopegate-backend";
 
-/// Longest name worth comparing: the longest in the list is shorter.
+/// The longest name worth comparing: the longest name in the list is shorter.
 const MAX_NAME: usize = 48;
 
-/// Headers that name the tenant or the caller, or change how a backend evaluates
-/// a request, by the components that set them: Grafana dskit and Loki, Mimir and
-/// Tempo internals, prom-label-proxy, Grafana's own proxy, and the gate.
+/// Whether a header names the tenant or the caller, or changes how a backend evaluates a
+/// request. The names are those of the components that set them: Grafana dskit and internals of
+/// Loki, Mimir and Tempo, prom-label-proxy, Grafana's own proxy, and the gate.
 fn is_forbidden(name: &[u8], own: OwnHeaders<'_>) -> bool {
     if !may_be_listed(name) && own.iter().all(|own| own.len() != name.len()) {
         return false;
     }
-    // Before the buffer, which does not hold every length: a client's copy of these
-    // would stand beside ours.
+    // These are compared before the buffer is used, because a name can be too long for it, and
+    // a client's copy of such a header would stand beside the gate's.
     if own.iter().any(|own| dashes_equal(own, name))
         || begins_with(name, b"x-scopegate-")
         || begins_with(name, b"x-mimir-")
@@ -198,7 +199,7 @@ fn is_forbidden(name: &[u8], own: OwnHeaders<'_>) -> bool {
         return true;
     }
     let mut buffer = [0; MAX_NAME];
-    // Longer than any listed name.
+    // The name is longer than any in the list.
     let Some(dashed) = buffer.get_mut(..name.len()) else {
         return false;
     };
@@ -233,7 +234,7 @@ fn begins_with(name: &[u8], prefix: &[u8]) -> bool {
         .is_some_and(|head| dashes_equal(head, prefix))
 }
 
-/// Lets almost every header go by its first and third byte.
+/// Tells from the first and the third byte that most headers cannot be in the list.
 fn may_be_listed(name: &[u8]) -> bool {
     let [first, _, third, ..] = name else {
         return false;
@@ -256,8 +257,8 @@ fn dashes_equal(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().map(fold).eq(b.iter().map(fold))
 }
 
-/// Whether a `connection` value asks the next hop to drop a header that carries
-/// the decision (RFC 9110 §7.6.1 lets any header be named there).
+/// Whether a `connection` value asks the next hop to drop a header that carries the decision.
+/// RFC 9110 §7.6.1 allows any header to be named there.
 fn names_protected(value: &[u8], own: OwnHeaders<'_>) -> bool {
     value.split(|byte| *byte == b',').any(|option| {
         let option = option.trim_ascii();
@@ -352,7 +353,7 @@ mod tests {
         let pair = (sent.as_bytes(), &b"root"[..]);
         let head = Head::read([pair].into_iter(), subject(name.as_bytes()));
         assert_eq!(head.forbidden, [sent.as_bytes()]);
-        // Also where no header of the list begins like it.
+        // This must also hold where no header in the list begins like the name.
         let name = "remote-user-".to_owned() + &"b".repeat(45);
         let sent = name.replace('-', "_");
         let pair = (sent.as_bytes(), &b"root"[..]);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// A credential of the operator's. It is in no output by accident.
+/// A credential of the operator. No output holds it by accident.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Secret(Arc<str>);
 
@@ -11,11 +11,11 @@ pub struct Secret(Arc<str>);
 const MAX_BYTES: usize = 16_384;
 
 impl Secret {
-    /// Takes a bearer token as it stands in a variable or a file, where blanks and line ends
-    /// at the ends are not a part of it.
+    /// Parses a bearer token from a variable or a file, where blanks and line ends at both ends
+    /// are not part of it.
     ///
-    /// `None` for one that no header could carry: empty, longer than 16 KiB, or with a byte
-    /// outside 0x21–0x7e.
+    /// Returns `None` for a text that no header could carry: one that is empty, longer than 16
+    /// KiB, or holds a byte outside 0x21–0x7e.
     #[must_use]
     pub fn bearer(text: &str) -> Option<Self> {
         let token = text.trim_ascii();
@@ -24,7 +24,7 @@ impl Secret {
         (fits && token.bytes().all(visible)).then(|| Self(token.into()))
     }
 
-    /// The text, for the one who is to get it.
+    /// The text itself, for whoever it has to be sent to.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

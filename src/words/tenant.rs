@@ -1,20 +1,20 @@
 //! Tenant IDs and the sets of them that a request asks for.
 //!
-//! The alphabet is the strictest of the three backends' (Grafana dskit `tenant`):
-//! what passes here means the same tenant to Loki, Mimir and Tempo. `:` would
-//! start dskit's metadata suffix and `,` is how proxies join repeated headers, so
-//! both are refused rather than interpreted.
+//! The alphabet is the strictest of those of the three backends (Grafana dskit `tenant`): what
+//! passes here names the same tenant for Loki, Mimir and Tempo. `:` would start dskit's
+//! metadata suffix, and `,` is what proxies put between joined headers, so both are refused
+//! rather than interpreted.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// Longest tenant ID the backends take, in bytes.
+/// The longest tenant ID that the backends accept, in bytes.
 pub const MAX_TENANT_BYTES: usize = 150;
 
-/// Names that backends use for themselves or for "no tenant".
+/// Names that backends use for themselves or to say that there is no tenant.
 pub const RESERVED: [&str; 4] = ["__mimir_cluster", "anonymous", "fake", "single-tenant"];
 
-/// One tenant's name, known to be inside the alphabet and the length limit.
+/// The name of one tenant, known to be within the alphabet and the length limit.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TenantId(Box<str>);
 
@@ -34,7 +34,7 @@ impl TenantId {
         &self.0
     }
 
-    /// Whether a backend keeps this name for itself.
+    /// Whether a backend reserves this name for itself.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         RESERVED.contains(&self.as_str())
@@ -44,22 +44,22 @@ impl TenantId {
 /// Why a tenant header or name was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TenantError {
-    /// A byte outside letters, digits and `!-_.*'()`.
+    /// There is a byte other than letters, digits and `!-_.*'()`.
     Character,
     /// The header, or an element of the list, is empty.
     Empty,
     /// An element is longer than [`MAX_TENANT_BYTES`].
     Length,
-    /// `.` or `..`, which the backends refuse as path segments.
+    /// An element is `.` or `..`, which the backends refuse as path segments.
     Path,
-    /// The star that stands for all of a caller's tenants, beside others.
+    /// The star, which stands for all of a caller's tenants, is beside other tenants.
     StarBeside,
-    /// More elements than the configured limit.
+    /// The list has more elements than the configured limit.
     TooMany,
 }
 
 impl TenantError {
-    /// What is wrong, in the words a caller or an operator reads.
+    /// What is wrong, for a caller or an operator to read.
     #[must_use]
     pub const fn rule(self) -> &'static str {
         match self {
@@ -79,10 +79,11 @@ impl fmt::Display for TenantError {
     }
 }
 
-/// The tenants one request asks for: never empty, every element well-formed.
+/// The tenants that one request asks for. The set is never empty, and every element is
+/// well-formed.
 ///
-/// Borrowed from the header if that is canonical; the common single tenant allocates
-/// nothing.
+/// It borrows from the header if that is canonical already. A single tenant, the common case,
+/// allocates nothing.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TenantSet<'a> {
     /// Sorted, distinct, joined by `|`.
@@ -94,8 +95,8 @@ impl<'a> TenantSet<'a> {
     /// Splits an `X-Scope-OrgID` value at `|` and checks every element.
     ///
     /// # Errors
-    /// The rule that the value breaks; `limit` bounds the elements as asked for,
-    /// repeats included.
+    /// The rule that the value breaks. `limit` bounds the number of elements as they are
+    /// written, repeats included.
     pub fn parse(header: &'a [u8], limit: usize) -> Result<Self, TenantError> {
         if !header.contains(&b'|') {
             check(header)?;
@@ -124,7 +125,7 @@ impl<'a> TenantSet<'a> {
         Ok(Self { canonical, asked })
     }
 
-    /// Tenants that the header does not name, in their one spelling.
+    /// Takes tenants that do not come from the header, in their canonical spelling.
     #[must_use]
     pub fn of(canonical: &[u8]) -> Self {
         Self {
@@ -133,10 +134,10 @@ impl<'a> TenantSet<'a> {
         }
     }
 
-    /// How many elements the header listed, repeats included.
+    /// The number of elements that the header listed, repeats included.
     ///
-    /// Endpoints that take one tenant refuse `a|a` too: what a backend makes of
-    /// it differs, so it is doubt.
+    /// Endpoints that take one tenant refuse `a|a` too: backends differ in what they make of
+    /// it, so its meaning is in doubt.
     #[must_use]
     pub const fn asked(&self) -> usize {
         self.asked
@@ -147,7 +148,7 @@ impl<'a> TenantSet<'a> {
         self.canonical.split(|byte| *byte == b'|')
     }
 
-    /// The one spelling that is forwarded: sorted, distinct, joined by `|`.
+    /// The canonical spelling that is forwarded: sorted, distinct, joined by `|`.
     #[must_use]
     pub fn canonical(&self) -> Cow<'a, [u8]> {
         self.canonical.clone()

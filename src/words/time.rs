@@ -1,76 +1,76 @@
-//! Instants and spans as plain numbers handed in by the caller.
+//! Instants and spans as plain numbers that the caller hands in.
 //!
-//! Nothing in the core reads a clock. Two clocks are told apart by type because
-//! they answer different questions: [`Timestamp`] is wall time and is compared
-//! with `exp`, `nbf` and `iat`; [`Monotonic`] never steps and drives schedules.
+//! Nothing in the core reads a clock. There are two types because the two clocks answer
+//! different questions: [`Timestamp`] is wall time and is compared with `exp`, `nbf` and `iat`;
+//! [`Monotonic`] never steps back and drives schedules.
 
 /// Wall-clock time in whole seconds since the Unix epoch (RFC 7519 `NumericDate`).
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// From seconds since the epoch.
+    /// Converts from seconds since the epoch.
     #[must_use]
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs)
     }
 
-    /// From nanoseconds since the epoch, rounded down.
+    /// Converts from nanoseconds since the epoch, rounding down.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos / 1_000_000_000)
     }
 
-    /// Seconds since the epoch.
+    /// The number of seconds since the epoch.
     #[must_use]
     pub const fn as_secs(self) -> u64 {
         self.0
     }
 
-    /// This instant plus a span; sticks at the far end instead of wrapping.
+    /// This instant plus a span in seconds. It saturates instead of wrapping.
     #[must_use]
     pub const fn after(self, secs: u64) -> Self {
         Self(self.0.saturating_add(secs))
     }
 
-    /// Seconds from `earlier` to this instant, 0 when it is not later.
+    /// The seconds from `earlier` to this instant, or 0 if this is not later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// Tolerated difference between the provider's clock and ours, in seconds.
+/// The tolerated difference between the provider's clock and the gate's, in seconds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Leeway(u64);
 
 impl Leeway {
-    /// From seconds; the configuration bounds it to 0–300.
+    /// Converts from seconds, which the configuration limits to 0–300.
     #[must_use]
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs)
     }
 
-    /// In seconds.
+    /// The number of seconds.
     #[must_use]
     pub const fn as_secs(self) -> u64 {
         self.0
     }
 }
 
-/// Milliseconds on a clock that only moves forward; its zero means nothing, but all
-/// workers of a process read the same clock.
+/// Milliseconds on a clock that only moves forward. Its zero has no meaning, but all workers of
+/// a process read the same clock.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Monotonic(u64);
 
 impl Monotonic {
-    /// From milliseconds since the clock's own zero.
+    /// Converts from milliseconds since the clock's own zero.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// Milliseconds since the clock's own zero.
+    /// The number of milliseconds since the clock's own zero.
     #[must_use]
     pub const fn as_millis(self) -> u64 {
         self.0
@@ -82,7 +82,7 @@ impl Monotonic {
         Self(self.0.saturating_add(millis))
     }
 
-    /// Milliseconds from `earlier` to this instant, 0 when it is not later.
+    /// The milliseconds from `earlier` to this instant, or 0 if this is not later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
@@ -92,24 +92,24 @@ impl Monotonic {
 /// Both clocks, read together once per event.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Now {
-    /// For token times.
+    /// The wall-clock time, for the times in tokens.
     pub wall: Timestamp,
-    /// For schedules and deadlines.
+    /// The monotonic time, for schedules and deadlines.
     pub mono: Monotonic,
 }
 
-/// Both clocks, as exactly as an event has them.
+/// Both clocks, with the precision that an event provides.
 #[derive(Clone, Copy, Debug)]
 pub enum Time {
-    /// They may lag by up to a second, which does for tokens that are remembered, and
-    /// saves a call into the proxy for each request.
+    /// The clocks may lag by up to a second. That is enough for a remembered token, and saves a
+    /// call into the proxy for each request.
     Coarse(Now),
-    /// Read for this event.
+    /// The clocks were read for this event.
     Exact(Now),
 }
 
 impl Time {
-    /// The clocks, however exact.
+    /// The clocks, whatever their precision.
     #[must_use]
     pub const fn now(self) -> Now {
         match self {

@@ -4,35 +4,36 @@ use std::fmt;
 
 use crate::words::version::Version;
 
-/// Longest name of a label that is told whole, in bytes.
+/// The longest label name that is shown whole, in bytes.
 const MAX_LABEL: usize = 40;
 
-/// Why not, which says what can be done instead.
+/// Why an endpoint cannot be limited. The text also says what the caller can do instead.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Unscoped {
-    /// By its nature.
+    /// There is no way to limit this endpoint.
     Endpoint,
-    /// Whoever keeps the gate has said so.
+    /// The operator has switched it off.
     Denied,
-    /// A trace by its ID is a trace as a whole.
+    /// A trace that is requested by its ID is returned as a whole.
     TraceById,
-    /// Tempo looks for the values of such a tag everywhere.
+    /// Tempo looks for the values of such a tag in all traces.
     Tag,
-    /// Two values of the policy of that label begin alike, and the server would take more for
-    /// one of them.
+    /// Two values of the policy for this label begin alike, and the server would take further
+    /// values for one of them.
     Beginning(Label),
-    /// The policy, once for each tenant, is longer than a header may be.
+    /// The policy, repeated for each tenant, is longer than a header may be.
     Header,
-    /// The policy is longer than a query of this language may be.
+    /// The policy is longer than a query in this language may be.
     Length,
-    /// The policy of that label has a value whose characters the server does not honour on
+    /// The policy for this label has a value with characters that the server does not honour on
     /// this endpoint.
     Value(Label),
-    /// The server is configured as an older one than that, which is the first to honour it.
+    /// The server is configured as older than this version, which is the first to honour the
+    /// policy.
     Version(&'static str, Version),
 }
 
-/// The name of a label, cut if it is long.
+/// The name of a label, truncated if it is long.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Label {
     bytes: [u8; MAX_LABEL],
@@ -40,7 +41,7 @@ pub struct Label {
 }
 
 impl Label {
-    /// From the name, which is ASCII.
+    /// Takes a name, which is ASCII.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let mut bytes = [0; MAX_LABEL];

@@ -1,21 +1,21 @@
-//! How a request was decided, for counts and records.
+//! How a request was decided, for metrics and records.
 
 use crate::words::denial::Denial;
 use crate::words::own_answer::OwnAnswer;
 
-/// What became of a request, or would have become.
+/// What became of a request or, in `report` mode, would have become of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// It was let through.
+    /// The request was let through.
     Allowed,
-    /// The gate answered it itself.
+    /// The gate answered the request itself.
     Answered(OwnAnswer),
-    /// It was refused.
+    /// The request was refused.
     Denied(Denial),
 }
 
 impl Verdict {
-    /// The kind, as in records and metrics.
+    /// The kind of verdict, as in records and metrics.
     #[must_use]
     pub const fn decision(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl Verdict {
         }
     }
 
-    /// The status of the answer, where it is the gate's.
+    /// The status of the answer, if the gate gave it.
     #[must_use]
     pub const fn status(self) -> Option<u16> {
         match self {

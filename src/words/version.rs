@@ -1,8 +1,8 @@
-//! Versions of servers, as far as it matters here.
+//! Versions of servers, as precisely as the gate needs them.
 
 use std::fmt;
 
-/// Major and minor: what a patch release changes is no reason to choose one.
+/// Major and minor version. A patch release does not change what the gate has to know.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Version {
     major: u16,
@@ -10,7 +10,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// From its numbers.
+    /// Takes the two numbers.
     #[must_use]
     pub const fn new(major: u16, minor: u16) -> Self {
         Self { major, minor }
@@ -19,7 +19,7 @@ impl Version {
     /// Parses `3.7` or `3.7.8`.
     ///
     /// # Errors
-    /// What it has to look like.
+    /// The form that a version has to have.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const RULE: &str = "must be a version such as \"3.7\" or \"3.7.8\"";
         let mut numbers = text.split('.').map(|number| {

@@ -1,5 +1,5 @@
-//! Forms that values take on a wire, each written or read in this place only:
-//! hexadecimal digits, fields of protobuf messages and RFC 3339 times.
+//! Forms that values take on the wire, each written or read only here: hexadecimal digits,
+//! fields of protobuf messages and RFC 3339 times.
 
 use std::fmt::Write as _;
 
@@ -24,8 +24,7 @@ pub fn push_integer(message: &mut Vec<u8>, field: u8, value: u64) {
     push_varint(message, value);
 }
 
-/// Writes a field of bytes or of text of a protobuf message (wire type 2, its length
-/// before it).
+/// Writes a bytes or string field of a protobuf message (wire type 2, preceded by its length).
 ///
 /// `field` is the field's number and must be at most 15, so that its tag is one byte.
 pub fn push_bytes(message: &mut Vec<u8>, field: u8, value: &[u8]) {
@@ -34,7 +33,7 @@ pub fn push_bytes(message: &mut Vec<u8>, field: u8, value: &[u8]) {
     message.extend_from_slice(value);
 }
 
-/// Seven bits a byte, the least significant first; the top bit says that more follow.
+/// Writes seven bits per byte, the least significant first. The top bit says that more follow.
 fn push_varint(message: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         message.push(u8::try_from(value & 0x7f).unwrap_or(0) | 0x80);
@@ -86,8 +85,9 @@ pub fn push_rfc3339(text: &mut String, time: Timestamp) {
     );
 }
 
-/// Whether a character would end a line, or show a text otherwise than it is written: controls,
-/// also those beyond ASCII, the separators of lines and paragraphs, and marks of direction.
+/// Whether a character would end a line, or make a text look different from what is written:
+/// control characters, including those beyond ASCII, separators of lines and paragraphs, and
+/// marks of direction.
 #[must_use]
 pub const fn is_hidden(c: char) -> bool {
     matches!(
