@@ -1,4 +1,4 @@
-//! What is asked for, and who may ask for it.
+//! What a request asks for, and who may ask for it.
 
 pub mod endpoint;
 pub mod policy;

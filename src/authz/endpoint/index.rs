@@ -1,4 +1,4 @@
-//! Finding the row of a path and method.
+//! Finds the row of the table for a path and a method.
 
 use std::collections::HashMap;
 
@@ -32,14 +32,14 @@ impl Endpoints {
         Self { exact, templates }
     }
 
-    /// Finds the row for a raw path (without query string) and method.
+    /// Finds the row for a raw path (without its query string) and a method.
     ///
     /// # Errors
-    /// [`Denial::RouteNotListed`] for a path outside the table, [`Denial::RouteMoved`] if it
-    /// is known where it leads to now,
-    /// [`Denial::MethodNotAllowed`] with the path's methods for another method,
-    /// [`Denial::PathEscapeRefused`] for a path to rules whose names cannot be read in one
-    /// way only: tools take 404 there for a group that does not exist.
+    /// [`Denial::RouteNotListed`] for a path outside the table, or [`Denial::RouteMoved`] if
+    /// the path to use instead is known. [`Denial::MethodNotAllowed`], with the methods of the
+    /// path, if the method is not one of them. [`Denial::PathEscapeRefused`] for a path of
+    /// rules whose names cannot be read in one way only, because tools take a 404 there to mean
+    /// that a group does not exist.
     pub fn find(&self, path: &[u8], method: &[u8]) -> Result<&'static Endpoint, Denial> {
         let method = Methods::from_name(method);
         if let Some(rows) = self.exact.get(path) {

@@ -1,9 +1,9 @@
-//! Which endpoint of Loki, Mimir or Tempo a request means.
+//! Finds out which endpoint of Loki, Mimir or Tempo a request addresses.
 //!
-//! The table ([`TABLE`]) is closed: a path that is not in it does not exist here,
-//! whatever the backend would do with it. Matching is on the raw path, byte for
-//! byte; percent-escapes are understood in template segments only, decoded once,
-//! and never into something that another parser could take for path structure.
+//! The table ([`TABLE`]) is closed: a path that is not in it does not exist here, whatever the
+//! backend would do with it. The raw path is matched byte for byte. Percent-escapes are
+//! understood only in the free segments of a template, are decoded once, and never decode to
+//! something that another parser could take for path structure.
 
 mod index;
 mod path;
@@ -30,10 +30,10 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// All of them.
+    /// All backends.
     pub const ALL: [Self; 3] = [Self::Loki, Self::Mimir, Self::Tempo];
 
-    /// As in the configuration and in the route header.
+    /// The name, as in the configuration and in the route header.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -44,17 +44,17 @@ impl Backend {
     }
 }
 
-/// Names of all backends, in the order of [`Backend::ALL`].
+/// The names of all backends, in the order of [`Backend::ALL`].
 pub const BACKEND_NAMES: [&str; 3] = ["loki", "mimir", "tempo"];
 
-/// How an endpoint's clients read an error (which body they show to people).
+/// The format in which the clients of an endpoint expect an error, so that they show its text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ErrorFormat {
-    /// Trailers-only reply with `grpc-status`.
+    /// A trailers-only reply with `grpc-status`.
     Grpc,
-    /// google.rpc.Status, in the request's encoding (OTLP/HTTP).
+    /// A google.rpc.Status in the encoding of the request (OTLP/HTTP).
     Otlp,
-    /// Prometheus API JSON, which Grafana's alerting reads as well.
+    /// The JSON of the Prometheus API, which Grafana's alerting reads as well.
     Prometheus,
     /// One line of plain text.
     Text,
@@ -63,65 +63,67 @@ pub enum ErrorFormat {
 /// How many tenants one request may name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Tenants {
-    /// Federated reads: `a|b`.
+    /// Any number: federated reads (`a|b`).
     Many,
-    /// Writes, rules, alerts, tails: exactly one.
+    /// Exactly one: writes, rules, alerts and tails.
     One,
-    /// Probes that tell nothing of any tenant: none, or as [`Tenants::Many`].
+    /// None, or as many as for [`Tenants::Many`]: probes whose answer reveals nothing about a
+    /// tenant.
     Optional,
 }
 
-/// How a path changes on its way to the backend.
+/// How the path changes on its way to the backend.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Rewrite {
-    /// Not at all.
+    /// It does not change.
     Keep,
-    /// To this path.
+    /// It becomes this path.
     To(&'static str),
-    /// Its first segment goes (`/tempo/api/search` → `/api/search`).
+    /// It loses its first segment (`/tempo/api/search` → `/api/search`).
     WithoutPrefix(&'static str),
 }
 
-/// Which part of the table a row belongs to.
+/// The part of the table that a row belongs to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Surface {
-    /// Loki's paths from before `/loki/api/v1`, off unless `backends.loki.legacy_api`.
+    /// Loki's paths from before `/loki/api/v1`, which are off unless `backends.loki.legacy_api`
+    /// is set.
     LokiLegacy,
     /// The platform API.
     Platform,
-    /// The projects API, if `projects` is configured.
+    /// The projects API, which exists if `projects` is configured.
     Projects,
 }
 
 /// One row of the table.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// Methods of this row; other rows may take other methods of the same path.
+    /// The methods of this row. Other rows may have other methods of the same path.
     pub methods: Methods,
-    /// The path; `{x}` is one segment, `{x%2F}` one that may hold this escape, `{x%}` one
-    /// that may hold any of printable characters.
+    /// The path. `{x}` stands for one segment, `{x%2F}` for one that may hold this escape, and
+    /// `{x%}` for one that may hold an escape of any printable character.
     pub template: &'static str,
-    /// Who answers it.
+    /// The backend that answers it.
     pub backend: Backend,
-    /// What the caller must hold on the tenant.
+    /// The permission that the caller must hold on the tenant.
     pub permission: Permission,
-    /// How to refuse it.
+    /// The format in which it is refused.
     pub error_format: ErrorFormat,
-    /// Whether it federates.
+    /// How many tenants a request may name.
     pub tenants: Tenants,
-    /// What becomes of its parameters when the caller is scoped.
+    /// What happens to its parameters if the caller is scoped.
     pub scoping: Scoping,
-    /// Whether it is upgraded to a websocket.
+    /// Whether it is upgraded to a WebSocket.
     pub upgrade: bool,
     /// How its path changes.
     pub rewrite: Rewrite,
-    /// Which part of the table it belongs to.
+    /// The part of the table that it belongs to.
     pub surface: Surface,
 }
 
 impl Endpoint {
-    /// What the one free segment of its template is filled with in a path that matches,
-    /// percent-decoded.
+    /// The percent-decoded text that stands for the one free segment of the template, in a path
+    /// that matches.
     #[must_use]
     pub fn segment(&self, path: &[u8]) -> Option<Vec<u8>> {
         let (before, rest) = self.template.split_once('{')?;
@@ -130,8 +132,9 @@ impl Endpoint {
         path::decoded(path.strip_suffix(after.as_bytes())?)
     }
 
-    /// What is said to a path that is none, but begins like this one, if that is of rules:
-    /// what follows must be names in doubt.
+    /// The refusal of a path that matches no row but begins like this one, if this row is one
+    /// of rules. What follows that beginning must then be names that can be read in several
+    /// ways.
     fn doubt(&self, path: &[u8]) -> Option<Denial> {
         let (before, _) = self.template.split_once('{')?;
         let names = path.strip_prefix(before.as_bytes())?;
@@ -139,7 +142,7 @@ impl Endpoint {
             return None;
         }
         match (self.permission, self.backend) {
-            // It decodes them twice.
+            // Loki decodes the names twice.
             (Permission::RulesRead | Permission::RulesWrite, Backend::Loki) => Some(
                 Denial::PathEscapeRefused("percent signs, slashes, backslashes and semicolons"),
             ),
@@ -150,7 +153,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether it is a gRPC method.
+    /// Whether the endpoint is a gRPC method.
     #[must_use]
     pub const fn is_grpc(&self) -> bool {
         matches!(self.error_format, ErrorFormat::Grpc)

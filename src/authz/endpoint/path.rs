@@ -1,20 +1,21 @@
-//! Matching a raw path against a template with segments that may be escaped.
+//! Matches a raw path against a template whose segments may hold escapes.
 
 use crate::words::wire::hex_digit;
 
-/// Escapes of separators that a segment may hold; others it may hold anyway.
+/// The escapes of separators that a segment may hold. Those of other characters are always
+/// accepted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Separators {
     /// None.
     None,
     /// `%2F`.
     Slash,
-    /// `%2F`, `%25`, `%3B` and `%5C`, for a server that decodes once.
+    /// `%2F`, `%25`, `%3B` and `%5C`, for a server that decodes only once.
     All,
 }
 
 impl Separators {
-    /// Of a free segment of a template, by what stands between its braces.
+    /// The escapes for a free segment of a template, by the name between its braces.
     fn of(name: &[u8]) -> Self {
         if name.ends_with(b"%}") {
             Self::All
@@ -28,15 +29,16 @@ impl Separators {
 
 /// Whether `path` is the template with every `{…}` filled by one sound segment.
 ///
-/// Literal segments compare byte for byte, so `//`, `;`, `\`, `#`, NUL, an escape
-/// or a dot segment anywhere in them cannot match.
+/// Literal segments are compared byte for byte, so `//`, `;`, `\`, `#`, NUL, an escape or a dot
+/// segment in one of them does not match.
 pub(super) fn matches(template: &str, path: &[u8]) -> bool {
     let mut ours = template.as_bytes().split(|byte| *byte == b'/');
     let mut theirs = path.split(|byte| *byte == b'/');
     loop {
         let matching = match (ours.next(), theirs.next()) {
             (None, None) => return true,
-            // Before what compares them, since a client may echo a template's segment.
+            // This comes before the comparison, because a client may send a template's segment
+            // literally.
             (Some([b'{', name @ ..]), Some(segment)) => is_sound(segment, Separators::of(name)),
             (Some(literal), Some(segment)) => literal == segment,
             _ => false,
@@ -47,9 +49,9 @@ pub(super) fn matches(template: &str, path: &[u8]) -> bool {
     }
 }
 
-/// Whether a segment means one thing to every parser: RFC 3986 `pchar` without
-/// `;`, escapes well-formed, and its decoded form valid UTF-8 without control
-/// characters, dots segments or other separators than it may hold.
+/// Whether a segment means the same to every parser. It must consist of RFC 3986 `pchar`
+/// without `;`, with well-formed escapes, and its decoded form must be valid UTF-8 without
+/// control characters, dot segments or separators other than those that it may hold.
 fn is_sound(segment: &[u8], separators: Separators) -> bool {
     let mut decoded = Vec::with_capacity(segment.len());
     let mut bytes = segment.iter().copied();
@@ -65,7 +67,7 @@ fn is_sound(segment: &[u8], separators: Separators) -> bool {
                 match high << 4 | low {
                     b'/' if separators != Separators::None => b'/',
                     value @ (b'\\' | b'%' | b';') if separators == Separators::All => value,
-                    // `%25` would decode to an escape for whoever decodes twice.
+                    // Whoever decodes twice would read `%25` as the beginning of an escape.
                     b'/' | b'\\' | b'.' | b'%' | b';' | 0x7f | 0..=0x1f => return false,
                     value => value,
                 }
@@ -100,7 +102,7 @@ fn is_sound(segment: &[u8], separators: Separators) -> bool {
         && std::str::from_utf8(&decoded).is_ok()
 }
 
-/// A segment without its escapes; `None` if one of them is none.
+/// Decodes the escapes of a segment. Returns `None` if one of them is malformed.
 pub(super) fn decoded(segment: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(segment.len());
     let mut bytes = segment.iter().copied();

@@ -1,9 +1,9 @@
-//! What becomes of an endpoint's parameters when the caller is scoped.
+//! What happens to an endpoint's parameters if the caller is scoped.
 //!
-//! The lists are closed, as the table is: what a server reads besides is not sent on,
-//! for it may change what is selected (Loki's `shards`, Tempo's block parameters).
-//! Compared with what the servers' handlers read: Loki `pkg/loghttp`, Prometheus
-//! `web/api/v1` and Mimir's frontend, Tempo `pkg/api`.
+//! The lists are closed, like the table. Other parameters that a server reads are not
+//! forwarded, because they may change what is selected (Loki's `shards`, Tempo's block
+//! parameters). The lists were compared with what the handlers of the servers read: Loki
+//! `pkg/loghttp`, Prometheus `web/api/v1` and Mimir's frontend, and Tempo `pkg/api`.
 
 use crate::scoping::parameters::{Absent, Carrier, Parameters};
 use crate::scoping::query::{Language, Shape};
@@ -12,36 +12,35 @@ use crate::words::version::Version;
 /// How an endpoint is scoped.
 #[derive(Clone, Copy, Debug)]
 pub enum Scoping {
-    /// The gate answers itself, with this JSON document, as if there were nothing: clients
-    /// ask by themselves, and take a refusal for a fault.
+    /// The gate answers with this JSON document, as if there were nothing to find. Clients send
+    /// such requests on their own, and take a refusal for a fault.
     AnsweredEmpty(&'static str),
-    /// It tells nothing of a tenant's data: parameters pass as they are.
+    /// The answer reveals nothing about a tenant's data, so parameters pass unchanged.
     Harmless,
-    /// By its parameters, on servers that are known to honour that.
+    /// The parameters limit the answer, on servers that are known to honour this.
     Parameters(&'static Parameters, Honoured),
-    /// Not at all: scoped callers are refused.
+    /// The endpoint cannot be limited, so scoped callers are refused.
     Unsupported,
-    /// A trace by its ID: not at all either.
+    /// The endpoint returns a trace by its ID, which cannot be limited either.
     WholeTrace,
 }
 
-/// From when on a server limits an endpoint's answer to what its parameters select, and how
-/// that is known.
+/// The version from which a server limits an endpoint's answer to what the parameters select,
+/// and how this is known.
 #[derive(Clone, Copy, Debug)]
 pub struct Honoured {
     /// The first version.
     pub since: Version,
-    /// The test that has shown it on a real server, by its name in `make test-stack`.
+    /// The test in `make test-stack`, by its name, that has shown this on a real server.
     pub shown_by: &'static str,
 }
 
-/// Parameters that would limit an endpoint, of a server that honours them from some version
-/// on.
+/// Parameters that limit an endpoint, on servers that honour them from some version on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limited(&'static Parameters);
 
 impl Limited {
-    /// They do from that version on, as that test has shown.
+    /// States that servers honour the parameters from this version on, as the test has shown.
     pub(super) const fn since(self, major: u16, minor: u16, shown_by: &'static str) -> Scoping {
         let since = Version::new(major, minor);
         Scoping::Parameters(self.0, Honoured { since, shown_by })
@@ -77,7 +76,7 @@ use Absent::{Refuse, Scope};
 use Language::{LogQl, PromQl, TraceQl};
 use Shape::{Pipeline, PlainQuery, Query, Selector};
 
-/// A name of the table's column: the parameters of an endpoint.
+/// Defines constants for the table's scoping column, each with the parameters of an endpoint.
 macro_rules! scoping {
     ($($(#[$doc:meta])* $name:ident = $parameters:expr;)*) => {
         $($(#[$doc])* pub(super) const $name: Limited = {
@@ -101,9 +100,9 @@ scoping! {
     LOG_STATS = parameters(LogQl, one(&["query"], Selector, Scope), &["start", "end", "since"]);
     /// Loki's volumes.
     LOG_VOLUME = parameters(LogQl, one(&["query"], Selector, Scope), &["start", "end", "since", "step", "limit", "targetLabels", "aggregateBy"]);
-    /// Loki's patterns. It puts what a matcher looks for into a second query, as it is.
+    /// Loki's patterns. Loki pastes the values of matchers into a second query unchanged.
     LOG_PATTERNS = parameters(LogQl, one(&["query"], PlainQuery, Scope), &["start", "end", "since", "step"]);
-    /// What Loki detects in lines.
+    /// The fields that Loki detects in log lines.
     LOG_FIELDS = parameters(LogQl, one(&["query"], Query, Scope), &["start", "end", "since", "step", "limit", "line_limit", "field_limit"]);
     /// Mimir's queries.
     METRICS = parameters(PromQl, one(&["query"], Query, Refuse), &["time", "start", "end", "step", "timeout", "limit", "lookback_delta", "stats"]);
@@ -124,13 +123,13 @@ scoping! {
     };
     /// Tempo's metrics.
     TRACE_METRICS = parameters(TraceQl, one(&["q", "query"], Query, Refuse), &["start", "end", "since", "step", "exemplars"]);
-    /// Logs of a resource.
+    /// The logs of a project's resource.
     RESOURCE_LOGS = Parameters {
         defaults: &[("limit", "1000")],
         closed: true,
         ..parameters(LogQl, one(&["query"], Pipeline, Scope), &["start", "end", "step", "limit", "direction"])
     };
-    /// Metrics of a resource.
+    /// The metrics of a project's resource.
     RESOURCE_METRICS = Parameters {
         closed: true,
         ..parameters(PromQl, one(&["query"], Query, Refuse), &["start", "end", "step", "limit"])

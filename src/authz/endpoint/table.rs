@@ -1,10 +1,11 @@
-//! The closed table: one row a line, each family with the page it was compared with.
+//! The closed table of endpoints: one row per line, each family with the page that it was
+//! compared with.
 //!
-//! In: reads, writes, rules, deletes and the harmless probes that data sources
-//! send. Out: everything else that the servers answer on the same ports (admin,
-//! pprof, rings, configuration, shutdown, tenant settings), because a path that is
-//! not listed is not found. Columns: methods, path, backend, permission, refusal
-//! error format, tenants, how it is scoped ([`super::scoping`]).
+//! It holds reads, writes, rules, deletes and the harmless probes that data sources send. It
+//! omits everything else that the servers answer on the same ports (admin, pprof, rings,
+//! configuration, shutdown, tenant settings); a path that is not listed is not found. The
+//! columns are methods, path, backend, permission, format of refusals, tenants, and how the
+//! endpoint is scoped ([`super::scoping`]).
 
 use super::Backend::{Loki, Mimir, Tempo};
 use super::ErrorFormat::{Grpc, Otlp, Prometheus, Text};
@@ -103,7 +104,7 @@ const fn grpc_write(template: &'static str, backend: Backend) -> Endpoint {
     row(POST, template, backend, Write, Grpc, One, NO)
 }
 
-// The tests of the real servers that have shown that a row's answer is limited to the scope.
+// The tests on real servers which show that the answers of these rows are limited to the scope.
 const APART: &str = "stack::scopes::twins::what_is_out_of_scope_is_neither_named_nor_counted";
 const TAILED: &str = "stack::scopes::apart::a_scoped_tail_gets_the_lines_of_its_namespace";
 const PATTERNS_APART: &str =
@@ -115,14 +116,14 @@ const SPANS_APART: &str = "stack::scopes::traces::a_metric_of_spans_counts_those
 const RESOURCE_APART: &str = "stack::scopes::resources::a_resources_logs_are_its_own";
 const RESOURCE_METRICS_APART: &str = "stack::scopes::resources::a_resources_metrics_are_its_own";
 
-/// Paths that tools ask for and no server has, nor anything below them, with the path to use
-/// instead: those of mimirtool's `--use-legacy-routes`.
+/// Paths that tools ask for although no server has them or anything below them, with the path
+/// to use instead. They are those of mimirtool's `--use-legacy-routes`.
 pub(super) const MOVED: [(&str, &str); 2] = [
     ("/api/v1/rules", "/prometheus/config/v1/rules"),
     ("/prometheus/api/v1/rules", "/prometheus/config/v1/rules"),
 ];
 
-/// Every endpoint there is.
+/// All endpoints.
 #[rustfmt::skip]
 pub const TABLE: &[Endpoint] = &[
     // Loki: https://grafana.com/docs/loki/latest/reference/loki-http-api/
@@ -190,7 +191,7 @@ pub const TABLE: &[Endpoint] = &[
     row(GET, "/prometheus/api/v1/rules", Mimir, RulesRead, Prometheus, One, NO_RULES),
     row(GET, "/prometheus/api/v1/alerts", Mimir, RulesRead, Prometheus, One, NO_ALERTS),
     row(GET, "/prometheus/api/v1/status/buildinfo", Mimir, Read, Prometheus, Optional, FREE),
-    // Asked for by Grafana's Alertmanager data source: at the root of the host, or below its own path.
+    // Grafana's Alertmanager data source requests these: at the root of the host, or below its own path.
     row(GET, "/api/v1/status/buildinfo", Mimir, Read, Prometheus, Optional, FREE),
     row(GET, "/alertmanager/api/v1/status/buildinfo", Mimir, Read, Prometheus, Optional, FREE),
     row(GET, "/prometheus/config/v1/rules", Mimir, RulesRead, Prometheus, One, NO),
@@ -200,7 +201,7 @@ pub const TABLE: &[Endpoint] = &[
     row(DELETE, "/prometheus/config/v1/rules/{namespace%}/{group%}", Mimir, RulesWrite, Prometheus, One, NO),
 
     // Mimir's Alertmanager: https://grafana.com/docs/mimir/latest/references/http-api/#alertmanager
-    // Its configuration holds the secrets of receivers in clear, so that who sees it could as well change it.
+    // Its configuration holds the secrets of receivers in clear text, so whoever may see it may as well change it.
     row(GET, "/alertmanager/api/v2/status", Mimir, AlertsRead, Prometheus, One, NO),
     row(GET, "/alertmanager/api/v2/receivers", Mimir, AlertsRead, Prometheus, One, NO),
     row(GET, "/alertmanager/api/v2/alerts", Mimir, AlertsRead, Prometheus, One, NO),
@@ -213,13 +214,13 @@ pub const TABLE: &[Endpoint] = &[
     row(GET_POST_DELETE, "/api/v1/alerts", Mimir, AlertsWrite, Prometheus, One, NO),
 
     // Tempo: https://grafana.com/docs/tempo/latest/api_docs/
-    // GET only, though Tempo itself registers most handlers for every method.
+    // GET only, although Tempo itself registers most handlers for every method.
     tempo("/tempo/api/traces/{traceID}", Scoping::WholeTrace),
     tempo("/tempo/api/v2/traces/{traceID}", Scoping::WholeTrace),
     row(POST, "/tempo/api/v2/traces/diff", Tempo, Read, Text, Many, NO).rewritten(WithoutPrefix("/tempo")),
     tempo("/tempo/api/search", TRACES.since(2, 0, SEARCHED)),
     tempo("/tempo/api/search/tags", NO),
-    // Tempo remembers the names of tags without the filter that they were asked for with.
+    // Tempo remembers the names of tags regardless of the filter in the request.
     tempo("/tempo/api/v2/search/tags", NO),
     tempo("/tempo/api/search/tag/{tag%2F}/values", NO),
     tempo("/tempo/api/v2/search/tag/{tag%2F}/values", TRACE_TAG_VALUES.since(2, 10, TAGS_APART)),
@@ -231,7 +232,7 @@ pub const TABLE: &[Endpoint] = &[
     row(POST, "/otlp/v1/traces", Tempo, Write, Otlp, One, NO).rewritten(To("/v1/traces")),
     row(POST, "/tempo/v1/traces", Tempo, Write, Otlp, One, NO).rewritten(To("/v1/traces")),
 
-    // gRPC: these methods only. Every dskit server also registers /httpgrpc.HTTP/Handle,
+    // gRPC: only these methods. Every dskit server also registers /httpgrpc.HTTP/Handle,
     // which carries an HTTP request with a tenant header of its own.
     grpc_read("/tempopb.StreamingQuerier/Search"),
     grpc_read("/tempopb.StreamingQuerier/SearchTags"),

@@ -1,4 +1,4 @@
-//! The compiled policy and what is asked of it.
+//! The compiled policy, and the questions that it answers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::words::identity::{GroupIndex, Groups, Principal};
 use crate::words::permission::Permission;
 use crate::words::tenant::TenantSet;
 
-/// Most steps of a search whose outcome is not worth remembering.
+/// The number of steps up to which the outcome of a search is not worth remembering.
 const QUICK: usize = 64;
 
-/// The compiled policy, in parts that policies can share.
+/// The compiled policy, in parts that several policies can share.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     pub(super) groups: Arc<Groups>,
@@ -26,22 +26,22 @@ pub struct Policy {
     pub(super) rolls: Arc<[Holders]>,
     pub(super) kinds: Arc<[Kind]>,
     pub(super) tenants: Arc<HashMap<Box<[u8]>, KindIndex, QuickHash>>,
-    /// The groups that hold anything on any tenant, in order.
+    /// The groups that hold anything on any tenant, sorted.
     pub(super) holders: Arc<[GroupIndex]>,
     pub(super) reach: Option<Arc<Reach>>,
 }
 
 impl Policy {
-    /// The groups that principals are asked for. They stay the same once the policy is
-    /// compiled, so that threads can share them.
+    /// The groups that the policy knows. They do not change once the policy is compiled, so
+    /// threads can share them.
     #[must_use]
     pub const fn groups(&self) -> &Arc<Groups> {
         &self.groups
     }
 
-    /// Takes those parts from an earlier policy that are the same there. The earlier one
-    /// serves until its last connection has been drained, and by then many may have
-    /// come after it.
+    /// Takes the parts that are unchanged over from an earlier policy. An earlier policy stays
+    /// in use until its last connection has been drained, and by then many others may have
+    /// followed it.
     pub fn share(&mut self, earlier: &Self) {
         take_if_same(&mut self.groups, &earlier.groups);
         take_if_same(&mut self.organizations, &earlier.organizations);
@@ -55,13 +55,13 @@ impl Policy {
         }
     }
 
-    /// How many distinct tenants something is granted on.
+    /// The number of distinct tenants on which something is granted.
     #[must_use]
     pub fn tenants(&self) -> usize {
         self.tenants.len()
     }
 
-    /// How many organizations there are.
+    /// The number of organizations.
     #[must_use]
     pub fn organization_count(&self) -> usize {
         self.organizations.len()
@@ -74,17 +74,17 @@ impl Policy {
         Some(name)
     }
 
-    /// Checks that the caller holds `permission` on every tenant of the set, and gives
-    /// the scope within which it does; `None` is all of the tenants' data.
+    /// Checks that the caller holds `permission` on every tenant of the set. Returns the scope
+    /// within which it does, or `None` for all of the tenants' data.
     ///
-    /// Grants add up: one that is not scoped lifts the scopes of the others, as far as
-    /// it gives this permission.
+    /// Grants add up: one without a scope lifts the scopes of the others, as far as it gives
+    /// this permission.
     ///
     /// # Errors
-    /// [`Denial::TenantNotGranted`] if it holds nothing on some tenant, which is
-    /// also the answer for a tenant that does not exist; [`Denial::PermissionMissing`];
-    /// [`Denial::ScopeAmbiguous`] if its scopes do not make one, or are not the same on
-    /// every tenant.
+    /// [`Denial::TenantNotGranted`] if the caller holds nothing on some tenant, which is also
+    /// the answer for a tenant that does not exist. [`Denial::PermissionMissing`] if it holds
+    /// something, but not this permission. [`Denial::ScopeAmbiguous`] if its scopes do not
+    /// combine into one, or differ between the tenants.
     pub fn authorize(
         &self,
         principal: &Principal,
@@ -131,8 +131,9 @@ impl Policy {
         groups.any(|group| self.holders.binary_search(group).is_ok())
     }
 
-    /// The tenants on which the caller holds a permission, or, for `None`, anything at all.
-    /// Their names are there if they are at most so many. Without an index there is none.
+    /// The tenants on which the caller holds a permission or, for `None`, anything at all.
+    /// Their names are included if there are at most `most` of them. Without an index the
+    /// result is empty.
     #[must_use]
     pub fn held(
         &self,
@@ -202,7 +203,7 @@ impl Policy {
         known.standing.clone()
     }
 
-    /// Whether what a caller holds is found about as soon as looked up.
+    /// Whether it takes no longer to find out what a caller holds than to look it up.
     fn is_quick(&self, principal: &Principal, kind: KindIndex) -> bool {
         let rolls = self.kind(kind).map_or(0, |kind| kind.rolls);
         principal.groups.len().saturating_mul(rolls) <= QUICK
@@ -243,7 +244,7 @@ impl Policy {
         }
     }
 
-    /// What is in any of the scopes, if that is a scope again.
+    /// The union of the scopes, if it is a scope again.
     fn one_scope(&self, scopes: &[ScopeIndex], sums: &mut Sums<'_>) -> Option<Arc<Scope>> {
         let scope = |ScopeIndex(position): &ScopeIndex| {
             let position = usize::try_from(*position).ok()?;
@@ -264,7 +265,7 @@ impl Policy {
         })
     }
 
-    /// The organizations that the permission is held by on tenants of one kind.
+    /// The organizations through which the permission is held on tenants of one kind.
     fn organizations_of(
         &self,
         principal: &Principal,
@@ -288,7 +289,7 @@ impl Policy {
         self.kinds.get(usize::try_from(position).ok()?)
     }
 
-    /// The rolls that tenants of a kind stand on.
+    /// The rolls that list the tenants of a kind.
     fn rolls(&self, kind: KindIndex) -> impl Iterator<Item = &Holders> {
         let first = self.kind(kind);
         let kinds = std::iter::successors(first, |kind| self.kind(kind.rest?));

@@ -1,4 +1,4 @@
-//! A policy while it is read from a configuration.
+//! A policy while it is being read from a configuration.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::words::identity::{GroupIndex, Groups};
 use crate::words::permission::Permissions;
 use crate::words::tenant::TenantId;
 
-/// A policy that still grows. It takes memory in proportion to what it is told.
+/// A policy that is still being built. It takes memory in proportion to what is added to it.
 #[derive(Debug, Default)]
 pub struct Draft {
     groups: Groups,
@@ -22,18 +22,18 @@ pub struct Draft {
     known_values: HashSet<Arc<LabelValues>, QuickHash>,
     rolls: Vec<Holders>,
     kinds: Vec<Kind>,
-    /// From a kind and one more roll to the kind of both.
+    /// From a kind and one more roll to the kind of tenants that are on both.
     longer: HashMap<(Option<KindIndex>, RollIndex), KindIndex, QuickHash>,
     tenants: HashMap<Box<[u8]>, KindIndex, QuickHash>,
     has_star: bool,
 }
 
-/// A list of who holds what in an organization.
+/// A list of who holds what in an organization, on the tenants that are added to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Roll(Option<RollIndex>);
 
 impl Draft {
-    /// An empty one; names are hashed so.
+    /// An empty draft whose names are hashed with `hash`.
     #[must_use]
     pub fn hashed(hash: QuickHash) -> Self {
         Self {
@@ -52,9 +52,9 @@ impl Draft {
         OrganizationIndex(position)
     }
 
-    /// Adds a list of groups that hold permissions in an organization: on all data of
-    /// the tenants that stand on it, or on what is in a scope. A group may be there
-    /// several times; what it holds adds up.
+    /// Adds a list of groups that hold permissions in an organization, either on all data of
+    /// the tenants on the roll or within a scope. A group may occur several times; its
+    /// permissions add up.
     pub fn roll<'a>(
         &mut self,
         organization: OrganizationIndex,
@@ -91,7 +91,8 @@ impl Draft {
         Roll(Some(roll))
     }
 
-    /// Puts a tenant on a roll. It may stand on several, of an organization each.
+    /// Puts a tenant on a roll. A tenant may be on several rolls, each of a different
+    /// organization.
     pub fn enrol(&mut self, tenant: &TenantId, Roll(roll): Roll) {
         self.has_star |= tenant.as_str() == "*";
         let Some(roll) = roll else { return };
@@ -106,22 +107,23 @@ impl Draft {
         }
     }
 
-    /// Makes a group known, so that principals are asked whether they are in it.
+    /// Adds a group to those that the policy knows, so that principals keep it.
     pub fn name_group(&mut self, name: &str) -> GroupIndex {
         self.groups.name(name)
     }
 
-    /// Whether a tenant is named `*`, whoever holds anything on it.
+    /// Whether a tenant is named `*`, no matter who holds anything on it.
     #[must_use]
     pub const fn has_star(&self) -> bool {
         self.has_star
     }
 
-    /// The policy. `indexed`: with what [`Policy::held`] needs.
+    /// Compiles the policy. `indexed` says whether to build the index that [`Policy::held`]
+    /// needs.
     #[must_use]
     pub fn finish(mut self, indexed: bool) -> Policy {
         self.tenants.shrink_to_fit();
-        // Who is on a roll that no tenant stands on holds nothing.
+        // A group on a roll without tenants holds nothing.
         let mut stood_on: Vec<u32> = self.kinds.iter().map(|kind| kind.last.0).collect();
         stood_on.sort_unstable();
         let rolls = self.rolls.iter().zip(0_u32..);
@@ -174,8 +176,8 @@ impl Draft {
     }
 }
 
-/// There are fewer than 2³² of anything: each has a text of its own in a document that
-/// is much shorter.
+/// Converts a position. There are fewer than 2³² of anything, because each has a text of its
+/// own in a document that is much shorter.
 fn position(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }

@@ -1,8 +1,8 @@
-//! From a caller to the tenants on which it holds something: an index that is there only
-//! where a configuration asks for it.
+//! The index from a caller to the tenants on which it holds something. It exists only if a
+//! configuration asks for it.
 //!
-//! Its size grows with the text of the configuration: one entry for each group on a roll,
-//! and one for each roll that a tenant stands on.
+//! Its size grows with the text of the configuration: it has one entry for each group on a
+//! roll, and one for each roll that a tenant is on.
 
 use std::collections::HashMap;
 
@@ -10,26 +10,26 @@ use super::roll::{Holders, Kind, KindIndex, RollIndex};
 use crate::words::hash::QuickHash;
 use crate::words::identity::GroupIndex;
 
-/// Names of tenants, in order.
+/// Names of tenants, sorted.
 type Names = Box<[Box<[u8]>]>;
 
 /// The index.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Reach {
-    /// The rolls that a group is on, by group.
+    /// For each group, the rolls that it is on.
     rolls: Box<[Box<[RollIndex]>]>,
-    /// The kinds whose tenants stand on a roll, by roll.
+    /// For each roll, the kinds whose tenants are on it.
     kinds: Box<[Box<[KindIndex]>]>,
-    /// The tenants of a kind, by kind.
+    /// For each kind, its tenants.
     tenants: Box<[Names]>,
 }
 
 /// The tenants on which a caller holds something.
 #[derive(Debug, Default)]
 pub struct Held {
-    /// How many there are.
+    /// The number of tenants.
     pub count: usize,
-    /// Their names as one header has them, in order and joined by `|`; `None` if there are
+    /// Their names in the form of the header, sorted and joined by `|`. `None` if there are
     /// more than were asked for, or none.
     pub names: Option<Box<[u8]>>,
 }
@@ -47,7 +47,7 @@ impl Reach {
                 push(&mut of_group, held.group.0, RollIndex(position));
             }
         }
-        // A group may be on a roll once for each scope.
+        // A group may be on a roll several times, once for each scope.
         of_group.iter_mut().for_each(Vec::dedup);
         let mut of_kind = lists(kinds.len());
         for (tenant, KindIndex(kind)) in tenants {
@@ -69,7 +69,7 @@ impl Reach {
         }
     }
 
-    /// The kinds on whose tenants these groups hold anything, each once.
+    /// The kinds of tenants on which these groups hold anything, each once.
     pub(super) fn kinds_of(&self, groups: &[GroupIndex]) -> Vec<KindIndex> {
         let rolls = groups
             .iter()
@@ -86,7 +86,7 @@ impl Reach {
         kinds
     }
 
-    /// All tenants of these kinds.
+    /// All tenants of these kinds. Their names are included if there are at most `most`.
     pub(super) fn held(&self, kinds: &[KindIndex], most: usize) -> Held {
         let lists = || {
             kinds

@@ -1,4 +1,4 @@
-//! What was found out about callers, where that takes long.
+//! Findings about callers that take long to obtain.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -12,17 +12,18 @@ use crate::words::hash::QuickHash;
 use crate::words::identity::GroupIndex;
 use crate::words::permission::Permission;
 
-/// Most memory that findings may take, in bytes; those about one caller may take an eighth.
+/// The most memory that all findings may take, in bytes. Those about one caller may take an
+/// eighth of it.
 const MAX_BYTES: usize = 16_777_216;
 
-/// Most memory that sums of scopes may take before the last one, in bytes.
+/// The memory, in bytes, at which the unions of scopes are forgotten before another is added.
 const MAX_SUM_BYTES: usize = 4_194_304;
 
-/// What a finding, a caller or a sum takes beside its lists, in bytes.
+/// The memory that a finding, a caller or a union takes in addition to its lists, in bytes.
 const ENTRY_BYTES: usize = 192;
 
-/// Most organizations of a finding that are remembered by name: as many as a record can
-/// hold.
+/// The maximum number of organizations that a finding remembers by name: as many as a record
+/// can hold.
 pub(super) const MAX_ORGANIZATIONS: usize = 256;
 
 /// What a caller holds on the tenants of one kind.
@@ -35,14 +36,14 @@ pub(super) struct Findings {
 /// Organizations through which something is held.
 #[derive(Clone, Debug, Default)]
 pub struct Organizations {
-    /// The first ones, in the order of the configuration.
+    /// The first organizations, in the order of the configuration.
     pub first: Vec<OrganizationIndex>,
-    /// How many there are at the least; for tenants of one kind exactly so many.
+    /// The least number of organizations there are. For tenants of one kind it is exact.
     pub all: usize,
 }
 
 impl Organizations {
-    /// These, in any order.
+    /// Collects organizations, which may be in any order.
     pub(super) fn of(mut organizations: Vec<OrganizationIndex>) -> Self {
         if organizations.len() > 1 {
             organizations.sort_unstable();
@@ -59,7 +60,7 @@ impl Organizations {
         }
     }
 
-    /// Adds those of another kind of tenants, some of which may be the same.
+    /// Adds the organizations for another kind of tenants. Some of them may be the same.
     pub(super) fn add(&mut self, mut others: Self) {
         if self.first.is_empty() {
             *self = others;
@@ -72,24 +73,23 @@ impl Organizations {
     }
 }
 
-/// Findings about callers, by the groups of their sessions, for one policy, and sums of
+/// Findings about callers, by the groups of their sessions, for one policy, and unions of
 /// scopes.
 ///
-/// Both are bounded in bytes: the callers that were found out about first are forgotten
-/// first, and found out about again when they ask. No decision depends on whether
-/// something is remembered.
+/// Both are bounded in bytes. The callers that were looked up first are forgotten first, and
+/// are looked up again when they ask. No decision depends on whether something is remembered.
 #[derive(Debug, Default)]
 pub struct Remembered {
     callers: HashMap<usize, Caller, QuickHash>,
-    /// Their addresses, in the order in which they came.
+    /// The addresses of the callers' groups, in the order in which the callers arrived.
     order: VecDeque<usize>,
     bytes: usize,
     sums: HashMap<Box<[ScopeIndex]>, Option<Arc<Scope>>, QuickHash>,
     sum_bytes: usize,
 }
 
-/// What was found out about one caller. It is found by the address of its groups, which it
-/// holds, so that no others can have the same for as long as it is there.
+/// What was found out about one caller. It is stored under the address of the caller's groups
+/// and keeps them alive, so no others can have that address while it exists.
 #[derive(Debug)]
 struct Caller {
     _groups: Arc<[GroupIndex]>,
@@ -114,7 +114,7 @@ fn address_of(groups: &Arc<[GroupIndex]>) -> usize {
 }
 
 impl Remembered {
-    /// What is known, or is found out now.
+    /// The finding, either remembered or obtained now.
     pub(super) fn of(
         &mut self,
         groups: &Arc<[GroupIndex]>,
@@ -143,7 +143,7 @@ impl Remembered {
         })
     }
 
-    /// The tenants that are known to be a caller's, or are found out now.
+    /// The tenants on which a caller holds something, either remembered or obtained now.
     pub(super) fn held(
         &mut self,
         groups: &Arc<[GroupIndex]>,
@@ -164,7 +164,7 @@ impl Remembered {
         Arc::clone(held)
     }
 
-    /// Makes room for what is found out about a caller, and a place for it.
+    /// Makes room for the findings about a caller, and adds an entry for it.
     fn enter(&mut self, groups: &Arc<[GroupIndex]>) {
         let address = address_of(groups);
         self.make_room(address);
@@ -175,7 +175,8 @@ impl Remembered {
         }
     }
 
-    /// Forgets what is too much: of the caller itself, then of those that came first.
+    /// Forgets what exceeds the limits: first the caller's own findings, then the oldest
+    /// callers.
     fn make_room(&mut self, address: usize) {
         let own = self.callers.get(&address).map_or(0, |caller| caller.bytes);
         if own > MAX_BYTES / 8 {
@@ -196,7 +197,7 @@ impl Remembered {
         }
     }
 
-    /// The sums of scopes that are known.
+    /// The unions of scopes that are known.
     pub(super) const fn sums(&mut self) -> Sums<'_> {
         Sums {
             sums: &mut self.sums,
@@ -218,15 +219,16 @@ impl Remembered {
     }
 }
 
-/// What several scopes make together. Callers of the same policies share it, and a caller
-/// whose token is a new one.
+/// Unions of scopes. Callers with the same policies share them, and so does a caller with a new
+/// token.
 pub(super) struct Sums<'a> {
     sums: &'a mut HashMap<Box<[ScopeIndex]>, Option<Arc<Scope>>, QuickHash>,
     sum_bytes: &'a mut usize,
 }
 
 impl Sums<'_> {
-    /// What is known of the sum of these, or comes out now; `None` if they make none.
+    /// The union of these scopes, either remembered or computed now. `None` if they do not
+    /// combine into one scope.
     pub(super) fn of(
         &mut self,
         scopes: &[ScopeIndex],

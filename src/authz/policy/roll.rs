@@ -1,26 +1,25 @@
-//! Who holds what in an organization, and which tenants stand under the same terms.
+//! Who holds what in an organization, and which tenants it lists under the same terms.
 
 use crate::words::identity::GroupIndex;
 use crate::words::permission::Permissions;
 
-/// Position of an organization in the policy.
+/// The position of an organization in the policy.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct OrganizationIndex(pub(super) u32);
 
-/// Position of a scope in the policy; equal scopes have one.
+/// The position of a scope in the policy. Equal scopes have the same one.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct ScopeIndex(pub(super) u32);
 
-/// Position of a list of holders.
+/// The position of a list of holders.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct RollIndex(pub(super) u32);
 
-/// Position of a kind of tenants.
+/// The position of a kind of tenants.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct KindIndex(pub(super) u32);
 
-/// What a group holds in one organization, on all of a tenant's data or on what is in
-/// a scope.
+/// What a group holds in one organization, either on all of a tenant's data or within a scope.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Holding {
     pub(super) group: GroupIndex,
@@ -28,28 +27,27 @@ pub(super) struct Holding {
     pub(super) permissions: Permissions,
 }
 
-/// Who holds what on those tenants of an organization that it lists under the same
-/// terms.
+/// Who holds what on those tenants of an organization that it lists under the same terms.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Holders {
     pub(super) organization: OrganizationIndex,
-    /// By group, then by scope; each pair once.
+    /// Sorted by group, then by scope. Each pair occurs once.
     pub(super) holdings: Box<[Holding]>,
 }
 
-/// Tenants that stand on the same rolls: those of another kind, and one more.
+/// Tenants that are on the same rolls: those of another kind, and one more roll.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Kind {
     pub(super) rest: Option<KindIndex>,
     pub(super) last: RollIndex,
-    /// How many rolls there are.
+    /// The number of rolls.
     pub(super) rolls: usize,
 }
 
 impl Holders {
-    /// Hands on what each of the groups holds; `groups` are sorted.
+    /// Passes on what each of the groups holds. `groups` must be sorted.
     pub(super) fn each_of(&self, groups: &[GroupIndex], mut hand_on: impl FnMut(&Holding)) {
-        // Goes through whichever are fewer and looks them up among the others.
+        // Iterates over whichever list is shorter, and looks its elements up in the other.
         if groups.len() <= self.holdings.len() {
             for group in groups {
                 let first = self.holdings.partition_point(|held| held.group < *group);

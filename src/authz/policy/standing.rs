@@ -1,4 +1,4 @@
-//! What a caller's holdings come to.
+//! What all that a caller holds adds up to.
 
 use std::sync::Arc;
 
@@ -9,27 +9,27 @@ use crate::words::permission::{Permission, Permissions};
 /// What a caller holds of one permission on the tenants of one kind.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Standing {
-    /// No right whatever, as on a tenant that does not exist.
+    /// It has no rights at all, as on a tenant that does not exist.
     Nothing,
-    /// Rights, but not this one.
+    /// It has rights, but not this permission.
     Other,
-    /// It, on all data.
+    /// It has the permission on all data.
     Whole,
-    /// It, on what is in a scope.
+    /// It has the permission within a scope.
     Within(Arc<Scope>),
-    /// It, within scopes that do not make one.
+    /// It has the permission within scopes that do not combine into one.
     Ambiguous,
 }
 
-/// What a caller's holdings on the tenants of one kind come to.
+/// Adds up what a caller holds on the tenants of one kind.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// Any rights.
+    /// All permissions that the caller holds.
     pub(super) held: Permissions,
     /// Whether the permission is held on all data.
     pub(super) whole: bool,
-    /// The scopes within which it is held: each once, in order, and one more than there
-    /// may be if there are too many.
+    /// The scopes within which the permission is held, each once and sorted. If there are too
+    /// many, the list has one more than is allowed.
     pub(super) scopes: Vec<ScopeIndex>,
 }
 

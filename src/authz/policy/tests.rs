@@ -13,7 +13,7 @@ use crate::words::tenant::TenantSet;
 const READ: Permissions = Permissions::NONE.with(Permission::Read);
 const WRITE: Permissions = Permissions::NONE.with(Permission::Write);
 
-/// A grant by itself.
+/// Adds a grant on its own.
 fn grant(
     draft: &mut Draft,
     organization: OrganizationIndex,
@@ -159,7 +159,7 @@ fn scopes_add_up_and_a_grant_without_one_lifts_them() {
     assert_eq!(scope_of(&["web"], "a"), some("ns=web"));
     assert_eq!(scope_of(&["web", "shop"], "a"), some("ns=shop|web"));
     assert_eq!(scope_of(&["web", "readers"], "a"), Ok(None));
-    // A grant of another permission does not.
+    // A grant of another permission does not lift the scope.
     assert_eq!(scope_of(&["web", "writers"], "b"), some("ns=web"));
 }
 
@@ -214,7 +214,7 @@ fn an_organization_that_grants_nothing_adds_nothing() {
     assert_eq!(policy.tenants(), 0);
 }
 
-/// A caller of many groups who may read all of `count` tenants, each by another
+/// A caller with many groups who may read all of `count` tenants, each through a different
 /// organization.
 fn wide(count: usize, groups: usize) -> (Policy, Principal) {
     let mut draft = Draft::default();
@@ -246,7 +246,7 @@ fn what_takes_long_is_found_out_once_and_not_kept_for_good() {
     };
     assert_eq!(ask(&caller), 64);
     assert_eq!(ask(&caller), 64);
-    // Others are found out about beside it, and only the first of thousands is forgotten.
+    // Others are looked up besides it, and only the first of thousands is forgotten.
     let again = || Principal {
         groups: caller.groups.iter().copied().collect(),
         ..caller.clone()
@@ -281,7 +281,7 @@ fn a_tenant_in_thousands_of_organizations_is_remembered_by_as_many_as_a_record_h
     assert!(remembered.bytes() < 2_000, "{}", remembered.bytes());
 }
 
-/// Policies of many labels that differ in little: comparing them is what takes long.
+/// The policies have many labels and differ in little, so comparing them is what takes long.
 #[test]
 fn large_scopes_add_up_in_little_time_and_once_for_all_tokens() {
     let mut draft = Draft::default();
@@ -313,7 +313,7 @@ fn large_scopes_add_up_in_little_time_and_once_for_all_tokens() {
         start.elapsed()
     };
     let (first, again) = (ask(), ask());
-    // It was three seconds, for each token.
+    // It used to take three seconds for each token.
     assert!(first.as_millis() < 1_000, "{first:?}");
     assert!(
         again * 5 < first || again.as_millis() < 2,
@@ -321,10 +321,10 @@ fn large_scopes_add_up_in_little_time_and_once_for_all_tokens() {
     );
 }
 
-/// One grant as a configuration tells it: organization, tenant, group, what, on what.
+/// One grant as a configuration states it: organization, tenant, group, permissions, scope.
 type Told = (u32, u8, u8, Permissions, Option<u8>);
 
-/// The rule without an index: every grant is looked at for every tenant.
+/// The rule without an index: every grant is examined for every tenant.
 fn by_the_book(
     told: &[Told],
     groups: &[u8],
@@ -364,7 +364,7 @@ fn by_the_book(
     }
 }
 
-/// Three of these are of one label, so that some make one and some do not.
+/// Three of these have the same label, so that some combine and some do not.
 fn numbered(number: u8) -> Arc<Scope> {
     let label = if number < 3 { "ns" } else { "cluster" };
     scope(label, &[&format!("v{number}")])
@@ -425,7 +425,7 @@ fn the_index_says_what_the_grants_say() {
             prop_assert_eq!(held.names.as_deref(), told_of.as_deref());
             prop_assert!(wanted.is_some() || policy.grants_anything(&caller) == (held.count > 0));
         }
-        // Twice: found out, and remembered where that takes long.
+        // Everything is asked twice: the second answer is remembered if the first took long.
         for permission in [Permission::Read, Permission::Write, Permission::Read] {
             let found = policy.authorize(&caller, &set, permission, &mut remembered);
             let found = found.map(|scope| scope.map(|scope| scope.summary()));
@@ -447,7 +447,8 @@ fn the_index_says_what_the_grants_say() {
     });
 }
 
-/// Comparing scopes costs their number squared, so that too many are none that are known.
+/// The cost of comparing scopes is the square of their number, so a set of too many is not
+/// compared at all.
 #[test]
 fn as_many_scopes_as_anybody_needs_add_up() {
     for (count, adds_up) in [(64, true), (65, false)] {

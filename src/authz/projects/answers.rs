@@ -1,4 +1,4 @@
-//! What a directory answered, and for how long that holds.
+//! The answers of a directory, and how long they are valid.
 
 use std::collections::HashMap;
 
@@ -6,31 +6,31 @@ use super::question::Question;
 use crate::words::denial::Denial;
 use crate::words::time::Monotonic;
 
-/// The most answers of a directory that a worker remembers.
+/// The maximum number of directory answers that a worker remembers.
 const MAX_ANSWERS: usize = 4_096;
 
-/// The most memory that their questions may take, tokens included, in bytes.
+/// The most memory that their questions may take, including tokens, in bytes.
 const MAX_ANSWER_BYTES: usize = 8_388_608;
 
-/// How long a directory that failed is not asked again, in milliseconds; never longer
-/// than its answers are remembered.
+/// How long a directory that failed is not asked again, in milliseconds. It is never longer
+/// than answers are remembered.
 const BACK_OFF: u64 = 1_000;
 
-/// What a directory said, or that it said nothing of use.
+/// The answer of a directory, or its failure to give a usable one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DirectoryAnswer {
     /// The caller may read the resource (200).
     Allowed,
-    /// The caller may not, or there is no such project (403).
+    /// The caller may not read it, or there is no such project (403).
     Forbidden,
     /// The project has no such resource (404).
     NotFound,
-    /// There was another status, or no response.
+    /// The directory gave another status, or did not respond.
     Unavailable,
 }
 
 impl DirectoryAnswer {
-    /// The answer that the status of a response gives; `None` is no response.
+    /// The answer that a response with this status gives. `None` stands for no response.
     #[must_use]
     pub const fn of_status(status: Option<u16>) -> Self {
         match status {
@@ -56,8 +56,8 @@ impl DirectoryAnswer {
     }
 }
 
-/// Answers of a directory, for as long as they may be remembered: at most 4,096 of them
-/// and 8 MiB of their questions.
+/// The answers of a directory while they may be remembered: at most 4,096 of them, with 8 MiB
+/// of questions.
 #[derive(Debug, Default)]
 pub struct Answers {
     entries: HashMap<Question, (DirectoryAnswer, Monotonic)>,
@@ -65,19 +65,20 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// The answer to a question, while it is remembered.
+    /// The answer to a question, as long as it is remembered.
     #[must_use]
     pub fn get(&self, question: &Question, now: Monotonic) -> Option<DirectoryAnswer> {
         let (answer, until) = self.entries.get(question)?;
-        // At the very instant of its end it still answers those that waited for it.
+        // At the very instant when it expires, it still answers the requests that waited for
+        // it.
         (now <= *until).then_some(*answer)
     }
 
-    /// Remembers an answer for `cache_ttl` milliseconds, a failure for a second at most.
+    /// Remembers an answer for `cache_ttl` milliseconds, but a failure for a second at most.
     ///
-    /// Where there is no room, those that are over are forgotten, then refusals, which
-    /// anybody can collect who has a token, and if that is not enough all of them: a
-    /// directory that is asked again does no harm.
+    /// If there is no room, expired answers are forgotten first. Then refusals are, which
+    /// anybody with a token can collect, and if that is not enough, all answers are. Asking a
+    /// directory again does no harm.
     pub fn insert(
         &mut self,
         question: Question,

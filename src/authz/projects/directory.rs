@@ -8,12 +8,12 @@ use crate::words::denial::Denial;
 use crate::words::hash::QuickHash;
 use crate::words::identity::{GroupIndex, Principal};
 
-/// What says who may read which project.
+/// The source that says who may read which project.
 #[derive(Debug)]
 pub enum Directory {
-    /// A service that is asked for each caller and resource.
+    /// A service that is asked about each caller and resource.
     Http(Service),
-    /// The list in the configuration, by the project's ID.
+    /// The list in the configuration, by the ID of the project.
     Inline(HashMap<Box<str>, Project, QuickHash>),
 }
 
@@ -22,14 +22,14 @@ pub enum Directory {
 pub struct Project {
     /// The IDs of its resources.
     pub resources: HashSet<Box<str>, QuickHash>,
-    /// Groups whose members may read all of its resources, in order.
+    /// The groups whose members may read all of its resources, sorted.
     pub readers: Vec<GroupIndex>,
 }
 
 impl Project {
     fn is_read_by(&self, principal: &Principal) -> bool {
         let (groups, readers) = (&*principal.groups, &*self.readers);
-        // Goes through whichever are fewer and looks them up among the others.
+        // Iterates over whichever list is shorter, and looks its elements up in the other.
         if groups.len() <= readers.len() {
             groups
                 .iter()
@@ -42,14 +42,14 @@ impl Project {
     }
 }
 
-/// A directory that is asked by HTTP.
+/// A directory that is asked over HTTP.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Service {
     /// The name of Envoy's cluster that reaches it.
     pub cluster: String,
     /// The `:authority` of a request to it.
     pub authority: String,
-    /// The path of a request to it, to be filled with project and resource.
+    /// The template for the path of a request to it, which names the project and the resource.
     pub path: Template,
     /// The longest time that it may take to answer, in milliseconds (100 to 30,000).
     pub timeout: u64,
@@ -57,11 +57,11 @@ pub struct Service {
     pub cache_ttl: u64,
 }
 
-/// Whether the principal may read the resource by an inline directory.
+/// Checks in an inline directory that the principal may read the resource.
 ///
 /// # Errors
-/// [`Denial::ProjectNotGranted`], which does not tell whether there is such a project,
-/// and [`Denial::ResourceNotFound`] for those who may read the project.
+/// [`Denial::ProjectNotGranted`], which does not reveal whether the project exists, or
+/// [`Denial::ResourceNotFound`] for callers who may read the project.
 pub fn check_inline(
     projects: &HashMap<Box<str>, Project, QuickHash>,
     principal: &Principal,

@@ -1,11 +1,10 @@
-//! The projects API: whose resource, who may read it, in which tenant.
+//! The projects API: which resource is read, who may read it, and in which tenant.
 //!
-//! `GET /api/v1/projects/{project}/resources/{resource}/logs` and
-//! `…/metrics/query_range` answer for one resource of one project. The tenant is the
-//! configured template filled with the project, the scope is the configured label with
-//! the resource: nothing of it comes from the caller's headers or query. Who may read a
-//! project is said by a directory: a list in the configuration, or a service that is
-//! asked with the caller's own token.
+//! `GET /api/v1/projects/{project}/resources/{resource}/logs` and `…/metrics/query_range`
+//! answer for one resource of one project. The tenant is the configured template filled with
+//! the project, and the scope is the configured label with the resource as its value. Neither
+//! depends on the caller's headers or query. A directory says who may read a project. It is
+//! either a list in the configuration, or a service that is asked with the caller's own token.
 
 mod answers;
 mod directory;
@@ -23,14 +22,14 @@ pub use question::Question;
 pub use resource::{MAX_ID, Resource, is_id};
 pub use template::Template;
 
-/// The projects API as the section `projects` of the configuration sets it up.
+/// The projects API, as the section `projects` of the configuration defines it.
 #[derive(Debug)]
 pub struct Projects {
-    /// Makes the name of a project's tenant.
+    /// The template for the tenant of a project.
     pub tenant: Template,
-    /// The label that tells resources apart.
+    /// The label that distinguishes resources.
     pub resource_label: LabelName,
-    /// Who may read which project.
+    /// The source that says who may read which project.
     pub directory: Directory,
 }
 
@@ -38,8 +37,8 @@ impl Projects {
     /// The tenant of a resource's project.
     ///
     /// # Errors
-    /// [`Denial::ResourceNotFound`] for what the backends take for no tenant, or for
-    /// one of their own: no such project can exist.
+    /// [`Denial::ResourceNotFound`] if the name is one that the backends do not accept, or one
+    /// that they reserve. No such project can exist.
     pub fn tenant(&self, resource: Resource<'_>) -> Result<TenantId, Denial> {
         TenantId::parse(&self.tenant.fill(resource))
             .ok()
@@ -47,10 +46,10 @@ impl Projects {
             .ok_or(Denial::ResourceNotFound)
     }
 
-    /// What may be seen of that tenant.
+    /// The part of that tenant's data that may be read.
     ///
     /// # Errors
-    /// None in practice: an ID is a sound label value.
+    /// None in practice, because an ID is a valid label value.
     pub fn scope(&self, resource: Resource<'_>) -> Result<Scope, Denial> {
         let value = LabelValue::parse(resource.id()).map_err(|_| Denial::ResourceNotFound)?;
         Ok(Scope::single(self.resource_label.clone(), value))

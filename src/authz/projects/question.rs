@@ -1,4 +1,4 @@
-//! What a directory is asked.
+//! The question that a directory is asked.
 
 use std::fmt;
 use std::hash::BuildHasher;
@@ -6,10 +6,10 @@ use std::hash::BuildHasher;
 use super::resource::Resource;
 use crate::words::hash::QuickHash;
 
-/// Everything that an answer of a directory depends on: who asks, and for what.
+/// Everything that a directory's answer depends on: who asks, and for what.
 ///
-/// It holds a credential, so neither its `Debug` form nor anything else shows the
-/// token; [`Question::token`] is for the request to the directory alone.
+/// It holds a credential, so neither its `Debug` form nor anything else shows the token.
+/// [`Question::token`] is meant for the request to the directory alone.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct Question {
     token: Box<[u8]>,
@@ -18,7 +18,7 @@ pub struct Question {
 }
 
 impl Question {
-    /// Whether the caller with that token may read the resource.
+    /// The question whether the caller with that token may read the resource.
     #[must_use]
     pub fn new(token: &[u8], resource: Resource<'_>) -> Self {
         Self {
@@ -28,19 +28,19 @@ impl Question {
         }
     }
 
-    /// The caller's token, byte for byte as it came.
+    /// The caller's token, exactly as it was sent.
     #[must_use]
     pub const fn token(&self) -> &[u8] {
         &self.token
     }
 
-    /// The resource that is asked for, with its project.
+    /// The resource that is asked about, with its project.
     #[must_use]
     pub const fn resource(&self) -> Resource<'_> {
         Resource::known(&self.project, &self.resource)
     }
 
-    /// A number that equal questions have in common and few others.
+    /// A hash of the question: equal for equal questions, and rarely so for others.
     #[must_use]
     pub fn mark(&self) -> u64 {
         QuickHash::default().hash_one(self)

@@ -1,6 +1,6 @@
-//! Resources of projects, and the IDs that both have.
+//! Resources of projects, and the form of the IDs that both have.
 
-/// Longest ID of a project or resource, in bytes.
+/// The longest ID of a project or resource, in bytes.
 pub const MAX_ID: usize = 128;
 
 /// A resource of a project, as its path names it.
@@ -11,8 +11,8 @@ pub struct Resource<'a> {
 }
 
 impl<'a> Resource<'a> {
-    /// From the path of the projects API, without its query string; `None` for IDs that
-    /// cannot exist.
+    /// Reads a path of the projects API without its query string. Returns `None` if it holds
+    /// IDs that cannot exist.
     #[must_use]
     pub fn of_path(path: &'a [u8]) -> Option<Self> {
         let mut segments = path.split(|byte| *byte == b'/').skip(4);
@@ -21,26 +21,26 @@ impl<'a> Resource<'a> {
         Some(Self { project, id })
     }
 
-    /// One whose IDs were checked before.
+    /// A resource whose IDs have already been checked.
     pub(super) const fn known(project: &'a str, id: &'a str) -> Self {
         Self { project, id }
     }
 
-    /// Its project.
+    /// The ID of the project.
     #[must_use]
     pub const fn project(&self) -> &'a str {
         self.project
     }
 
-    /// Its ID.
+    /// The ID of the resource.
     #[must_use]
     pub const fn id(&self) -> &'a str {
         self.id
     }
 }
 
-/// `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`: nothing that a path, a header or a query would
-/// have to escape.
+/// Checks for `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`, which never has to be escaped in a path, a
+/// header or a query.
 fn parse_id(segment: &[u8]) -> Option<&str> {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let first = segment.first().is_some_and(u8::is_ascii_alphanumeric);

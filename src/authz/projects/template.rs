@@ -1,16 +1,16 @@
-//! Texts that depend on a resource.
+//! Texts with a project's and a resource's ID in them.
 
 use super::resource::Resource;
 
-/// A text with `{project}` and `{resource}` in it.
+/// A text with placeholders `{project}` and `{resource}`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Template(String);
 
 impl Template {
-    /// Checks a template.
+    /// Parses a template.
     ///
     /// # Errors
-    /// The rule that it breaks: it must name the project, and only what is known.
+    /// The rule that it breaks: it must name the project, and must name nothing unknown.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let left = text.replace("{project}", "").replace("{resource}", "");
         if left.contains(['{', '}']) {
@@ -30,7 +30,7 @@ impl Template {
             .replace("{resource}", resource.id())
     }
 
-    /// Whether it depends on the resource.
+    /// Whether the text depends on the resource.
     #[must_use]
     pub fn names_resource(&self) -> bool {
         self.0.contains("{resource}")

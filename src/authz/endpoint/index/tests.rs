@@ -35,7 +35,7 @@ fn every_row_is_found_by_its_own_path_and_by_no_other_method() {
     }
 }
 
-/// Fills what is left of `{…}` with a plain segment.
+/// Fills the remaining `{…}` with a plain segment.
 fn regexless_fill(template: &str) -> String {
     let segment = |s: &str| {
         if s.starts_with('{') {
