@@ -1,31 +1,31 @@
 //! Query strings and forms (`application/x-www-form-urlencoded`).
 //!
-//! [`parse`] reads them as the backends' Go servers do (`net/url.ParseQuery`) where
-//! all readers agree, and refuses the rest: Go drops a pair with a raw `;` or a broken
-//! escape, others keep it. What is forwarded is written anew by [`push_pair`], so that
-//! a backend sees no byte that was not read here.
+//! [`parse`] reads them as the backends' Go servers do (`net/url.ParseQuery`) where all readers
+//! agree, and refuses the rest: Go drops a pair with a raw `;` or a broken escape, while others
+//! keep it. What is forwarded is written from scratch by [`push_pair`], so a backend sees no
+//! byte that was not read here.
 
 use std::fmt::Write as _;
 
 use crate::words::refusal::FormError;
 use crate::words::wire::hex_digit;
 
-/// Most pairs that are read: Grafana sends about ten.
+/// The maximum number of pairs that are read. Grafana sends about ten.
 const MAX_PAIRS: usize = 64;
 
 /// One parameter, decoded.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Pair {
-    /// Its name, compared exactly.
+    /// The name, which is compared exactly.
     pub name: String,
-    /// Its value; empty if it has none.
+    /// The value, which is empty if the parameter has none.
     pub value: String,
 }
 
-/// Reads a query string (without `?`) or a form body.
+/// Reads a query string (without its `?`) or a form body.
 ///
 /// # Errors
-/// [`FormError`] for what servers read differently.
+/// [`FormError`] for anything that servers read differently.
 pub fn parse(form: &[u8]) -> Result<Vec<Pair>, FormError> {
     let mut pairs = Vec::new();
     for piece in form.split(|byte| *byte == b'&') {
@@ -74,7 +74,7 @@ fn decode(text: &[u8]) -> Result<String, FormError> {
     Ok(text)
 }
 
-/// Writes one more pair: everything escaped but RFC 3986's unreserved characters.
+/// Appends a pair, escaping everything except the unreserved characters of RFC 3986.
 pub fn push_pair(form: &mut String, name: &str, value: &str) {
     if !form.is_empty() {
         form.push('&');
@@ -84,7 +84,7 @@ pub fn push_pair(form: &mut String, name: &str, value: &str) {
     push_escaped(form, value);
 }
 
-/// Writes a text with everything escaped but RFC 3986's unreserved characters.
+/// Appends a text, escaping everything except the unreserved characters of RFC 3986.
 pub fn push_escaped(to: &mut String, text: &str) {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
@@ -95,8 +95,8 @@ pub fn push_escaped(to: &mut String, text: &str) {
     }
 }
 
-/// Whether a query string has a parameter named `access_token` (RFC 6750 §2.3), in
-/// any escaping. Both `&` and `;` separate, because servers differ about `;`.
+/// Whether a query string has a parameter named `access_token` (RFC 6750 §2.3), however it is
+/// escaped. Both `&` and `;` count as separators, because servers differ about `;`.
 #[must_use]
 pub fn has_access_token(query: &[u8]) -> bool {
     query
@@ -105,7 +105,7 @@ pub fn has_access_token(query: &[u8]) -> bool {
 }
 
 fn is_access_token(pair: &[u8]) -> bool {
-    // Nearly every name is dismissed by its first byte.
+    // The first byte rules out nearly every name.
     if !matches!(pair.first(), Some(b'a' | b'A' | b'%')) {
         return false;
     }

@@ -1,4 +1,5 @@
-//! What of a tenant a caller may see, put into each selector of a query.
+//! Scopes: the part of a tenant's data that a caller may see, inserted into each selector of a
+//! query.
 
 pub mod form;
 pub mod narrow;

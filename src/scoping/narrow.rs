@@ -1,9 +1,9 @@
-//! A request's parameters with the scope in every selector.
+//! Rewrites a request's parameters so that every selector holds the scope.
 //!
-//! Parameters are decoded strictly, checked against the endpoint's closed list and
-//! written anew in one place: in the body of a request that has one, else in the query
-//! string. So a backend that reads both, or the first of two, or merges lists, reads
-//! what was read here.
+//! Parameters are decoded strictly, checked against the endpoint's closed list and written from
+//! scratch in one place: in the body if the request has one, otherwise in the query string. A
+//! backend that reads both places, or the first of the two, or merges them, therefore reads
+//! exactly what was read here.
 
 use std::sync::Arc;
 
@@ -15,28 +15,29 @@ use crate::words::denial::Denial;
 use crate::words::refusal::{Refusal, Rule};
 use crate::words::unscoped::{Label, Unscoped};
 
-/// Longest body that is read, in bytes. A query string may not be as long.
+/// The longest body that is read, in bytes. A query string cannot be as long.
 pub const MAX_BODY: usize = 262_144;
 
-/// Longest selectors of one request once they are scoped and escaped, in bytes.
+/// The longest form that a request's many selectors may become once they are scoped and
+/// escaped, in bytes.
 const MAX_FORM: usize = 1_048_576;
 
-/// A scope and the parameters that it belongs into.
+/// A scope, and the endpoint's parameters into which it is inserted.
 #[derive(Debug)]
 pub struct Narrowing {
     parameters: &'static Parameters,
-    /// Whether nothing may be asked for of traces as a whole.
+    /// Whether queries about traces as a whole are refused.
     spans_only: bool,
     matcher: Matcher,
     url: Vec<Pair>,
 }
 
 impl Narrowing {
-    /// Reads the query string of a request to narrow.
+    /// Reads the query string of a request that is to be narrowed.
     ///
     /// # Errors
-    /// [`Denial::ScopeUnsupported`] for a scope that the backend cannot be given,
-    /// [`Denial::ParametersMalformed`] for a query string in doubt.
+    /// [`Denial::ScopeUnsupported`] for a scope that the backend cannot apply here, or
+    /// [`Denial::ParametersMalformed`] for a query string that servers would read differently.
     pub fn new(
         parameters: &'static Parameters,
         scope: &Scope,
@@ -55,18 +56,18 @@ impl Narrowing {
         })
     }
 
-    /// Nothing may be asked for of traces as a whole.
+    /// Refuses queries about traces as a whole.
     #[must_use]
     pub const fn of_spans_only(mut self) -> Self {
         self.spans_only = true;
         self
     }
 
-    /// The parameters to send: those of the query string and of the body, if there is
+    /// The parameters to send, made from those in the query string and in the body, if there is
     /// one.
     ///
     /// # Errors
-    /// The [`Denial`] for parameters or a query in doubt.
+    /// The [`Denial`] for parameters or a query that cannot be read without doubt.
     pub fn form(&self, body: Option<&[u8]>) -> Result<String, Denial> {
         let body = parse(body.unwrap_or_default())?;
         let Parameters {
@@ -91,7 +92,8 @@ impl Narrowing {
                 names.find(|name| *name == pair.name)
             };
             if let Some(name) = known(carried) {
-                // In the query string and the body, servers take either or both.
+                // If both the query string and the body hold it, some servers take one and some
+                // take both.
                 let mixed = last.is_some_and(|before| before != in_body);
                 let one = matches!(carrier, Carrier::One { .. });
                 if mixed || (one && !texts.is_empty()) {
@@ -113,8 +115,9 @@ impl Narrowing {
         let mut form = String::new();
         self.push_selectors(&mut form, &texts)?;
         for (name, value) in passed {
-            // For servers that tell an empty value from none it is a mistake; for
-            // those of a closed list it is none.
+            // Servers that distinguish an empty value from a missing one would report a
+            // mistake. For the endpoints with a closed list, an empty value is the same as
+            // none.
             if !(closed && value.is_empty()) {
                 form::push_pair(&mut form, name, value);
             }
@@ -172,7 +175,7 @@ impl Narrowing {
     fn push_scope(&self, form: &mut String, name: &str, shape: Shape) -> Result<(), Denial> {
         let text = query::whole(self.parameters.language, shape, &self.matcher);
         let text = text.map_err(|failure| match failure {
-            // It is the scope's own doing, and none of what was asked.
+            // The scope alone is too long; the caller's request has nothing to do with it.
             Failure::Refused(_) => Denial::ScopeUnsupported(Unscoped::Length),
             Failure::Unsound => Denial::ScopeUnsound,
         })?;
@@ -180,7 +183,7 @@ impl Narrowing {
         Ok(())
     }
 
-    /// The text with the scope in at least that many selectors.
+    /// The text with the scope inserted, which must have at least `least` selectors.
     fn scoped(
         &self,
         parameter: &'static str,
@@ -208,29 +211,31 @@ impl Narrowing {
     }
 }
 
-/// Why the server would not honour the scope on this endpoint, whatever is asked.
+/// Why the server would not apply the scope on this endpoint, whatever is asked.
 fn is_beyond(parameters: &Parameters, scope: &Scope, matcher: &Matcher) -> Option<Unscoped> {
     let selector = matcher.selector(parameters.language);
     if parameters.language == Language::TraceQl && selector.len() > MAX_TRACEQL {
         return Some(Unscoped::Length);
     }
     match parameters.carrier {
-        // Tempo takes a filter apart by patterns of its own to find the values of a tag, and
-        // falls back to no filter at all for what they do not know. These are the
-        // characters that the patterns of all versions know.
+        // To find the values of a tag, Tempo takes a filter apart with patterns of its own. If
+        // they do not recognise something, it falls back to no filter at all. The patterns of
+        // all versions recognise these characters.
         Carrier::Fixed(_) => {
             let known = |byte: u8| is_plain(byte) || byte == b'.';
             label_beyond(scope, known).map(Unscoped::Value)
         }
-        // Where Loki keeps patterns, the scope is a filter of labels in its second query, and
-        // there it takes what begins like two of several values for one of them.
+        // Where Loki stores patterns, the scope becomes a label filter in its second query. If
+        // two of several values begin alike there, Loki also accepts other values that begin
+        // like them.
         Carrier::One {
             shape: Shape::PlainQuery,
             ..
         } if let Some(label) = label_with_a_common_beginning(scope) => {
             Some(Unscoped::Beginning(label))
         }
-        // What is put into another query as it is must be plain in our own matchers too.
+        // Whatever is pasted into another query unchanged must be plain in the gate's own
+        // matchers too.
         Carrier::One {
             shape: Shape::PlainQuery,
             ..
@@ -242,11 +247,11 @@ fn is_beyond(parameters: &Parameters, scope: &Scope, matcher: &Matcher) -> Optio
     }
 }
 
-/// The first label of whose values two begin with the same character.
+/// The first label that has two values which begin with the same character.
 fn label_with_a_common_beginning(scope: &Scope) -> Option<Label> {
     let mut rules = scope.rules();
     let (label, _) = rules.find(|(_, values)| {
-        // They are in order, so that those that begin alike are neighbours.
+        // The values are sorted, so those that begin alike are neighbours.
         let first = |value: &LabelValue| value.as_str().chars().next();
         let beside = values.iter().zip(values.iter().skip(1));
         beside.clone().any(|(one, next)| first(one) == first(next))
@@ -254,7 +259,7 @@ fn label_with_a_common_beginning(scope: &Scope) -> Option<Label> {
     Some(Label::new(label.as_str()))
 }
 
-/// The first label with a value that consists of more than that.
+/// The first label with a value that holds a character which is not `known`.
 fn label_beyond(scope: &Scope, known: impl Fn(u8) -> bool) -> Option<Label> {
     let mut rules = scope.rules();
     let (label, _) = rules.find(|(_, values)| {
@@ -276,7 +281,7 @@ fn parse(form: &[u8]) -> Result<Vec<Pair>, Denial> {
     form::parse(form).map_err(Denial::ParametersMalformed)
 }
 
-/// A scope as the selector that `X-Prom-Label-Policy` holds.
+/// The scope as a selector, which is the form that `X-Prom-Label-Policy` holds.
 #[must_use]
 pub fn label_policy(scope: &Arc<Scope>) -> String {
     let matcher = Matcher::new(Language::PromQl, scope, &Attributes::default());

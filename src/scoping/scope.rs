@@ -1,34 +1,35 @@
-//! What a caller may see of a tenant: labels and the values they may have.
+//! The part of a tenant's data that a caller may see: labels, and the values that they may
+//! have.
 //!
-//! A scope says that every series, stream or span of an answer carries one of the
-//! given values under each of its labels. It comes from a label policy beside a
-//! group, or from the path of the projects API, never from the caller's query.
+//! A scope says that every series, stream or span of an answer carries one of the given values
+//! under each of its labels. It comes from a label policy beside a group, or from the path of
+//! the projects API, but never from the caller's query.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-/// Longest label name, in bytes; the backends' own limit is 1,024.
+/// The longest label name, in bytes. The backends' own limit is 1,024.
 pub const MAX_NAME: usize = 128;
 
-/// Longest value, in bytes: room for any Kubernetes name.
+/// The longest value, in bytes, which leaves room for any Kubernetes name.
 pub const MAX_VALUE: usize = 256;
 
-/// Most different policies of one caller that are added up; nobody needs as many,
-/// and comparing them costs their number squared.
+/// The maximum number of different policies of one caller that are combined. Nobody needs as
+/// many, and the cost of comparing them is the square of their number.
 pub const MAX_POLICIES: usize = 64;
 
-/// The name of a label that may be scoped: `[a-zA-Z_][a-zA-Z0-9_]*`, not beginning with
-/// two underscores, which backends keep for themselves.
+/// The name of a label that may be scoped: `[a-zA-Z_][a-zA-Z0-9_]*`, but not beginning with two
+/// underscores, because backends reserve such names for themselves.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LabelName(Box<str>);
 
 impl LabelName {
-    /// Checks a name.
+    /// Parses a name.
     ///
     /// # Errors
-    /// The rule that it breaks.
+    /// The rule that the name breaks.
     pub fn parse(name: &str) -> Result<Self, &'static str> {
         let mut bytes = name.bytes();
         let first = bytes
@@ -58,10 +59,10 @@ impl LabelName {
 pub struct AttributeName(Box<str>);
 
 impl AttributeName {
-    /// Checks a name.
+    /// Parses a name.
     ///
     /// # Errors
-    /// The rule that it breaks.
+    /// The rule that the name breaks.
     pub fn parse(name: &str) -> Result<Self, &'static str> {
         let first = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
@@ -78,18 +79,18 @@ impl AttributeName {
     }
 }
 
-/// What labels are called among the resource attributes of traces, where that is not
-/// the same.
+/// The names that labels have among the resource attributes of traces, where they differ from
+/// those of the labels.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Attributes(Vec<(LabelName, AttributeName)>);
 
 impl Attributes {
-    /// Gives a label's attribute a name of its own.
+    /// Sets the name of a label's attribute.
     pub fn insert(&mut self, label: LabelName, attribute: AttributeName) {
         self.0.push((label, attribute));
     }
 
-    /// The name of a label's attribute, which is the label's own unless another was given.
+    /// The name of a label's attribute, which is that of the label unless another was set.
     #[must_use]
     pub fn get<'a>(&'a self, label: &'a LabelName) -> &'a str {
         let mut named = self.0.iter();
@@ -100,15 +101,16 @@ impl Attributes {
     }
 }
 
-/// A value that a scoped label may have. Compared exactly, never as a pattern.
+/// A value that a scoped label may have. It is compared exactly, and never as a pattern.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LabelValue(Box<str>);
 
 impl LabelValue {
-    /// Checks a value. An empty one would match whatever lacks the label.
+    /// Parses a value. An empty one is refused, because it would match whatever lacks the
+    /// label.
     ///
     /// # Errors
-    /// The rule that it breaks.
+    /// The rule that the value breaks.
     pub fn parse(value: &str) -> Result<Self, &'static str> {
         if value.is_empty() {
             return Err("an empty value would match everything without the label");
@@ -129,7 +131,7 @@ impl LabelValue {
     }
 }
 
-/// Values of one label, in order, each once.
+/// The values of one label, sorted and distinct.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct LabelValues(Vec<LabelValue>);
 
@@ -141,7 +143,7 @@ impl LabelValues {
         }
     }
 
-    /// All of them.
+    /// All values.
     #[must_use]
     pub fn as_slice(&self) -> &[LabelValue] {
         &self.0
@@ -164,17 +166,17 @@ impl FromIterator<LabelValue> for LabelValues {
     }
 }
 
-/// The values that one label may have; never empty.
+/// The values that one label may have, of which there is at least one.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct LabelRule {
     label: LabelName,
-    /// Shared by the scopes of a policy, so that equal ones are mostly the same.
+    /// Shared by the scopes of a policy, so that equal lists are mostly the same allocation.
     values: Arc<LabelValues>,
 }
 
 impl LabelRule {
-    /// Whether each of its values is one of the other's. Of two rules that are the same
-    /// no value is looked at.
+    /// Whether each of its values is one of the other's. If both share one list, no value is
+    /// compared.
     fn is_within(&self, wide: &Self) -> bool {
         Arc::ptr_eq(&self.values, &wide.values) || self.values.are_within(&wide.values)
     }
@@ -185,7 +187,7 @@ impl LabelRule {
 pub struct Scope(Vec<LabelRule>);
 
 impl Scope {
-    /// One label with one value.
+    /// A scope with one label and one value.
     #[must_use]
     pub fn single(label: LabelName, value: LabelValue) -> Self {
         Self(vec![LabelRule {
@@ -194,10 +196,10 @@ impl Scope {
         }])
     }
 
-    /// Labels with their values, in any order.
+    /// Combines labels with their values, in any order.
     ///
     /// # Errors
-    /// A policy without labels, a label without values and a label named twice.
+    /// The policy has no labels, a label has no values, or a label is named twice.
     pub fn new(
         rules: impl IntoIterator<Item = (LabelName, LabelValues)>,
     ) -> Result<Self, &'static str> {
@@ -221,15 +223,14 @@ impl Scope {
         Ok(Self(sorted))
     }
 
-    /// Labels with their values, by name.
+    /// The labels with their values, sorted by name.
     pub fn rules(&self) -> impl Iterator<Item = (&LabelName, &[LabelValue])> {
         self.0
             .iter()
             .map(|rule| (&rule.label, rule.values.as_slice()))
     }
 
-    /// Takes lists of values that are the same in scopes before from those, and leaves its
-    /// own for scopes to come.
+    /// Shares equal lists of values with earlier scopes, and adds its own for later ones.
     pub fn share<S: BuildHasher>(&mut self, known: &mut HashSet<Arc<LabelValues>, S>) {
         for rule in &mut self.0 {
             if let Some(values) = known.get(&rule.values) {
@@ -240,7 +241,7 @@ impl Scope {
         }
     }
 
-    /// About how much memory it takes, in bytes.
+    /// The approximate memory that it takes, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         let texts = self.rules().map(|(label, values)| {
@@ -254,7 +255,7 @@ impl Scope {
         texts.fold(rules, usize::saturating_add)
     }
 
-    /// What is in any of the scopes, if that is a scope again.
+    /// The union of the scopes, if it is a scope again.
     #[must_use]
     pub fn union(scopes: &[&Self]) -> Option<Self> {
         let mut left: Vec<Self> = Vec::new();
@@ -266,7 +267,8 @@ impl Scope {
                 return None;
             }
         }
-        // Two that make one may be any two: a third may bridge what differs twice.
+        // Any two that combine may be merged first: a third may bridge two that differ in two
+        // labels.
         while left.len() > 1 {
             let mut merged = None;
             'pairs: for (first, one) in left.iter().enumerate() {
@@ -285,7 +287,7 @@ impl Scope {
         left.pop()
     }
 
-    /// Both together, if that is a scope: one holds the other, or they differ in the
+    /// The union of both, if it is a scope: one contains the other, or they differ in the
     /// values of one label only.
     fn with(&self, other: &Self) -> Option<Self> {
         if self.is_within(other) {
@@ -297,7 +299,7 @@ impl Scope {
         let same_labels = self.0.len() == other.0.len()
             && self.0.iter().zip(&other.0).all(|(a, b)| a.label == b.label);
         let rules = || self.0.iter().zip(&other.0);
-        // Two that differ are enough to know.
+        // It is enough to know whether there are two.
         let differing = || {
             rules()
                 .filter(|(a, b)| a.values != b.values)
@@ -320,7 +322,7 @@ impl Scope {
         Some(union)
     }
 
-    /// Whether whatever is in this scope is in the other as well.
+    /// Whether everything in this scope is in the other as well.
     fn is_within(&self, other: &Self) -> bool {
         other.0.iter().all(|wide| {
             self.0
@@ -329,7 +331,7 @@ impl Scope {
         })
     }
 
-    /// As in records: `namespace=shop|web`.
+    /// The form in records: `namespace=shop|web`.
     #[must_use]
     pub fn summary(&self) -> String {
         let mut text = String::new();

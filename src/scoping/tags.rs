@@ -1,14 +1,14 @@
-//! Which values of a tag Tempo limits to a filter.
+//! The tags whose values Tempo limits to a filter.
 //!
-//! Tempo looks for the values of a tag in what the filter `q` selects only where it knows
-//! on which level the tag stands. One without a level (`.name`), or on the level of a
-//! parent, is looked for everywhere, whatever the filter says (Tempo 2.7 to 2.10). So
-//! the list of what is known to be limited is closed.
+//! Tempo limits the values of a tag to what the filter `q` selects only if it knows the level
+//! of the tag. For a tag without a level (`.name`), or on the level of a parent, it searches
+//! everywhere, whatever the filter says (Tempo 2.7 to 2.10). The list of tags that are known to
+//! be limited is therefore closed.
 
-/// Levels of attributes, with what stands between a level and a name.
+/// The levels of attributes, with the separator between a level and a name.
 const LEVELS: [&str; 5] = ["event.", "instrumentation.", "link.", "resource.", "span."];
 
-/// What Tempo itself tells of spans and traces, by its names before and after 2.6.
+/// The intrinsics of spans and traces, under their names before and after Tempo 2.6.
 const INTRINSICS: [&str; 20] = [
     "duration",
     "event:name",
@@ -32,11 +32,10 @@ const INTRINSICS: [&str; 20] = [
     "trace:rootService",
 ];
 
-/// Whether the values of this tag are limited to a filter. `tag` is as it is after
-/// percent-decoding.
+/// Whether the values of this tag are limited to a filter. `tag` is already percent-decoded.
 #[must_use]
 pub fn are_filtered(tag: &[u8]) -> bool {
-    // What else may be in a name has a meaning in the language, or needs quotes.
+    // Other characters in a name have a meaning in the language, or need quotes.
     let plain = |byte: &u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'/' | b':' | b'@')
     };
@@ -47,7 +46,7 @@ pub fn are_filtered(tag: &[u8]) -> bool {
     on_a_level || INTRINSICS.iter().any(|known| known.as_bytes() == tag)
 }
 
-/// Whether the values of this tag are of traces as a whole, of which a part is in scope.
+/// Whether the values of this tag describe whole traces, of which only a part may be in scope.
 #[must_use]
 pub fn are_of_whole_traces(tag: &[u8]) -> bool {
     matches!(

@@ -15,7 +15,7 @@ fn scope(value: &str) -> Scope {
     Scope::single(label, LabelValue::parse(value).unwrap())
 }
 
-/// The form in words that people can read, or the code of the denial.
+/// The form as readable text, or the code of the denial.
 fn narrow(template: &str, url: &str, body: Option<&str>) -> String {
     let narrowing = Narrowing::new(
         parameters(template),
@@ -54,7 +54,7 @@ const RESOURCE_METRICS: &str =
 #[test]
 fn parameters_are_written_anew() {
     for (template, url, expected) in [
-        // What is known passes, what is not is left out.
+        // Known parameters pass, and unknown ones are left out.
         (METRICS, "query=up&time=1&x=y", "query=up{M} & time=1"),
         (METRICS, "time=1&query=up", "query=up{M} & time=1"),
         (METRICS, "%71uery=up", "query=up{M}"),
@@ -72,7 +72,7 @@ fn parameters_are_written_anew() {
         (METRICS, "query=up&%71uery=up", "!parameter_repeated"),
         (METRICS, "query=up&time=1&time=1", "!parameter_repeated"),
         (METRICS, "query=up&x=1&x=2", "query=up{M}"),
-        // Forms that servers read differently.
+        // These forms are read differently by different servers.
         (METRICS, "query=up;time=1", "!parameters_malformed"),
         (METRICS, "query=up&x=%zz", "!parameters_malformed"),
         (METRICS, "query=up%00", "!parameters_malformed"),

@@ -1,40 +1,39 @@
-//! LogQL: where the stream selectors of an expression are.
+//! LogQL: finds the stream selectors of an expression.
 //!
 //! # Why no selector is missed
 //!
-//! In Loki's grammar (2.9 to 3.7, `pkg/logql/syntax`) an opening brace occurs in one
-//! production only, that of a stream selector, and every selector begins with one. So
-//! each `{` that Loki reads as a token gets the matcher, whatever is around it:
-//! pipelines, aggregations, binary operations and `variants` need no understanding.
-//! What is left is to find the tokens as Loki does (Go's `text/scanner` with the Go
-//! language's tokens, and a few of Loki's own):
+//! In Loki's grammar (2.9 to 3.7, `pkg/logql/syntax`) an opening brace occurs in a single
+//! production, that of a stream selector, and every selector begins with one. If each `{` that
+//! Loki reads as a token gets the matcher, it does not matter what is around it: pipelines,
+//! aggregations, binary operations and `variants` need not be understood. What remains is to
+//! find the tokens as Loki does (Go's `text/scanner` with the tokens of the Go language, and a
+//! few of Loki's own):
 //!
-//! 1. *Strings* end at their unescaped quote and hold no newline; *raw strings* end at
-//!    the next back quote.
-//! 2. *Comments* begin with `#` and end at the newline. One with a carriage return in
-//!    it is refused, for people would see it end there. Go's own comments, which Loki
-//!    skips although its manual does not say so, are refused: what one reader takes for
-//!    a comment, another takes for a query.
-//! 3. *Character literals* (`'{'`) are refused, and so is every byte outside ASCII but
-//!    in strings and comments (a letter would be an identifier, U+FEFF is skipped); only
-//!    the micro sign of durations may stand behind a digit.
-//! 4. *Ranges* (`[5m]`) are read by Loki up to the next `]` whatever is in between, so
-//!    only letters, digits and `.` may be.
-//! 5. *Everything else* is one or more characters none of which is a brace.
+//! 1. *Strings* end at their unescaped quote and hold no newline. *Raw strings* end at the next
+//!    back quote.
+//! 2. *Comments* begin with `#` and end at the newline. One with a carriage return that does
+//!    not belong to a Windows line end is refused, because people would see it end there. Go's
+//!    own comments, which Loki skips although its manual does not say so, are refused: what one
+//!    reader takes for a comment, another takes for a query.
+//! 3. *Character literals* (`'{'`) are refused, and so is every byte outside ASCII except in
+//!    strings and comments (a letter would be an identifier, and U+FEFF is skipped). Only the
+//!    micro sign of durations may follow a digit.
+//! 4. *Ranges* (`[5m]`) extend for Loki to the next `]`, whatever is in between, so only
+//!    letters, digits and `.` are accepted there.
+//! 5. *Everything else* consists of characters none of which is a brace.
 //!
-//! So no selector is missed. Selectors are read as strictly as Loki reads them all the
-//! same, and two that stand side by side, or a matcher without braces, are refused here
-//! and with their place: what would be an error there must not depend on what another
-//! version makes of it.
+//! So no selector is missed. Selectors are nevertheless read as strictly as Loki reads them.
+//! Two of them side by side, or a matcher without braces, are refused here with their position:
+//! what should be an error in Loki must not depend on what another version makes of it.
 //!
-//! Time is linear in the text.
+//! The time taken is linear in the length of the text.
 
 use super::language::{MAX_DEPTH, Shape};
 use super::splice::{Piece, Place};
 use super::text::Cursor;
 use crate::words::refusal::{Refusal, Rule};
 
-/// The places where a matcher belongs.
+/// Finds the places where a matcher has to be inserted.
 pub(super) fn recognise(shape: Shape, text: &str) -> Result<Vec<Place>, Refusal> {
     let mut reader = Reader {
         cursor: Cursor::new(text),
@@ -73,19 +72,19 @@ pub(super) fn recognise(shape: Shape, text: &str) -> Result<Vec<Place>, Refusal>
 struct Reader<'a> {
     cursor: Cursor<'a>,
     places: Vec<Place>,
-    /// Whether strings may hold nothing that would end another.
+    /// Whether strings must hold nothing that would end another string.
     plain: bool,
-    /// What stands before the next token of an expression.
+    /// What precedes the next token of an expression.
     before: Before,
 }
 
-/// What stands before a token, as far as it matters for what the token may be.
+/// What precedes a token, as far as it decides what the token may be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Before {
-    /// Nothing that could be one side of an operation: the beginning, `(`, `,`, or an
-    /// operator.
+    /// Nothing that could be one side of an operation: the beginning of the text, `(`, `,` or
+    /// an operator.
     Nothing,
-    /// A side of an operation: `)`, `]`, a selector, a string.
+    /// One side of an operation: `)`, `]`, a selector or a string.
     Operand,
     /// A word, which may be a keyword, a function or a number.
     Word,
@@ -93,7 +92,7 @@ enum Before {
 
 impl Reader<'_> {
     fn expression(&mut self) -> Result<(), Refusal> {
-        // Whether a pipeline has begun, for each open parenthesis and for none.
+        // Whether a pipeline has begun, at the top level and in each open parenthesis.
         let mut pipelines = vec![false];
         loop {
             self.trivia()?;
@@ -146,7 +145,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether an operator of matchers and a string are next.
+    /// Whether an operator of matchers and then a string follow.
     fn is_compared_with_a_string(&self) -> Result<bool, Refusal> {
         let mut ahead = Reader {
             cursor: self.cursor.clone(),
@@ -162,7 +161,7 @@ impl Reader<'_> {
         Ok(matches!(ahead.cursor.peek(), Some(b'"' | b'`')))
     }
 
-    /// Takes an operator of a matcher, if one is next: `=`, `!=`, `=~`, `!~`.
+    /// Takes an operator of a matcher (`=`, `!=`, `=~`, `!~`), if one is next.
     fn operator(&mut self) -> bool {
         let length = match (self.cursor.peek(), self.cursor.peek_second()) {
             (Some(b'='), Some(b'=')) => 0,
@@ -174,7 +173,7 @@ impl Reader<'_> {
         length > 0
     }
 
-    /// `{…}`
+    /// Takes `{…}`.
     fn selector(&mut self) -> Result<(), Refusal> {
         let opened = self.cursor.clone();
         self.cursor.bump();
@@ -197,14 +196,14 @@ impl Reader<'_> {
                     self.cursor.bump();
                     return Ok(());
                 }
-                // A comma before the closing brace is an error.
+                // A comma before the closing brace is an error in Loki.
                 Some(b',') => self.cursor.bump(),
                 Some(_) => return self.no_matcher(),
             }
         }
     }
 
-    /// `name op "value"`
+    /// Takes `name op "value"`.
     fn matcher(&mut self, opened: &Cursor<'_>) -> Result<(), Refusal> {
         let begins = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
         match self.cursor.peek() {
@@ -225,7 +224,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Something else stands where a matcher, or a part of one, should.
+    /// Refuses what stands in place of a matcher or of a part of one.
     fn no_matcher(&self) -> Result<(), Refusal> {
         match (self.cursor.peek(), self.cursor.peek_second()) {
             (Some(b'/'), Some(b'/' | b'*')) => self.cursor.refuse(Rule::Comment),
@@ -234,7 +233,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `[5m]`
+    /// Takes a range such as `[5m]`.
     fn range(&mut self) -> Result<(), Refusal> {
         let opened = self.cursor.clone();
         self.cursor.bump();
@@ -249,7 +248,7 @@ impl Reader<'_> {
         }
     }
 
-    /// One token that is no bracket; only its end matters.
+    /// Takes one token that is not a bracket. Only its end matters.
     fn token(&mut self) -> Result<(), Refusal> {
         self.before = match self.cursor.peek() {
             Some(b'"' | b'`') => Before::Operand,
@@ -282,8 +281,8 @@ impl Reader<'_> {
                 }
                 Ok(())
             }
-            // What the language uses besides, and `$` and the like, which it refuses
-            // itself.
+            // These are the other characters that the language uses, and those such as `$` that
+            // Loki refuses itself.
             Some(b'\'') => self.cursor.refuse(Rule::Character),
             Some(0x21..=0x7e) => {
                 self.cursor.bump();
@@ -293,14 +292,14 @@ impl Reader<'_> {
         }
     }
 
-    /// U+00B5, as in `5µs`.
+    /// Takes the micro sign (U+00B5) of a duration such as `5µs`.
     fn micro_sign(&mut self) {
         if self.cursor.peek() == Some(0xc2) && self.cursor.peek_second() == Some(0xb5) {
             self.cursor.skip(2);
         }
     }
 
-    /// Spaces and comments.
+    /// Skips spaces and comments.
     fn trivia(&mut self) -> Result<(), Refusal> {
         loop {
             self.cursor
@@ -310,7 +309,7 @@ impl Reader<'_> {
             }
             self.cursor
                 .take_while(|byte| !matches!(byte, b'\n' | b'\r'));
-            // The end of a line as Windows has it is no second reading.
+            // A Windows line end is not read in two ways.
             let line_end = self.cursor.peek_second() == Some(b'\n');
             if self.cursor.peek() == Some(b'\r') && !line_end {
                 return self.cursor.refuse(Rule::Comment);
@@ -319,9 +318,10 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a string, put between quotes as it is once its escapes are resolved, is that
-/// string: it holds no quote and no backslash. `escaped`: it has escapes (the Go language's),
-/// of which those by number are not resolved here, for any of them may spell a quote.
+/// Whether a string means the same when its resolved value is put between quotes unchanged,
+/// which is so if it holds no quote and no backslash. `escaped` says that the string has the
+/// escapes of the Go language. Numeric escapes are not resolved here, because any of them may
+/// spell a quote.
 fn is_plain(inside: &[u8], escaped: bool) -> bool {
     let mut bytes = inside.iter();
     while let Some(byte) = bytes.next() {

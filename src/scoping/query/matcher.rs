@@ -1,15 +1,15 @@
-//! A scope as text in a query language.
+//! A scope written as text in a query language.
 
 use super::language::Language;
 use crate::scoping::scope::{Attributes, LabelValue, Scope};
 
-/// What every selector begins with: one matcher, or several that must all hold.
+/// The text with which every selector begins: one matcher, or several that must all hold.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Matcher(String);
 
 impl Matcher {
-    /// Writes a scope. In TraceQL a label is a resource attribute of the same name,
-    /// unless `attributes` names another.
+    /// Writes a scope. In TraceQL a label becomes the resource attribute of the same name,
+    /// unless `attributes` gives another name.
     #[must_use]
     pub fn new(language: Language, scope: &Scope, attributes: &Attributes) -> Self {
         let mut text = String::new();
@@ -30,7 +30,7 @@ impl Matcher {
                     text.push_str("resource.");
                     text.push_str(attributes.get(label));
                     push_operator(&mut text, values, " = ", " =~ ");
-                    // Only newer versions anchor patterns by themselves.
+                    // Only newer versions anchor patterns themselves.
                     push_values(&mut text, values, "^(?:", ")$");
                 }
             }
@@ -44,7 +44,7 @@ impl Matcher {
         &self.0
     }
 
-    /// A selector of nothing but the scope.
+    /// A selector that holds the scope alone.
     #[must_use]
     pub fn selector(&self, language: Language) -> String {
         let matcher = self.as_str();
@@ -59,7 +59,7 @@ fn push_operator(text: &mut String, values: &[LabelValue], one: &str, many: &str
     text.push_str(if values.len() == 1 { one } else { many });
 }
 
-/// One value as a string, several as a pattern of quoted alternatives.
+/// Writes one value as a string, or several as a pattern of quoted alternatives.
 fn push_values(text: &mut String, values: &[LabelValue], before: &str, after: &str) {
     let many = values.len() > 1;
     text.push('"');
@@ -69,7 +69,7 @@ fn push_values(text: &mut String, values: &[LabelValue], before: &str, after: &s
             text.push('|');
         }
         for character in value.as_str().chars() {
-            // RE2 syntax: whatever has a meaning in a pattern, and nothing else.
+            // In RE2 syntax these characters have a meaning in a pattern, and no others do.
             let special = matches!(
                 character,
                 '\\' | '.' | '+' | '*' | '?' | '(' | ')' | '|' | '[' | ']' | '{' | '}' | '^' | '$'

@@ -1,15 +1,15 @@
-//! Queries: every selector of a text gets a matcher, or the text is refused.
+//! Inserts a matcher into every selector of a query, or refuses the query.
 //!
-//! The text is recognised and spliced, never printed anew: what comes out is what came
-//! in with insertions, so that no construct is changed or lost, and taking the
-//! insertions out gives back the original bytes. The rule that carries everything:
-//! *for every text that the backend accepts, the selectors found here include all that
-//! the backend finds.* Accepting more than the backend does is harmless, for the
-//! backend refuses it; each recogniser's own documentation argues that it cannot find
-//! less. Whatever is not understood is refused with its place and the rule.
+//! The text is recognised and spliced, and never printed from a syntax tree. What is sent is
+//! what was received with insertions, so no construct is changed or lost, and removing the
+//! insertions restores the original bytes. The rule that everything rests on: *for every text
+//! that the backend accepts, the selectors found here include all that the backend finds.*
+//! Accepting more than the backend does is harmless, because the backend refuses it. The
+//! documentation of each recogniser argues that it cannot find fewer. Whatever is not
+//! understood is refused with its position and the rule.
 //!
-//! A result is read a second time: it must hold the same number of selectors, each
-//! beginning with the matcher.
+//! The result is read a second time: it must hold the same number of selectors, and each must
+//! begin with the matcher.
 
 mod language;
 mod logql;
@@ -26,12 +26,12 @@ pub use language::{Language, MAX_SCOPED, MAX_TEXT, MAX_TRACEQL, Shape};
 pub use matcher::Matcher;
 pub use splice::Scoped;
 
-/// Why there is no scoped text.
+/// Why a text could not be scoped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Failure {
     /// The text is not one that can be scoped.
     Refused(Refusal),
-    /// The second reading does not bear out the first: a fault of ours.
+    /// The second reading does not confirm the first, which is a fault of the gate.
     Unsound,
 }
 
@@ -41,15 +41,15 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// Puts the matcher into every selector.
+/// Inserts the matcher into every selector.
 ///
-/// The text may have [`MAX_TEXT`] bytes and the result [`MAX_SCOPED`], in TraceQL
-/// [`MAX_TRACEQL`]. The time it takes is linear in the text.
+/// The text may have up to [`MAX_TEXT`] bytes and the result up to [`MAX_SCOPED`], or
+/// [`MAX_TRACEQL`] in TraceQL. The time taken is linear in the length of the text.
 ///
 /// # Errors
-/// [`Failure::Refused`] for a text that is not understood without doubt, is not of the
-/// shape or is too long; [`Failure::Unsound`] if the result, read a second time, does
-/// not have the matcher in each of its selectors.
+/// [`Failure::Refused`] if the text is not understood without doubt, does not have the shape or
+/// is too long. [`Failure::Unsound`] if a second reading of the result does not find the
+/// matcher in each of its selectors.
 pub fn scope(
     language: Language,
     shape: Shape,
@@ -69,12 +69,12 @@ pub fn scope(
     checked(language, shape, scoped, matcher, text.len())
 }
 
-/// The text that selects all that is in the scope: what is sent where nothing is asked
-/// for. It is held to the same limits and read once as any other.
+/// The text that selects everything in the scope. It is sent if the caller asks for nothing in
+/// particular. It has the same limits as any other text, and is also checked by reading it.
 ///
 /// # Errors
-/// [`Failure::Refused`] if it is too long, or not of the shape; [`Failure::Unsound`] if
-/// it does not read as one selector with the matcher.
+/// [`Failure::Refused`] if it is too long. [`Failure::Unsound`] if it cannot be read as one
+/// selector with the matcher.
 pub fn whole(language: Language, shape: Shape, matcher: &Matcher) -> Result<String, Failure> {
     let text = matcher.selector(language);
     let scoped = Scoped {
@@ -85,8 +85,8 @@ pub fn whole(language: Language, shape: Shape, matcher: &Matcher) -> Result<Stri
     checked(language, shape, scoped, matcher, 0).map(|scoped| scoped.text)
 }
 
-/// A text that is to be sent, if it is short enough and a second reading bears it out.
-/// `end`: how long the text was that it was made of.
+/// Returns a text to be sent, provided that it is short enough and a second reading confirms
+/// it. `end` is the length of the text that it was made from.
 fn checked(
     language: Language,
     shape: Shape,
@@ -123,13 +123,14 @@ fn recognise(language: Language, shape: Shape, text: &str) -> Result<Vec<Place>,
     }
 }
 
-/// Whether a second reading finds as many selectors, each beginning with the matcher.
+/// Whether a second reading finds the same number of selectors, each beginning with the
+/// matcher.
 fn is_sound(language: Language, shape: Shape, scoped: &Scoped, matcher: &Matcher) -> bool {
     let shape = match shape {
         Shape::PlainQuery | Shape::SpanQuery => shape,
         Shape::Pipeline | Shape::Query | Shape::Selector => Shape::Query,
     };
-    // The insertions may have made it longer than what is read from strangers.
+    // The insertions may have made the text longer than what is read from callers.
     let places = match language {
         Language::LogQl => logql::recognise(shape, &scoped.text),
         Language::PromQl => promql::recognise(shape, &scoped.text),
@@ -141,7 +142,7 @@ fn is_sound(language: Language, shape: Shape, scoped: &Scoped, matcher: &Matcher
         let rest = scoped.text.get(place.at..).unwrap_or("");
         let held = match place.piece {
             Piece::FilterClose => continue,
-            // A metric's name or a pipeline without a selector is left.
+            // A metric's name, or a pipeline without a selector, did not get the matcher.
             Piece::Braced => None,
             Piece::Alone | Piece::First => rest.strip_prefix(matcher.as_str()),
             Piece::FilterAlone | Piece::FilterOpen => rest
@@ -149,7 +150,7 @@ fn is_sound(language: Language, shape: Shape, scoped: &Scoped, matcher: &Matcher
                 .and_then(|rest| rest.strip_prefix(matcher.as_str())),
         };
         let ended = held.is_some_and(|rest| match language {
-            // Alone, it has what stood there behind it: spaces and comments.
+            // If the matcher is alone, spaces and comments of the original may follow it.
             Language::LogQl | Language::PromQl => {
                 rest.starts_with([',', '}', ' ', '\t', '\n', '\r', '#'])
             }

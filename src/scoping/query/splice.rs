@@ -1,4 +1,4 @@
-//! Insertions into a text, which leave every byte of it as it was.
+//! Insertions into a text that leave each of its bytes unchanged.
 
 use std::ops::Range;
 
@@ -7,12 +7,12 @@ use super::matcher::Matcher;
 /// A text in which every selector has the matcher.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Scoped {
-    /// The text to send to the backend.
+    /// The text that is sent to the backend.
     pub text: String,
-    /// Where something was inserted, in bytes of `text`, in order: without these the
-    /// original is left.
+    /// Where something was inserted, as sorted byte ranges of `text`. Without these ranges, the
+    /// original remains.
     pub insertions: Vec<Range<usize>>,
-    /// How many selectors the text has.
+    /// The number of selectors in the text.
     pub selectors: usize,
 }
 
@@ -23,33 +23,32 @@ pub(super) enum Piece {
     Alone,
     /// The matcher before others.
     First,
-    /// A selector of its own: after a metric's name, before a pipeline.
+    /// A selector of its own: behind a metric's name, or before a pipeline.
     Braced,
-    /// The matcher in a filter that has nothing else (TraceQL).
+    /// The matcher in a filter that is otherwise empty (TraceQL).
     FilterAlone,
-    /// The matcher and what binds the rest of a filter to it (TraceQL).
+    /// The matcher, and the opening of the parenthesis around the rest of the filter (TraceQL).
     FilterOpen,
-    /// The end of that rest.
+    /// The end of that parenthesis.
     FilterClose,
 }
 
 /// A place in a text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Place {
-    /// Bytes from the beginning.
+    /// The offset in bytes.
     pub(super) at: usize,
-    /// What is inserted before them.
+    /// What is inserted there.
     pub(super) piece: Piece,
 }
 
-/// The most bytes that all insertions together take.
+/// The most bytes that all insertions together can take.
 pub(super) fn room(places: &[Place], matcher: &Matcher) -> usize {
     let each = matcher.as_str().len().saturating_add(8);
     places.len().saturating_mul(each)
 }
 
-/// Inserts each piece at its place. The places are in order and lie between
-/// characters.
+/// Inserts each piece at its place. The places must be sorted and lie between characters.
 pub(super) fn splice(text: &str, places: &[Place], matcher: &Matcher) -> Scoped {
     let room = room(places, matcher);
     let matcher = matcher.as_str();

@@ -9,7 +9,7 @@ fn matcher(language: Language) -> Matcher {
     Matcher::new(language, &scope, &Attributes::default())
 }
 
-/// What is left without the insertions.
+/// What remains without the insertions.
 fn original(scoped: &Scoped) -> String {
     let mut text = scoped.text.clone();
     for insertion in scoped.insertions.iter().rev() {

@@ -1,9 +1,9 @@
-//! A text as its readers go through it: a place that moves forward only.
+//! A text with a position that only moves forward.
 
 use crate::words::refusal::{Refusal, Rule};
 
-/// Bytes are enough: everything the languages are made of is ASCII, and no byte of a
-/// longer UTF-8 sequence looks like ASCII.
+/// Working on bytes is enough: everything that the languages consist of is ASCII, and no byte
+/// of a longer UTF-8 sequence looks like ASCII.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor<'a> {
     text: &'a [u8],
@@ -18,7 +18,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Bytes from the beginning.
+    /// The current offset in bytes.
     pub(super) const fn at(&self) -> usize {
         self.at
     }
@@ -27,12 +27,12 @@ impl<'a> Cursor<'a> {
         Err(Refusal { at: self.at, rule })
     }
 
-    /// The byte here; `None` at the end.
+    /// The next byte, or `None` at the end.
     pub(super) fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
 
-    /// The byte after that.
+    /// The byte after the next one.
     pub(super) fn peek_second(&self) -> Option<u8> {
         self.text.get(self.at.saturating_add(1)).copied()
     }
@@ -45,7 +45,7 @@ impl<'a> Cursor<'a> {
         self.at = self.at.saturating_add(bytes).min(self.text.len());
     }
 
-    /// Takes the byte if it is the one.
+    /// Takes the next byte if it equals `byte`.
     pub(super) fn eat(&mut self, byte: u8) -> bool {
         let here = self.peek() == Some(byte);
         if here {
@@ -54,10 +54,10 @@ impl<'a> Cursor<'a> {
         here
     }
 
-    /// Takes all that fits.
+    /// Takes all bytes that fit.
     ///
-    /// Not generic and not inlined, as the rest of what follows: written out at each
-    /// place these would make up most of the recognisers' code.
+    /// Like the functions below, this one is neither generic nor inlined: copies of it in each
+    /// place would make up most of the recognisers' code.
     #[inline(never)]
     pub(super) fn take_while(&mut self, fits: fn(u8) -> bool) -> &'a [u8] {
         let rest = self.text.get(self.at..).unwrap_or_default();
@@ -67,14 +67,14 @@ impl<'a> Cursor<'a> {
         taken
     }
 
-    /// What was passed since a place.
+    /// The text between `begin` and the current position.
     pub(super) fn since(&self, begin: usize) -> &'a [u8] {
         self.text.get(begin..self.at).unwrap_or_default()
     }
 
-    /// Takes a string with backslash escapes whose opening quote is here, and gives
-    /// what is between its quotes. Where it ends depends on no escape but `\` and one
-    /// byte: longer ones hold no quotes.
+    /// Takes a string with backslash escapes whose opening quote is next. Returns what is
+    /// between its quotes. Only a backslash and the byte after it decide where the string ends;
+    /// longer escapes hold no quotes.
     #[inline(never)]
     pub(super) fn string(&mut self) -> Result<&'a [u8], Refusal> {
         let opened = self.clone();
@@ -100,7 +100,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Takes a string in back quotes, which knows no escapes and may have many lines.
+    /// Takes a string in back quotes, which has no escapes and may span several lines.
     #[inline(never)]
     pub(super) fn raw_string(&mut self) -> Result<&'a [u8], Refusal> {
         let opened = self.clone();

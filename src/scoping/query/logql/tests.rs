@@ -5,7 +5,7 @@ fn query(text: &str) -> String {
     run(Language::LogQl, Shape::Query, text)
 }
 
-/// Each text with what must come of it: the attacks of the field, and their kin.
+/// Each text with the expected outcome: attacks known from the field, and variations of them.
 const ATTACKS: &[(&str, &str)] = &[
     // Comments.
     (r#"{app="x"} // {a="b"}"#, "!Comment"),
@@ -49,7 +49,7 @@ const ATTACKS: &[(&str, &str)] = &[
         r#"{a="b", c!~`d` , e=~"f", g!=`h`}"#,
         r#"{M,a="b", c!~`d` , e=~"f", g!=`h`}"#,
     ),
-    // Selectors side by side, and none at all.
+    // Two selectors side by side, or none at all.
     (r#"{a="b"} {c="d"}"#, "!Syntax"),
     (r#"{a="b"}{c="d"}"#, "!Syntax"),
     (r#"rate({a="b"}[5m]) {c="d"}"#, "!Syntax"),

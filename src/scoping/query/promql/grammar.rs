@@ -1,4 +1,4 @@
-//! How expressions are made of tokens, as far as it matters where selectors are.
+//! How expressions consist of tokens, as far as this decides where selectors are.
 
 use super::lexer::{Lexer, begins_word};
 use super::names::{AGGREGATIONS, DURATIONS, FUNCTIONS, NO_METRICS, is_any};
@@ -7,7 +7,7 @@ use crate::scoping::query::splice::{Piece, Place};
 use crate::scoping::query::text::Cursor;
 use crate::words::refusal::{Refusal, Rule};
 
-/// The places where a matcher belongs.
+/// Finds the places where a matcher has to be inserted.
 pub(in crate::scoping::query) fn recognise(
     shape: Shape,
     text: &str,
@@ -44,7 +44,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Operands with operators between them.
+    /// Takes operands with operators between them.
     fn expression(&mut self) -> Result<(), Refusal> {
         if self.depth > MAX_DEPTH {
             return self.lexer.refuse(Rule::Depth);
@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
         self.postfixes()
     }
 
-    /// An operand that begins with a word.
+    /// Takes an operand that begins with a word.
     #[inline(never)]
     fn named(&mut self) -> Result<(), Refusal> {
         let before = self.lexer.here();
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
         self.metric(word, &before, after)
     }
 
-    /// A metric's name, alone or before braces, which may be next.
+    /// Takes a metric's name, alone or with braces behind it.
     fn metric(
         &mut self,
         name: &[u8],
@@ -138,7 +138,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Exactly one selector.
+    /// Takes exactly one selector.
     fn selector(&mut self) -> Result<(), Refusal> {
         match self.lexer.peek() {
             Some(b'{') => self.braces(),
@@ -156,14 +156,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `{…}` with matchers and quoted metric names.
+    /// Takes `{…}` with matchers and quoted metric names.
     #[inline(never)]
     fn braces(&mut self) -> Result<(), Refusal> {
         let opened = self.lexer.here();
         self.lexer.bump();
         self.places.push(Place {
             at: self.lexer.at(),
-            // A comma before the closing brace is legal.
+            // A comma before the closing brace is legal in PromQL.
             piece: Piece::First,
         });
         loop {
@@ -182,7 +182,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `name op "value"`, or a metric's name in quotes.
+    /// Takes `name op "value"`, or a metric's name in quotes.
     fn matcher(&mut self, opened: &Cursor<'a>) -> Result<(), Refusal> {
         let before = self.lexer.here();
         let (name, quoted) = match self.lexer.peek() {
@@ -222,15 +222,15 @@ impl<'a> Reader<'a> {
         if name == b"__name__" {
             return match value {
                 [b'_', b'_', ..] => value_at.refuse(Rule::ReservedName),
-                // What is written as \x5f is an underscore too.
+                // An escape such as \x5f spells an underscore too.
                 [b'\\', b'\\', ..] => Ok(()),
                 [b'\\', ..] | [b'_', b'\\', ..] if escapes => value_at.refuse(Rule::Backslash),
                 _ => Ok(()),
             };
         }
-        // Mimir tells the tenants of a federated query apart by the first one, and can only
-        // choose among those that the request names. Grafana's Metrics Drilldown adds the
-        // last one to nearly every query.
+        // Mimir distinguishes the tenants of a federated query by the first of these names,
+        // which can only choose among the tenants that the request names. Grafana's Metrics
+        // Drilldown adds the last one to nearly every query.
         let known = matches!(
             name,
             b"__tenant_id__" | b"__type__" | b"__unit__" | b"__ignore_usage__"
@@ -241,7 +241,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// `( expression, … )`
+    /// Takes `( expression, … )`.
     #[inline(never)]
     fn arguments(&mut self) -> Result<(), Refusal> {
         let opened = self.lexer.here();
@@ -267,7 +267,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `by (…)` or `without (…)`, if it is next. As `by` may also name a metric, it
+    /// Takes `by (…)` or `without (…)`, if one is next. Since `by` may also name a metric, it
     /// counts only with its parenthesis.
     #[inline(never)]
     fn grouping(&mut self) -> Result<bool, Refusal> {
@@ -284,7 +284,7 @@ impl<'a> Reader<'a> {
         Ok(false)
     }
 
-    /// `( label, … )`
+    /// Takes `( label, … )`.
     #[inline(never)]
     fn labels(&mut self) -> Result<(), Refusal> {
         let opened = self.lexer.here();
@@ -318,7 +318,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What may stand between an operator and its right side.
+    /// Takes what may stand between an operator and its right side.
     #[inline(never)]
     fn modifiers(&mut self) -> Result<(), Refusal> {
         loop {
@@ -354,7 +354,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What may stand behind an operand.
+    /// Takes what may follow an operand.
     #[inline(never)]
     fn postfixes(&mut self) -> Result<(), Refusal> {
         loop {
@@ -388,7 +388,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Behind `@`: a number, `start()` or `end()`.
+    /// Takes what may follow `@`: a number, `start()` or `end()`.
     fn instant(&mut self) -> Result<(), Refusal> {
         self.lexer.signs();
         let before = self.lexer.here();
@@ -403,7 +403,7 @@ impl<'a> Reader<'a> {
         self.lexer.close(b')')
     }
 
-    /// Behind `offset`: a duration, or an expression of durations.
+    /// Takes what may follow `offset`: a duration, or an expression of durations.
     fn offset(&mut self) -> Result<(), Refusal> {
         self.lexer.signs();
         let before = self.lexer.here();
@@ -422,7 +422,7 @@ impl<'a> Reader<'a> {
         self.scalar()
     }
 
-    /// A number or a duration.
+    /// Takes a number or a duration.
     fn scalar(&mut self) -> Result<(), Refusal> {
         match self.lexer.peek() {
             Some(byte) if self.lexer.begins_number(byte) => {
@@ -439,7 +439,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Numbers, durations, their operators and functions, up to the closing byte.
+    /// Takes numbers, durations, their operators and functions, up to the closing byte.
     #[inline(never)]
     fn durations(&mut self, close: u8, opened: &Cursor<'a>) -> Result<(), Refusal> {
         let mut nested: usize = 0;
@@ -477,8 +477,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether a quoted name stays one name when somebody prints it as it is: a quote in it
-/// would end the quotes that are put around it.
+/// Whether a quoted name remains a single name when somebody prints it without escaping. A
+/// quote in it would end the quotes that are put around it.
 fn is_plain(name: &[u8]) -> bool {
     !name
         .iter()

@@ -4,11 +4,10 @@ use super::names::is_any;
 use crate::scoping::query::text::Cursor;
 use crate::words::refusal::{Refusal, Rule};
 
-/// Takes tokens from left to right. The white space before one is taken by
-/// [`Lexer::trivia`].
+/// Takes tokens from left to right. [`Lexer::trivia`] takes the white space before each.
 pub(super) struct Lexer<'a> {
     cursor: Cursor<'a>,
-    /// The first comment that other readers end elsewhere.
+    /// The first comment that other readers end in a different place.
     doubt: Option<Refusal>,
 }
 
@@ -20,23 +19,23 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Why the text is refused although all of it was understood: a comment that other
-    /// readers end elsewhere.
+    /// Why the text is refused although all of it was understood, if it is: a comment that
+    /// other readers end in a different place.
     pub(super) const fn doubt(&self) -> Option<Refusal> {
         self.doubt
     }
 
-    /// The place that was reached, to refuse or to go back to.
+    /// The current place, to refuse the text there or to go back to.
     pub(super) fn here(&self) -> Cursor<'a> {
         self.cursor.clone()
     }
 
-    /// Reads on from a place that was reached before.
+    /// Continues from a place that was reached before.
     pub(super) const fn go_back(&mut self, place: Cursor<'a>) {
         self.cursor = place;
     }
 
-    /// Bytes from the beginning.
+    /// The current offset in bytes.
     pub(super) const fn at(&self) -> usize {
         self.cursor.at()
     }
@@ -45,12 +44,12 @@ impl<'a> Lexer<'a> {
         self.cursor.refuse(rule)
     }
 
-    /// The byte here; `None` at the end.
+    /// The next byte, or `None` at the end.
     pub(super) fn peek(&self) -> Option<u8> {
         self.cursor.peek()
     }
 
-    /// The byte after that.
+    /// The byte after the next one.
     pub(super) fn peek_second(&self) -> Option<u8> {
         self.cursor.peek_second()
     }
@@ -63,7 +62,7 @@ impl<'a> Lexer<'a> {
         self.cursor.skip(bytes);
     }
 
-    /// Takes the byte if it is the one.
+    /// Takes the next byte if it equals `byte`.
     pub(super) fn eat(&mut self, byte: u8) -> bool {
         self.cursor.eat(byte)
     }
@@ -72,17 +71,17 @@ impl<'a> Lexer<'a> {
         self.cursor.take_while(fits)
     }
 
-    /// Takes a string whose opening quote is here, and gives what is between its quotes.
+    /// Takes a string whose opening quote is next. Returns what is between its quotes.
     pub(super) fn string(&mut self) -> Result<&'a [u8], Refusal> {
         self.cursor.string()
     }
 
-    /// Takes a string in back quotes, and gives what is between them.
+    /// Takes a string in back quotes. Returns what is between them.
     pub(super) fn raw_string(&mut self) -> Result<&'a [u8], Refusal> {
         self.cursor.raw_string()
     }
 
-    /// Spaces and comments.
+    /// Skips spaces and comments.
     #[inline(never)]
     pub(super) fn trivia(&mut self) {
         loop {
@@ -103,7 +102,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// A word, or nothing if none is here.
+    /// Takes a word. Returns an empty slice if none is next.
     #[inline(never)]
     pub(super) fn word(&mut self) -> &'a [u8] {
         match self.cursor.peek() {
@@ -123,7 +122,7 @@ impl<'a> Lexer<'a> {
         byte.is_ascii_digit() || (byte == b'.' && fraction())
     }
 
-    /// A number or a duration with everything that touches it.
+    /// Takes a number or a duration, with everything that touches it.
     #[inline(never)]
     pub(super) fn number(&mut self) {
         let touches = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
@@ -152,7 +151,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// A binary operator, if one is next.
+    /// Takes a binary operator, if one is next.
     pub(super) fn operator(&mut self) -> bool {
         let length = match (self.cursor.peek(), self.cursor.peek_second()) {
             (Some(b'=' | b'!'), Some(b'=')) | (Some(b'<' | b'>'), Some(b'=' | b'/')) => 2,
@@ -191,7 +190,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// Whether a byte can be the first of a word; digits can be further ones.
+/// Whether a byte can begin a word. Digits can only continue one.
 pub(super) fn begins_word(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || matches!(byte, b'_' | b':')
 }

@@ -1,6 +1,6 @@
-//! The words of the language that are not a user's names.
+//! The words that the language itself defines.
 
-/// Whether a word is one of the keywords, which know no case.
+/// Whether a word is one of the keywords, in any case.
 #[inline(never)]
 pub(super) fn is_any(word: &[u8], known: &[&str]) -> bool {
     known
@@ -36,11 +36,11 @@ pub(super) const NO_METRICS: &[&str] = &[
     "on",
 ];
 
-/// Functions of duration expressions; without `_of` in Mimir.
+/// Functions of duration expressions. In Mimir they have no `_of`.
 pub(super) const DURATIONS: &[&str] = &["max", "max_of", "min", "min_of", "range", "step"];
 
-/// Functions of Prometheus 3.14 and earlier but `info`, which selects `target_info` by
-/// itself. A function that is not here is refused: it may select by itself as well.
+/// Functions of Prometheus 3.14 and earlier except `info`, which selects `target_info` by
+/// itself. A function that is not listed is refused, because it may select data by itself too.
 pub(super) const FUNCTIONS: &[&str] = &[
     "abs",
     "absent",

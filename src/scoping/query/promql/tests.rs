@@ -9,9 +9,9 @@ fn selector(text: &str) -> String {
     run(Language::PromQl, Shape::Selector, text)
 }
 
-/// Each text with what must come of it: the attacks of the field, and their kin.
+/// Each text with the expected outcome: attacks known from the field, and variations of them.
 const ATTACKS: &[(&str, &str)] = &[
-    // Selectors in every argument, those of aggregations included.
+    // Selectors in every argument, including those of aggregations.
     ("topk(scalar(s),x)", "topk(scalar(s{M}),x{M})"),
     ("quantile(scalar(s),x)", "quantile(scalar(s{M}),x{M})"),
     ("limitk(scalar(a), b)", "limitk(scalar(a{M}), b{M})"),
@@ -20,7 +20,7 @@ const ATTACKS: &[(&str, &str)] = &[
         r#"count_values without (a) ("x", y)"#,
         r#"count_values without (a) ("x", y{M})"#,
     ),
-    // Of the names that backends keep, that of a federated query's tenants is a matcher.
+    // Of the reserved names, the one for a federated query's tenants may be a matcher.
     (r#"up{__tenant_id__="a"}"#, r#"up{M,__tenant_id__="a"}"#),
     (
         r#"sum by (__tenant_id__) (up)"#,
@@ -28,7 +28,7 @@ const ATTACKS: &[(&str, &str)] = &[
     ),
     (r#"up{__tenant_id="a"}"#, "!ReservedName"),
     (r#"up{__query__="a"}"#, "!ReservedName"),
-    // Functions that select by themselves, or may.
+    // Functions that select data by themselves, or may do so.
     ("info(x)", "!Function"),
     (r#"info(x,{__name__="y_info"})"#, "!Function"),
     ("brand_new(x)", "!Function"),
@@ -49,7 +49,7 @@ const ATTACKS: &[(&str, &str)] = &[
     ("Sum By (a) (x)", "Sum By (a) (x{M})"),
     ("SUM(x) WITHOUT (a)", "SUM(x{M}) WITHOUT (a)"),
     ("sum(x) by", "!Syntax"),
-    // Label lists are no selectors, and what follows them is.
+    // Lists of labels are not selectors, but what follows them is.
     (
         "a + on(x) group_left (y) b",
         "a{M} + on(x) group_left (y) b{M}",
@@ -81,7 +81,7 @@ const ATTACKS: &[(&str, &str)] = &[
     (r#"{a="}"#, "!String"),
     ("{a=`}", "!String"),
     ("\"x\" + `y{}` + 'z'", "\"x\" + `y{}` + 'z'"),
-    // Matchers of the caller's on the scope's label stay, and ours is added.
+    // The caller's own matchers on the scope's label stay, and the gate's is added.
     (r#"x{rid=~".*"}"#, r#"x{M,rid=~".*"}"#),
     (r#"x{rid!="r1"}"#, r#"x{M,rid!="r1"}"#),
     (r#"x{"rid"="r2",}"#, r#"x{M,"rid"="r2",}"#),
@@ -90,7 +90,7 @@ const ATTACKS: &[(&str, &str)] = &[
     (r#"{{a="1"}}"#, "!Matcher"),
     ("{a}", "!Matcher"),
     ("{a=b}", "!Matcher"),
-    // Names that backends keep for themselves.
+    // Names that backends reserve for themselves.
     (r#"__internal__{__query__="s"}"#, "!ReservedName"),
     ("__internal__", "!ReservedName"),
     (r#"{__query__="s"}"#, "!ReservedName"),
@@ -129,7 +129,7 @@ const ATTACKS: &[(&str, &str)] = &[
     ("x[{a=\"b\"}]", "!Range"),
     ("x[5m", "!Unbalanced"),
     ("x[5m] smoothed", "x{M}[5m] smoothed"),
-    // Numbers swallow no operand.
+    // A number does not swallow an operand.
     ("1e+x", "1e+x{M}"),
     ("0x1e+5 + x", "0x1e+5 + x{M}"),
     ("1_000 * .5e-3 * x", "1_000 * .5e-3 * x{M}"),

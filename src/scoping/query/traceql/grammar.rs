@@ -1,11 +1,11 @@
-//! How filters and pipelines are made of tokens, as far as it matters where filters are.
+//! How filters and pipelines consist of tokens, as far as this decides where filters are.
 
 use super::lexer::{Lexer, Operator, is_space, is_word};
 use crate::scoping::query::language::Shape;
 use crate::scoping::query::splice::{Piece, Place};
 use crate::words::refusal::{Refusal, Rule};
 
-/// Hints that change how much is read and in which order, never what.
+/// Hints that change how much is read and in which order, but never what.
 const HINTS: [&[u8]; 5] = [
     b"exemplars",
     b"most_recent",
@@ -39,14 +39,14 @@ pub(in crate::scoping::query) fn recognise(
     Ok(reader.places)
 }
 
-/// What a stage of a pipeline is.
+/// The kind of a stage in a pipeline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Function {
-    /// A value to compare with others.
+    /// It yields a value that is compared with others.
     Aggregate,
-    /// Anything that takes attributes and numbers.
+    /// It takes any attributes and numbers.
     Plain,
-    /// Takes a filter first.
+    /// It takes a filter first.
     Compare,
 }
 
@@ -73,12 +73,12 @@ impl Function {
     }
 }
 
-/// Takes a text apart from left to right. Each method takes what it is named for,
-/// white space before it too.
+/// Takes a text apart from left to right. Each method takes what its name says, including the
+/// white space before it.
 struct Reader<'a> {
     lexer: Lexer<'a>,
     places: Vec<Place>,
-    /// Whether nothing may be asked for of a trace as a whole.
+    /// Whether queries about traces as a whole are refused.
     spans_only: bool,
 }
 
@@ -102,7 +102,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `spansets | stage | …`; the only place where Tempo begins to read spans.
+    /// Takes `spansets | stage | …`. This is the only place where Tempo begins to read spans.
     fn pipeline(&mut self) -> Result<(), Refusal> {
         self.spansets()?;
         while self.lexer.next()? == Some(b'|') {
@@ -112,8 +112,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Filters and pipelines between parentheses, with operators between them. Numbers
-    /// may follow the first one: `({…} | rate()) > 5`.
+    /// Takes filters, and pipelines in parentheses, with operators between them. Numbers may
+    /// follow the first one: `({…} | rate()) > 5`.
     fn spansets(&mut self) -> Result<(), Refusal> {
         self.spanset()?;
         while let Some(operator) = self.lexer.operator()? {
@@ -162,7 +162,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// What stands between `|` and the next.
+    /// Takes what stands between two `|`.
     fn stage(&mut self) -> Result<(), Refusal> {
         self.lexer.next()?;
         let mut ahead = self.lexer.here();
@@ -184,7 +184,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `avg(duration) + 1 > 2s`
+    /// Takes scalars such as `avg(duration) + 1 > 2s`.
     fn scalars(&mut self) -> Result<(), Refusal> {
         let before = self.lexer.open();
         loop {
@@ -218,7 +218,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// `> 5` behind what a function made.
+    /// Takes a threshold such as `> 5` behind the result of a function.
     fn thresholds(&mut self) -> Result<(), Refusal> {
         while self.scalar_operator()? {
             self.lexer.number()?;
@@ -234,7 +234,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A word and its arguments.
+    /// Takes a word and its arguments.
     fn function(&mut self) -> Result<(), Refusal> {
         let begin = self.lexer.here();
         let name = self.lexer.take_word();
@@ -243,7 +243,7 @@ impl Reader<'_> {
         }
         self.lexer.enter()?;
         if Function::named(name) == Some(Function::Compare) {
-            // It tells of every attribute and intrinsic, those of traces too.
+            // It reports on every attribute and intrinsic, including those of whole traces.
             if self.spans_only {
                 return begin.refuse(Rule::WholeTrace);
             }
@@ -261,7 +261,7 @@ impl Reader<'_> {
         self.lexer.leave(b')')
     }
 
-    /// An expression over one span.
+    /// Takes an expression over one span.
     fn field(&mut self) -> Result<(), Refusal> {
         let before = self.lexer.open();
         loop {
@@ -308,7 +308,7 @@ impl Reader<'_> {
         }
     }
 
-    /// An intrinsic, a constant, an attribute with its scope or `cidr(…)`.
+    /// Takes an intrinsic, a constant, an attribute with its scope, or `cidr(…)`.
     fn word(&mut self) -> Result<(), Refusal> {
         let begin = self.lexer.here();
         let word = self.lexer.take_word();
@@ -347,7 +347,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `(span.address, "10.0.0.0/8", …)`
+    /// Takes arguments such as `(span.address, "10.0.0.0/8", …)`.
     fn cidr(&mut self) -> Result<(), Refusal> {
         self.lexer.enter()?;
         if matches!(self.lexer.next()?, Some(b'.' | b'a'..=b'z'))
@@ -365,7 +365,7 @@ impl Reader<'_> {
         self.lexer.leave(b')')
     }
 
-    /// `with(most_recent=true)`
+    /// Takes hints such as `with(most_recent=true)`.
     fn hints(&mut self) -> Result<(), Refusal> {
         if self.lexer.word_ahead() != b"with" {
             return self.lexer.unexpected();

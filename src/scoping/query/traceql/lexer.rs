@@ -1,11 +1,12 @@
-//! What Tempo reads as one token, and which bytes are white space.
+//! Which bytes Tempo reads as one token, and which are white space.
 
 use crate::scoping::query::language::{MAX_DEPTH, MAX_TRACEQL};
 use crate::scoping::query::text::Cursor;
 use crate::words::refusal::{Refusal, Rule};
 
-/// Deepest nesting inside a filter. Each level takes two bytes and no stack, and the
-/// insertion adds one: a text that is sent never reaches this when it is read again.
+/// The deepest nesting inside a filter. Each level takes two bytes of text and no stack, and
+/// the insertion adds one level, so a text that is sent never reaches this when it is read
+/// again.
 const MAX_FILTER_DEPTH: usize = MAX_TRACEQL / 2;
 
 pub(super) const fn is_space(byte: u8) -> bool {
@@ -16,12 +17,12 @@ pub(super) const fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// What may stand in an attribute's name without quotes.
+/// Whether a byte may occur in an attribute's name without quotes.
 const fn is_name(byte: u8) -> bool {
     is_word(byte) || matches!(byte, b'.' | b':' | b'/' | b'@' | b'-')
 }
 
-/// What ends an attribute's name in Tempo.
+/// Whether a byte ends an attribute's name in Tempo.
 const fn ends_name(byte: u8) -> bool {
     is_space(byte)
         || matches!(
@@ -41,31 +42,31 @@ const fn ends_name(byte: u8) -> bool {
         )
 }
 
-/// Binary operators by the kind of their operands. Which bytes make one does not depend
+/// Binary operators by the kind of their operands. Which bytes form an operator does not depend
 /// on where it stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Operator {
-    /// `+ - * / % ^`, of values.
+    /// `+ - * / % ^`, between values.
     Arithmetic,
-    /// `= != >= <=`, of values.
+    /// `= != >= <=`, between values.
     Comparison,
-    /// `&&` and `||`, of conditions and of spans.
+    /// `&&` and `||`, between conditions and between spans.
     Logical,
-    /// `=~`, of values.
+    /// `=~`, between values.
     Match,
-    /// `!~`, of values and of spans.
+    /// `!~`, between values and between spans.
     NoMatch,
-    /// `>` and `<`, of values and of spans.
+    /// `>` and `<`, between values and between spans.
     Order,
-    /// `>> &> !< ~` and their kin, of spans.
+    /// Structural operators such as `>> &> !< ~`, between spans.
     Structural,
 }
 
-/// Takes tokens from left to right. Each method takes what it is named for, white space
-/// before it too.
+/// Takes tokens from left to right. Each method takes what its name says, including the white
+/// space before it.
 pub(super) struct Lexer<'a> {
     cursor: Cursor<'a>,
-    /// Brackets that are not closed yet.
+    /// The number of brackets that are not closed yet.
     open: usize,
     in_filter: bool,
 }
@@ -79,23 +80,22 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// How many brackets are not closed yet.
+    /// The number of brackets that are not closed yet.
     pub(super) const fn open(&self) -> usize {
         self.open
     }
 
-    /// Says whether the next brackets are inside a filter, where they may be nested
-    /// deeper.
+    /// Says whether the next brackets are inside a filter, where they may be nested deeper.
     pub(super) const fn set_in_filter(&mut self, inside: bool) {
         self.in_filter = inside;
     }
 
-    /// The place that was reached, to refuse or to look further from.
+    /// The current place, to refuse the text there or to look further from.
     pub(super) fn here(&self) -> Cursor<'a> {
         self.cursor.clone()
     }
 
-    /// Bytes from the beginning.
+    /// The current offset in bytes.
     pub(super) const fn at(&self) -> usize {
         self.cursor.at()
     }
@@ -104,12 +104,12 @@ impl<'a> Lexer<'a> {
         self.cursor.refuse(rule)
     }
 
-    /// The byte here, white space or not.
+    /// The next byte, white space or not.
     pub(super) fn peek(&self) -> Option<u8> {
         self.cursor.peek()
     }
 
-    /// The byte after that.
+    /// The byte after the next one.
     pub(super) fn peek_second(&self) -> Option<u8> {
         self.cursor.peek_second()
     }
@@ -118,7 +118,7 @@ impl<'a> Lexer<'a> {
         self.cursor.bump();
     }
 
-    /// Takes a word that begins here; empty if none does.
+    /// Takes a word. Returns an empty slice if none begins here.
     pub(super) fn take_word(&mut self) -> &'a [u8] {
         self.cursor.take_while(is_word)
     }
@@ -133,7 +133,7 @@ impl<'a> Lexer<'a> {
         self.cursor.raw_string().map(drop)
     }
 
-    /// The name of an attribute, up to what ends it.
+    /// Takes the name of an attribute, up to the character that ends it.
     pub(super) fn attribute(&mut self) -> Result<(), Refusal> {
         match self.cursor.peek() {
             Some(b'"' | b'@') => {}
@@ -154,7 +154,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Only the quote and the backslash itself may be escaped.
+    /// Takes a quoted part of a name, in which only the quote and the backslash may be escaped.
     fn quoted_part(&mut self) -> Result<(), Refusal> {
         let begin = self.cursor.clone();
         let mut bytes = self.cursor.string()?.iter();
@@ -166,7 +166,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// A number, a duration or the name of one.
+    /// Takes a number, a duration, or the name of one.
     pub(super) fn number(&mut self) -> Result<(), Refusal> {
         while self.next()? == Some(b'-') {
             self.cursor.bump();
@@ -206,7 +206,7 @@ impl<'a> Lexer<'a> {
                 b"d" | b"h" | b"m" | b"ms" | b"ns" | b"s" | b"us" | b"w" | b"y" => {}
                 _ => return begin.refuse(Rule::Syntax),
             }
-            // Durations go on: `1h30m`.
+            // A duration may have further parts, as in `1h30m`.
             exponent = false;
             if !self.cursor.peek().is_some_and(|byte| byte.is_ascii_digit()) {
                 break;
@@ -220,7 +220,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// `1`, `1.5` or `.5`
+    /// Takes a decimal number such as `1`, `1.5` or `.5`.
     fn digits(&mut self) -> bool {
         let whole = self.cursor.take_while(|byte| byte.is_ascii_digit());
         let mut ahead = self.cursor.clone();
@@ -238,8 +238,8 @@ impl<'a> Lexer<'a> {
         matches!(self.word_ahead(), b"maxInt" | b"minInt")
     }
 
-    /// A binary operator, if one is here: always the longest, as in Tempo. A single `|`
-    /// is none.
+    /// Takes a binary operator, if one is here: always the longest, as Tempo does. A single `|`
+    /// is not an operator.
     pub(super) fn operator(&mut self) -> Result<Option<Operator>, Refusal> {
         let Some(first) = self.next()? else {
             return Ok(None);
@@ -292,7 +292,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// The next byte that is no white space.
+    /// The next byte that is not white space.
     pub(super) fn next(&mut self) -> Result<Option<u8>, Refusal> {
         self.cursor.take_while(is_space);
         match (self.cursor.peek(), self.cursor.peek_second()) {
@@ -305,7 +305,7 @@ impl<'a> Lexer<'a> {
         self.cursor.clone().take_while(is_word)
     }
 
-    /// Refuses what is here, by the rule that tells most.
+    /// Refuses what is here, by the most specific rule.
     pub(super) fn unexpected<T>(&self) -> Result<T, Refusal> {
         self.cursor.refuse(match self.cursor.peek() {
             None if self.open > 0 => Rule::Unbalanced,

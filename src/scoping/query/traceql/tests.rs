@@ -16,7 +16,7 @@ fn attempt(shape: Shape, text: &str) -> Result<Scoped, Refusal> {
     }
 }
 
-/// `~M~` stands for the matcher, `~(~` and `~)~` for what binds the rest to it.
+/// `~M~` stands for the matcher, and `~(~` and `~)~` for the parenthesis around the rest.
 #[track_caller]
 fn accepts(marked: &str) {
     let text = marked
@@ -355,7 +355,7 @@ fn nesting_is_bounded() {
     };
     assert!(attempt(Shape::Query, &nest(64)).is_ok());
     refuses(&nest(65), Rule::Depth, 70);
-    // Inside a filter only the length of what is sent is a limit.
+    // Inside a filter, the length of what is sent is the only limit.
     for levels in 0..600 {
         let text = format!("{{{}.a{}}}", "(".repeat(levels), ")".repeat(levels));
         match attempt(Shape::Query, &text) {
@@ -363,7 +363,7 @@ fn nesting_is_bounded() {
             Err(refusal) => assert!(matches!(refusal.rule, Rule::Depth | Rule::Length)),
         }
     }
-    // Far too deep is refused all the same, and long texts are read in one go.
+    // Text that is nested far too deeply is still refused, and a long text is read in one go.
     let deep = "{ } | (".repeat(9_000);
     assert!(attempt(Shape::Query, &deep).is_err());
     let long = "{}&&".repeat(16_000);
@@ -383,8 +383,8 @@ fn what_is_sent_has_at_most_1024_bytes() {
     assert_eq!(refusal.rule, Rule::Length);
 }
 
-/// Counts braces outside quotes: a reading that shares nothing with the one above,
-/// and agrees with it once names can have no quotes of their own.
+/// Counts braces outside quotes. This reading shares nothing with the one above, and agrees
+/// with it as long as names have no quotes of their own.
 fn filters(text: &str) -> usize {
     let mut quote = None;
     let mut filters = 0;
