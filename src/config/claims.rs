@@ -1,4 +1,4 @@
-//! The `claims` section of a provider: who its tokens speak of.
+//! The `claims` section of a provider: which claims name the caller and its groups.
 
 use super::reader::{Node, Section, shortened};
 use super::table::claims::{self, group};
@@ -7,7 +7,7 @@ use crate::authn::claims::ClaimMapping;
 use crate::authn::group_source::{GroupSource, Path, Prefixes, Shape};
 use crate::authn::json::Value;
 
-/// The mapping, without the prefixes of other providers.
+/// Reads the mapping. It does not yet have the prefixes of other providers.
 pub(super) fn read_mapping(section: &Section<'_>) -> Option<ClaimMapping> {
     let path = |names: &[&str]| {
         names
@@ -92,7 +92,7 @@ fn read_group_source(node: &Node<'_>) -> Option<GroupSource> {
         Some(node) => node.text().map(Some),
     };
     let prefix = match section.get(&group::PREFIX) {
-        // The same as none.
+        // An empty prefix is the same as none.
         Some(node) if *node.value == Value::String(String::new()) => Some(None),
         _ => text(&group::PREFIX),
     };
@@ -105,8 +105,8 @@ fn read_group_source(node: &Node<'_>) -> Option<GroupSource> {
     })
 }
 
-/// Claims in which people write what they like (OpenID Connect Core §5.1,
-/// and what directories call them).
+/// Claims in which people can write what they like (OpenID Connect Core §5.1, and the names
+/// that directories give them).
 const DISPLAY_NAMES: [&str; 8] = [
     "cn",
     "displayName",
@@ -118,7 +118,7 @@ const DISPLAY_NAMES: [&str; 8] = [
     "nickname",
 ];
 
-/// How the groups of a source are written.
+/// The form in which the groups of a source are written.
 fn read_shape(node: &Node<'_>, section: &Section<'_>) -> Option<Shape> {
     let form = section.get(&group::FORM);
     let field = section.get(&group::FIELD);

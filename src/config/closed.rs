@@ -1,4 +1,4 @@
-//! The configuration of a gate that has no good one.
+//! The configuration of a gate that has not loaded a good one.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use super::table::document;
 use super::{Audit, AuditLog, Backends, Config, Credentials, Entrance, Forward, Limits, Mode};
 
 impl Config {
-    /// What a gate goes by that has no good configuration: nobody is trusted and nothing
-    /// is recorded beyond what is always counted.
+    /// The configuration of a gate that has not loaded a good one. It trusts nobody, and writes
+    /// no line to the log about decisions.
     #[must_use]
     pub fn closed() -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! The `credentials` section: by which ways a token may come.
+//! The `credentials` section: the ways in which a token may be sent.
 
 use super::reader::{Node, Section};
 use super::table::{credentials, document};
@@ -60,7 +60,7 @@ fn read_id_token_header(node: &Node<'_>) -> Option<IdTokenHeader> {
     }
 }
 
-/// What the ways of tokens and the rest of a configuration must agree in.
+/// Checks what the ways of sending a token require of the rest of a configuration.
 pub(super) fn check_credentials(
     top: &Section<'_>,
     credentials: &Credentials,

@@ -1,5 +1,5 @@
-//! What the gate does of its own accord at the entrance: for tenants that are not named, for
-//! whoever looks after it, and for browsers.
+//! What the gate offers besides forwarding requests: rules for requests that name no tenant,
+//! health checks, and access for browsers.
 
 use super::reader::{Node, Section};
 use super::table::{cors, document, health, tenants};
@@ -45,14 +45,14 @@ fn read_star(node: &Node<'_>, policy: Option<&Draft>) -> Option<bool> {
     Some(true)
 }
 
-/// `None` if there is no such path, or it is a mistake, which is told then.
+/// Reads the path. `None` if there is none, or if it is a mistake, which is then reported.
 fn read_health(top: &Section<'_>) -> Option<Box<str>> {
     let section = top.get(&document::HEALTH)?.section(&health::TABLE)?;
     let node = section.require(&health::PATH)?;
     let path = node.text()?;
     let plain =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    // What a proxy would make another path of could never be asked for.
+    // A path that a proxy would normalise could never be requested.
     let is_segment = |segment: &str| {
         !segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(plain)
     };

@@ -1,13 +1,13 @@
-//! The environment of the module: overrides, and secrets that do not stand in a document.
+//! The environment of the module: overrides, and secrets that are kept out of the document.
 
 use std::fmt;
 
-/// Names and raw values, as Envoy's `environment_variables` hands them in.
+/// The names and raw values from Envoy's `environment_variables`.
 #[derive(Clone, Default)]
 pub struct Environment(Vec<(String, String)>);
 
 impl Environment {
-    /// From pairs. A configuration may name any of them as the place of a secret.
+    /// Takes pairs of names and values. A configuration may refer to any of them as a secret.
     pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         Self(pairs.into_iter().collect())
     }
@@ -20,7 +20,7 @@ impl Environment {
     }
 }
 
-/// Its values may be secrets.
+/// Hides the values, which may be secrets.
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.0.iter().map(|(name, _)| name);

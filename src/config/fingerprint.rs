@@ -1,8 +1,8 @@
-//! Which document it is, in a number that a gauge can show.
+//! A number that identifies a configuration document and that a gauge can show.
 //!
-//! The number is the first 48 bits of SHA-256 over the document as canonical JSON, so that
-//! two gates show the same number exactly if they go by the same document, whether it came
-//! to them as YAML, as JSON or as a protobuf Struct. 48 bits are exact in a double.
+//! The number is the first 48 bits of SHA-256 over the document as canonical JSON. Two gates
+//! therefore show the same number exactly if they use the same document, whether they received
+//! it as YAML, as JSON or as a protobuf Struct. A double represents 48 bits exactly.
 
 use std::fmt;
 
@@ -14,14 +14,14 @@ use crate::authn::json::{Number, Object, Value};
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Fingerprint([u8; 6]);
 
-/// What is hashed: canonical JSON, in the spirit of RFC 8785. Members stand in the order of
-/// their names' bytes, whole numbers are written without a fraction, and strings escape
-/// nothing but `"`, `\` and control characters.
+/// The hash over canonical JSON, in the spirit of RFC 8785: members are sorted by the bytes of
+/// their names, whole numbers are written without a fraction, and strings escape nothing except
+/// `"`, `\` and control characters.
 struct Canonical(Sha256);
 
 impl Fingerprint {
-    /// Of a whole document. `overrides` are names and values that are in force whatever the
-    /// document says.
+    /// The fingerprint of a whole document. `overrides` are the names and values that override
+    /// the document.
     #[must_use]
     pub fn of(document: &Object, overrides: &[(String, String)]) -> Self {
         let mut canonical = Canonical(Sha256::new());
@@ -33,7 +33,7 @@ impl Fingerprint {
         canonical.finish()
     }
 
-    /// Of one member of a document.
+    /// The fingerprint of one member of a document.
     #[must_use]
     pub fn of_member(document: &Object, name: &str) -> Self {
         let mut canonical = Canonical(Sha256::new());
@@ -43,7 +43,7 @@ impl Fingerprint {
         canonical.finish()
     }
 
-    /// As a gauge shows it.
+    /// The number that a gauge shows.
     #[must_use]
     pub fn number(self) -> u64 {
         let bytes = self.0.into_iter();
@@ -51,7 +51,7 @@ impl Fingerprint {
     }
 }
 
-/// Twelve hexadecimal digits: the beginning of the SHA-256.
+/// Writes twelve hexadecimal digits: the beginning of the SHA-256.
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = self.0.iter();
@@ -100,7 +100,8 @@ impl Canonical {
         self.text("}");
     }
 
-    /// A Struct has doubles only, so a whole one is the integer that it stands for.
+    /// A Struct holds only doubles, so a double without a fraction is hashed as the integer
+    /// that it stands for.
     fn number(&mut self, number: Number) {
         let text = match number {
             Number::Unsigned(number) => number.to_string(),

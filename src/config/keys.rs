@@ -101,8 +101,8 @@ fn read_inline(
     }
 }
 
-/// A credential of the operator's own: the value of a variable, so that it
-/// does not stand in the document.
+/// Reads a credential of the operator. It is the value of an environment variable, so that it
+/// is not in the document.
 #[expect(clippy::option_option)]
 pub(super) fn read_authorization(
     node: Option<Node<'_>>,
@@ -112,7 +112,7 @@ pub(super) fn read_authorization(
         return Some(None);
     };
     if let Value::String(_) = node.value {
-        // It may be the token itself, which is not to be repeated.
+        // The value may be the token itself, so the message must not repeat it.
         node.problem("must be {environment: NAME}, the variable that holds the token");
         return None;
     }
@@ -161,7 +161,8 @@ fn read_fetched(
         share: share?,
         timeout: timeout?,
         refresh_interval,
-        // A set must at least live until its successor is due; the reference of keys says so.
+        // A set must be usable at least until the next one is due, as the configuration
+        // reference says.
         max_stale: max_stale?.max(refresh_interval),
     }))
 }

@@ -1,9 +1,9 @@
-//! The configuration as the gate uses it: checked, compiled, complete.
+//! The configuration in the form that the gate uses: checked, compiled and complete.
 //!
-//! [`Config::parse`] reads the document of the reference configuration
-//! (`envoy/scopegate.yaml`, as JSON). It is a function of its bytes and of the
-//! environment handed in, so every worker comes to the same result; it reports
-//! every problem at once and never half-applies a document.
+//! [`Config::parse`] reads a document in the form of the reference configuration
+//! (`envoy/scopegate.yaml`), as JSON. The result depends only on the bytes of the document and
+//! on the environment that is passed in, so every worker obtains the same one. All problems are
+//! reported at once, and a document is never applied in part.
 
 mod claims;
 mod closed;
@@ -46,57 +46,58 @@ pub use summary::Summary;
 /// Everything the gate needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Act on decisions, or only record them.
+    /// Whether decisions take effect or are only recorded.
     pub mode: Mode,
-    /// In `WWW-Authenticate`.
+    /// The realm in `WWW-Authenticate`.
     pub realm: String,
-    /// By which ways a token may come.
+    /// The ways in which a token may be sent.
     pub credentials: Credentials,
-    /// Trusted providers and where their keys come from.
+    /// The trusted providers, and where their keys come from.
     pub providers: Vec<ConfiguredProvider>,
-    /// Who may do what where.
+    /// Who may do what on which tenant.
     pub policy: Arc<Policy>,
-    /// Organizations from outside that are passed over, since one here has the same name.
+    /// Organizations from outside that are ignored, because the configuration has one of the
+    /// same name.
     pub left_out: Arc<[Box<str>]>,
-    /// Where more organizations come from, if they do.
+    /// Where further organizations come from, if they do.
     pub organizations_from: Option<OrganizationsFrom>,
-    /// Which backends there are.
+    /// The configured backends.
     pub backends: Backends,
     /// The projects API, if there is one.
     pub projects: Option<Arc<Projects>>,
-    /// What the gate does of its own accord at the entrance.
+    /// What the gate offers besides forwarding requests.
     pub entrance: Entrance,
-    /// What goes on to a backend.
+    /// What is sent to a backend in addition to the request.
     pub forward: Forward,
-    /// Bounds.
+    /// Limits on what strangers can make the gate hold or do.
     pub limits: Limits,
-    /// What is recorded.
+    /// What is recorded about decisions.
     pub audit: Audit,
-    /// Which document it is, with what is in force whatever it says.
+    /// Identifies the document, together with the environment variables that override it.
     pub fingerprint: Fingerprint,
 }
 
-/// By which ways a token may come, beside `Authorization: Bearer`.
+/// The ways in which a token may be sent, besides `Authorization: Bearer`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Credentials {
-    /// As the password of `Authorization: Basic`.
+    /// Whether it may be sent as the password of `Authorization: Basic`.
     pub basic: bool,
-    /// As an ID token in this header.
+    /// The header in which it may be sent as an ID token, if there is one.
     pub id_token_header: Option<IdTokenHeader>,
 }
 
 /// A trusted provider: its rules, and where its keys come from.
 #[derive(Clone, Debug)]
 pub struct ConfiguredProvider {
-    /// Its rules.
+    /// The rules for its tokens.
     pub rules: Arc<Provider>,
     /// Where its keys come from.
     pub source: KeySource,
 }
 
 impl Config {
-    /// Takes from an earlier policy what is the same in both, so that it is held once. Only
-    /// a configuration that nobody else holds yet does.
+    /// Shares the parts that are equal with an earlier policy, so that they are held once. This
+    /// happens only while nobody else holds this configuration.
     pub fn share(&mut self, earlier: &Policy) {
         if let Some(policy) = Arc::get_mut(&mut self.policy) {
             policy.share(earlier);
@@ -112,7 +113,7 @@ impl Config {
         surfaces
     }
 
-    /// The service that is asked who may read a project, if there is one.
+    /// The service that is asked who may read a project, if one is configured.
     #[must_use]
     pub fn directory(&self) -> Option<&Service> {
         match self.projects.as_deref()?.directory {
@@ -125,62 +126,64 @@ impl Config {
 /// Whether refusals take effect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mode {
-    /// Refuse.
+    /// Requests are refused.
     Enforce,
-    /// Record what would be refused and pass everything on.
+    /// Every request is passed on, and the record says what would have been refused.
     Report,
 }
 
 /// Where a provider's keys come from.
 #[derive(Clone, Debug)]
 pub enum KeySource {
-    /// From the configuration.
+    /// They are in the configuration.
     Inline(Arc<KeySet>),
-    /// From a JWK Set document, fetched.
+    /// They are fetched as a JWK Set document.
     Uri(Remote),
 }
 
-/// Where organizations come from beside those of the configuration, and what is believed.
+/// Where organizations come from besides those of the configuration, and which documents are
+/// believed.
 #[derive(Clone, Debug)]
 pub struct OrganizationsFrom {
     /// Where the document is fetched, and when.
     pub remote: Remote,
-    /// Whether a document without an organization is meant so.
+    /// Whether a document without organizations is accepted.
     pub allow_empty: bool,
-    /// One of these keys must have signed the document.
+    /// The keys of which one must have signed the document, if it has to be signed.
     pub signers: Option<Arc<KeySet>>,
     /// Whether the configuration has organizations of its own.
     pub inline: bool,
-    /// The configuration itself, which is read again with each document.
+    /// The configuration itself, which is read again together with each document.
     configuration: Arc<[u8]>,
 }
 
 /// Where a document is fetched, and when.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Remote {
-    /// Sent as bearer token to the authority of [`Remote::start`], and to no other.
+    /// The secret that is sent as a bearer token to the authority of [`Remote::start`], and to
+    /// no other.
     pub authorization: Option<Secret>,
-    /// Envoy's cluster that reaches its server.
+    /// Envoy's cluster that reaches the server.
     pub cluster: String,
     /// What is fetched first.
     pub start: Start,
-    /// Whether the workers of a process share their fetches.
+    /// Whether the workers of a process share what they fetch.
     pub share: bool,
-    /// Longest time one fetch may take, in milliseconds.
+    /// The longest time that a fetch may take, in milliseconds.
     pub timeout: u64,
-    /// From one good fetch to the next, in milliseconds.
+    /// The time from one successful fetch to the next, in milliseconds.
     pub refresh_interval: u64,
-    /// How long a document serves without a newer one, in milliseconds.
+    /// How long a document is used without a newer one, in milliseconds.
     pub max_stale: u64,
 }
 
 /// The first document on the way to the keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Start {
-    /// The discovery document, which names the other. `hosts` are authorities beside
-    /// the issuer's that may hold the keys.
+    /// The discovery document, which names the address of the keys. `hosts` are authorities,
+    /// besides the issuer's, from which the keys may be fetched.
     Discovery {
-        /// Of the discovery document.
+        /// The address of the discovery document.
         address: Address,
         /// Further authorities.
         hosts: Vec<String>,
@@ -189,24 +192,25 @@ pub enum Start {
     Document(Address),
 }
 
-/// Which backends are configured.
+/// The configured backends.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Backends {
-    /// Loki.
+    /// Whether Loki is configured.
     pub loki: bool,
-    /// Mimir.
+    /// Whether Mimir is configured.
     pub mimir: bool,
-    /// Tempo.
+    /// Whether Tempo is configured.
     pub tempo: bool,
-    /// What they are said to be, each as the newest that anything depends on if nothing is
-    /// said.
+    /// The versions that the configuration states. A backend without one is treated as new
+    /// enough for everything.
     pub versions: [Option<Version>; 3],
-    /// Whether scoped callers may not search in Tempo, which shows something of whole traces.
+    /// Whether scoped callers are refused searches in Tempo, which reveal something about whole
+    /// traces.
     pub tempo_search_denied: bool,
     /// Whether Loki's `/api/prom` paths are exposed.
     pub loki_legacy_api: bool,
-    /// What labels of policies are called among the resource attributes of traces, where
-    /// that is not the same.
+    /// The names of the resource attributes of traces that correspond to the labels of
+    /// policies, where they differ from the labels.
     pub tempo_attributes: Attributes,
 }
 
@@ -223,7 +227,7 @@ impl Backends {
 }
 
 impl Backends {
-    /// The version that a backend is said to be.
+    /// The version that the configuration states for a backend.
     #[must_use]
     pub fn version(&self, backend: Backend) -> Option<Version> {
         let mut versions = Backend::ALL.into_iter().zip(self.versions);
@@ -231,64 +235,65 @@ impl Backends {
     }
 }
 
-/// What the gate does of its own accord at the entrance: by default nothing.
+/// What the gate offers besides forwarding requests. By default this is nothing.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Entrance {
-    /// How tenants may be asked for.
+    /// How a request may ask for tenants without naming them.
     pub tenants: TenantRules,
-    /// The path that answers whether the gate can do its work.
+    /// The path of the health check, if there is one.
     pub health: Option<Box<str>>,
-    /// Pages that may call the gate from a browser; without any, browsers are answered as
-    /// everybody is.
+    /// The origins of pages that may call the gate from a browser. If there are none, requests
+    /// from browsers are treated like all others.
     pub origins: Box<[Origin]>,
 }
 
 /// How a request may ask for tenants without naming them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct TenantRules {
-    /// Whether a caller who holds something on exactly one tenant need not name it.
+    /// Whether a caller who holds anything on exactly one tenant need not name it.
     pub only_one_may_be_absent: bool,
-    /// Whether `*`, where several tenants may be named, stands for all that the caller may
-    /// ask for.
+    /// Whether `*` stands for all tenants that the caller may ask for, on endpoints that accept
+    /// several tenants.
     pub star_is_all: bool,
 }
 
-/// What goes on to a backend besides the request.
+/// What is sent to a backend in addition to the request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Forward {
-    /// Whether `authorization` is kept.
+    /// Whether the backend receives the `authorization` header.
     pub keep_authorization: bool,
-    /// Whether a caller's scope is also sent as `X-Prom-Label-Policy`.
+    /// Whether a caller's scope is also sent in `X-Prom-Label-Policy`.
     pub label_policy_header: bool,
-    /// Header that carries the subject.
+    /// The header that carries the subject, if there is one.
     pub subject_header: Option<SubjectHeader>,
-    /// Whether paths are rewritten here rather than in the routes.
+    /// Whether the gate rewrites paths. If not, the routes do it.
     pub rewrite_paths: bool,
 }
 
-/// Bounds on what strangers can make the gate hold or do.
+/// Limits on what strangers can make the gate hold or do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Longest token, in bytes.
+    /// The longest token, in bytes.
     pub token_bytes: usize,
-    /// Most group values in a token.
+    /// The maximum number of group values in a token.
     pub groups: usize,
-    /// Most tenants in one request.
+    /// The maximum number of tenants in one request.
     pub tenants_per_request: usize,
-    /// Most verified tokens remembered, per worker.
+    /// The maximum number of verified tokens that each worker remembers.
     pub cached_tokens: usize,
-    /// Most requests that wait, for keys or for a directory, per worker.
+    /// The maximum number of requests that wait in each worker, for keys or for a directory.
     pub waiting_requests: usize,
-    /// How long a request waits for keys, in milliseconds.
+    /// How long a request waits, in milliseconds.
     pub wait: u64,
-    /// How long a tail or a gRPC read lasts before its caller is checked again, in
-    /// milliseconds.
+    /// How long a tail or a gRPC read lasts before it is ended and its caller has to be checked
+    /// again, in milliseconds.
     pub stream_duration: u64,
 }
 
 impl Limits {
-    /// Most bytes of remembered tokens, per worker: room for typical tokens (the
-    /// entries times 2 KiB), so that the largest ones cannot use sixteen times that.
+    /// The number of bytes that remembered tokens may take in each worker: the number of
+    /// entries times 2 KiB. This is room for typical tokens, but not for the largest ones,
+    /// which could take sixteen times as much.
     #[must_use]
     pub const fn cached_bytes(&self) -> usize {
         self.cached_tokens.saturating_mul(2048)
@@ -298,19 +303,19 @@ impl Limits {
 /// What is recorded about decisions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Audit {
-    /// Which decisions get a line in Envoy's log.
+    /// The decisions that are written to Envoy's log.
     pub log: AuditLog,
-    /// Whether the record is put into filter state for the access log.
+    /// Whether the record is also put into filter state for the access log.
     pub access_log: bool,
 }
 
-/// Which decisions get a line in Envoy's log.
+/// The decisions that are written to Envoy's log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AuditLog {
-    /// Every one.
+    /// All decisions.
     All,
-    /// Refusals.
+    /// Only refusals.
     Denied,
-    /// None.
+    /// No decisions.
     None,
 }

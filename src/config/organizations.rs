@@ -1,4 +1,4 @@
-//! The `organizations` and `roles` sections, drafted into a
+//! The `organizations` and `roles` sections, which become a
 //! [`Policy`](crate::authz::policy::Policy).
 
 use std::collections::{BTreeMap, HashSet};
@@ -14,7 +14,7 @@ use crate::words::hash::QuickHash;
 use crate::words::permission::{Permission, Permissions};
 use crate::words::tenant::TenantId;
 
-/// Role name → permissions.
+/// The permissions of each role, by its name.
 pub(super) type Roles = BTreeMap<String, Permissions>;
 
 pub(super) fn read_roles(top: &Section<'_>) -> Roles {
@@ -41,8 +41,8 @@ pub(super) fn read_roles(top: &Section<'_>) -> Roles {
             ));
             continue;
         }
-        // One that cannot be read keeps what it was, so that nothing else is found
-        // wrong because of it.
+        // A role that cannot be read keeps its default permissions, so that no further problems
+        // are reported because of it.
         let Some(elements) = node.elements(MAX_ELEMENTS) else {
             continue;
         };
@@ -68,7 +68,7 @@ pub(super) fn read_roles(top: &Section<'_>) -> Roles {
     roles
 }
 
-/// The names under which roles are bound in an organization, with what they permit.
+/// The keys under which roles are bound in an organization, with the permissions of each role.
 pub(super) struct Bound(Vec<(String, Permissions)>);
 
 impl Bound {
@@ -80,7 +80,7 @@ impl Bound {
     }
 }
 
-/// The names of organizations so far, each of which may be there once.
+/// The names of the organizations that were read so far. Each may occur once.
 #[derive(Default)]
 pub(super) struct OrganizationNames<'a> {
     taken: HashSet<&'a str>,
@@ -88,24 +88,24 @@ pub(super) struct OrganizationNames<'a> {
     left_out: Vec<Box<str>>,
 }
 
-/// What becomes of a name.
+/// What happens to an organization with a given name.
 enum Name {
-    /// The organization is one of this name alone.
+    /// It is added, because the name is free.
     Free,
-    /// It is passed over: whoever may name organizations elsewhere neither changes one of the
-    /// configuration nor keeps others from being changed.
+    /// It is ignored. Whoever may name organizations elsewhere can neither change one of the
+    /// configuration nor prevent others from being changed.
     LeftOut,
-    /// There is another one in the same list.
+    /// It is a mistake, because the same list has another organization with this name.
     Taken,
 }
 
 impl<'a> OrganizationNames<'a> {
-    /// Those that come now are from elsewhere.
+    /// Ends the names of the configuration. Those that follow come from outside.
     pub(super) fn are_of_the_configuration(&mut self) {
         self.of_the_configuration = std::mem::take(&mut self.taken);
     }
 
-    /// The names that the configuration has too, and that come from elsewhere.
+    /// The names that come from outside but are those of the configuration already.
     pub(super) fn left_out(self) -> Arc<[Box<str>]> {
         self.left_out.into()
     }
@@ -141,7 +141,7 @@ pub(super) fn read_organizations(
     Some(policy)
 }
 
-/// Adds the organizations of a list to a policy. `None` for what is no list.
+/// Adds the organizations of a list to a policy. Returns `None` if the value is not a list.
 pub(super) fn add_organizations<'a>(
     node: &Node<'a>,
     Bound(bound): &Bound,
@@ -171,7 +171,7 @@ pub(super) fn add_organizations<'a>(
             }
         }
         let organization = policy.organization(name);
-        // One roll for all tenants of the same types, of which there are few kinds.
+        // All tenants with the same types share one roll. There are few combinations of types.
         let mut by_types: Vec<(TypeMask, Roll)> = Vec::new();
         for (tenant, mask) in &tenants {
             let known = by_types.iter().find(|(known, _)| known == mask);
@@ -192,7 +192,7 @@ pub(super) fn add_organizations<'a>(
     Some(())
 }
 
-/// What a tenant's `types` leave of a role.
+/// The types of a tenant, which limit the permissions that a role gives on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct TypeMask {
     data: bool,
@@ -251,7 +251,7 @@ fn read_tenant(node: &Node<'_>) -> Option<(TenantId, TypeMask)> {
         let allow_reserved = tenant::ALLOW_RESERVED.form.default;
         (node.clone(), by_default, allow_reserved)
     } else if node.value.as_object().is_none() {
-        // YAML reads what has no letters as a number.
+        // YAML reads a name without letters as a number.
         match node.value {
             Value::Number(_) | Value::Bool(_) => {
                 node.text();
@@ -304,16 +304,16 @@ fn read_types(node: &Node<'_>) -> Option<TypeMask> {
     Some(TypeMask::of(&types))
 }
 
-/// A role in an organization and who holds it, on how much.
+/// A role in an organization, the group that holds it, and its scope.
 struct Binding<'a> {
     group: &'a str,
     permissions: Permissions,
     scope: Option<Arc<Scope>>,
 }
 
-/// `bound` are the names under which roles are bound, with what they permit.
+/// Reads who holds which role. `bound` has the keys of the roles, with their permissions.
 fn read_rbac<'a>(organization: &Section<'a>, bound: &[(String, Permissions)]) -> Vec<Binding<'a>> {
-    // Without one the organization exists and nobody may use it.
+    // Without this key the organization exists, but nobody may use it.
     let Some(node) = organization.get(&organization::RBAC) else {
         return Vec::new();
     };
@@ -346,7 +346,7 @@ fn read_binding<'a>(node: &Node<'a>, permissions: Permissions) -> Option<Binding
         });
     }
     if let Value::Number(_) | Value::Bool(_) = node.value {
-        // YAML reads what has no letters as a number.
+        // YAML reads a name without letters as a number.
         node.text();
         return None;
     }
@@ -359,7 +359,7 @@ fn read_binding<'a>(node: &Node<'a>, permissions: Permissions) -> Option<Binding
         .require(&binding::GROUP)
         .and_then(|node| node.text());
     let scope = match section.get(&binding::LABELS) {
-        // Written and empty it would lift what it was to limit.
+        // A key that is written but empty would lift the limit that it was meant to set.
         None if section.is_null(&binding::LABELS) => {
             section.problem("labels may not be null: leave it out to grant the whole tenant");
             None
@@ -379,7 +379,7 @@ fn read_binding<'a>(node: &Node<'a>, permissions: Permissions) -> Option<Binding
     })
 }
 
-/// `label: [value, …]`
+/// Reads `label: [value, …]`.
 fn read_labels(node: &Node<'_>) -> Option<Scope> {
     let form = &binding::LABELS.form;
     let mut rules = Vec::new();

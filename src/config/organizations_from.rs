@@ -12,8 +12,8 @@ use crate::authn::jwks::{KeySet, MAX_KEYS};
 use crate::authn::keys::Algorithm;
 use crate::words::identity::Issuers;
 
-/// The section; `Some(None)` if there is none. `document` is the configuration that it
-/// stands in, which is read again with each document that comes.
+/// Reads the section, or gives `Some(None)` if there is none. `document` is the configuration
+/// that it is part of, which is read again together with each document from outside.
 #[expect(clippy::option_option)]
 pub(super) fn read_organizations_from(
     top: &Section<'_>,
@@ -60,7 +60,7 @@ pub(super) fn read_organizations_from(
             share: share?,
             timeout: timeout?,
             refresh_interval,
-            // A document must at least serve until the next one is due.
+            // A document must be usable at least until the next one is due.
             max_stale: max_stale?.max(refresh_interval),
         },
         allow_empty: allow_empty?,
@@ -70,7 +70,7 @@ pub(super) fn read_organizations_from(
     }))
 }
 
-/// `{keys: […]}`, of any algorithm that a key may have here.
+/// Reads `{keys: […]}`. A key may have any algorithm that the gate verifies.
 #[expect(clippy::option_option)]
 fn read_signers(section: &Section<'_>) -> Option<Option<Arc<KeySet>>> {
     let Some(node) = section.get(&organizations_from::SIGNED_BY) else {

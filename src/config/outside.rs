@@ -4,10 +4,10 @@
 //! {"version": 1, "epoch": 1, "revision": 42, "organizations": [ … ]}
 //! ```
 //!
-//! `organizations` is what it is in a configuration, with the configuration's roles. The pair
-//! of `epoch` and `revision` grows with every change, so that a replica which lags behind
-//! cannot revive a grant that was withdrawn. Where the configuration names keys, the document
-//! is the payload of a JWS, with an `iat`.
+//! `organizations` has the same form as in a configuration, and refers to the roles of the
+//! configuration. The pair of `epoch` and `revision` grows with every change, so that a replica
+//! that lags behind cannot revive a grant that was withdrawn. If the configuration names keys,
+//! the document is the payload of a JWS, and has an `iat`.
 
 use std::sync::Arc;
 
@@ -25,38 +25,38 @@ use crate::authz::policy::Draft;
 use crate::words::hash::QuickHash;
 use crate::words::time::Timestamp;
 
-/// Which state of the organizations a document is about. A greater one is newer.
+/// The state of the organizations that a document describes. A greater one is newer.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Revision {
-    /// Grows where `revision` starts again.
+    /// Grows whenever `revision` starts again.
     pub epoch: u64,
     /// Grows with every change.
     pub revision: u64,
 }
 
-/// A document of organizations that is well-formed and, where it must be, signed.
+/// A document of organizations that is well-formed and, if required, signed.
 #[derive(Debug)]
 pub struct Outside {
-    /// Which state it is about.
+    /// The state that it describes.
     pub revision: Revision,
-    /// When it was signed, where it is.
+    /// When it was signed, if it has to be.
     pub issued_at: Option<Timestamp>,
-    /// The key that signed it, where it is.
+    /// The key that signed it, if it has to be signed.
     pub signed_with: Option<Arc<VerifyingKey>>,
-    /// What its organizations are, in short.
+    /// The fingerprint of its organizations.
     pub fingerprint: Fingerprint,
-    /// How many there are.
+    /// The number of organizations.
     pub organizations: usize,
     object: Object,
     hash: QuickHash,
 }
 
 impl Outside {
-    /// Reads a document for that configuration's section.
+    /// Reads a document for the given section of the configuration.
     ///
     /// # Errors
-    /// Every problem there is, each with its place; those of the organizations themselves
-    /// come to light in [`Config::with`].
+    /// Every problem in it, each with its place. Problems of the organizations themselves are
+    /// found by [`Config::with`].
     pub fn parse(
         document: &[u8],
         from: &OrganizationsFrom,
@@ -97,14 +97,14 @@ impl Outside {
     }
 }
 
-/// Reads a document that is not signed, apart from any gate. `configuration` has the roles
-/// beside the default ones.
+/// Checks a document that is not signed, without a gate. `configuration` defines roles in
+/// addition to the default ones.
 ///
 /// # Errors
-/// Every problem there is, each with its place. Never empty.
+/// Every problem in the document, each with its place. The list is never empty.
 pub fn check_outside(document: &[u8], configuration: &Object) -> Result<(), Vec<Problem>> {
     let object = read_object(document)?;
-    // Those of the configuration are told where it is checked.
+    // Problems of the configuration are reported where the configuration itself is checked.
     let elsewhere = Problems::default();
     let roles = read_roles(&Section::top(configuration, &document::TABLE, &elsewhere));
     let problems = Problems::default();
@@ -138,7 +138,7 @@ fn problem(text: &str) -> Problem {
     }
 }
 
-/// The members of the document, and its list.
+/// Reads the members of the document, and returns the list of organizations.
 fn header<'a>(object: &'a Object, problems: &'a Problems) -> Option<(Revision, Node<'a>)> {
     let top = Section::top(object, &outside::TABLE, problems);
     let number = |key: &Key<Required<Number>>| top.require(key)?.number(&key.form.of);
@@ -154,7 +154,7 @@ fn header<'a>(object: &'a Object, problems: &'a Problems) -> Option<(Revision, N
     Some((revision, organizations?))
 }
 
-/// How many elements the list has.
+/// The number of elements in the list.
 fn length(node: &Node<'_>) -> Option<usize> {
     let most = outside::ORGANIZATIONS.form.of.most;
     node.elements(most).map(|nodes| nodes.len())
@@ -184,20 +184,20 @@ fn read_header(
 }
 
 impl Config {
-    /// The same configuration with the organizations of a document beside its own.
+    /// The same configuration with the organizations of a document in addition to its own.
     ///
     /// # Errors
-    /// Every problem there is, each with its place in the document. Never empty.
+    /// Every problem in the document, each with its place. The list is never empty.
     pub fn with(&self, outside: &Outside) -> Result<Self, Vec<Problem>> {
         self.reread(Some(outside))
     }
 
-    /// The same configuration with its own organizations alone. `None` if no other ones
-    /// ever come to it.
+    /// The same configuration with only its own organizations. `None` if it never has any
+    /// others.
     #[must_use]
     pub fn without_outside(&self) -> Option<Self> {
         self.organizations_from.as_ref()?;
-        // What was read before is read again.
+        // This has been read without problems before.
         self.reread(None).ok()
     }
 

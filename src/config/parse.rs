@@ -1,4 +1,4 @@
-//! From the document to [`Config`]: the top level and its small sections.
+//! Turns the document into [`Config`]: the top level and its small sections.
 
 use std::sync::Arc;
 
@@ -21,20 +21,20 @@ use crate::words::hash::QuickHash;
 use crate::words::own_header::SubjectHeader;
 use crate::words::version::Version;
 
-/// Longest document, in bytes: room for 30,000 organizations with ten groups each. Time
-/// and memory grow with the length of a document and with nothing else, so that this
-/// bounds them: loading a document takes at most thirty times its length for a moment,
-/// and the policy that it becomes four times for good, in each worker.
+/// The longest document, in bytes: room for 30,000 organizations with ten groups each. Time and
+/// memory depend only on the length of a document, so this limits both. Loading a document
+/// takes, for a moment, at most thirty times its length in each worker, and the policy made
+/// from it permanently takes at most four times its length.
 pub const MAX_DOCUMENT: usize = 8_388_608;
 
-/// Nesting a configuration may use; the reference uses seven levels.
+/// The nesting that a configuration may have. The reference has seven levels.
 pub(super) const MAX_DEPTH: usize = 32;
 
 impl Config {
     /// Parses a configuration document.
     ///
     /// # Errors
-    /// Every problem there is, each with its place. Never empty.
+    /// Every problem in it, each with its place. The list is never empty.
     pub fn parse(document: &[u8], environment: &Environment) -> Result<Self, Vec<Problem>> {
         if document.len() > MAX_DOCUMENT {
             return Err(vec![Problem {
@@ -66,8 +66,8 @@ impl Config {
     }
 }
 
-/// What is said of bytes that are not the JSON that the module takes. Most often they are
-/// something else that a proxy or a person took for it.
+/// The message about bytes that are not the JSON that the module accepts. Usually a proxy or a
+/// person has mistaken something else for it.
 fn not_a_document(document: &[u8], error: &JsonError) -> String {
     let text = document.trim_ascii();
     if text.is_empty() || text == b"null" {
@@ -76,7 +76,7 @@ fn not_a_document(document: &[u8], error: &JsonError) -> String {
                 EnvoyExtensionPolicy"
             .to_owned();
     }
-    // A field of a map, whose members have fields with the tags 0x0a and 0x12.
+    // This is a field of a map, whose entries have fields with the tags 0x0a and 0x12.
     let control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
     if document.starts_with(b"\n") && document.iter().any(control) {
         return "this is a Struct in binary form: use a StringValue, with the document as JSON \
@@ -89,7 +89,7 @@ fn not_a_document(document: &[u8], error: &JsonError) -> String {
     error.to_string()
 }
 
-/// Whether the first line that is no comment begins a YAML document.
+/// Whether the first line that is not a comment begins a YAML document.
 fn looks_like_yaml(text: &[u8]) -> bool {
     let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
@@ -118,7 +118,7 @@ fn read(
     let roles = read_roles(&top);
     let mut policy = read_organizations(&top, &roles, hash);
     let organizations_from = read_organizations_from(&top, environment, document);
-    // Its readers are groups that principals must be asked for.
+    // Its readers are groups that the policy has to know.
     let projects = read_projects(&top, policy.as_mut(), hash);
     let entrance = read_entrance(&top, policy.as_ref());
     let backends = read_backends(&top, environment, problems);
@@ -152,7 +152,7 @@ fn read(
     })
 }
 
-/// What the environment says whatever the document does.
+/// The settings with which the environment overrides the document.
 fn overrides(environment: &Environment) -> Vec<(String, String)> {
     let names = Backend::ALL.into_iter().map(override_of);
     let set = names.filter_map(|name| {
@@ -187,7 +187,7 @@ fn read_realm(top: &Section<'_>) -> Option<String> {
 
 fn read_limits(top: &Section<'_>) -> Option<Limits> {
     let section = top.open(&document::LIMITS)?;
-    // Every value is read before the first `?` so that all problems show.
+    // Every value is read before the first `?`, so that all problems are reported.
     let token_bytes = section.count(&limits::TOKEN_BYTES);
     let groups = section.count(&limits::GROUPS);
     let tenants_per_request = section.count(&limits::TENANTS_PER_REQUEST);
@@ -254,7 +254,7 @@ fn read_backends(top: &Section<'_>, environment: &Environment, problems: &Proble
     read
 }
 
-/// A number would lose its last zero: 3.10 is 3.1.
+/// A version must be a text, because a number would lose its last zero: 3.10 is 3.1.
 fn read_version(node: &Node<'_>) -> Option<Version> {
     let version = Version::parse(node.text()?);
     if let Err(rule) = version {
@@ -263,7 +263,7 @@ fn read_version(node: &Node<'_>) -> Option<Version> {
     version.ok()
 }
 
-/// `label: attribute`
+/// Reads `label: attribute`.
 fn read_attributes(node: &Node<'_>) -> Option<Attributes> {
     let mut attributes = Attributes::default();
     for (name, node) in node.members(tempo::ATTRIBUTES.form.most)? {

@@ -11,8 +11,8 @@ use crate::scoping::scope::LabelName;
 use crate::words::hash::QuickHash;
 use crate::words::tenant::TenantId;
 
-/// The section; `Some(None)` if there is none. The policy learns the groups that a
-/// directory in the configuration names.
+/// Reads the section, or gives `Some(None)` if there is none. The groups that an inline
+/// directory names are added to the policy.
 #[expect(clippy::option_option)]
 pub(super) fn read_projects(
     top: &Section<'_>,

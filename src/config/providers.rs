@@ -1,4 +1,4 @@
-//! The `providers` section: whom to trust, and how to read their tokens.
+//! The `providers` section: which providers are trusted, and how their tokens are read.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -65,27 +65,27 @@ pub(super) fn read_providers(
     Some(providers.into_iter().map(apart).collect())
 }
 
-/// A provider whose groups are not yet told from those of others.
+/// A provider whose groups have not yet been separated from those of the others.
 struct ReadProvider {
     rules: Provider,
     source: KeySource,
-    /// Whether it may have groups in common with others that say the same.
+    /// Whether it may have groups in common with other providers that set this too.
     shared_groups: bool,
 }
 
-/// The prefixes of groups, each with its holder.
+/// The prefixes of groups, each with the provider that has it.
 #[derive(Default)]
 struct Prefixes(HashMap<String, Holder>);
 
-/// The provider that has a prefix, and whether it shares.
+/// The provider that has a prefix, and whether it shares the prefix.
 struct Holder {
     provider: String,
     shares: bool,
 }
 
 impl Prefixes {
-    /// Takes those of a provider. One that another has would let each of the two put its
-    /// people into the other's groups.
+    /// Takes the prefixes of a provider. If two providers had the same one, each could put its
+    /// users into the groups of the other.
     fn take(&mut self, node: &Node<'_>, provider: &ReadProvider) {
         let ReadProvider {
             rules,
@@ -194,7 +194,7 @@ fn read_provider_name<'a>(section: &Section<'a>) -> Option<&'a str> {
     Some(name)
 }
 
-/// `issuer`, or `issuers` for an authority that spells its own name in several ways.
+/// Reads `issuer`, or `issuers` for a provider that spells its own issuer in several ways.
 fn read_issuers(section: &Section<'_>) -> Option<Issuers> {
     let several = match (
         section.get(&provider::ISSUER),
@@ -250,8 +250,9 @@ fn read_issuer<'a>(node: &Node<'a>) -> Option<&'a str> {
     Some(issuer)
 }
 
-/// Absent audiences are an error unless the operator spells out that none are
-/// checked: else a token for any service of the provider would do.
+/// Reads the audiences. It is an error if they are missing, unless the operator explicitly
+/// switches the check off, because a token for any service of the provider would then be
+/// accepted.
 #[expect(clippy::option_option)]
 fn read_audiences(section: &Section<'_>) -> Option<Option<Vec<String>>> {
     let off = match section.get(&provider::AUDIENCE_CHECK) {
@@ -315,8 +316,8 @@ fn read_algorithms(section: &Section<'_>) -> Option<Vec<Algorithm>> {
     (algorithms.len() == nodes.len()).then_some(algorithms)
 }
 
-/// Whether it is no signature by a key that only the provider has: `HS256` and the like, and
-/// `none`.
+/// Whether the algorithm does not make a signature that only the provider can make: `HS256` and
+/// similar ones, and `none`.
 fn is_for_anyone(algorithm: &str) -> bool {
     let symmetric = algorithm
         .get(..2)

@@ -1,7 +1,7 @@
-//! Reading a document member by member, collecting every problem with its place.
+//! Reads a document member by member, and collects every problem with its place.
 //!
-//! Nothing here is inlined: it runs once, at a great many places, and would make up a
-//! tenth of the module.
+//! None of these functions is inlined. They run only once, but in very many places, so inlining
+//! them would take up a tenth of the module.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
@@ -15,9 +15,9 @@ use crate::authn::json::{Number, Object, Value};
 /// One thing that is wrong in a configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problem {
-    /// Where: `providers[0].jwks.cluster`; empty for the document as a whole.
+    /// The place, such as `providers[0].jwks.cluster`. It is empty for the document as a whole.
     pub place: String,
-    /// What, and what to do about it.
+    /// What is wrong, and what to do about it.
     pub text: String,
 }
 
@@ -31,14 +31,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Most problems that are told; whoever has as many mends these first.
+/// The maximum number of problems that are reported. Whoever has more can fix these first.
 const MAX_PROBLEMS: usize = 64;
 
-/// Longest place and longest text of a problem, in characters: both hold what somebody
-/// has written.
+/// The longest place and the longest text of a problem, in characters. Both contain text that
+/// somebody else has written.
 const MAX_PROBLEM: usize = 512;
 
-/// The problems found so far, and how many more there are than are told.
+/// The problems that are reported, and the number of those that are not.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     told: RefCell<Vec<Problem>>,
@@ -46,8 +46,8 @@ pub(super) struct Problems {
 }
 
 impl Problems {
-    /// Counts a problem, and says whether it is to be told of: only then are its place and
-    /// text worth making up.
+    /// Counts a problem, and returns whether to report it. Only then is it worth composing the
+    /// place and the text.
     #[inline(never)]
     fn is_told(&self) -> bool {
         let room = self.told.borrow().len() < MAX_PROBLEMS;
@@ -65,7 +65,7 @@ impl Problems {
         });
     }
 
-    /// Adds a problem that is at no place of the document.
+    /// Adds a problem that does not belong to a place in the document.
     pub(super) fn add(&self, place: &str, text: &str) {
         if self.is_told() {
             self.tell(place, text);
@@ -85,7 +85,7 @@ impl Problems {
     }
 }
 
-/// The beginning of a text of a problem.
+/// The beginning of the text of a problem.
 pub(super) fn shortened(text: &str) -> String {
     match text.char_indices().nth(MAX_PROBLEM) {
         Some((end, _)) => [text.get(..end).unwrap_or_default(), "…"].concat(),
@@ -93,8 +93,8 @@ pub(super) fn shortened(text: &str) -> String {
     }
 }
 
-/// A place in a document. Only a problem needs it in words: a copy of a long name in
-/// every element below it would make memory of the product of both.
+/// A place in a document. It is written out only for a problem: a copy of a long name in every
+/// element below it would take memory in proportion to the product of both.
 #[derive(Debug)]
 struct Place<'a> {
     parent: Option<Rc<Self>>,
@@ -107,7 +107,7 @@ enum Step<'a> {
     Element(usize),
 }
 
-/// `providers[0].jwks`
+/// Writes a place, such as `providers[0].jwks`.
 #[inline(never)]
 fn in_words(place: Option<&Rc<Place<'_>>>, last: Option<Step<'_>>) -> String {
     let steps = std::iter::successors(place, |place| place.parent.as_ref());
@@ -133,7 +133,7 @@ fn in_words(place: Option<&Rc<Place<'_>>>, last: Option<Step<'_>>) -> String {
     words
 }
 
-/// A value with its place.
+/// A value and its place.
 #[derive(Clone, Debug)]
 pub(super) struct Node<'a> {
     parent: Option<Rc<Place<'a>>>,
@@ -183,7 +183,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Its place, for what is in it.
+    /// The place of this value, for the values inside it.
     fn place(&self) -> Rc<Place<'a>> {
         Rc::new(Place {
             parent: self.parent.clone(),
@@ -196,12 +196,12 @@ impl<'a> Node<'a> {
         self.problem(format!("expected {what}, found {}", self.value.kind()));
     }
 
-    /// The members of an object; the table closes the list of their names.
+    /// The members of an object. The table lists all names that are accepted.
     pub(super) fn section(&self, table: &Table) -> Option<Section<'a>> {
         self.section_of(table.names)
     }
 
-    /// The members of an object; `known` closes the list of their names.
+    /// The members of an object. `known` lists all names that are accepted.
     #[inline(never)]
     pub(super) fn section_of(&self, known: &[&str]) -> Option<Section<'a>> {
         let Some(object) = self.value.as_object() else {
@@ -217,8 +217,8 @@ impl<'a> Node<'a> {
         Some(section)
     }
 
-    /// The members of an object whose names are free, those that are `null` included, if
-    /// there are at most so many.
+    /// The members of an object whose names are free, including those that are `null`, if there
+    /// are at most `most`.
     #[inline(never)]
     pub(super) fn members(&self, most: usize) -> Option<Vec<(&'a str, Self)>> {
         let Some(object) = self.value.as_object() else {
@@ -242,8 +242,8 @@ impl<'a> Node<'a> {
         Some(object.iter().map(member).collect())
     }
 
-    /// The elements of a list of names, or of what may stand in place of one, if there are at
-    /// most so many.
+    /// The elements of a list of names, or of what may stand in place of a name, if there are
+    /// at most `most`.
     pub(super) fn names(&self, most: usize) -> Option<Elements<'a>> {
         if let Value::String(text) = self.value {
             self.expected_list_of(text);
@@ -257,7 +257,7 @@ impl<'a> Node<'a> {
         self.problem(format!("expected a list, found a string: write [{text}]"));
     }
 
-    /// The elements of a list, if there are at most so many.
+    /// The elements of a list, if there are at most `most`.
     #[inline(never)]
     pub(super) fn elements(&self, most: usize) -> Option<Elements<'a>> {
         let Some(elements) = self.value.as_array() else {
@@ -275,7 +275,7 @@ impl<'a> Node<'a> {
         })
     }
 
-    /// A string that is not empty.
+    /// A string, which must not be empty.
     #[inline(never)]
     pub(super) fn text(&self) -> Option<&'a str> {
         match self.value {
@@ -296,7 +296,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A list of non-empty strings, if there are at most so many.
+    /// A list of non-empty strings, if there are at most `most`.
     #[inline(never)]
     pub(super) fn texts(&self, most: usize) -> Option<Vec<&'a str>> {
         if let Value::String(text) = self.value {
@@ -328,13 +328,13 @@ impl<'a> Node<'a> {
         usize::try_from(number?).ok()
     }
 
-    /// The same, whatever the platform's words are.
+    /// A whole number within bounds, independent of the platform's word size.
     #[inline(never)]
     pub(super) fn number(&self, bounds: &table::Number) -> Option<u64> {
         let table::Number { least, most } = *bounds;
         let number = match self.value {
             Value::Number(Number::Unsigned(number)) => Some(*number),
-            // Configurations that travel as protobuf Struct hold doubles.
+            // Configurations that arrive as a protobuf Struct hold doubles.
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
@@ -360,7 +360,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A duration such as `500ms`, `5s`, `10m`, `24h` within bounds, in milliseconds.
+    /// A duration within bounds, such as `500ms`, `5s`, `10m` or `24h`, in milliseconds.
     #[inline(never)]
     pub(super) fn duration(&self, bounds: &Span) -> Option<u64> {
         let Span { least, most } = bounds;
@@ -382,11 +382,11 @@ impl<'a> Node<'a> {
     }
 }
 
-/// An object whose member names were checked.
+/// An object whose member names have been checked.
 #[derive(Clone, Debug)]
 pub(super) struct Section<'a> {
     place: Option<Rc<Place<'a>>>,
-    /// `None` for a section that is not there, of which every default holds.
+    /// `None` if the section is missing, in which case every default applies.
     object: Option<&'a Object>,
     problems: &'a Problems,
 }
@@ -403,12 +403,12 @@ impl<'a> Section<'a> {
         section
     }
 
-    /// What stands at a key, if it is there and not `null`.
+    /// The value of a key, if it is there and not `null`.
     pub(super) fn get<F>(&self, key: &Key<F>) -> Option<Node<'a>> {
         self.member(key.name)
     }
 
-    /// A section, or an empty one if it is not there.
+    /// A section, which is empty if it is missing.
     pub(super) fn open(&self, key: &Key<table::Object>) -> Option<Self> {
         match self.get(key) {
             Some(node) => node.section(key.form.0),
@@ -448,7 +448,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// What one of a few words means, or the default.
+    /// The meaning of one of a few words, or the default.
     pub(super) fn word<T: Copy>(&self, key: &Key<Word<T>>) -> Option<T> {
         let Some(node) = self.get(key) else {
             return Some(key.form.default);
@@ -475,13 +475,13 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Whether a key is there as `null`.
+    /// Whether a key is there and `null`.
     pub(super) fn is_null<F>(&self, key: &Key<F>) -> bool {
         let value = self.object.and_then(|object| object.get(key.name));
         matches!(value, Some(Value::Null))
     }
 
-    /// What stands at a key that must be there.
+    /// The value of a key that must be there.
     pub(super) fn require<F>(&self, key: &Key<Required<F>>) -> Option<Node<'a>> {
         self.required(key.name, key.form.why)
     }
@@ -519,7 +519,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// What is said about a key that is not known where it stands.
+/// The message about a key that is not known in its place.
 #[inline(never)]
 fn unknown_key(name: &str, known: &[&str]) -> String {
     if name == "url" && known.contains(&jwks::URI.name) {
@@ -534,7 +534,7 @@ fn unknown_key(name: &str, known: &[&str]) -> String {
     }
 }
 
-/// Keys that other gateways have, or that people expect, with what to write here.
+/// Keys that other gateways have or that people expect, with what to write here instead.
 const ADVICE: [(&str, &str); 12] = [
     (
         "id_token_header",
@@ -571,7 +571,8 @@ const ADVICE: [(&str, &str); 12] = [
 const NO_SECRET: &str = "unknown key: tokens are verified with public keys and no secret is \
                          needed: remove it, and renew it if it was a real one";
 
-/// Whether a name is a likely slip for another: case, separators and a plural aside.
+/// Whether a name is likely to be a misspelling of another. Case, separators and a plural are
+/// ignored.
 fn is_near(wrong: &str, right: &str) -> bool {
     let fold = |name: &str| {
         let plain: String = name

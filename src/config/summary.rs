@@ -1,18 +1,18 @@
-//! A configuration in one line.
+//! A configuration summed up in one line.
 
 use std::fmt;
 
 use super::{Config, Mode};
 use crate::authz::endpoint::Backend;
 
-/// What a gate says when it has loaded a configuration, and `scopegate check` of one that is
-/// good: `2 providers, 12 organizations, 14 tenants, backends loki mimir, mode enforce,
-/// sha256 0123456789ab`.
+/// The line that a gate logs when it has loaded a configuration, and that `scopegate check`
+/// prints for a good one:
+/// `2 providers, 12 organizations, 14 tenants, backends loki mimir, mode enforce, sha256 0123456789ab`.
 #[derive(Clone, Copy, Debug)]
 pub struct Summary<'a>(&'a Config);
 
 impl Config {
-    /// It in one line.
+    /// Sums up the configuration in one line.
     #[must_use]
     pub const fn summary(&self) -> Summary<'_> {
         Summary(self)
@@ -49,7 +49,7 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
-/// `s`, unless there is one.
+/// Writes an `s` unless the number is one.
 struct Plural(usize);
 
 impl fmt::Display for Plural {

@@ -1,4 +1,4 @@
-//! `audit`
+//! The keys of `audit`.
 
 use super::{Flag, Word};
 use crate::config::AuditLog;
@@ -7,7 +7,7 @@ section! {
     /// What is recorded about decisions.
     section;
 
-    /// Which decisions get a line in Envoy's log, each as JSON.
+    /// Which decisions are written to Envoy's log, each as a line of JSON.
     LOG: Word<AuditLog> = "log", Word {
         words: &[
             ("denied", AuditLog::Denied),
@@ -17,7 +17,7 @@ section! {
         default: AuditLog::Denied,
     };
 
-    /// Whether the record is put into filter state, from where the access log takes it with
+    /// Whether the record is put into filter state, where the access log finds it under
     /// `%FILTER_STATE(wasm.scopegate:PLAIN)%`.
     ACCESS_LOG: Flag = "access_log", Flag { default: true };
 }

@@ -1,12 +1,12 @@
-//! `backends`
+//! The keys of `backends`.
 
 use super::{Flag, Key, MAX_ELEMENTS, Map, Object, Text, Word};
 use crate::scoping::scope::MAX_NAME;
 
 section! {
-    /// Which backends there are, and what they are said to be. The variables
+    /// Which backends there are, and their versions. The environment variables
     /// `SCOPEGATE_LOKI_ENABLED`, `SCOPEGATE_MIMIR_ENABLED` and `SCOPEGATE_TEMPO_ENABLED` of the
-    /// module's environment override `enabled`.
+    /// module override `enabled`.
     section;
 
     /// Logs.
@@ -19,18 +19,18 @@ section! {
     TEMPO: Object = "tempo", Object(&tempo::TABLE);
 }
 
-/// What every backend has.
+/// The keys that every backend has.
 #[derive(Clone, Copy, Debug)]
 pub struct Common {
-    /// Its section.
+    /// The section of the backend.
     pub section: Key<Object>,
-    /// Whether it is there.
+    /// Whether the backend is enabled.
     pub enabled: Key<Flag>,
-    /// Its version.
+    /// The version of the backend.
     pub version: Key<Text>,
 }
 
-/// What every backend has, in the order of
+/// The keys that every backend has, in the order of
 /// [`Backend::ALL`](crate::authz::endpoint::Backend::ALL).
 pub const ALL: [Common; 3] = [
     Common {
@@ -50,10 +50,10 @@ pub const ALL: [Common; 3] = [
     },
 ];
 
-/// A version: two or three numbers.
+/// A version that consists of two or three numbers.
 const VERSION: Text = Text::of("version").like(r"^[0-9]+\.[0-9]+(\.[0-9]+)?$");
 
-/// `backends.loki`
+/// The keys of `backends.loki`.
 pub mod loki {
     use super::{Flag, Text};
 
@@ -61,20 +61,20 @@ pub mod loki {
         /// Loki.
         section;
 
-        /// Whether it is there: a section without this key says so.
+        /// Whether the backend is there. A section without this key says that it is.
         ENABLED: Flag = "enabled", Flag { default: true };
 
-        /// Its version, such as `"3.7"` or `"3.7.8"`, in quotes.
-        /// [Scoped callers](scoped-queries.md) are refused what an older server would
-        /// not limit; without this key it is taken for new enough.
+        /// Its version, such as `"3.7"` or `"3.7.8"`, in quotes. [Scoped
+        /// callers](scoped-queries.md) are refused endpoints that an older server would not
+        /// limit. Without this key the server is assumed to be new enough.
         VERSION: Text = "version", super::VERSION;
 
-        /// Also expose `/api/prom/…`.
+        /// Whether `/api/prom/…` is exposed as well.
         LEGACY_API: Flag = "legacy_api", Flag { default: false };
     }
 }
 
-/// `backends.mimir`
+/// The keys of `backends.mimir`.
 pub mod mimir {
     use super::{Flag, Text};
 
@@ -82,17 +82,17 @@ pub mod mimir {
         /// Mimir.
         section;
 
-        /// Whether it is there: a section without this key says so.
+        /// Whether the backend is there. A section without this key says that it is.
         ENABLED: Flag = "enabled", Flag { default: true };
 
-        /// Its version, such as `"3.0"` or `"3.0.1"`, in quotes.
-        /// [Scoped callers](scoped-queries.md) are refused what an older server would
-        /// not limit; without this key it is taken for new enough.
+        /// Its version, such as `"3.0"` or `"3.0.1"`, in quotes. [Scoped
+        /// callers](scoped-queries.md) are refused endpoints that an older server would not
+        /// limit. Without this key the server is assumed to be new enough.
         VERSION: Text = "version", super::VERSION;
     }
 }
 
-/// `backends.tempo`
+/// The keys of `backends.tempo`.
 pub mod tempo {
     use super::{Flag, MAX_ELEMENTS, MAX_NAME, Map, Text, Word};
 
@@ -100,23 +100,23 @@ pub mod tempo {
         /// Tempo.
         section;
 
-        /// Whether it is there: a section without this key says so.
+        /// Whether the backend is there. A section without this key says that it is.
         ENABLED: Flag = "enabled", Flag { default: true };
 
-        /// Its version, such as `"2.10"` or `"2.10.1"`, in quotes.
-        /// [Scoped callers](scoped-queries.md) are refused what an older server would
-        /// not limit; without this key it is taken for new enough.
+        /// Its version, such as `"2.10"` or `"2.10.1"`, in quotes. [Scoped
+        /// callers](scoped-queries.md) are refused endpoints that an older server would not
+        /// limit. Without this key the server is assumed to be new enough.
         VERSION: Text = "version", super::VERSION;
 
-        /// `deny`: scoped callers may not search for traces, whose answer shows something of
-        /// [whole traces](scoped-queries.md#the-labels-must-be-true).
+        /// With `deny`, scoped callers may not search for traces, because the answer reveals
+        /// something about [whole traces](scoped-queries.md#the-labels-must-be-true).
         SCOPED_SEARCH: Word<Search> = "scoped_search", Word {
             words: &[("allow", Search::Allowed), ("deny", Search::Denied)],
             default: Search::Allowed,
         };
 
-        /// The resource attribute that a scoped label is called in traces, such as
-        /// `k8s.namespace.name`, where it is not the label's own name.
+        /// The resource attributes in traces that correspond to scoped labels, such as
+        /// `k8s.namespace.name`, where they have other names than the labels.
         ATTRIBUTES: Map<Text> = "attributes", Map {
             name: Text::of("label").up_to(MAX_NAME).like("^(?!__)[A-Za-z_][A-Za-z0-9_]*$"),
             of: Text::of("attribute").up_to(MAX_NAME).like("^[A-Za-z_][A-Za-z0-9_.]*$"),

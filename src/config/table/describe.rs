@@ -1,4 +1,4 @@
-//! What the command line tells of each form.
+//! Describes each form for the command line.
 
 use serde_json::{Value, json};
 
@@ -127,7 +127,7 @@ impl Describe for Texts {
     }
 
     fn default(&self) -> Option<Value> {
-        // An empty list that is not accepted is none that could stand there.
+        // A list that may not be empty cannot have an empty one as its default.
         (self.default.len() >= self.least).then(|| json!(self.default))
     }
 }

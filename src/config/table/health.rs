@@ -1,4 +1,4 @@
-//! `health`
+//! The keys of `health`.
 
 use super::{Required, Text};
 
@@ -6,9 +6,8 @@ section! {
     /// Health checks.
     section;
 
-    /// The path that is answered without a token: `ok`, or 503 `no_keys` or
-    /// `no_organizations`. A plain path that is
-    /// none of the endpoint table.
+    /// The path that is answered without a token, with `ok`, or with 503 and `no_keys` or
+    /// `no_organizations`. It must be a plain path that is not in the endpoint table.
     PATH: Required<Text> = "path", Required::always(
         Text::of("path").up_to(256).like(r"^(/[A-Za-z0-9._~-]+)+$"),
         "the path to answer, such as /healthz",

@@ -1,33 +1,33 @@
-//! Keys and the forms in which they stand in a document.
+//! Keys, and the forms that their values have in a document.
 
 use crate::words::permission::Permission;
 
-/// Most elements of a list, or members of an object, that is not one of those which a
-/// configuration is mostly made of: those are bounded by the length of the document.
+/// The maximum number of elements of a list, or of members of an object. It does not apply to
+/// those that make up most of a configuration, which only the length of the document limits.
 pub const MAX_ELEMENTS: usize = 256;
 
-/// A key: its name, and the form of what stands there.
+/// A key: its name, and the form of its value.
 #[derive(Clone, Copy, Debug)]
 pub struct Key<F> {
-    /// As in the document.
+    /// The name in the document.
     pub name: &'static str,
-    /// The form.
+    /// The form of the value.
     pub form: F,
 }
 
-/// What must be there, always or where nothing else says otherwise.
+/// A value that must be there, always or unless something else replaces it.
 #[derive(Clone, Copy, Debug)]
 pub struct Required<F> {
-    /// The form.
+    /// The form of the value.
     pub of: F,
-    /// Why: it stands behind `missing:`.
+    /// Why it must be there, as the text behind `missing:`.
     pub why: &'static str,
-    /// Whether it must be there whatever else is; if not, a rule of the section says when.
+    /// Whether it is always required. If not, a rule of the section says when it is.
     pub always: bool,
 }
 
 impl<F: Copy> Required<F> {
-    /// Must be there.
+    /// A value that must always be there.
     pub(super) const fn always(of: F, why: &'static str) -> Self {
         Self {
             of,
@@ -36,7 +36,7 @@ impl<F: Copy> Required<F> {
         }
     }
 
-    /// Must be there unless something else is.
+    /// A value that must be there unless something else is.
     pub(super) const fn otherwise(of: F, why: &'static str) -> Self {
         Self {
             of,
@@ -49,54 +49,54 @@ impl<F: Copy> Required<F> {
 /// `true` or `false`.
 #[derive(Clone, Copy, Debug)]
 pub struct Flag {
-    /// What holds if nothing is said.
+    /// The value if the key is missing.
     pub default: bool,
 }
 
 /// A whole number.
 #[derive(Clone, Copy, Debug)]
 pub struct Count {
-    /// The least that is accepted.
+    /// The smallest value that is accepted.
     pub least: usize,
-    /// The most that is accepted.
+    /// The largest value that is accepted.
     pub most: usize,
-    /// What holds if nothing is said.
+    /// The value if the key is missing.
     pub default: usize,
 }
 
-/// A whole number that must be there, of as many bits as every JSON reader keeps.
+/// A whole number that must be there. It has no more bits than every JSON reader preserves.
 #[derive(Clone, Copy, Debug)]
 pub struct Number {
-    /// The least that is accepted.
+    /// The smallest value that is accepted.
     pub least: u64,
-    /// The most that is accepted, 2⁵³ at most.
+    /// The largest value that is accepted, at most 2⁵³.
     pub most: u64,
 }
 
 /// A duration such as `30s`.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
-    /// The shortest that is accepted.
+    /// The shortest duration that is accepted.
     pub least: &'static str,
-    /// The longest that is accepted.
+    /// The longest duration that is accepted.
     pub most: &'static str,
 }
 
 impl Span {
-    /// The shortest, in milliseconds.
+    /// The shortest duration, in milliseconds.
     #[must_use]
     pub fn least_millis(&self) -> u64 {
         millis(self.least).unwrap_or(0)
     }
 
-    /// The longest, in milliseconds.
+    /// The longest duration, in milliseconds.
     #[must_use]
     pub fn most_millis(&self) -> u64 {
         millis(self.most).unwrap_or(0)
     }
 }
 
-/// The milliseconds of a duration such as `30s`.
+/// The number of milliseconds in a duration such as `30s`.
 #[must_use]
 pub fn millis(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -111,17 +111,17 @@ pub fn millis(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
-/// A duration that something else stands in for if it is not there.
+/// A duration with a default.
 #[derive(Clone, Copy, Debug)]
 pub struct Duration {
-    /// Its bounds.
+    /// The bounds of the duration.
     pub span: Span,
-    /// What holds if nothing is said.
+    /// The value if the key is missing.
     pub default: &'static str,
 }
 
 impl Duration {
-    /// With these bounds, both included.
+    /// A duration within these bounds, both included.
     pub(super) const fn new(
         least: &'static str,
         most: &'static str,
@@ -137,27 +137,27 @@ impl Duration {
 /// One of a few words, each with its meaning.
 #[derive(Clone, Copy, Debug)]
 pub struct Word<T: 'static> {
-    /// The words.
+    /// The words with their meanings.
     pub words: &'static [(&'static str, T)],
-    /// What holds if nothing is said: one of the meanings.
+    /// The meaning if the key is missing.
     pub default: T,
 }
 
-/// A list of words out of a few.
+/// A list of words from a small set.
 #[derive(Clone, Copy, Debug)]
 pub struct Words<T: 'static> {
-    /// What may be named.
+    /// The meanings that may be listed.
     pub all: &'static [T],
-    /// Its names.
+    /// The word for a meaning.
     pub name: fn(T) -> &'static str,
-    /// Fewest words of the list.
+    /// The minimum number of words.
     pub least: usize,
-    /// What holds if nothing is said.
+    /// The value if the key is missing.
     pub default: &'static [T],
 }
 
 impl<T: Copy> Words<T> {
-    /// What a word means, if it is one of them.
+    /// The meaning of a word, if it is one of them.
     pub(in crate::config) fn find(&self, word: &str) -> Option<T> {
         self.all
             .iter()
@@ -165,39 +165,39 @@ impl<T: Copy> Words<T> {
             .find(|meaning| (self.name)(*meaning) == word)
     }
 
-    /// All words, as in `a, b, c`.
+    /// All words, separated by commas.
     pub(in crate::config) fn names(&self) -> String {
         let names: Vec<&str> = self.all.iter().map(|it| (self.name)(*it)).collect();
         names.join(", ")
     }
 }
 
-/// One word, and no other, that says something which is not so if it is not there.
+/// A single word that takes effect if it is there. No other word is accepted.
 #[derive(Clone, Copy, Debug)]
 pub struct Exactly {
     /// The word.
     pub word: &'static str,
-    /// Whether `false` says the same, which is what YAML makes of some words.
+    /// Whether `false` means the same, because YAML reads some words as `false`.
     pub or_false: bool,
 }
 
 /// A text.
 #[derive(Clone, Copy, Debug)]
 pub struct Text {
-    /// What it is called.
+    /// What messages call the text.
     pub noun: &'static str,
-    /// Most bytes; [`usize::MAX`] if only the document bounds it.
+    /// The longest text, in bytes, or [`usize::MAX`] if only the document limits it.
     pub longest: usize,
-    /// What all accepted texts match, as a regular expression of JSON Schema.
+    /// A regular expression of JSON Schema that all accepted texts match.
     pub pattern: Option<&'static str>,
-    /// Whether it may be empty.
+    /// Whether the text may be empty.
     pub may_be_empty: bool,
-    /// Whether `null` says something else than nothing.
+    /// Whether `null` has a meaning of its own.
     pub or_null: bool,
 }
 
 impl Text {
-    /// Any but the empty one. The noun is what it is called.
+    /// Any text that is not empty. `noun` is what messages call it.
     pub(super) const fn of(noun: &'static str) -> Self {
         Self {
             noun,
@@ -208,55 +208,55 @@ impl Text {
         }
     }
 
-    /// Of so many bytes at most.
+    /// Limits the text to `longest` bytes.
     pub(super) const fn up_to(mut self, longest: usize) -> Self {
         self.longest = longest;
         self
     }
 
-    /// That matches this. It may match more than is accepted, never less.
+    /// Requires a match. The pattern may match more than is accepted, but never less.
     pub(super) const fn like(mut self, pattern: &'static str) -> Self {
         self.pattern = Some(pattern);
         self
     }
 
-    /// That may be empty.
+    /// Allows the text to be empty.
     pub(super) const fn or_empty(mut self) -> Self {
         self.may_be_empty = true;
         self
     }
 
-    /// In whose place `null` may stand, which means something.
+    /// Allows `null` in place of the text, with a meaning of its own.
     pub(super) const fn or_null(mut self) -> Self {
         self.or_null = true;
         self
     }
 }
 
-/// A text that another one stands in for if it is not there.
+/// A text with a default.
 #[derive(Clone, Copy, Debug)]
 pub struct Preset {
-    /// The text.
+    /// The form of the text.
     pub text: Text,
-    /// What holds if nothing is said.
+    /// The value if the key is missing.
     pub default: &'static str,
 }
 
 /// A list of texts.
 #[derive(Clone, Copy, Debug)]
 pub struct Texts {
-    /// Each of them.
+    /// The form of each text.
     pub of: Text,
-    /// Fewest of them.
+    /// The minimum number of texts.
     pub least: usize,
-    /// Most of them.
+    /// The maximum number of texts.
     pub most: usize,
-    /// What holds if nothing is said.
+    /// The value if the key is missing.
     pub default: &'static [&'static str],
 }
 
 impl Texts {
-    /// As many as a list may have, and none if nothing is said.
+    /// As many texts as a list may have. The default is an empty list.
     pub(super) const fn of(of: Text) -> Self {
         Self {
             of,
@@ -266,24 +266,24 @@ impl Texts {
         }
     }
 
-    /// At least so many.
+    /// Requires at least `least` texts.
     pub(super) const fn at_least(mut self, least: usize) -> Self {
         self.least = least;
         self
     }
 
-    /// At most so many.
+    /// Allows at most `most` texts.
     pub(super) const fn up_to(mut self, most: usize) -> Self {
         self.most = most;
         self
     }
 
-    /// As many as the document has room for.
+    /// Allows as many texts as the document has room for.
     pub(super) const fn endless(self) -> Self {
         self.up_to(usize::MAX)
     }
 
-    /// These if nothing is said.
+    /// Sets the default.
     pub(super) const fn or(mut self, default: &'static [&'static str]) -> Self {
         self.default = default;
         self
@@ -293,18 +293,18 @@ impl Texts {
 /// A list.
 #[derive(Clone, Copy, Debug)]
 pub struct List<F> {
-    /// Each element.
+    /// The form of each element.
     pub of: F,
-    /// Fewest elements.
+    /// The minimum number of elements.
     pub least: usize,
-    /// Most elements.
+    /// The maximum number of elements.
     pub most: usize,
-    /// What must be in the list, and what the list is if nothing is said.
+    /// A word that the list must contain. The default is a list of this word alone.
     pub holds: Option<&'static str>,
 }
 
 impl<F: Copy> List<F> {
-    /// As many as a list may have.
+    /// As many elements as a list may have.
     pub(super) const fn of(of: F) -> Self {
         Self {
             of,
@@ -314,24 +314,24 @@ impl<F: Copy> List<F> {
         }
     }
 
-    /// At least so many.
+    /// Requires at least `least` elements.
     pub(super) const fn at_least(mut self, least: usize) -> Self {
         self.least = least;
         self
     }
 
-    /// At most so many.
+    /// Allows at most `most` elements.
     pub(super) const fn up_to(mut self, most: usize) -> Self {
         self.most = most;
         self
     }
 
-    /// As many as the document has room for.
+    /// Allows as many elements as the document has room for.
     pub(super) const fn endless(self) -> Self {
         self.up_to(usize::MAX)
     }
 
-    /// This word among the elements.
+    /// Requires this word among the elements.
     pub(super) const fn holding(mut self, word: &'static str) -> Self {
         self.holds = Some(word);
         self
@@ -341,43 +341,43 @@ impl<F: Copy> List<F> {
 /// Paths into the claims of a token.
 #[derive(Clone, Copy, Debug)]
 pub struct Paths {
-    /// Each of them, as a list of names.
+    /// The form of each path, which is a list of names.
     pub of: Texts,
-    /// Fewest of them.
+    /// The minimum number of paths.
     pub least: usize,
-    /// What holds if nothing is said.
+    /// The value if the key is missing.
     pub default: &'static [&'static [&'static str]],
 }
 
 /// An object whose names the operator chooses.
 #[derive(Clone, Copy, Debug)]
 pub struct Map<F> {
-    /// Each name.
+    /// The form of each name.
     pub name: Text,
-    /// What stands under each.
+    /// The form of the value under each name.
     pub of: F,
-    /// Most names.
+    /// The maximum number of names.
     pub most: usize,
-    /// Names that everybody has.
+    /// Names that are commonly used.
     pub usual: fn() -> Vec<String>,
-    /// Whether `null` under a name says the same as leaving it out.
+    /// Whether a name whose value is `null` is treated as if it were left out.
     pub or_null: bool,
 }
 
-/// An object from the names of roles to what they may do.
+/// An object that gives the permissions of roles by their names.
 #[derive(Clone, Copy, Debug)]
 pub struct Roles {
-    /// Each name.
+    /// The form of each name.
     pub name: Text,
-    /// What each may do.
+    /// The permissions of each role.
     pub permissions: Words<Permission>,
-    /// Most names.
+    /// The maximum number of names.
     pub most: usize,
-    /// The roles that are there if nothing is said of them.
+    /// The default roles.
     pub default: &'static [(&'static str, &'static [Permission])],
 }
 
-/// A JWK Set (RFC 7517), whose members are not the gate's to name.
+/// A JWK Set (RFC 7517), whose members the gate does not define.
 #[derive(Clone, Copy, Debug)]
 pub struct JwkSet;
 

@@ -1,21 +1,21 @@
-//! The one table of keys: what a configuration document may hold.
+//! The table of keys: everything that a configuration document may hold.
 //!
-//! There is a file for each section. It names the section's keys and says of each in which
-//! form it stands there, within which bounds, whether it must stand there, what holds if it
-//! does not, and in a sentence or two what it is for. The reader, the JSON Schema and
-//! `docs/configuration.md` all take their knowledge from here: a bound that is changed
-//! here is changed in the three of them.
+//! Each section has a file. It names the section's keys, and states for each of them the form
+//! of the value, its bounds, whether it is required, its default and, in a sentence or two, its
+//! purpose. The reader, the JSON Schema and `docs/configuration.md` all take this from here, so
+//! a bound that is changed here changes in all three.
 //!
-//! A key is a constant whose type is its form, so that a flag cannot be read as a duration.
-//! The prose is compiled for the command line alone (feature `cli`); the module that runs
-//! in the proxy has names, bounds, defaults and the reasons why a key must be there.
+//! A key is a constant whose type is its form, so that a flag cannot be read as a duration. The
+//! prose is compiled only for the command line (feature `cli`). The module that runs in the
+//! proxy has names, bounds, defaults and the reasons why a key is required.
 //!
-//! A new key is declared in the file of its section, read with a method of the reader's
-//! `Section`, and shown in `envoy/scopegate.yaml`; `make schema` writes the rest. Tests hold
-//! that each key is read, and that the reader has no names, bounds and defaults of its own.
+//! To add a key, declare it in the file of its section, read it with a method of the reader's
+//! `Section`, and show it in `envoy/scopegate.yaml`; `make schema` writes the rest. Tests
+//! ensure that each key is read, and that the reader has no names, bounds and defaults of its
+//! own.
 
-/// Declares the keys of a section. The comment of a key is its prose: it is what people read
-/// in `docs/configuration.md` and in their editors.
+/// Declares the keys of a section. The comment of a key is what people read in
+/// `docs/configuration.md` and in their editors.
 macro_rules! section {
     (
         $(#[doc = $about:literal])+

@@ -1,10 +1,10 @@
-//! `organizations[]`
+//! The keys of `organizations[]`.
 
 use super::{Flag, List, Map, OrObject, Required, Text, Texts, Words, roles};
 use crate::scoping::scope::{MAX_NAME, MAX_VALUE};
 use crate::words::tenant::MAX_TENANT_BYTES;
 
-/// Most labels of a policy.
+/// The maximum number of labels that a policy may have.
 const MAX_LABELS: usize = 32;
 
 /// A tenant ID.
@@ -16,20 +16,20 @@ section! {
     /// An organization: which tenants it has, and who may use them.
     section;
 
-    /// Its name, which no other has. It stands in audit records.
+    /// Its name, which must be unique. It appears in audit records.
     NAME: Required<Text> = "name", Required::always(Text::of("name"), "it stands in audit records");
 
     /// A name for people.
     DISPLAY_NAME: Text = "display_name", Text::of("name");
 
-    /// The tenants that it may use, each once.
+    /// The tenants that it may use, each listed once.
     TENANTS: Required<List<OrObject>> = "tenants", Required::always(
         List::of(OrObject { text: TENANT, words: &[], table: &tenant::TABLE }).endless(),
         "the tenants that the organization may use",
     );
 
-    /// Who holds which role, by the role's name with an `s`: `admins`, `editors`, `viewers`,
-    /// `writers`, and those of `roles`. Nobody holds what is not here.
+    /// Who holds which role. The key is the role's name with an `s`: `admins`, `editors`,
+    /// `viewers`, `writers`, and those of `roles`. A role that is not listed is held by nobody.
     RBAC: Map<Bindings> = "rbac", Map {
         name: Text::of("<role>s").like("^[a-z_-]+s$"),
         of: List::of(OrObject {
@@ -43,22 +43,22 @@ section! {
     };
 }
 
-/// Those who hold a role.
+/// The groups that hold a role.
 type Bindings = List<OrObject>;
 
-/// `organizations[].tenants[]`, where it is an object
+/// The keys of an element of `organizations[].tenants[]` that is an object.
 pub mod tenant {
     use super::{Flag, Required, TENANT, Text, Words};
 
     section! {
-        /// A tenant of which there is more to say than its name.
+        /// A tenant that needs more than a name.
         section;
 
         /// Its ID: letters, digits and `!-_.*'()`.
         NAME: Required<Text> = "name", Required::always(TENANT, "the tenant's ID");
 
-        /// Without `alerting` rules cannot be changed and there is no Alertmanager, without
-        /// `data` nothing can be read, written or deleted.
+        /// What the tenant is for. Without `alerting`, rules cannot be changed and there is no
+        /// Alertmanager. Without `data`, nothing can be read, written or deleted.
         TYPES: Words<Type> = "types", Words {
             all: &[Type::Data, Type::Alerting],
             name: Type::name,
@@ -66,7 +66,7 @@ pub mod tenant {
             default: &[Type::Data],
         };
 
-        /// Whether a name is meant that backends use themselves, such as `anonymous`.
+        /// Whether the name may be one that backends use themselves, such as `anonymous`.
         ALLOW_RESERVED: Flag = "allow_reserved", Flag { default: false };
     }
 
@@ -80,7 +80,7 @@ pub mod tenant {
     }
 
     impl Type {
-        /// As in the document.
+        /// The word in the document.
         #[must_use]
         pub const fn name(self) -> &'static str {
             match self {
@@ -91,12 +91,12 @@ pub mod tenant {
     }
 }
 
-/// `organizations[].rbac.<role>s[]`, where it is an object
+/// The keys of an element of `organizations[].rbac.<role>s[]` that is an object.
 pub mod binding {
     use super::{MAX_LABELS, MAX_NAME, MAX_VALUE, Map, Required, Text, Texts};
 
     section! {
-        /// A group that holds the role on some of the data.
+        /// A group that holds the role on a part of the data.
         section where [Constraint::NotNull(LABELS.name)];
 
         /// The group, compared exactly.
@@ -105,9 +105,9 @@ pub mod binding {
             "the group that holds the role",
         );
 
-        /// A [label policy](scoped-queries.md): only what carries one of these values
-        /// under each label. It is for roles with the permission `read`; without it the group
-        /// holds the role on all data.
+        /// A [label policy](scoped-queries.md): the group sees only data that carries one of
+        /// these values under each label. It is for roles with the permission `read`. Without
+        /// it, the group holds the role on all data.
         LABELS: Map<Texts> = "labels", Map {
             name: Text::of("label").up_to(MAX_NAME).like("^(?!__)[A-Za-z_][A-Za-z0-9_]*$"),
             of: Texts::of(Text::of("value").up_to(MAX_VALUE)).at_least(1),

@@ -1,10 +1,10 @@
-//! `providers[]`
+//! The keys of `providers[]`.
 
 use super::{Duration, Exactly, Flag, Object, Required, Span, Text, Texts, Words, claims, jwks};
 use crate::authn::keys::Algorithm;
 use crate::authn::verifier::TokenKind;
 
-/// An issuer. The rest of its rules needs the others.
+/// An issuer. Its other rules depend on the other providers.
 const ISSUER_TEXT: Text = Text::of("issuer").like(r"^[^{}\u0000-\u001f]+$");
 
 section! {
@@ -14,39 +14,39 @@ section! {
         Constraint::OneOf(&[AUDIENCES.name, AUDIENCE_CHECK.name]),
     ];
 
-    /// Stands in logs and metrics: at most 63 of `a`-`z`, `0`-`9` and `-`, and not the name of
-    /// another provider.
+    /// Its name in logs and metrics: at most 63 of `a`-`z`, `0`-`9` and `-`. No other provider
+    /// may have it.
     NAME: Required<Text> = "name", Required::always(
         Text::of("name").up_to(63).like("^[a-z0-9][a-z0-9-]*$"),
         "it stands in logs and metrics",
     );
 
-    /// Is compared with `iss` byte for byte. No other provider has it, and templates are
-    /// refused.
+    /// The issuer, which is compared with `iss` byte for byte. No other provider may have it,
+    /// and templates are refused.
     ISSUER: Required<Text> = "issuer", Required::otherwise(
         ISSUER_TEXT,
         "the exact iss of its tokens (or issuers, a list)",
     );
 
-    /// Spellings of one issuer, as Google has two: each is compared byte for byte, the first
-    /// one serves discovery.
+    /// Several spellings of one issuer; Google has two. Each is compared byte for byte, and the
+    /// first one is used for discovery.
     ISSUERS: Texts = "issuers", Texts::of(ISSUER_TEXT).at_least(2).up_to(8);
 
-    /// One of them must be in `aud`.
+    /// The accepted audiences. One of them must be in `aud`.
     AUDIENCES: Required<Texts> = "audiences", Required::otherwise(
         Texts::of(Text::of("audience")).at_least(1),
         "name the accepted aud values, or set audience_check: off",
     );
 
-    /// Must be spelled out to go without `audiences`: then tokens for any service of the
-    /// provider are accepted.
+    /// Must be set to `off` if `audiences` is left out. Tokens for any service of the provider
+    /// are then accepted.
     AUDIENCE_CHECK: Exactly = "audience_check", Exactly { word: "off", or_false: true };
 
-    /// One of them must be in `aud` of an ID token that comes in its [own
-    /// header](configuring.md#ways-of-a-token).
+    /// The accepted audiences of an ID token that is sent in its [own
+    /// header](configuring.md#ways-of-a-token). One of them must be in its `aud`.
     ID_TOKEN_AUDIENCES: Texts = "id_token_audiences", Texts::of(Text::of("audience"));
 
-    /// Accepted `alg`.
+    /// The accepted values of `alg`.
     ALGORITHMS: Words<Algorithm> = "algorithms", Words {
         all: &Algorithm::ALL,
         name: Algorithm::name,
@@ -54,16 +54,17 @@ section! {
         default: &[Algorithm::RS256, Algorithm::ES256],
     };
 
-    /// By how much clocks may differ.
+    /// The clock difference that is tolerated.
     CLOCK_SKEW: Duration = "clock_skew", Duration::new("0s", "5m", "60s");
 
-    /// Longest `exp - iat`, and how far `exp` may be ahead of now. There is no limit without it.
+    /// The longest `exp - iat`, and how far `exp` may be ahead of the current time. Without it
+    /// there is no limit.
     MAX_LIFETIME: Span = "max_lifetime", Span { least: "1m", most: "8760h" };
 
-    /// Accepted `typ` of the header; one that is absent is accepted always.
+    /// The accepted values of `typ` in the header. A token without `typ` is always accepted.
     TOKEN_TYPES: Texts = "token_types", Texts::of(Text::of("type")).or(&["JWT", "at+jwt"]);
 
-    /// Kinds of token, by what Keycloak (`typ`) and Cognito (`token_use`) state.
+    /// The accepted kinds of tokens, as Keycloak (`typ`) and Cognito (`token_use`) state them.
     ACCEPT: Words<TokenKind> = "accept", Words {
         all: &[TokenKind::Access, TokenKind::Id],
         name: TokenKind::name,
@@ -71,25 +72,27 @@ section! {
         default: &[TokenKind::Access],
     };
 
-    /// Claims that only ID tokens have, such as `at_hash`, where the provider states no kind
-    /// and gives both the same audience (Zitadel).
+    /// Claims that only ID tokens have, such as `at_hash`, for a provider that does not state
+    /// the kind and gives both kinds the same audience (Zitadel).
     ID_TOKEN_CLAIMS: Texts = "id_token_claims", Texts::of(Text::of("claim"));
 
-    /// If not empty, `azp`, `appid`, `cid`, `client_id` must be among them.
+    /// The accepted clients. If the list is not empty, `azp`, `appid`, `cid` and `client_id`
+    /// must be among them.
     CLIENTS: Texts = "clients", Texts::of(Text::of("client"));
 
-    /// Refuse tokens with `cnf`, which plain Bearer does not prove.
+    /// Whether tokens with `cnf` are refused, because a plain Bearer request does not prove
+    /// possession of the key.
     REJECT_BOUND_TOKENS: Flag = "reject_bound_tokens", Flag { default: false };
 
-    /// Where its keys come from.
+    /// Where the provider's keys come from.
     JWKS: Required<Object> = "jwks", Required::always(
         Object(&jwks::TABLE),
         "one of inline, uri or discovery",
     );
 
-    /// Who its tokens speak of.
+    /// Which claims name the caller and its groups.
     CLAIMS: Object = "claims", Object(&claims::TABLE);
 
-    /// `true` in two providers: they may have prefixes in common.
+    /// Must be `true` in two providers for them to have prefixes in common.
     SHARED_GROUPS: Flag = "shared_groups", Flag { default: false };
 }

@@ -1,12 +1,13 @@
-//! `roles`: what each of them may do.
+//! The `roles` section: what each role may do.
 
 use super::{Roles, Text, Words};
 use crate::words::permission::Permission;
 
-/// Most roles of a configuration: each may stand in every organization.
+/// The maximum number of roles that a configuration may have, each of which may occur in every
+/// organization.
 const MAX_ROLES: usize = 64;
 
-/// Longest name of a role, in bytes.
+/// The longest name of a role, in bytes.
 const MAX_ROLE: usize = 64;
 
 /// The form of the section.
@@ -55,7 +56,7 @@ pub const ROLES: Roles = Roles {
     ],
 };
 
-/// The key under which an organization says who holds a role.
+/// The key under which an organization lists the groups that hold a role.
 #[must_use]
 pub fn bound(role: &str) -> String {
     [role, "s"].concat()

@@ -1,4 +1,4 @@
-//! Sections, and the forms that hold them.
+//! Sections, and the forms that contain them.
 
 #[cfg(feature = "commands")]
 use serde_json::Value;
@@ -10,15 +10,15 @@ use super::{Count, Exactly, Key, Number, Span};
 /// The keys of a section.
 #[derive(Clone, Copy, Debug)]
 pub struct Table {
-    /// Their names. Others are refused.
+    /// The names of the keys. Others are refused.
     pub names: &'static [&'static str],
     /// What the section is for.
     #[cfg(feature = "commands")]
     pub about: &'static str,
-    /// Everything there is to say of each key.
+    /// The full description of each key.
     #[cfg(feature = "commands")]
     pub keys: fn() -> Vec<Described>,
-    /// What its keys must agree in.
+    /// The rules that its keys must obey together.
     #[cfg(feature = "commands")]
     pub rules: &'static [Constraint],
 }
@@ -26,16 +26,16 @@ pub struct Table {
 /// A section.
 #[derive(Clone, Copy, Debug)]
 pub struct Object(
-    /// Its keys.
+    /// The keys of the section.
     pub &'static Table,
 );
 
-/// A text, or a section that says more.
+/// A text, or a section that says more than the text can.
 #[derive(Clone, Copy, Debug)]
 pub struct OrObject {
-    /// The text, if it is one.
+    /// The form of the text.
     pub text: Text,
-    /// The words, if they are a few.
+    /// The accepted texts, if there are only a few.
     pub words: &'static [&'static str],
     /// The keys of the section.
     pub table: &'static Table,
@@ -44,25 +44,25 @@ pub struct OrObject {
 /// Sources of groups.
 #[derive(Clone, Copy, Debug)]
 pub struct Sources {
-    /// Each of them.
+    /// The form of each source.
     pub of: Object,
-    /// If nothing is said there is one: the string or strings at this path.
+    /// The default is a single source: the string or strings at this path.
     pub default: &'static [&'static str],
 }
 
-/// A key with everything there is to say of it.
+/// A key with its full description.
 #[cfg(feature = "commands")]
 #[derive(Clone, Debug)]
 pub struct Described {
-    /// Its name.
+    /// The name of the key.
     pub name: &'static str,
     /// One or two sentences, as Markdown, with links that are relative to `docs`.
     pub prose: &'static str,
-    /// What stands there.
+    /// The form of the value.
     pub form: Form,
-    /// Whether it must be there.
+    /// Whether the key is required.
     pub need: Need,
-    /// What holds if it is not, where that is a value that could stand there.
+    /// The default, if it is a value that could be written in the document.
     pub default: Option<Value>,
 }
 
@@ -79,19 +79,19 @@ impl Described {
     }
 }
 
-/// Whether a key must be there.
+/// Whether a key is required.
 #[cfg(feature = "commands")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Need {
-    /// It must.
+    /// It is always required.
     Always,
-    /// It need not.
+    /// It is optional.
     Never,
-    /// A rule of its section says when.
+    /// It is required if a rule of its section says so.
     Sometimes,
 }
 
-/// What stands at a key, or in a list.
+/// The form of a value, or of an element of a list.
 #[cfg(feature = "commands")]
 #[derive(Clone, Debug)]
 pub enum Form {
@@ -109,29 +109,30 @@ pub enum Form {
     JwkSet,
     /// A list.
     List {
-        /// Each element.
+        /// The form of each element.
         of: Box<Self>,
-        /// Fewest elements.
+        /// The minimum number of elements.
         least: usize,
-        /// Most elements; [`usize::MAX`] if only the document bounds them.
+        /// The maximum number of elements, or [`usize::MAX`] if only the document limits it.
         most: usize,
         /// A word that must be among them.
         holds: Option<&'static str>,
     },
     /// An object whose names are free.
     Map {
-        /// Each name.
+        /// The form of each name.
         name: Text,
-        /// What stands under each.
+        /// The form of the value under each name.
         of: Box<Self>,
-        /// Most names; [`usize::MAX`] if only the document bounds them.
+        /// The number of names that there may be, or [`usize::MAX`] if only the document limits
+        /// it.
         most: usize,
-        /// Names that everybody has.
+        /// Names that are commonly used.
         usual: Vec<String>,
-        /// Whether `null` under a name says the same as leaving it out.
+        /// Whether a name whose value is `null` is treated as if it were left out.
         or_null: bool,
     },
-    /// A whole number within bounds that a platform's words may not hold.
+    /// A whole number within bounds that may exceed a platform's word.
     Number(Number),
     /// A section.
     Section(&'static Table),
@@ -141,25 +142,26 @@ pub enum Form {
     Word(Vec<&'static str>),
 }
 
-/// What the keys of a section must agree in. A flag counts as there if it is `true`.
+/// A rule that the keys of a section must obey together. A flag counts as present if it is
+/// `true`.
 #[cfg(feature = "commands")]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Constraint {
-    /// At most one of them.
+    /// At most one of these keys may be present.
     AtMostOneOf(&'static [&'static str]),
-    /// The first only beside the second.
+    /// The first key may be present only if the second is.
     Beside(&'static str, &'static str),
-    /// Beside the first none of the others.
+    /// If the first key is present, none of the others may be.
     NotBeside(&'static str, &'static [&'static str]),
-    /// Not as `null`.
+    /// The key must not be `null`.
     NotNull(&'static str),
-    /// Exactly one of them.
+    /// Exactly one of these keys must be present.
     OneOf(&'static [&'static str]),
-    /// The first must be there unless the second is.
+    /// The first key must be present unless the second is.
     Unless(&'static str, &'static str),
 }
 
-/// What can be said of a form.
+/// Describes a form.
 #[cfg(feature = "commands")]
 pub(super) trait Describe {
     fn form(&self) -> Form;

@@ -1,4 +1,4 @@
-//! `tenants`
+//! The keys of `tenants`.
 
 use super::{Exactly, Word};
 
@@ -6,20 +6,21 @@ section! {
     /// How a request may ask for tenants without naming them.
     section;
 
-    /// `only`: a caller who holds anything on exactly one tenant need not name it.
+    /// With `only`, a caller who holds anything on exactly one tenant need not name it.
     WHEN_ABSENT: Word<Absent> = "when_absent", Word {
         words: &[("refuse", Absent::Refused), ("only", Absent::OnlyOne)],
         default: Absent::Refused,
     };
 
-    /// `"*"`, in quotes: `X-Scope-OrgID: *` stands for all tenants that the caller may read.
+    /// With `"*"`, in quotes, `X-Scope-OrgID: *` stands for all tenants that the caller may
+    /// read.
     ALL: Exactly = "all", Exactly { word: "*", or_false: false };
 }
 
-/// What becomes of a request that names no tenant.
+/// What happens to a request that names no tenant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Absent {
-    /// It asks for the only tenant of its caller.
+    /// It is for the caller's only tenant.
     OnlyOne,
     /// It is refused.
     Refused,

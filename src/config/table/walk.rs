@@ -1,8 +1,8 @@
-//! Every key there is, with its place.
+//! Lists every key with its path.
 
 use super::{Described, Form, Table, Text, document};
 
-/// Every key by its path, as in `providers[].jwks.uri`, in the order of the table.
+/// All keys by their paths, such as `providers[].jwks.uri`, in the order of the table.
 #[must_use]
 pub fn every_key() -> Vec<(String, Described)> {
     let mut found = Vec::new();
@@ -10,7 +10,7 @@ pub fn every_key() -> Vec<(String, Described)> {
     found
 }
 
-/// The path of a key in the section at `section`.
+/// The path of a key in the section whose path is `section`.
 #[must_use]
 pub fn path_of(section: &str, name: &str) -> String {
     if section.is_empty() {
@@ -20,7 +20,7 @@ pub fn path_of(section: &str, name: &str) -> String {
     }
 }
 
-/// The sections within a form that stands at `path`, each with its own path.
+/// The sections within a form whose path is `path`, each with its own path.
 #[must_use]
 pub fn sections_in(path: &str, form: &Form) -> Vec<(String, &'static Table)> {
     match form {
@@ -35,7 +35,7 @@ pub fn sections_in(path: &str, form: &Form) -> Vec<(String, &'static Table)> {
     }
 }
 
-/// What stands for a name that is free: `<role>`.
+/// What a path has in place of a name that is free: `<role>`.
 #[must_use]
 pub fn placeholder(name: &Text) -> String {
     if name.noun.contains('<') {
