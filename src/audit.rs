@@ -1,10 +1,10 @@
-//! The record of a decision: the same fields for allow and deny, one JSON line.
+//! The record of a decision: one line of JSON, with the same fields for an allow and a deny.
 //!
-//! It holds proven facts, the request's own words about the tenant and, where a token was
-//! refused and nothing of it is proven, that token's words about itself, which are marked as
-//! claimed; never a token. Control characters are escaped by JSON, bytes outside UTF-8 replaced,
-//! and every text and list is bounded, so that neither a caller nor a large
-//! configuration can forge or flood a log: no record is longer than 7 KiB.
+//! It holds proven facts and what the request itself says about the tenant. If a token was
+//! refused and nothing about it is proven, the record holds what that token says about itself,
+//! marked as claimed. It never holds a token. Control characters are escaped by JSON, bytes
+//! outside UTF-8 are replaced, and every text and list is bounded, so that neither a caller nor
+//! a large configuration can forge entries or flood a log: no record is longer than 7 KiB.
 
 use std::fmt::Write as _;
 
@@ -20,39 +20,39 @@ use crate::words::time::Timestamp;
 use crate::words::verdict::Verdict;
 use crate::words::wire::{is_hidden, push_rfc3339};
 
-/// Longest text of one field, in bytes as they came.
+/// The longest text of one field, in bytes before it is escaped.
 const MAX_FIELD: usize = 256;
 
-/// Longest text of one field as it is written, without its quotes: a byte that must be
+/// The longest text of one field as it is written, without its quotes. A byte that must be
 /// escaped takes six.
 const MAX_WRITTEN: usize = 512;
 
-/// Longest list as it is written, in bytes without its brackets. The tenants of a request
-/// that names 64 fit in as long as their names have 13 bytes on average.
+/// The longest list as it is written, in bytes without its brackets. The tenants of a request
+/// that names 64 of them fit if their names have at most 13 bytes on average.
 const MAX_LIST: usize = 1_024;
 
-/// Most places of groups that could not be read.
+/// The maximum number of places of unusable groups that are recorded.
 const MAX_UNREAD: usize = 8;
 
-/// What a record says besides what was found out on the way.
+/// What a record says in addition to what was found out on the way to the decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// When it was decided.
     pub time: Timestamp,
-    /// What was decided.
+    /// The verdict.
     pub verdict: Verdict,
-    /// The peer's address as the proxy states it.
+    /// The peer's address, as the proxy states it.
     pub source: Option<&'a [u8]>,
-    /// Whether a refusal was only recorded (`mode: report`).
+    /// Whether the refusal was only recorded (`mode: report`).
     pub reported: bool,
 }
 
-/// A record that lacks only the status, which may come later.
+/// A record that is complete except for the status, which may become known later.
 #[derive(Clone, Debug)]
 pub struct Record(String);
 
 impl Record {
-    /// The complete line. `None` says that no status is known.
+    /// The complete line. `None` means that no status is known.
     #[must_use]
     pub fn with_status(&self, status: Option<u16>) -> String {
         let status = status.map_or("null".to_owned(), |status| status.to_string());
@@ -125,7 +125,7 @@ pub fn record(
     Record(line.0)
 }
 
-/// What was proven of a token, whether it was accepted or refused.
+/// What was proven about a token, whether it was accepted or refused.
 struct TokenFacts<'a> {
     provider: ProviderIndex,
     issuer: &'a Issuer,
@@ -153,13 +153,13 @@ impl<'a> TokenFacts<'a> {
     }
 }
 
-/// The beginning of a text, cut between two characters if it is UTF-8.
+/// The beginning of a text. If it is UTF-8, it is cut between two characters.
 fn bounded(value: &[u8]) -> &[u8] {
     let Some((mut beginning, [next, ..])) = value.split_at_checked(MAX_FIELD) else {
         return value;
     };
     let mut next = *next;
-    // At most three bytes of a character stand behind its first one.
+    // At most three bytes of a character follow its first one.
     for _ in 0..3 {
         if next & 0xc0 != 0x80 {
             break;
@@ -175,7 +175,7 @@ fn bounded(value: &[u8]) -> &[u8] {
 struct Line(String);
 
 impl Line {
-    /// A text of ours: no character needs escaping.
+    /// Writes a text from the gate, in which no character needs escaping.
     fn plain(&mut self, name: &str, value: Option<&str>) {
         self.name(name);
         match value {
@@ -188,7 +188,7 @@ impl Line {
         }
     }
 
-    /// A text of theirs.
+    /// Writes a text from outside, escaping it.
     fn text(&mut self, name: &str, value: Option<&[u8]>) {
         self.name(name);
         match value {
@@ -197,8 +197,8 @@ impl Line {
         }
     }
 
-    /// The beginning of a list, and beside it how many more there are, if there are.
-    /// `all`: how many there are, if that is more than there are values.
+    /// Writes the beginning of a list and, if it was cut, how many more elements there are.
+    /// `all` is the number of elements, if there are more than `values` yields.
     fn list<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a [u8]>, all: usize) {
         self.name(name);
         self.0.push('[');
@@ -228,7 +228,7 @@ impl Line {
         }
     }
 
-    /// What a token says of itself, of which nothing is proven. An audience that is a list
+    /// Writes what a token says about itself, which is not proven. An audience that is a list
     /// is written as one.
     fn claimed(&mut self, claimed: &Claimed) {
         let issuer = claimed.issuer.as_deref().map(str::as_bytes);
@@ -245,7 +245,7 @@ impl Line {
         self.text("claimed_key_id", key_id);
     }
 
-    /// Which of a token's groups could not be used, if there are any.
+    /// Writes which of a token's groups could not be used, if there are any.
     fn listing(&mut self, listing: &Listing, sources: &[GroupSource]) {
         if !listing.unread.is_empty() {
             let sources = listing.unread.iter().filter_map(|at| sources.get(*at));
@@ -293,7 +293,7 @@ impl Line {
         }
     }
 
-    /// A character as in a JSON string (RFC 8259 §7).
+    /// Writes a character of a JSON string (RFC 8259 §7).
     fn escaped(&mut self, character: char) {
         match character {
             '"' => self.0.push_str("\\\""),
@@ -353,7 +353,7 @@ mod tests {
         let line = list(&[long.as_str(); 64]);
         assert!(line.ends_with(",\"tenants_omitted\":58"), "{line}");
         assert_eq!(line.matches(&long).count(), 6);
-        // Just as many as there is room for, and one more.
+        // As many names as there is room for, and one more.
         let names: Vec<String> = (0..64)
             .map(|number| format!("tenant-{number:06}"))
             .collect();

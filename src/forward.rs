@@ -1,8 +1,8 @@
-//! From a passage to the header edits that let the request pass.
+//! Turns a passage into the header edits that let the request pass.
 //!
-//! Edits that change nothing are left out, because each is a call into the proxy: a
-//! canonical tenant header stays, a header that is not there is not removed. They are
-//! handed on one by one, so that a warm request allocates nothing for them.
+//! Edits that would change nothing are left out, because each one is a call into the proxy: a
+//! canonical tenant header stays, and a header that is not there is not removed. Edits are
+//! passed on one by one, so that a request with a remembered token allocates nothing for them.
 
 use std::borrow::Cow;
 
@@ -14,21 +14,22 @@ use crate::scoping::narrow;
 use crate::words::credential::CredentialKind;
 use crate::words::request::{BACKEND_HEADER, Head, Occurrence};
 
-/// One change of a request's headers.
+/// One change to a request's headers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Edit<'a> {
-    /// Add a header that is not there: cheaper than to look for one to replace.
+    /// Add a header that is not there. This is cheaper than looking for one to replace.
     Add(&'a [u8], Cow<'a, [u8]>),
     /// Remove every value of a header.
     Remove(&'a [u8]),
-    /// Give a header exactly this value.
+    /// Set a header to exactly this value.
     Set(&'a [u8], Cow<'a, [u8]>),
 }
 
-/// Hands on the edits for a request that passes, in the order to make them.
+/// Emits the edits for a request that passes, in the order in which they have to be made.
 ///
-/// A passage that is enforced carries its parameters; one that is only reported keeps
-/// them as they came. In both no header passes that only the gate may set.
+/// If the passage is enforced, the edits set the parameters that the gate has written; if it is
+/// only reported, the parameters stay unchanged. In both cases, headers that only the gate may
+/// set are removed.
 pub fn edits(
     passage: &Passage<'_>,
     head: &Head<'_>,
@@ -40,7 +41,7 @@ pub fn edits(
     let Some(endpoint) = passage.endpoint() else {
         return;
     };
-    // What a client sent of it was removed above, in every spelling.
+    // Whatever the client sent under this name has been removed above, in every spelling.
     emit(Edit::Add(
         BACKEND_HEADER.as_bytes(),
         Cow::Borrowed(endpoint.backend.name().as_bytes()),
@@ -66,7 +67,8 @@ pub fn edits(
     }
 }
 
-/// The tenants in their one spelling, and the caller. What is borrowed stands in the request.
+/// Sets the canonical tenant header and the subject. Tenants that are borrowed are in the
+/// request already.
 #[expect(clippy::ptr_arg)]
 fn identify(
     tenants: &Cow<'_, [u8]>,
@@ -80,7 +82,8 @@ fn identify(
         match head.org_id {
             Occurrence::Absent => emit(Edit::Add(b"x-scope-orgid", tenants)),
             Occurrence::Once(_) => emit(Edit::Set(b"x-scope-orgid", tenants)),
-            // The projects API asks for none, and older hosts set the first only.
+            // The projects API does not use what the client sent, and older hosts set only the
+            // first value.
             Occurrence::Repeated => {
                 emit(Edit::Remove(b"x-scope-orgid"));
                 emit(Edit::Add(b"x-scope-orgid", tenants));
@@ -97,7 +100,7 @@ fn identify(
 }
 
 fn scope(permit: &Permit<'_>, forward: &Forward, emit: &mut impl FnMut(Edit<'_>)) {
-    // Loki takes hints from it how to evaluate a query.
+    // Loki takes hints about the evaluation of a query from this header.
     emit(Edit::Remove(b"x-query-tags"));
     if forward.label_policy_header
         && let Some(edit) = label_policy(permit)
@@ -123,7 +126,7 @@ fn parameters(
     if let Some(edit) = path {
         emit(edit);
     }
-    // The body that follows will be another one.
+    // The body that follows will be a different one.
     if matches!(permit.query(), Query::InBody(_)) && head.content_length != Occurrence::Absent {
         emit(Edit::Remove(b"content-length"));
     }
@@ -146,8 +149,8 @@ fn path_with<'a>(
     Some(Edit::Set(b":path", Cow::Owned(with_query(path, query))))
 }
 
-/// For backends that enforce label policies themselves, as Grafana Enterprise Metrics
-/// and Logs do: `tenant:selector`, escaped, one for each tenant.
+/// The header for backends that enforce label policies themselves, such as Grafana Enterprise
+/// Metrics and Logs: `tenant:selector`, escaped, once for each tenant.
 fn label_policy<'a>(permit: &Permit<'_>) -> Option<Edit<'a>> {
     let scope = permit.scope()?;
     if permit.endpoint().backend == Backend::Tempo {
@@ -175,8 +178,8 @@ fn hygiene(
     for name in &head.forbidden {
         emit(Edit::Remove(name));
     }
-    // Beside an ID token that decided, nothing is known of what stands there, and beside a
-    // token that came as a password stands a name that nobody has verified.
+    // If an ID token decided, nothing is known about what this header holds. If the token was
+    // sent as a password, the header also holds a user name that nobody has verified.
     let unknown = matches!(
         passage.credential(),
         Some(CredentialKind::IdToken | CredentialKind::Basic)
@@ -191,7 +194,7 @@ fn rewrite<'a>(endpoint: &Endpoint, query: Option<&[u8]>, head: &Head<'_>) -> Op
     Some(Edit::Set(b":path", Cow::Owned(with_query(path, query))))
 }
 
-/// The path at the backend, if it is another one.
+/// The path at the backend, if it is a different one.
 fn rewritten_path(endpoint: &Endpoint, head: &Head<'_>) -> Option<Vec<u8>> {
     match endpoint.rewrite {
         Rewrite::Keep => None,

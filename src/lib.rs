@@ -2,16 +2,16 @@
 //!
 //! # Architecture on one page
 //!
-//! Everything but [`host`] is pure: bytes, the time and a signature engine come in as
-//! values. The core decides: [`gate::Gate::decide`] reads a request's head and gives a
-//! [`gate::Passage`], which alone can be turned into header edits ([`forward::edits`]), a
-//! [`words::denial::Denial`], which [`reply::deny`] turns into the answer that the client in
-//! question understands, or what must be known before there is either.
+//! Everything except [`host`] is pure: bytes, the time and a signature engine are passed in as
+//! values. The core decides: [`gate::Gate::decide`] reads a request's head and returns a
+//! [`gate::Passage`], which alone can be turned into header edits ([`forward::edits`]); or a
+//! [`words::denial::Denial`], which [`reply::deny`] turns into an answer that the client
+//! understands; or what has to be known before it can decide.
 //!
-//! A [`worker::Worker`] is what surrounds the decision on one thread of a proxy:
-//! configurations old and new, streams, keys, verified tokens. It is a state machine that
-//! takes [`worker::Event`]s and gives [`worker::Effect`]s. A [`host`] carries events in and
-//! effects out and holds no rule, so that a second one is small.
+//! A [`worker::Worker`] surrounds the decision on one thread of a proxy. It holds the current
+//! and the draining configurations, streams, keys and verified tokens. It is a state machine
+//! that takes [`worker::Event`]s and emits [`worker::Effect`]s. A [`host`] carries events in
+//! and effects out. It contains no rule, so that a second host would be small.
 //!
 //! ```text
 //!  proxy ── callback ──▶ host ── Event ──▶ worker ──▶ gate ──▶ authn, authz, scoping
@@ -19,10 +19,10 @@
 //!    └────── calls ───────┘ ◀─── Effect ─────┘
 //! ```
 //!
-//! A module may use those that stand before it, in its own row or in one above. The
-//! files inside a module may use each other as long as no two depend on one another,
-//! even through others. `tests/layers` reads this table and every path in the
-//! source, and fails on one that breaks the order.
+//! A module may use those that come before it, in its own row or in a row above. The files
+//! inside a module may use each other as long as no two depend on one another, even indirectly.
+//! `tests/layers` reads this table and every path in the source, and fails on one that breaks
+//! the order.
 //!
 //! | layer | modules |
 //! |---|---|
@@ -35,9 +35,8 @@
 //! | hosts | [`host`] |
 //! | programs | `resources` `serve` `cli` |
 //!
-//! A panic in the module kills the VM of a whole Envoy worker with every stream on
-//! it, so outside tests nothing here may panic: the lints below and those of the
-//! workspace deny the ways to.
+//! A panic in the module kills the VM of a whole Envoy worker with every stream on it. Outside
+//! of tests nothing here may panic, and the lints below and in the workspace deny what could.
 #![cfg_attr(
     not(test),
     deny(

@@ -1,8 +1,9 @@
-//! From a denial to the answer its client understands: the one place that maps them.
+//! Turns a denial into an answer that the client understands. This is the only place that does
+//! so.
 //!
-//! Which body a client shows to people differs (see [`ErrorFormat`]): Prometheus and
-//! Grafana's alerting read JSON, OTLP exporters a google.rpc.Status, promtail and
-//! Alloy the first line of text, gRPC clients `grpc-message`.
+//! Clients differ in what they show to people (see [`ErrorFormat`]): Prometheus and Grafana's
+//! alerting read JSON, OTLP exporters a google.rpc.Status, promtail and Alloy the first line of
+//! text, and gRPC clients `grpc-message`.
 
 use crate::authz::endpoint::ErrorFormat;
 use crate::words::denial::{Challenge, Denial};
@@ -10,32 +11,32 @@ use crate::words::own_answer::OwnAnswer;
 use crate::words::request::Head;
 use crate::words::wire::{push_bytes, push_integer};
 
-/// Least seconds in `Retry-After`.
+/// The smallest value of `Retry-After`, in seconds.
 const RETRY_LEAST: u64 = 5;
 
-/// Values of `Retry-After` above the least: spreads clients that add no jitter of
-/// their own, as Prometheus does not.
+/// The number of different values of `Retry-After`. It spreads the retries of clients that,
+/// like Prometheus, add no jitter of their own.
 const RETRY_SPREAD: u64 = 11;
 
-/// Longest request ID that is echoed, in bytes.
+/// The longest request ID that is echoed, in bytes.
 const MAX_REQUEST_ID: usize = 128;
 
 /// A complete local answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Reply {
-    /// HTTP status; a proxy turns it into 200 with `grpc-status` for gRPC clients.
+    /// The HTTP status. For gRPC clients, a proxy turns it into 200 with `grpc-status`.
     pub status: u16,
-    /// `grpc-status`, for gRPC clients only.
+    /// The `grpc-status`, for gRPC clients only.
     pub grpc_status: Option<i32>,
-    /// Headers besides the ones that the proxy sets.
+    /// Headers in addition to those that the proxy sets.
     pub headers: Vec<(&'static str, String)>,
     /// The body, or `grpc-message` before its percent-encoding.
     pub body: Vec<u8>,
-    /// For the proxy's access log: `scopegate{code}`.
+    /// The details for the proxy's access log: `scopegate{code}`.
     pub details: String,
 }
 
-/// Builds the answer. `error_format` is the endpoint's, if the request matched one;
+/// Builds the answer. `error_format` is that of the endpoint, if the request matched one.
 /// `entropy` is any number that varies between requests.
 #[must_use]
 pub fn deny(
@@ -48,7 +49,7 @@ pub fn deny(
     let message = denial.message();
     let error_format = match error_format {
         _ if head.is_grpc() => ErrorFormat::Grpc,
-        // A gRPC path that was not called by gRPC.
+        // This is the path of a gRPC method that was not called through gRPC.
         None | Some(ErrorFormat::Grpc) => ErrorFormat::Text,
         Some(error_format) => error_format,
     };
@@ -89,13 +90,13 @@ pub fn deny(
     }
 }
 
-/// Longest time that a browser remembers what it was told about an endpoint, in seconds.
+/// How long a browser may remember the answer to a preflight request, in seconds.
 const PREFLIGHT_AGE: &str = "600";
 
-/// Headers beyond the harmless ones that a page may send.
+/// The headers that a page may send in addition to the harmless ones.
 const PREFLIGHT_HEADERS: &str = "authorization, content-type, x-scope-orgid";
 
-/// Builds an answer of the gate's own.
+/// Builds an answer that is not a refusal.
 #[must_use]
 pub fn answer(answer: OwnAnswer, head: &Head<'_>) -> Reply {
     let mut headers = Vec::with_capacity(6);
@@ -133,7 +134,7 @@ pub fn answer(answer: OwnAnswer, head: &Head<'_>) -> Reply {
     }
 }
 
-/// RFC 6750 §3. The realm's alphabet is checked with the configuration.
+/// Writes the challenge (RFC 6750 §3). The realm's alphabet is checked with the configuration.
 fn authenticate(challenge: Challenge, realm: &str) -> String {
     match challenge {
         Challenge::Plain => format!("Bearer realm=\"{realm}\""),
@@ -147,7 +148,7 @@ fn authenticate(challenge: Challenge, realm: &str) -> String {
     }
 }
 
-/// Whether the request's body is JSON, so that its OTLP answer is too.
+/// Whether the request's body is JSON, in which case its OTLP answer is JSON too.
 #[must_use]
 pub fn is_json(head: &Head<'_>) -> bool {
     let kind = b"application/json";
@@ -157,7 +158,7 @@ pub fn is_json(head: &Head<'_>) -> bool {
         .is_some_and(|value| value.eq_ignore_ascii_case(kind))
 }
 
-/// google.rpc.Status in the request's encoding (OTLP specification, "Failures"):
+/// A google.rpc.Status in the encoding of the request (OTLP specification, "Failures"):
 /// protobuf unless the request is JSON.
 fn otlp(
     denial: Denial,
@@ -172,7 +173,7 @@ fn otlp(
         return format!("{{\"code\":{code},\"message\":{}}}", quoted(message)).into_bytes();
     }
     headers.push(("content-type", "application/x-protobuf".to_owned()));
-    // 2 is UNKNOWN: no status of ours is negative.
+    // 2 is UNKNOWN. None of the gate's status codes is negative.
     let code = u64::try_from(code).unwrap_or(2);
     let mut body = Vec::with_capacity(message.len().saturating_add(8));
     push_integer(&mut body, 1, code);
@@ -180,7 +181,7 @@ fn otlp(
     body
 }
 
-/// The Prometheus API's error object, with the `message` Grafana's alerting reads.
+/// The error object of the Prometheus API, with the `message` that Grafana's alerting reads.
 fn prometheus(denial: Denial, message: &str) -> Vec<u8> {
     let kind = match denial.status() {
         401 => "unauthorized",
@@ -200,7 +201,7 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
 }
 
-/// The request's ID if it can stand in a header as it is.
+/// The request's ID, if it can be put into a header unchanged.
 fn request_id<'a>(head: &Head<'a>) -> Option<&'a str> {
     let id = head.request_id.once()?;
     let fits = !id.is_empty() && id.len() <= MAX_REQUEST_ID;

@@ -1,4 +1,4 @@
-//! What is answered before anybody has shown who they are.
+//! Requests that are answered before the caller has shown who it is.
 
 use super::head::request_line;
 use super::outcome::{DecisionFacts, Stop};
@@ -12,8 +12,8 @@ use crate::words::request::{Head, Occurrence};
 use crate::words::time::Time;
 
 impl Gate {
-    /// What is answered before anybody has shown who they are: health checks, and what
-    /// browsers ask for pages (Fetch standard, "CORS-preflight request").
+    /// Answers requests before the caller has shown who it is: health checks, and the requests
+    /// that browsers send ahead of those of a page (Fetch standard, "CORS-preflight request").
     pub(super) fn at_the_entrance(
         &self,
         head: &Head<'_>,
@@ -22,7 +22,8 @@ impl Gate {
         time: Time,
         facts: &mut DecisionFacts<'_>,
     ) -> Result<(), Stop> {
-        // Envoy would answer it in the form of gRPC, with a status that says nothing.
+        // Envoy would answer such a request in the form of gRPC, with a status that says
+        // nothing.
         let grpc = head.resembles_grpc();
         if self.is_health_path(path) && !grpc {
             return match method {
@@ -47,7 +48,8 @@ impl Gate {
         health.is_some_and(|health| health.as_bytes() == path)
     }
 
-    /// Whether that asks how the gate is, which is answered whatever the matter is.
+    /// Whether the request is a health check, which is answered even if there is no good
+    /// configuration.
     #[must_use]
     pub fn is_health_check(&self, head: &Head<'_>) -> bool {
         request_line(head).is_ok_and(|(method, path, _)| {
@@ -57,10 +59,11 @@ impl Gate {
         })
     }
 
-    /// The gate can do its work if one provider at least has keys that may still serve:
-    /// what one provider fails to do must not take the gate from all others. One that has not
-    /// had its organizations yet is to leave the work to those that have; but when they
-    /// become too old, they do so for all, and the configuration's own are served on.
+    /// The result of a health check. The gate can do its work if at least one provider has keys
+    /// that may still be used: the failure of one provider must not take the gate away from all
+    /// others. A gate that has not received its organizations yet should leave the work to
+    /// those that have. But when organizations become too old, they do so for all gates, so
+    /// those of the configuration remain in use.
     fn health(&self, time: Time) -> OwnAnswer {
         let now = time.now().mono;
         let mut providers = self.authenticator.providers().iter();
@@ -80,7 +83,7 @@ impl Gate {
         }
     }
 
-    /// The page that a browser sends the request for, if it is one of those that may.
+    /// The origin of the page that a browser sends the request for, if it is a configured one.
     #[must_use]
     pub fn listed_origin(&self, head: &Head<'_>) -> Option<&Origin> {
         let sent = head.origin.once()?;

@@ -1,4 +1,4 @@
-//! What a request's head says, where it says one thing only.
+//! Reads those parts of a request's head that can be read in one way only.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use crate::words::denial::Denial;
 use crate::words::permission::Permission;
 use crate::words::request::{Head, Occurrence};
 
-/// Whether a `content-length` is a number that is not larger.
+/// Whether a `content-length` is a number of at most `most`.
 pub(super) fn is_at_most(length: &[u8], most: usize) -> bool {
     std::str::from_utf8(length)
         .ok()
@@ -20,7 +20,8 @@ pub(super) fn is_at_most(length: &[u8], most: usize) -> bool {
         .is_some_and(|length| length <= most)
 }
 
-/// Method, path and query string; anything ambiguous about the head is refused.
+/// The method, the path and the query string. A head in which one of them is ambiguous is
+/// refused.
 #[expect(clippy::type_complexity)]
 pub(super) fn request_line<'a>(
     head: &Head<'a>,
@@ -40,7 +41,8 @@ pub(super) fn request_line<'a>(
     }
 }
 
-/// gRPC methods are called by gRPC and nothing else is; only tails upgrade.
+/// Checks that gRPC methods, and only they, are called through gRPC, and that only tails ask
+/// for an upgrade.
 pub(super) fn check_transport(head: &Head<'_>, endpoint: &Endpoint) -> Result<(), Denial> {
     let fits = if endpoint.is_grpc() {
         head.calls_grpc()
@@ -61,28 +63,28 @@ pub(super) fn check_transport(head: &Head<'_>, endpoint: &Endpoint) -> Result<()
     }
 }
 
-/// Whether a request that fits its endpoint goes on after its answer has begun, for
-/// as long as both sides like: a websocket, or a method of Tempo's streaming API.
+/// Whether a request that fits its endpoint continues after its answer has begun, for as long
+/// as both sides want: a WebSocket, or a method of Tempo's streaming API.
 pub(super) fn opens_stream(head: &Head<'_>, endpoint: &Endpoint) -> bool {
     let upgraded = endpoint.upgrade && head.upgrade != Occurrence::Absent;
     upgraded || (endpoint.is_grpc() && endpoint.permission == Permission::Read)
 }
 
-/// What a request offers to show who sends it: at least one of the two.
+/// The credentials that a request offers, of which there is at least one.
 pub(super) struct Offer<'a> {
-    /// In `authorization`.
+    /// The one in `authorization`.
     pub(super) access: Option<Credential<'a>>,
-    /// In the header for ID tokens.
+    /// The one in the header for ID tokens.
     pub(super) id_token: Option<&'a [u8]>,
 }
 
-/// A token, and by which way it came.
+/// A token, and how it was sent.
 pub(super) struct Credential<'a> {
     pub(super) token: Cow<'a, [u8]>,
     pub(super) kind: CredentialKind,
 }
 
-/// What a request offers of what is accepted.
+/// The credentials that a request offers, of the kinds that are accepted.
 pub(super) fn offer<'a>(
     head: &Head<'a>,
     query: Option<&[u8]>,
@@ -92,7 +94,7 @@ pub(super) fn offer<'a>(
     let id_token = match head.id_token {
         _ if accepted.id_token_header.is_none() => None,
         Occurrence::Repeated => return Err(Denial::CredentialRepeated),
-        // No token has a comma: it is how proxies join two headers.
+        // No token holds a comma. It means that a proxy has joined two headers.
         Occurrence::Once(token) if token.contains(&b',') => {
             return Err(Denial::CredentialRepeated);
         }
@@ -114,14 +116,14 @@ pub(super) fn offer<'a>(
     let access = match value.map(|value| access(value, accepted)) {
         None => None,
         Some(Ok(credential)) => Some(credential),
-        // It is for somebody else.
+        // The credential is meant for somebody else.
         Some(Err(BearerError::OtherScheme)) if id_token.is_some() => None,
         Some(Err(error)) => return Err(refusal(error)),
     };
     Ok(Offer { access, id_token })
 }
 
-/// The token in the value of an `authorization`.
+/// The token in an `authorization` value.
 fn access<'a>(value: &'a [u8], accepted: &Credentials) -> Result<Credential<'a>, BearerError> {
     match bearer::parse(value) {
         Ok(token) => Ok(Credential {

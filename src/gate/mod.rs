@@ -1,9 +1,9 @@
-//! The whole decision, in reading order.
+//! The whole decision, in the order in which it is made.
 //!
-//! [`Gate::decide`] takes a request's head, the clocks and what the worker lends to it,
-//! and gives an [`Evaluation`]: a [`Passage`], a [`Denial`], or what must be known before
-//! there is either. Nothing else can make a passage, and only a passage can be turned
-//! into the header edits that let a request pass ([`crate::forward`]).
+//! [`Gate::decide`] takes a request's head, the time and what the worker lends to it. It
+//! returns an [`Evaluation`] with a [`Passage`], a [`Denial`], or what has to be known before
+//! it can give either. Nothing else can make a passage, and only a passage can be turned into
+//! the header edits that let a request pass ([`crate::forward`]).
 
 mod entrance;
 mod head;
@@ -35,7 +35,7 @@ pub use self::outcome::{
     Attempt, DecisionFacts, Evaluation, Finding, Form, Outcome, Passage, Permit, Query,
 };
 
-/// The composed decision function with its state: keys, and what a directory said.
+/// The function that decides, with its state: keys, and the answers of a directory.
 #[derive(Debug)]
 pub struct Gate {
     config: Arc<Config>,
@@ -46,30 +46,30 @@ pub struct Gate {
     grants: Grants,
 }
 
-/// Whether all grants are known that there should be.
+/// Whether all grants that there should be are known.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Grants {
-    /// They are.
+    /// All grants are known.
     All,
-    /// Those from outside have not come yet, so that nobody can be told that they lack a
-    /// grant.
+    /// The grants from outside have not arrived yet, so the gate cannot say that somebody lacks
+    /// one.
     Awaited,
-    /// Those from outside have become too old to serve.
+    /// The grants from outside have become too old to be used.
     Outdated,
 }
 
-/// What can be asked for.
+/// The endpoints that can be requested.
 #[derive(Debug)]
 enum Doors {
-    /// There is no good configuration: nothing, for as long as that is so.
+    /// There are none as long as there is no good configuration.
     Closed,
-    /// These endpoints.
+    /// There are these.
     Open(Endpoints),
 }
 
 impl Gate {
-    /// A gate by this configuration. `owner` tells what it remembers of tokens from what
-    /// other gates do, `seed` keys its hashes.
+    /// Creates a gate with this configuration. `owner` distinguishes what it remembers about
+    /// tokens from what other gates do, and `seed` keys its hashes.
     #[must_use]
     pub fn new(config: Arc<Config>, owner: Owner, seed: u64) -> Self {
         let providers = config.providers.iter().map(|provider| {
@@ -98,8 +98,8 @@ impl Gate {
         }
     }
 
-    /// A gate that refuses everything, with an answer that asks for another try: there is
-    /// no good configuration.
+    /// Creates a gate that has no good configuration. It refuses everything, and asks clients
+    /// to try again.
     #[must_use]
     pub fn closed() -> Self {
         Self {
@@ -108,9 +108,9 @@ impl Gate {
         }
     }
 
-    /// Decides by other organizations from now on: `config` is the same but for those. What
-    /// is known of keys and proven of tokens stays; what callers hold is derived anew, under
-    /// another `owner`.
+    /// Decides by other organizations from now on. `config` must differ only in those. What is
+    /// known about keys and proven about tokens is kept; what callers hold is derived afresh
+    /// under another `owner`.
     pub fn adopt(&mut self, config: Config, owner: Owner, grants: Grants) {
         self.config = Arc::new(config);
         self.authenticator.set_owner(owner);
@@ -118,30 +118,30 @@ impl Gate {
         self.grants = grants;
     }
 
-    /// Whether all grants are known that there should be.
+    /// Whether all grants that there should be are known.
     #[must_use]
     pub const fn grants(&self) -> Grants {
         self.grants
     }
 
-    /// The configuration it decides by.
+    /// The configuration by which the gate decides.
     #[must_use]
     pub const fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
-    /// Its providers and their keys.
+    /// The providers and their keys.
     #[must_use]
     pub const fn authenticator(&self) -> &Authenticator {
         &self.authenticator
     }
 
-    /// Its providers and their keys, to give them newer ones.
+    /// The providers and their keys, to be given newer keys.
     pub const fn authenticator_mut(&mut self) -> &mut Authenticator {
         &mut self.authenticator
     }
 
-    /// Decides about a request.
+    /// Decides on a request.
     pub fn decide<'a>(
         &mut self,
         head: &Head<'a>,
@@ -170,7 +170,7 @@ impl Gate {
         Evaluation { outcome, facts }
     }
 
-    /// The organizations through which the caller holds what was asked for, for the
+    /// The organizations through which the caller holds the permission that was needed, for the
     /// record.
     pub fn organizations(&mut self, facts: &DecisionFacts<'_>) -> Organizations {
         let (Some(session), Some(tenants), Some(endpoint)) =
@@ -178,7 +178,7 @@ impl Gate {
         else {
             return Organizations::default();
         };
-        // Its groups are numbers of the policy that it was made by.
+        // The caller's groups are positions in the policy under which the session was created.
         if session.owner != self.authenticator.owner() {
             return Organizations::default();
         }
@@ -191,8 +191,8 @@ impl Gate {
         )
     }
 
-    /// Whether findings about a request of this endpoint take effect: not in
-    /// `mode: report`, but for the projects API, which exists by the gate alone.
+    /// Whether findings about a request to this endpoint take effect. In `mode: report` they do
+    /// not, except for the projects API, which exists only through the gate.
     #[must_use]
     pub fn enforces(&self, endpoint: Option<&'static Endpoint>) -> bool {
         let projects = endpoint.is_some_and(|endpoint| endpoint.surface == Surface::Projects);
@@ -216,8 +216,9 @@ impl Gate {
         Passage::Reported(Finding { endpoint, found })
     }
 
-    /// The outcome of a request that is to be answered here. Where findings do not take
-    /// effect it passes as it is; a browser's question of its own never reaches a backend.
+    /// The outcome of a request that the gate is to answer itself. If findings do not take
+    /// effect, a request passes unchanged, but a browser's preflight request never reaches a
+    /// backend.
     fn answer<'a>(&self, answer: OwnAnswer, facts: &DecisionFacts<'a>) -> Outcome<'a> {
         let (Some(session), Some(credential), Some(tenants)) =
             (&facts.session, facts.credential, &facts.tenants)
@@ -249,8 +250,8 @@ impl Gate {
         Outcome::Forward(Passage::Reported(Finding { endpoint, found }))
     }
 
-    /// What a caller lacks it may have by an organization that is not known yet, or by a
-    /// group that its token does not list.
+    /// Replaces a denial if the caller may hold what it seems to lack, through an organization
+    /// that is not known yet or a group that its token does not list.
     fn with_reason(&self, denial: Denial, facts: &DecisionFacts<'_>) -> Denial {
         let session = facts.session.as_ref();
         let partly_known = session.is_some_and(|session| session.principal.listing.overage);
@@ -342,8 +343,9 @@ impl Gate {
         })
     }
 
-    /// The credential that decides: what came in `authorization` if it was made for this
-    /// service, so that the verdict on it is final, or else the ID token, if there is one.
+    /// The credential that decides. It is the one in `authorization` if that was made for this
+    /// service, so that the verdict on it is final; otherwise it is the ID token, if there is
+    /// one.
     fn credential<'a>(
         &self,
         head: &Head<'a>,
@@ -391,7 +393,7 @@ impl Gate {
         self.config.backends.has(endpoint.backend)
     }
 
-    /// A probe that names no tenant goes on without one.
+    /// A probe that names no tenant passes without one.
     fn probe<'a>(
         &self,
         endpoint: &'static Endpoint,
@@ -412,7 +414,8 @@ impl Gate {
         })
     }
 
-    /// The projects API: tenant and scope are set here, whatever the caller sent.
+    /// Decides on a request to the projects API, for which the gate sets tenant and scope,
+    /// whatever the caller sent.
     fn evaluate_project<'a>(
         &mut self,
         head: &Head<'a>,
@@ -435,13 +438,14 @@ impl Gate {
             Directory::Inline(list) => {
                 let checked = projects::check_inline(list, &session.principal, resource);
                 let partly_known = session.principal.listing.overage;
-                // A service that is asked goes by what it knows itself.
+                // This does not apply to a service, which decides by what it knows itself.
                 checked.map_err(|denial| match denial {
                     Denial::ProjectNotGranted if partly_known => Denial::GroupsOverage,
                     denial => denial,
                 })?;
             }
-            // No answer is used for longer than it may be remembered.
+            // The exact time is needed so that no answer is used for longer than it may be
+            // remembered.
             Directory::Http(_) => {
                 let now = time.exact().ok_or(Stop::NeedsClock)?;
                 let question = Question::new(token, resource);
@@ -470,7 +474,7 @@ impl Gate {
         })
     }
 
-    /// What the directory of projects said; `None` for no response.
+    /// Takes the answer of the directory of projects. `None` stands for no response.
     pub fn directory_answered(&mut self, question: Question, status: Option<u16>, now: Now) {
         if let Some(service) = self.config.directory() {
             let answer = DirectoryAnswer::of_status(status);
@@ -480,7 +484,7 @@ impl Gate {
     }
 }
 
-/// A credential and who it stands for.
+/// A credential and the caller that it proves.
 struct Caller<'a> {
     token: &'a [u8],
     credential: CredentialKind,

@@ -1,4 +1,4 @@
-//! From a scope to the parameters that a request goes on with.
+//! Turns a scope into the parameters with which a request is forwarded.
 
 use std::sync::Arc;
 
@@ -16,12 +16,13 @@ use crate::words::request::{Head, Occurrence};
 use crate::words::tenant::TenantSet;
 use crate::words::unscoped::Unscoped;
 
-/// Longest `X-Prom-Label-Policy`, in bytes: what Envoy accepts of a client's headers
-/// altogether, and far below what the backends do.
+/// The longest `X-Prom-Label-Policy`, in bytes. It is the limit that Envoy has for all headers
+/// of a client, and far below that of the backends.
 const MAX_LABEL_POLICY: usize = 61_440;
 
 impl Gate {
-    /// Whether the server behind an endpoint honours what limits it, as far as it is known.
+    /// Checks that the server behind an endpoint honours the parameters that limit it, as far
+    /// as this is known.
     fn check_backend(
         &self,
         endpoint: &Endpoint,
@@ -42,7 +43,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Whether the scope can be sent as a label policy as well, where that is asked for.
+    /// Checks that the scope can also be sent as a label policy, if that is configured.
     pub(super) fn check_label_policy(
         &self,
         endpoint: &Endpoint,
@@ -52,7 +53,7 @@ impl Gate {
         if !self.config.forward.label_policy_header || endpoint.backend == Backend::Tempo {
             return Ok(());
         }
-        // Once for each tenant, with a colon and a comma.
+        // The policy is repeated for each tenant, with a colon and a comma.
         let policy = label_policy(scope).len().saturating_add(2);
         let policies = policy.saturating_mul(tenants.iter().count());
         let size = tenants.canonical().len().saturating_add(policies);
@@ -62,7 +63,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Puts the scope into the parameters, or says how it will be put into the body.
+    /// Inserts the scope into the parameters, or returns how to insert it into the body.
     pub(super) fn narrow<'a>(
         &self,
         head: &Head<'a>,
@@ -71,7 +72,7 @@ impl Gate {
         scope: &Scope,
     ) -> Result<Query<'a>, Stop> {
         let parameters = match endpoint.scoping {
-            // It is said for a backend, so that there must be one.
+            // The gate answers on behalf of a backend, so there must be one.
             Scoping::AnsweredEmpty(_) if !self.has(endpoint) => {
                 return Err(Denial::BackendNotConfigured.into());
             }
@@ -84,7 +85,7 @@ impl Gate {
                 parameters
             }
             Scoping::Unsupported => return Err(unscoped(Unscoped::Endpoint).into()),
-            // Where a search is denied as well, there is nothing to do instead.
+            // If searches are denied too, there is no alternative to suggest.
             Scoping::WholeTrace if self.config.backends.tempo_search_denied => {
                 return Err(unscoped(Unscoped::Endpoint).into());
             }
@@ -110,7 +111,7 @@ impl Gate {
         } else {
             narrowing
         };
-        // What follows the head of a websocket is no body.
+        // What follows the head of a WebSocket request is not a body.
         if !head.has_body || head.upgrade != Occurrence::Absent {
             return Ok(Query::Narrowed(narrowing.form(None)?));
         }

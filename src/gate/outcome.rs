@@ -31,20 +31,20 @@ pub struct Permit<'a> {
     pub(super) stream_expires: Option<Timestamp>,
 }
 
-/// What becomes of a request's parameters.
+/// What happens to a request's parameters.
 #[derive(Debug)]
 pub enum Query<'a> {
-    /// They stay as they came: the query string without `?`.
+    /// They are forwarded as they were sent. This is the query string without its `?`.
     AsSent(Option<&'a [u8]>),
-    /// They are written anew into the body, once it has been read; the query string is
-    /// in there.
+    /// They are written into a new body once the body has been read. The parameters of the
+    /// query string go there too.
     InBody(Narrowing),
-    /// This is the query string instead.
+    /// They are replaced with this query string.
     Narrowed(String),
 }
 
 impl<'a> Permit<'a> {
-    /// The endpoint that was asked for.
+    /// The endpoint that was requested.
     #[must_use]
     pub const fn endpoint(&self) -> &'static Endpoint {
         self.endpoint
@@ -56,44 +56,44 @@ impl<'a> Permit<'a> {
         &self.session
     }
 
-    /// The tenant header to forward; borrowed when the client's is canonical, and empty
-    /// for a probe that has none.
+    /// The tenant header to forward. It is borrowed if the client's is canonical, and empty for
+    /// a probe that names no tenant.
     #[must_use]
     pub const fn tenants(&self) -> &Cow<'a, [u8]> {
         &self.tenants
     }
 
-    /// What becomes of the parameters.
+    /// What happens to the parameters.
     #[must_use]
     pub const fn query(&self) -> &Query<'a> {
         &self.query
     }
 
-    /// What the caller may see of the tenants, if not all.
+    /// The part of the tenants' data that the caller may see, or `None` for all of it.
     #[must_use]
     pub const fn scope(&self) -> Option<&Arc<Scope>> {
         self.scope.as_ref()
     }
 
-    /// For a request that opens a stream (a tail, a gRPC read): from when on its
-    /// token would be refused as expired. `None` for one that an answer ends.
+    /// The time from which the token would be refused as expired, if the request opens a stream
+    /// (a tail or a gRPC read). `None` for a request that ends with its answer.
     #[must_use]
     pub const fn stream_expires(&self) -> Option<Timestamp> {
         self.stream_expires
     }
 }
 
-/// A request that goes on to its backend.
+/// A request that is forwarded to its backend.
 #[derive(Debug)]
 pub enum Passage<'a> {
-    /// It may, and what the permit says is put into it.
+    /// It is allowed, and the edits follow the permit.
     Enforced(Permit<'a>),
-    /// It does whatever was found: findings are only recorded here.
+    /// It is forwarded whatever was found, because findings are only recorded here.
     Reported(Finding<'a>),
 }
 
-/// What would have become of a request whose passage does not depend on it. It holds no
-/// permit, so that nobody can take a reported request for a permitted one.
+/// What would have happened to a request that is forwarded anyway. It holds no permit, so a
+/// reported request cannot be mistaken for a permitted one.
 #[derive(Debug)]
 pub struct Finding<'a> {
     pub(super) endpoint: Option<&'static Endpoint>,
@@ -106,9 +106,9 @@ pub(super) enum Found<'a> {
     Granted {
         session: Arc<Session>,
         credential: CredentialKind,
-        /// The tenant header in its one spelling.
+        /// The tenant header in its canonical spelling.
         tenants: Cow<'a, [u8]>,
-        /// What its body would have to be read for.
+        /// How its body would have to be narrowed, if it has to be read.
         form: Option<Narrowing>,
     },
     /// It would have been refused.
@@ -116,8 +116,7 @@ pub(super) enum Found<'a> {
 }
 
 impl<'a> Finding<'a> {
-    /// The caller and the tenant header in its one spelling, if it would have been let
-    /// through.
+    /// The caller and the canonical tenant header, if the request would have been let through.
     #[must_use]
     pub const fn granted(&self) -> Option<(&Arc<Session>, &Cow<'a, [u8]>)> {
         match &self.found {
@@ -129,17 +128,17 @@ impl<'a> Finding<'a> {
     }
 }
 
-/// A form that must be read before there is a verdict about its request.
+/// A form that must be read before there is a verdict on its request.
 #[derive(Debug)]
 pub enum Form {
-    /// It passes as it is and is judged for the record.
+    /// It is forwarded unchanged, and judged for the record.
     Overheard(Narrowing),
-    /// It is held back, and another one goes on in its place.
+    /// It is held back, and replaced with another one.
     Replaced(Narrowing),
 }
 
 impl Passage<'_> {
-    /// The endpoint that it leads to, if it is known.
+    /// The endpoint that the request is for, if it is known.
     #[must_use]
     pub const fn endpoint(&self) -> Option<&'static Endpoint> {
         match self {
@@ -148,7 +147,7 @@ impl Passage<'_> {
         }
     }
 
-    /// By which way the token came that decided, if one did.
+    /// How the token that decided was sent, if one did.
     #[must_use]
     pub const fn credential(&self) -> Option<CredentialKind> {
         match self {
@@ -161,7 +160,7 @@ impl Passage<'_> {
         }
     }
 
-    /// Why it would have been refused, if it would.
+    /// Why the request would have been refused, if it would have been.
     #[must_use]
     pub const fn denial(&self) -> Option<Denial> {
         match self {
@@ -173,7 +172,7 @@ impl Passage<'_> {
         }
     }
 
-    /// From when on the stream that it opens is to be ended, as [`Permit::stream_expires`].
+    /// When to end the stream that the request opens, as in [`Permit::stream_expires`].
     #[must_use]
     pub const fn stream_expires(&self) -> Option<Timestamp> {
         match self {
@@ -182,7 +181,7 @@ impl Passage<'_> {
         }
     }
 
-    /// Whether its body must be read.
+    /// Whether the body must be read.
     #[must_use]
     pub const fn has_form(&self) -> bool {
         match self {
@@ -193,7 +192,7 @@ impl Passage<'_> {
         }
     }
 
-    /// The form in its body, if it must be read.
+    /// The form in the body, if it must be read.
     #[must_use]
     pub fn into_form(self) -> Option<Form> {
         match self {
@@ -217,29 +216,28 @@ impl Passage<'_> {
 /// The outcome of a request.
 #[derive(Debug)]
 pub enum Outcome<'a> {
-    /// Answer it, without asking a backend.
+    /// Answer it without asking a backend.
     Answer(OwnAnswer),
-    /// Ask the directory of projects, keep the request until it answers, and decide
-    /// again.
+    /// Ask the directory of projects, hold the request until it answers, and decide again.
     Ask(Question),
-    /// Keep the request until this provider's keys are another set, and decide again.
+    /// Hold the request until this provider's keys change, and decide again.
     AwaitKeys {
-        /// Whose keys.
+        /// The provider whose keys are awaited.
         provider: ProviderIndex,
-        /// What is wanted of them.
+        /// What is wanted from the keys.
         need: Need,
         /// Why the request is refused if it cannot wait.
         otherwise: Denial,
     },
     /// Let it pass.
     Forward(Passage<'a>),
-    /// What comes depends on the exact time: read the clocks and decide again.
+    /// Read the clocks and decide again, because the outcome depends on the exact time.
     NeedsClock,
     /// Refuse it.
     Refuse(Denial),
 }
 
-/// An outcome with what was found out on the way to it.
+/// An outcome, and what was found out on the way to it.
 #[derive(Debug)]
 pub struct Evaluation<'a> {
     /// What is to be done.
@@ -248,44 +246,44 @@ pub struct Evaluation<'a> {
     pub facts: DecisionFacts<'a>,
 }
 
-/// What a record says about a decision. The session is set once a signature was verified,
+/// The facts for the record of a decision. The session is set once a signature was verified,
 /// and what is not proven is marked as such.
 #[derive(Clone, Debug, Default)]
 pub struct DecisionFacts<'a> {
-    /// The endpoint, once matched.
+    /// The endpoint, once it is matched.
     pub endpoint: Option<&'static Endpoint>,
-    /// By which way the token came that decides, once that is settled.
+    /// How the token that decides was sent, once that is settled.
     pub credential: Option<CredentialKind>,
-    /// The caller, once verified.
+    /// The caller, once it is verified.
     pub session: Option<Arc<Session>>,
-    /// What is known of a token that was refused, unless it was remembered.
+    /// What is known about a refused token, unless it was remembered.
     pub refused: Option<Refused>,
-    /// The tenants as asked for, once well-formed.
+    /// The tenants that the request names, once they are known to be well-formed.
     pub tenants: Option<TenantSet<'a>>,
     /// The tenant of a project, which no header names.
     pub tenant: Option<Arc<str>>,
-    /// What of it the caller may see, if not all.
+    /// The part of the tenant's data that the caller may see, if not all.
     pub scope: Option<Arc<Scope>>,
     /// Whether the token was remembered.
     pub cached: Option<bool>,
-    /// Which provider's signature was checked with which algorithm, and whether
-    /// it held: for each key that was tried.
+    /// One element for each key that was tried: the provider, the algorithm, and whether the
+    /// signature held.
     pub verified: Vec<(ProviderIndex, Algorithm, bool)>,
-    /// Which provider's token, verified for this request, held how many group values that
-    /// pose as another source's.
+    /// The provider of a token that was verified for this request, and how many of its group
+    /// values pose as those of another source, if there are any.
     pub dropped: Option<(ProviderIndex, usize)>,
 }
 
-/// When a request came, and when it is.
+/// The times of one attempt to decide on a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
-    /// When the request came.
+    /// When the request arrived.
     pub arrived: Monotonic,
-    /// The clocks.
+    /// The current time.
     pub time: Time,
 }
 
-/// Why an evaluation stops short of a permit.
+/// Why an evaluation ends without a permit.
 pub(super) enum Stop {
     Answer(OwnAnswer),
     Ask(Question),

@@ -1,4 +1,4 @@
-//! Which tenants a request is for.
+//! The tenants that a request is for.
 
 use super::{Gate, Grants};
 use crate::authn::token_cache::Session;
@@ -8,7 +8,7 @@ use crate::words::request::{Head, Occurrence};
 use crate::words::tenant::{TenantError, TenantSet};
 
 impl Gate {
-    /// The tenants that are asked for; `None` for a probe that names none.
+    /// The tenants that the request asks for. `None` for a probe that names none.
     pub(super) fn tenants<'a>(
         &mut self,
         head: &Head<'a>,
@@ -18,14 +18,14 @@ impl Gate {
         let header = match head.org_id {
             Occurrence::Once(header) => header,
             Occurrence::Absent if endpoint.tenants == Tenants::Optional => {
-                // What it tells is about the server, which is for those whom it serves.
+                // The answer is about the server, so it is for callers who may use the server.
                 return if self.config.policy.grants_anything(&session.principal) {
                     Ok(None)
                 } else {
                     Err(Denial::TenantNotGranted)
                 };
             }
-            // Whoever has named one in another spelling has named one.
+            // A tenant in another spelling of the header counts as named.
             Occurrence::Absent if head.names_tenant_otherwise() => {
                 return Err(Denial::TenantMissing);
             }
@@ -47,7 +47,7 @@ impl Gate {
         }
     }
 
-    /// The one tenant of a caller who has no other, where that may be left out.
+    /// The tenant of a caller who has only one, if the configuration allows not to name it.
     fn only_tenant<'a>(&mut self, session: &Session) -> Result<TenantSet<'a>, Denial> {
         let allowed = self.config.entrance.tenants.only_one_may_be_absent;
         if !allowed || !session.principal.listing.is_whole() {
@@ -63,7 +63,8 @@ impl Gate {
         }
     }
 
-    /// Which tenants a caller has can be told only by all organizations that there are.
+    /// Checks that all organizations are known, without which a caller's tenants cannot be
+    /// listed.
     const fn all_are_known(&self) -> Result<(), Denial> {
         match self.grants {
             Grants::All => Ok(()),
@@ -71,7 +72,7 @@ impl Gate {
         }
     }
 
-    /// All tenants on which the caller holds what the endpoint takes.
+    /// All tenants on which the caller holds the permission that the endpoint requires.
     fn all_tenants<'a>(
         &mut self,
         endpoint: &Endpoint,
