@@ -1,4 +1,4 @@
-//! What carries events from a proxy into the gate and effects back: the only part that
-//! names one.
+//! Hosts carry events from a proxy into the worker, and effects back to the proxy. This is the
+//! only part that names a proxy.
 
 pub mod wasm;

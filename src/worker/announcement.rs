@@ -1,21 +1,22 @@
-//! The one line that says what a process has loaded.
+//! The single log line that says which configuration a process has loaded.
 //!
-//! Every worker loads every configuration, and so does what a proxy tries it in first, all
-//! within moments. The first of them says so. They agree by a shared entry for each
-//! configuration, which holds when that was said last.
+//! Every worker loads every configuration, and so does the context in which a proxy first tries
+//! it, all within moments. The first of them writes the line. They coordinate through a shared
+//! entry for each configuration, which says when the line was last written.
 
 use crate::words::time::{Monotonic, Now};
 use crate::worker::effect::{Effect, Level, Sink};
 use crate::worker::event::{Entry, SourceId, Swap};
 use crate::worker::excerpt::say;
 
-/// How long others keep silent, in milliseconds: whoever loads it later does so again.
+/// How long the others keep silent, in milliseconds. A worker that loads the configuration
+/// later writes the line again.
 const QUIET: u64 = 10_000;
 
-/// The entry is about no source.
+/// The entry does not belong to a source.
 const NOWHERE: SourceId = SourceId(u32::MAX);
 
-/// What is to be said, unless somebody has.
+/// A line to be written, unless another worker has written it.
 #[derive(Debug)]
 pub struct Announcement {
     key: String,
@@ -23,7 +24,7 @@ pub struct Announcement {
 }
 
 impl Announcement {
-    /// Of a configuration, in words; `number` tells it from others.
+    /// Announces a configuration with this line. `number` distinguishes it from others.
     #[must_use]
     pub fn new(line: String, number: u64) -> Self {
         let version = env!("CARGO_PKG_VERSION");
@@ -33,7 +34,7 @@ impl Announcement {
         }
     }
 
-    /// Finds out whether somebody has said it.
+    /// Starts to find out whether another worker has written the line.
     pub fn begin(&self, out: &mut dyn Sink) {
         out.emit(Effect::Look {
             source: NOWHERE,
@@ -42,7 +43,7 @@ impl Announcement {
         });
     }
 
-    /// The entry was read. Says whether it is to be swapped, which has been asked for then.
+    /// Handles the entry that was read. Returns whether it asked for the entry to be swapped.
     pub fn looked(&self, value: Option<(&[u8], u32)>, now: Now, out: &mut dyn Sink) -> bool {
         let Some((bytes, swap)) = value else {
             self.say(out);
@@ -50,7 +51,7 @@ impl Announcement {
         };
         let said = bytes.try_into().ok().map(u64::from_le_bytes);
         let said = said.map(Monotonic::from_millis);
-        // Whoever read the clock a moment earlier meets what was written since.
+        // A worker that read its clock a moment earlier finds what was written since.
         let quiet =
             said.is_some_and(|said| said <= now.mono.after(QUIET) && now.mono.since(said) < QUIET);
         if quiet {
@@ -66,7 +67,7 @@ impl Announcement {
         true
     }
 
-    /// The entry was to be swapped.
+    /// Handles the outcome of the swap.
     pub fn swapped(&self, swap: Swap, out: &mut dyn Sink) {
         match swap {
             Swap::Done | Swap::Unshared => self.say(out),

@@ -1,37 +1,37 @@
-//! Whether a host's clocks and ticks can be relied on.
+//! Checks whether a host's clocks and ticks can be relied on.
 //!
-//! Times decide whether a token has expired and how old keys are, so a clock that is not
-//! there must never pass for one that says zero. A host that denies a clock, or the tick
-//! on which keys are fetched, is told by what it does: then everything is refused, with
-//! an answer that asks for another try, until it does better.
+//! Times decide whether a token has expired and how old keys are, so a missing clock must never
+//! be mistaken for one that shows zero. A host that denies a clock, or the tick on which keys
+//! are fetched, is recognised by its behaviour. Everything is then refused, with an answer that
+//! asks clients to try again, until the host behaves better.
 
 use std::fmt;
 
 use crate::words::time::{Monotonic, Now, Timestamp};
 use crate::worker::event::Reading;
 
-/// No clock that is right shows an earlier time: 2026-01-01, before this was written.
+/// The earliest time that a correct clock can show: 2026-01-01, before this was written.
 pub const EARLIEST: Timestamp = Timestamp::from_secs(1_767_225_600);
 
-/// How long a root does without a tick before its clocks are read for each request, in
+/// How long a root goes without a tick before its clocks are read for each request, in
 /// milliseconds. Ticks come twice a second.
 const OVERDUE: u64 = 5_000;
 
-/// How long a host must go on calling without ticks to be one that has none, in
-/// milliseconds: a machine that stood still makes up for its ticks first.
+/// How long a host must go on calling without ticks before it counts as one that has none, in
+/// milliseconds. A machine that was suspended first makes up for its ticks.
 const PATIENCE: u64 = 1_000;
 
-/// How far the wall clock moves on, in nanoseconds, while the monotonic clock of the same
-/// host shows the very same nanosecond, before that clock counts as one that stands still.
+/// How far the wall clock must move on, in nanoseconds, while the monotonic clock of the host
+/// shows exactly the same nanosecond, before that clock counts as standing still.
 const STILL: u64 = 1_000_000_000;
 
-/// Every so many requests compare the clocks with the last tick's.
+/// One in this many requests compares the clocks with those of the last tick.
 const SAMPLE: u32 = 64;
 
 /// What is wrong with a host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// The wall clock shows a time that has passed long ago.
+    /// The wall clock shows a time that passed long ago.
     Early,
     /// No ticks come.
     Silent,
@@ -89,13 +89,14 @@ impl Clocks {
         Ok(now)
     }
 
-    /// The newest reading that was good.
+    /// The newest good reading.
     #[must_use]
     pub const fn last(&self) -> Now {
         self.last
     }
 
-    /// Whether it is this request's turn to read the clocks, which it needs not for itself.
+    /// Whether it is this request's turn to read the clocks although it does not need them
+    /// itself.
     pub fn is_sampled(&mut self) -> bool {
         self.sampled = self.sampled.wrapping_add(1);
         self.sampled.is_multiple_of(SAMPLE)
@@ -105,16 +106,16 @@ impl Clocks {
 /// The ticks of one root.
 #[derive(Debug)]
 pub struct Pulse {
-    /// The last tick, or when the root was loaded.
+    /// When the last tick came, or when the root was loaded.
     last: Monotonic,
-    /// Whether there was one.
+    /// Whether a tick has ever come.
     beats: bool,
-    /// Since when it is known that the next one is overdue.
+    /// When the next tick was first found to be overdue.
     overdue: Option<Monotonic>,
 }
 
 impl Pulse {
-    /// Of a root that is loaded now.
+    /// The pulse of a root that is being loaded.
     #[must_use]
     pub const fn new(now: Monotonic) -> Self {
         Self {
@@ -124,7 +125,7 @@ impl Pulse {
         }
     }
 
-    /// A tick.
+    /// Notes a tick.
     pub const fn tick(&mut self, now: Monotonic) {
         *self = Self {
             last: now,
@@ -139,10 +140,10 @@ impl Pulse {
         self.beats && self.overdue.is_none()
     }
 
-    /// The root was called at this time.
+    /// Notes that the root was called at this time.
     ///
     /// # Errors
-    /// [`Fault::Silent`] if it is called and called, and no tick comes.
+    /// [`Fault::Silent`] if it is called again and again, but no tick comes.
     pub fn call(&mut self, now: Monotonic) -> Result<(), Fault> {
         if now.since(self.last) < OVERDUE {
             return Ok(());
@@ -195,7 +196,7 @@ mod tests {
             Err(Fault::Still)
         );
         assert!(clocks.read(reading(WALL + 1_000_000_000, 8)).is_ok());
-        // A wall clock that steps is no sign of it.
+        // A wall clock that steps is not a sign of that.
         assert!(clocks.read(reading(WALL + 3_600_000_000_000, 9)).is_ok());
         assert!(clocks.read(reading(WALL, 10)).is_ok());
     }
@@ -220,7 +221,7 @@ mod tests {
         let mut pulse = Pulse::new(at(0));
         pulse.tick(at(500));
         assert_eq!(pulse.call(at(700)), Ok(()));
-        // Eight seconds later requests come before the tick does.
+        // Eight seconds later, requests come before the tick does.
         assert_eq!(pulse.call(at(8_700)), Ok(()));
         assert!(!pulse.is_steady());
         assert_eq!(pulse.call(at(8_710)), Ok(()));

@@ -1,4 +1,4 @@
-//! What all configurations and streams of a worker have in common.
+//! The state that all configurations and streams of a worker share.
 
 use crate::authn::keys::SignatureEngine;
 use crate::authn::token_cache::{Owner, TokenCache};
@@ -10,44 +10,44 @@ use crate::worker::lifetimes::Lifetimes;
 use crate::worker::room::Rooms;
 use crate::worker::sources::Sources;
 
-/// Numbers of their own for the sessions of each configuration, and of each state of it.
+/// Gives a number to the sessions of each configuration, and of each state of a configuration.
 #[derive(Debug, Default)]
 pub struct Owners(u64);
 
 impl Owners {
-    /// Another one.
+    /// The next number.
     pub const fn next(&mut self) -> Owner {
         self.0 = self.0.wrapping_add(1);
         Owner(self.0)
     }
 }
 
-/// The common state.
+/// The shared state.
 pub struct Commons {
-    /// Checks signatures.
+    /// The engine that checks signatures.
     pub engine: Box<dyn SignatureEngine>,
-    /// Verified tokens.
+    /// The remembered tokens.
     pub tokens: TokenCache,
-    /// Where keys and organizations come from.
+    /// The sources of keys and organizations.
     pub sources: Sources,
-    /// Numbers of their own for sessions.
+    /// The numbers for sessions.
     pub owners: Owners,
-    /// Questions to directories of projects.
+    /// The questions to directories of projects.
     pub directory: Directory,
     /// The host's clocks.
     pub clocks: Clocks,
-    /// Deadlines of streams.
+    /// The deadlines of streams.
     pub lifetimes: Lifetimes,
-    /// Streams that wait, those first that have waited for longest.
+    /// The streams that wait, beginning with the one that has waited longest.
     pub waiting: Vec<StreamId>,
-    /// The places of those who wait or whose form is read.
+    /// The places for requests that wait or whose form is being read.
     pub rooms: Rooms,
-    /// Numbers that vary.
+    /// The generator of numbers that vary.
     pub dice: Dice,
 }
 
 impl Commons {
-    /// An empty one. `seed` is a secret number.
+    /// Creates the state of a new worker. `seed` is a secret number.
     #[must_use]
     pub fn new(engine: Box<dyn SignatureEngine>, seed: u64) -> Self {
         let mut dice = Dice::new(seed);

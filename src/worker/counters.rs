@@ -1,10 +1,10 @@
-//! What is counted and shown, its names, and counts that add up between two flushes.
+//! Metrics: what is counted and shown, under which names, and the counts between two flushes.
 //!
-//! A call into the proxy for each count would cost more than the decision, so a host may
-//! keep [`Counters`] and flush them now and then. Labels are spelt into the name
-//! (`scopegate_decisions_total.decision=deny.code=…`), for hosts that have none, and taken
-//! out again by the `stats_tags` of the shipped Envoy configuration. Every label has a
-//! closed set of values; no tenant or subject is one.
+//! A call into the proxy for each count would cost more than the decision, so a host may keep
+//! [`Counters`] and flush them from time to time. For hosts without labels, labels are part of
+//! the name (`scopegate_decisions_total.decision=deny.code=…`), and the `stats_tags` of the
+//! shipped Envoy configuration extract them again. Every label has a closed set of values; none
+//! is a tenant or a subject.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,28 +13,28 @@ use crate::authz::endpoint::Endpoint;
 use crate::words::hash::QuickHash;
 use crate::words::verdict::Verdict;
 
-/// Something that happened once more.
+/// Something that is counted.
 #[derive(Clone, Copy, Debug)]
 pub enum Count<'a> {
     /// A decision about a request.
     Decision {
-        /// What it asked for, if that is known.
+        /// The endpoint that the request is for, if it is known.
         endpoint: Option<&'static Endpoint>,
-        /// What it was.
+        /// The verdict.
         verdict: Verdict,
     },
     /// The end of a fetch of keys.
     Fetch {
-        /// Whose keys.
+        /// The provider whose keys were fetched.
         provider: &'a str,
         /// The outcome, as in the label of the metric.
         result: &'static str,
     },
-    /// Group values of a token that pose as another source's.
+    /// Group values of a token that pose as those of another source.
     GroupsDropped {
-        /// Who wrote them.
+        /// The provider of the token.
         provider: &'a str,
-        /// How many values there were.
+        /// The number of values.
         values: usize,
     },
     /// The end of a fetch of organizations.
@@ -42,7 +42,7 @@ pub enum Count<'a> {
         /// The outcome, as in the label of the metric.
         result: &'static str,
     },
-    /// The end of a stream whose time was up.
+    /// The end of a stream that had reached its limit.
     StreamEnded {
         /// The reason, as in the label of the metric.
         reason: &'static str,
@@ -56,44 +56,44 @@ pub enum Count<'a> {
     Verification {
         /// The provider of the token.
         provider: &'a str,
-        /// By which algorithm.
+        /// The algorithm.
         algorithm: Algorithm,
-        /// Whether it was good.
+        /// Whether the signature was good.
         held: bool,
     },
 }
 
-/// Something that has a value.
+/// Something that has a value at any time.
 #[derive(Clone, Copy, Debug)]
 pub enum Gauge<'a> {
     /// 1, with the version of this build.
     BuildInfo,
-    /// Which configuration is in force: 48 bits of a hash.
+    /// The configuration in force, as 48 bits of a hash.
     ConfigHash,
-    /// How many organizations from outside are in force.
+    /// The number of organizations from outside that are in force.
     Organizations,
-    /// Seconds since those were last known to be the newest.
+    /// Seconds since the organizations from outside were last known to be the newest.
     OrganizationsAge,
-    /// Which ones they are: 48 bits of a hash, or 0 for none.
+    /// The organizations from outside, as 48 bits of a hash, or 0 if there are none.
     OrganizationsHash,
-    /// Seconds since a provider's keys were asked for.
+    /// Seconds since a provider's keys were requested.
     KeyAge(&'a str),
-    /// A provider's keys.
+    /// The number of a provider's usable keys.
     Keys(&'a str),
-    /// Keys of a provider's document that cannot be used.
+    /// The number of keys in a provider's document that cannot be used.
     KeysSkipped(&'a str),
     /// Whether refusals are only recorded.
     ReportMode,
-    /// Streams that go on, over all workers.
+    /// The streams that are open, over all workers.
     Streams,
     /// Where signatures of an algorithm are checked.
     Verifier(Algorithm, Place),
-    /// Requests that wait, over all workers.
+    /// The requests that wait, over all workers.
     WaitingRequests,
 }
 
 impl Gauge<'_> {
-    /// Its name, labels included.
+    /// The name of the metric, including its labels.
     #[must_use]
     pub fn name(self) -> String {
         match self {
@@ -119,40 +119,40 @@ impl Gauge<'_> {
         }
     }
 
-    /// Whether each worker shows its part of a sum, rather than what all workers see.
+    /// Whether each worker shows its own part of a sum, rather than what all workers see.
     #[must_use]
     pub const fn adds_up(self) -> bool {
         matches!(self, Self::Streams | Self::WaitingRequests)
     }
 }
 
-/// Most metrics of each kind with a provider's name in theirs. Proxies keep a metric for as
-/// long as they live, so names that every configuration chooses anew must not go on for
-/// good: there is room for 64 providers that each use every algorithm.
+/// The maximum number of metrics of each kind whose names hold that of a provider. Proxies keep
+/// a metric for as long as they live, so there must be a limit to names that every
+/// configuration can choose freely. This is room for 64 providers that each use every algorithm.
 const MAX_NAMES: usize = 4_096;
 
-/// A proxy's metrics. One that cannot be defined or written is dropped: what is counted
-/// never decides.
+/// A proxy's metrics. A metric that cannot be defined or written is dropped, because no
+/// decision depends on it.
 pub trait Registry {
-    /// Makes a counter or a gauge known and gives its number.
+    /// Defines a counter or a gauge, and returns its number.
     fn define(&self, kind: Kind, name: &str) -> Option<u32>;
-    /// Adds to a counter or a gauge; says whether it was taken.
+    /// Adds to a counter or a gauge. Returns whether the proxy accepted it.
     fn add(&self, id: u32, by: i64) -> bool;
-    /// Sets a gauge; says whether it was taken.
+    /// Sets a gauge. Returns whether the proxy accepted it.
     fn set(&self, id: u32, value: u64) -> bool;
 }
 
 /// The kinds of metrics.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// Only grows.
+    /// A metric that only grows.
     Counter,
-    /// Has a value.
+    /// A metric that has a value at any time.
     Gauge,
 }
 
-/// A row of the table (by address, 0 for none) and a code (by address): both are static,
-/// and quicker to compare than their texts.
+/// A row of the table (by address, or 0 for none) and a code (by address). Both are static, and
+/// comparing their addresses is quicker than comparing their texts.
 type DecisionKey = (usize, usize);
 
 #[derive(Debug)]
@@ -205,7 +205,7 @@ impl Counter {
 }
 
 impl Counters {
-    /// Counts once.
+    /// Counts something once.
     pub fn count(&mut self, count: Count<'_>) {
         match count {
             Count::Decision { endpoint, verdict } => self.decided(endpoint, verdict),
@@ -262,7 +262,7 @@ impl Counters {
         }
     }
 
-    /// Shows a value, if it is another one than before.
+    /// Shows a value, if it has changed.
     pub fn show(&mut self, registry: &dyn Registry, gauge: Gauge<'_>, value: u64) {
         let value = i64::try_from(value).unwrap_or(i64::MAX);
         let name = gauge.name();
@@ -319,7 +319,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes what it is told unless it is full.
+    /// Accepts everything unless it is full.
     #[derive(Default)]
     struct Metrics {
         names: RefCell<Vec<String>>,
@@ -392,7 +392,7 @@ mod tests {
             });
             counters.show(&metrics, Gauge::Keys(&provider), 1);
         }
-        // Those that are known go on.
+        // The metrics that are known are still counted.
         counters.count(Count::Fetch {
             provider: "p0",
             result: "ok",

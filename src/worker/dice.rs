@@ -1,11 +1,11 @@
-//! Numbers that vary: no cryptography rests on them.
+//! Numbers that vary. No cryptography depends on them.
 
 /// A small generator (splitmix64).
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// Different seeds give different numbers.
+    /// Creates a generator. Different seeds give different numbers.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
@@ -20,8 +20,8 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// The span, longer or shorter by up to a tenth, so that many who wait for the same
-    /// time do not meet.
+    /// The span, made longer or shorter by up to a tenth, so that many workers that wait for
+    /// the same time do not act at once.
     pub fn spread(&mut self, span: u64) -> u64 {
         let tenth = span / 10;
         let width = tenth.saturating_mul(2).saturating_add(1);

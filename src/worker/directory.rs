@@ -1,4 +1,4 @@
-//! Questions to the directory of projects that are on their way.
+//! The questions to the directory of projects that are under way.
 
 use std::collections::BTreeMap;
 
@@ -8,41 +8,42 @@ use crate::worker::effect::{Effect, Sink};
 use crate::worker::event::{CallId, RootId};
 use crate::worker::room::{Party, Room};
 
-/// How much longer than its timeout an answer is waited for, in milliseconds.
+/// How long an answer is awaited beyond its timeout, in milliseconds.
 const SLACK: u64 = 1_000;
 
-/// For whom a question is asked.
+/// The caller on whose behalf a question is asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
     /// The configuration that names the directory.
     pub root: RootId,
-    /// The caller.
+    /// The caller as a party to the places for questions.
     pub party: Party,
 }
 
-/// Most memory that the questions under way may take, tokens included, in bytes.
+/// The most memory that the questions under way may take, including tokens, in bytes.
 const MAX_BYTES: usize = 8_388_608;
 
 #[derive(Debug)]
 struct Asked {
     root: RootId,
     party: Party,
-    /// Tells most other questions apart from it without a look at their tokens.
+    /// Distinguishes this question from most others without comparing their tokens.
     mark: u64,
     question: Question,
-    /// When it counts as one that is never answered.
+    /// When the question is taken to remain unanswered.
     until: Monotonic,
 }
 
-/// One question at a time to a root's directory, however many ask it.
+/// The questions to the directories. Each one is asked once at a time, however many requests
+/// need it.
 #[derive(Debug, Default)]
 pub struct Directory {
     asked: BTreeMap<u64, Asked>,
     room: Room,
-    /// What the questions take.
+    /// The memory that the questions take, in bytes.
     bytes: usize,
     serial: u64,
-    /// Whether the last one failed, for one log line a change.
+    /// Whether the last question failed, so that only changes are logged.
     failing: bool,
 }
 
@@ -59,9 +60,9 @@ impl Directory {
         });
     }
 
-    /// Asks the service at that time with the caller's own token, unless that is under way,
-    /// if the caller may have one more of at most so many questions. True: an answer is on
-    /// its way then.
+    /// Asks the service with the caller's own token, if the caller may have one more of at most
+    /// `most` questions. A question that is already under way is not asked again. Returns true
+    /// if an answer is on its way.
     pub fn ask(
         &mut self,
         caller: Caller,
@@ -78,7 +79,7 @@ impl Directory {
         if self.asked.values().any(same) {
             return true;
         }
-        // Of the memory, too, a caller may hold at most as much as it leaves.
+        // A caller may not hold more of the memory than it leaves free, either.
         let own = self.asked.values().filter(|asked| asked.party == party);
         let own = own.fold(question.size(), |sum, asked| {
             sum.saturating_add(asked.question.size())
@@ -121,14 +122,14 @@ impl Directory {
         true
     }
 
-    /// Whether an answer is still waited for.
+    /// Whether an answer is still awaited.
     #[must_use]
     pub fn awaits(&self, serial: u64) -> bool {
         self.asked.contains_key(&serial)
     }
 
-    /// A question has come back: whose it was, and which. `None` for one that comes late
-    /// or twice.
+    /// Takes a question that has been answered, and the root that it belongs to. `None` for an
+    /// answer that comes late or twice.
     pub fn take(&mut self, serial: u64) -> Option<(RootId, Question)> {
         let asked = self.asked.remove(&serial)?;
         self.room.give_back([asked.party]);
@@ -136,12 +137,12 @@ impl Directory {
         Some((asked.root, asked.question))
     }
 
-    /// A root is gone, and its questions with it.
+    /// Forgets the questions of a root that is gone.
     pub fn forget(&mut self, root: RootId) {
         self.drop_all(|asked| asked.root == root);
     }
 
-    /// Notes whether the last question failed; says whether that is new.
+    /// Notes whether the last question failed. Returns whether that has changed.
     pub fn note_failing(&mut self, failing: bool) -> bool {
         std::mem::replace(&mut self.failing, failing) != failing
     }

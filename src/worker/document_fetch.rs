@@ -1,4 +1,5 @@
-//! The fetches of one source of documents: when, by whom, and with which outcome.
+//! The fetches of one source of documents: when they happen, which worker does them, and how
+//! they end.
 //!
 //! ```text
 //!            look at the lease        swap it          the documents
@@ -7,19 +8,19 @@
 //!    └────────────────── Returning ◀── a document, or a failure ──┘
 //! ```
 //!
-//! Where the workers of a process share a source, the lease and the newest document are
-//! shared entries ([`crate::authn::key_lease`]), which are read and swapped by effects;
-//! whatever happens between a read and its swap makes the swap fail. Elsewhere the lease
-//! is this worker's own and the same steps are taken at once.
+//! If the workers of a process share a source, the lease and the newest document are shared
+//! entries ([`crate::authn::key_lease`]) that effects read and swap. Any change between a read
+//! and its swap makes the swap fail. Otherwise the lease belongs to this worker alone, and the
+//! same steps are taken at once.
 //!
-//! The document has a way of its own, which never waits for a fetch: each tick looks at
-//! the shared one. A newer one is adopted, an older one is overwritten by the one that is
-//! held here, so that workers agree whatever failed before. Documents of organizations may
-//! be megabytes long, so for them each tick looks at the lease, which has the number of
-//! the newest one, and at the document only if that number is new.
+//! The document takes a path of its own that never waits for a fetch: each tick reads the
+//! shared one. A newer one is adopted, and an older one is overwritten with the one held here,
+//! so that workers agree whatever failed before. Documents of organizations may be megabytes
+//! long. For them, each tick reads the lease, which has the number of the newest document, and
+//! reads the document only if that number is new.
 //!
-//! A source outlives the configurations that name it: another configuration with the
-//! same issuer and the same way to the keys finds them here.
+//! A source outlives the configurations that name it. Another configuration with the same
+//! issuer and the same way to the keys finds them here.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -34,34 +35,34 @@ use crate::worker::dice::Dice;
 use crate::worker::effect::{Effect, Sink};
 use crate::worker::event::{CallId, Entry, RootId, SourceId, Swap};
 
-/// What providers call a key set or a discovery document (RFC 7517 §8.5.2), and whatever
-/// those call it that know no better.
+/// The media types of a key set or a discovery document (RFC 7517 §8.5.2), and whatever servers
+/// use that do not know these.
 const ACCEPTED_KEYS: &[u8] = b"application/json, application/jwk-set+json, */*;q=0.1";
 
-/// What a document of organizations is, plain or signed.
+/// The media types of a document of organizations, plain or signed.
 const ACCEPTED_ORGANIZATIONS: &[u8] = b"application/json, application/jose;q=0.9, */*;q=0.1";
 
-/// How often a document is looked for that the lease tells of.
+/// How often a worker looks for a document that the lease announces.
 const LOOKS: u8 = 20;
 
-/// How long a discovered address is used before it is asked for again, in milliseconds.
+/// How long a discovered address is used before it is requested again, in milliseconds.
 const DISCOVERED_FOR: u64 = 24 * 3_600_000;
 
-/// Shortest time that a provider's `Cache-Control` can ask for between two fetches, in
+/// The shortest time between two fetches that a provider's `Cache-Control` can ask for, in
 /// milliseconds.
 const LEAST_INTERVAL: u64 = 60_000;
 
-/// How much longer than its timeouts a fetch is believed to take, in milliseconds.
+/// How long a fetch is assumed to take beyond its timeouts, in milliseconds.
 const SLACK: u64 = 1_000;
 
-/// How long the host may take to read or write a shared entry before it counts as one that
-/// never answers, in milliseconds.
+/// How long the host may take to read or write a shared entry before it is taken never to
+/// answer, in milliseconds.
 const PATIENCE: u64 = 1_000;
 
-/// Tries of a swap before it is left to the next tick.
+/// How often a swap is tried before it is left to the next tick.
 const TRIES: u8 = 4;
 
-/// What the documents of a source are about.
+/// The kind of documents that a source has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// A provider's keys.
@@ -70,16 +71,16 @@ pub enum Kind {
     Organizations,
 }
 
-/// What of a source does not change while it is the same source.
+/// The properties of a source that identify it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Identity {
-    /// What its documents are about.
+    /// The kind of its documents.
     pub kind: Kind,
-    /// Whose keys they are; empty where they are none.
+    /// The issuer of the keys, or an empty text for other documents.
     pub issuer: String,
-    /// The host's name of the way to them.
+    /// The host's name of the way to the server.
     pub cluster: String,
-    /// The first document on that way.
+    /// The first document to fetch.
     pub start: Start,
 }
 
@@ -87,16 +88,16 @@ pub struct Identity {
 #[derive(Debug)]
 #[must_use]
 pub enum News {
-    /// Nothing that they would notice.
+    /// Nothing that they would notice has happened.
     None,
-    /// Nothing is on its way any more.
+    /// Nothing is under way any more.
     Settled,
-    /// There is a document that may be newer than the held one: [`DocumentFetch::hold`] or
-    /// [`DocumentFetch::pass_over`] it.
+    /// There is a document that may be newer than the held one. It must be passed to
+    /// [`DocumentFetch::hold`] or [`DocumentFetch::pass_over`].
     Offered(Document),
 }
 
-/// Where the shared document stands.
+/// What is being done with the shared document.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Sharing {
     Idle,
@@ -104,17 +105,17 @@ enum Sharing {
     Writing { tries: u8 },
 }
 
-/// What follows a look at the shared document.
+/// What follows after the shared document was read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Then {
-    /// A fetch, if one is due.
+    /// A fetch begins if one is due.
     Proceed,
-    /// Nothing: the lease says that there is a newer document, and if it is not
-    /// to be seen yet, the next tick looks again.
+    /// Nothing follows. The lease says that there is a newer document; if it could not be read
+    /// yet, the next tick looks again.
     Rest,
 }
 
-/// What a callout asks for.
+/// The step of a fetch that is under way.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Step {
     Discovery,
@@ -124,7 +125,7 @@ enum Step {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Fetch {
     Idle,
-    /// Whether there is a newer document.
+    /// Reading the lease to see whether there is a newer document.
     Peeking,
     Leasing {
         reason: Reason,
@@ -160,10 +161,10 @@ enum Ended {
     Succeeded(Monotonic),
 }
 
-/// A request wants a fetch because of an unknown key ID.
+/// A request needs a fetch because of an unknown key ID.
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
-    /// When that may begin.
+    /// When that fetch may begin.
     at: Monotonic,
 }
 
@@ -174,50 +175,50 @@ pub struct DocumentFetch {
     identity: Identity,
     uri: Remote,
     keys: [String; 2],
-    /// The newest root that names the source: calls are made on its behalf.
+    /// The newest root that names the source. Calls are made on its behalf.
     owner: Option<RootId>,
-    /// From one good fetch to the next, as each root that names the source has it.
+    /// The time from one good fetch to the next, as set by each root that names the source.
     intervals: BTreeMap<RootId, u64>,
     worker_id: u64,
     dice: Dice,
     held: Option<Document>,
     /// When the held document was last found to be the newest.
     confirmed: Monotonic,
-    /// When the newest document was asked for that cannot be used here.
+    /// When the newest document that cannot be used here was requested.
     passed_over: Monotonic,
-    /// The number of the newest document that has been seen here.
+    /// The number of the newest document that was seen here.
     seen: u64,
     /// The number of the newest document that is known to be in the shared entry.
     published: u64,
     /// The number of a document that was looked for, and how often.
     looked_for: (u64, u8),
-    /// When the held document is to be followed by another one.
+    /// When the held document should be followed by another one.
     refresh: Monotonic,
-    /// The lease as it was last seen; where nothing is shared, it is this one.
+    /// The lease as it was last seen or, if nothing is shared, the worker's own.
     lease: Lease,
     /// Whether the host has turned out to share nothing.
     unshared: bool,
     sharing: Sharing,
-    /// When the host was last asked about the shared document.
+    /// When the host was last asked to read or write the shared document.
     document_asked: Monotonic,
     fetch: Fetch,
-    /// When the host was last asked about the shared lease.
+    /// When the host was last asked to read or write the shared lease.
     lease_asked: Monotonic,
     wanted: Option<Wanted>,
-    /// When the last of those wanted one who were answered without it.
+    /// When the last request that needed a fetch was answered without one.
     owed: Option<Monotonic>,
     found: Option<(Address, Monotonic)>,
-    /// Whether the last fetch failed, for one log line a change.
+    /// Whether the last fetch failed, so that only changes are logged.
     failing: bool,
-    /// A hash of why it failed, so that each reason is told of once.
+    /// A hash of the reason for the failure, so that each reason is logged once.
     reason: u64,
     serial: u64,
-    /// How often a fetch was begun at that instant.
+    /// How many fetches were started at that instant.
     starts: (Monotonic, u8),
 }
 
 impl DocumentFetch {
-    /// A source that nothing is known of. `worker_id` tells this worker from others and is not 0.
+    /// A source about which nothing is known. `worker_id` identifies this worker and is not 0.
     #[must_use]
     pub fn new(id: SourceId, identity: Identity, uri: Remote, worker_id: u64) -> Self {
         let keys = [Entry::Document, Entry::Lease].map(|entry| shared_key(entry, &identity));
@@ -253,17 +254,17 @@ impl DocumentFetch {
         }
     }
 
-    /// What makes it this source.
+    /// The properties that identify the source.
     #[must_use]
     pub const fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// A configuration names the source and says how to fetch. What is held stays.
+    /// Notes that a configuration names the source and how it fetches. The held document stays.
     pub fn serve(&mut self, root: RootId, uri: &Remote) {
         self.owner = Some(root);
         let interval = self.intervals.insert(root, uri.refresh_interval);
-        // It may be able to use what others could not.
+        // This configuration may be able to use what others could not.
         self.passed_over = Monotonic::from_millis(0);
         self.seen = self.held.as_ref().map_or(0, |held| held.edition.number);
         self.looked_for = (0, 0);
@@ -278,7 +279,7 @@ impl DocumentFetch {
         }
     }
 
-    /// The root that calls are made on behalf of.
+    /// The root on whose behalf calls are made.
     #[must_use]
     pub const fn owner(&self) -> Option<RootId> {
         self.owner
@@ -303,19 +304,19 @@ impl DocumentFetch {
         self.lease
     }
 
-    /// How it is fetched.
+    /// How the source is fetched.
     #[must_use]
     pub const fn uri(&self) -> &Remote {
         &self.uri
     }
 
-    /// Notes whether the last fetch failed; says whether that is new.
+    /// Notes whether the last fetch failed. Returns whether that has changed.
     pub fn note_failing(&mut self, failing: bool) -> bool {
         self.reason = 0;
         std::mem::replace(&mut self.failing, failing) != failing
     }
 
-    /// Notes that the last fetch failed, and says whether that is new, or the reason is.
+    /// Notes that the last fetch failed. Returns whether that, or the reason, is new.
     pub fn note_failing_for(&mut self, reason: &str) -> bool {
         let mut hasher = QuickHash::default().build_hasher();
         hasher.write(reason.as_bytes());
@@ -325,7 +326,7 @@ impl DocumentFetch {
         other
     }
 
-    /// Where the last document was asked for, or would be.
+    /// The address from which the last document was requested, or would be.
     #[must_use]
     pub fn address(&self) -> &Address {
         match (&self.uri.start, &self.found) {
@@ -334,8 +335,8 @@ impl DocumentFetch {
         }
     }
 
-    /// A root is gone, and `heir` is the newest of those left that name the source: a
-    /// call of the one that is gone will not be answered.
+    /// Notes that a root is gone. `heir` is the newest of the remaining roots that name the
+    /// source. A call on behalf of the root that is gone will not be answered.
     pub fn orphaned(
         &mut self,
         gone: RootId,
@@ -358,12 +359,12 @@ impl DocumentFetch {
         }
     }
 
-    /// Time passes.
+    /// Handles a tick.
     pub fn tick(&mut self, now: Now, out: &mut dyn Sink) -> News {
         if let Fetch::Asking { asked, .. } = self.fetch
             && now.mono.since(asked.mono) > self.longest()
         {
-            // The host answers every call; should it ever not, start over.
+            // The host answers every call. Should it ever fail to, the worker starts over.
             return self.failed(now, out);
         }
         self.forget_unanswered(now, out);
@@ -397,17 +398,18 @@ impl DocumentFetch {
                 let tries = tries.saturating_add(1);
                 self.fetch = Fetch::Idle;
                 if tries < TRIES {
-                    // What comes of it shows at the next event.
+                    // The outcome shows at the next event.
                     let _ = self.look_at_lease(Fetch::Returning { end, tries }, now, out);
                 }
             }
         }
     }
 
-    /// Starts a fetch that is due, or that was booked for by now.
+    /// Starts a fetch that is due by schedule, or that a request wanted to begin by now.
     fn proceed(&mut self, now: Now, out: &mut dyn Sink) -> News {
         let due = now.mono >= self.refresh && now.mono >= self.lease.retry;
-        // Whoever waits for another worker's fetch is told by the lease that it has ended.
+        // A request that waits for another worker's fetch learns from the lease that it has
+        // ended.
         let elsewhere = self.is_shared() && self.lease.other(self.worker_id, now.mono).is_some();
         let booked = self
             .wanted
@@ -419,28 +421,29 @@ impl DocumentFetch {
         }
     }
 
-    /// A request lacks its key, and would wait until `deadline`. Says whether there is
-    /// something to wait for.
+    /// Notes that a request lacks its key and can wait until `deadline`. Returns whether there
+    /// is something to wait for.
     pub fn want(&mut self, need: Need, now: Now, deadline: Monotonic, out: &mut dyn Sink) -> bool {
         if need == Need::Key || self.is_useless(now.mono) {
             self.wanted = Some(Wanted {
                 at: self.lease.cool(),
             });
         }
-        // What would come of it shows in `is_expected`, and at the next event.
+        // The outcome shows in `is_expected`, and at the next event.
         let _ = self.proceed(now, out);
         self.is_expected(need, now.mono, deadline)
     }
 
-    /// A request that wanted a fetch is answered without it: it is fetched for all the same,
-    /// so that the next try finds its answer. Those who wait ask again once they are woken.
+    /// Notes that a request that needed a fetch is answered without one. The fetch still
+    /// happens, so that the next try finds its answer. Requests that wait ask again when they
+    /// are woken.
     pub fn owe(&mut self, now: Monotonic) {
         if self.wanted.is_some() {
             self.owed = Some(now);
         }
     }
 
-    /// Whether a document may come until `deadline` for a request that lacks its key.
+    /// Whether a document may arrive by `deadline` for a request that lacks its key.
     #[must_use]
     pub fn is_expected(&self, need: Need, now: Monotonic, deadline: Monotonic) -> bool {
         let busy = matches!(
@@ -464,9 +467,9 @@ impl DocumentFetch {
         }
     }
 
-    /// Whether what is held is not to be followed by another document yet. It does
-    /// not help whoever has no keys in spite of it: another fetch is like one for an unknown
-    /// key.
+    /// Whether there is a document that is not due to be followed by another one. A caller who
+    /// has no keys in spite of it needs a fetch all the same, which is limited like one for an
+    /// unknown key.
     fn is_useless(&self, now: Monotonic) -> bool {
         self.held.is_some() && now < self.refresh
     }
@@ -479,8 +482,7 @@ impl DocumentFetch {
         if self.fetch != Fetch::Idle || self.owner.is_none() {
             return News::None;
         }
-        // One event may lead to another start when the first comes to nothing, but not
-        // without end.
+        // One event may lead to another start if the first achieves nothing, but not endlessly.
         let (instant, starts) = self.starts;
         let starts = if instant == now.mono { starts } else { 0 };
         if starts >= TRIES {
@@ -490,7 +492,7 @@ impl DocumentFetch {
         self.look_at_lease(Fetch::Leasing { reason, tries: 0 }, now, out)
     }
 
-    /// Reads the lease for that step; where it is not shared it is read already.
+    /// Reads the lease for a step. If it is not shared, it is known already.
     fn look_at_lease(&mut self, step: Fetch, now: Now, out: &mut dyn Sink) -> News {
         self.fetch = step;
         if !self.is_shared() {
@@ -533,7 +535,7 @@ impl DocumentFetch {
         }
     }
 
-    /// A shared entry was read.
+    /// Handles a shared entry that was read.
     pub fn looked(
         &mut self,
         entry: Entry,
@@ -557,7 +559,7 @@ impl DocumentFetch {
         }
     }
 
-    /// The host shares nothing: each worker for itself.
+    /// Goes on without sharing, because the host shares nothing.
     fn alone(&mut self, entry: Entry, now: Now, out: &mut dyn Sink) -> News {
         self.unshared = true;
         self.sharing = Sharing::Idle;
@@ -608,15 +610,16 @@ impl DocumentFetch {
         }
     }
 
-    /// Takes an offered document: it is good here.
+    /// Takes an offered document, which is good here.
     pub fn hold(&mut self, document: Document, now: Now, out: &mut dyn Sink) -> News {
         self.take(document);
-        // Whoever fetched it is done, and what was seen of the lease says otherwise.
+        // The worker that fetched it has finished, although the lease as it was last seen does
+        // not say so.
         self.lease = self.lease.abandoned();
         self.proceed(now, out)
     }
 
-    /// Leaves an offered document: nobody here can use it.
+    /// Passes over an offered document that no configuration here can use.
     pub fn pass_over(&mut self, edition: Edition, now: Now, out: &mut dyn Sink) -> News {
         self.passed_over = self.passed_over.max(edition.asked.mono);
         self.seen = self.seen.max(edition.number);
@@ -634,12 +637,12 @@ impl DocumentFetch {
         self.plan();
     }
 
-    /// When the held document is to be followed by another one: for keys at 80 % of the
-    /// interval, or of what the provider calls fresh if that is less, for organizations
-    /// after the interval; each spread by a tenth.
+    /// Plans when the held document should be followed by another one. For keys it is after 80
+    /// % of the interval, or of the time for which the provider calls them fresh if that is
+    /// less; for organizations it is after the interval. Both are spread by a tenth.
     fn plan(&mut self) {
         let Some(held) = &self.held else { return };
-        // Whoever wants the newest keys most often gets them so.
+        // The configuration that wants the newest keys most often determines the interval.
         let shortest = self.intervals.values().min();
         let longest = shortest.copied().unwrap_or(self.uri.refresh_interval);
         let interval = held
@@ -653,7 +656,7 @@ impl DocumentFetch {
         self.refresh = since.after(self.dice.spread(span));
     }
 
-    /// The lease is known: claim it, give it back, or leave it.
+    /// Handles the lease once it is known: claims it, gives it back, or leaves it.
     fn leased(&mut self, lease: Lease, swap: u32, now: Now, out: &mut dyn Sink) -> News {
         match self.fetch {
             Fetch::Peeking => {
@@ -689,10 +692,11 @@ impl DocumentFetch {
             }
             Fetch::Returning { end, tries } => {
                 if self.is_shared() && lease.holder != self.worker_id {
-                    // It has passed to somebody else, who will say what came of it.
+                    // Another worker holds it now, and will report how its own fetch ends.
                     return self.settle();
                 }
-                // A grant that is withdrawn ends within two polls, also after an outage.
+                // The pause is limited so that a withdrawn grant ends within two polls, even
+                // after an outage.
                 let longest = match self.identity.kind {
                     Kind::Keys => u64::MAX,
                     Kind::Organizations => self.uri.refresh_interval,
@@ -718,7 +722,7 @@ impl DocumentFetch {
         }
     }
 
-    /// The lease says what the newest document is.
+    /// Handles a lease that was read to see which document is the newest.
     fn peeked(&mut self, lease: Lease, now: Now, out: &mut dyn Sink) -> News {
         if lease.number > self.seen && self.may_look_for(lease.number) {
             self.look_at_document(0, Then::Proceed, now, out);
@@ -729,15 +733,15 @@ impl DocumentFetch {
             self.confirm(lease.fetched);
         }
         if ours.is_some_and(|ours| ours > self.published) {
-            // It could not be written when it came.
+            // The document could not be written to the shared entry when it arrived.
             self.look_at_document(0, Then::Proceed, now, out);
             return News::None;
         }
         self.proceed(now, out)
     }
 
-    /// Whether it is worth another look. Whoever fetched it wrote it before the lease, so
-    /// one that is not there after a while never will be.
+    /// Whether it is worth looking again. The worker that fetched the document writes it before
+    /// the lease, so one that is missing after a while will never appear.
     fn may_look_for(&mut self, number: u64) -> bool {
         let (known, looks) = self.looked_for;
         let looks = if known == number { looks } else { 0 };
@@ -745,7 +749,7 @@ impl DocumentFetch {
         looks < LOOKS
     }
 
-    /// The held document was the newest at that time.
+    /// Notes that the held document was the newest at that time.
     fn confirm(&mut self, at: Monotonic) {
         if at > self.confirmed {
             self.confirmed = at;
@@ -753,7 +757,7 @@ impl DocumentFetch {
         }
     }
 
-    /// The server says that nothing has changed.
+    /// Handles the server's answer that nothing has changed.
     pub fn unchanged(&mut self, now: Now, out: &mut dyn Sink) -> News {
         let Fetch::Asking { asked, .. } = self.fetch else {
             return News::None;
@@ -762,7 +766,7 @@ impl DocumentFetch {
         self.give_back(Ended::Succeeded(asked.mono), now, out)
     }
 
-    /// When the newest document was asked for that has been seen here.
+    /// When the newest document that was seen here was requested.
     fn known(&self) -> Monotonic {
         self.fresh_as_of().unwrap_or_default().max(self.passed_over)
     }
@@ -796,7 +800,7 @@ impl DocumentFetch {
         News::None
     }
 
-    /// A shared entry was to be swapped.
+    /// Handles the outcome of swapping a shared entry.
     pub fn swapped(&mut self, entry: Entry, swap: Swap, now: Now, out: &mut dyn Sink) -> News {
         let expected = match entry {
             Entry::Lease => matches!(
@@ -839,7 +843,8 @@ impl DocumentFetch {
             Fetch::Claiming { reason, tries, .. } if conflict => {
                 let tries = tries.saturating_add(1);
                 if tries >= TRIES {
-                    // So busy that somebody else must have it: the next tick looks.
+                    // There is so much contention that another worker must have got it. The
+                    // next tick looks again.
                     return self.settle();
                 }
                 self.look_at_lease(Fetch::Leasing { reason, tries }, now, out)
@@ -851,7 +856,7 @@ impl DocumentFetch {
             Fetch::GivingBack { end, tries, .. } if conflict => {
                 let tries = tries.saturating_add(1);
                 if tries >= TRIES {
-                    // It ends by itself when its time is up.
+                    // The lease ends by itself when its time is up.
                     return self.settle();
                 }
                 self.look_at_lease(Fetch::Returning { end, tries }, now, out)
@@ -859,7 +864,7 @@ impl DocumentFetch {
             Fetch::GivingBack { lease, .. } => {
                 self.lease = lease;
                 self.fetch = Fetch::Idle;
-                // Somebody may have wanted a fetch meanwhile.
+                // A request may have needed a fetch in the meantime.
                 match self.proceed(now, out) {
                     News::None => News::Settled,
                     news => news,
@@ -869,7 +874,7 @@ impl DocumentFetch {
         }
     }
 
-    /// The lease is ours: asks for the first document.
+    /// Requests the first document, now that this worker holds the lease.
     fn ask(&mut self, now: Now, out: &mut dyn Sink) -> News {
         let found = self
             .found
@@ -907,7 +912,7 @@ impl DocumentFetch {
                     Kind::Organizations => ACCEPTED_ORGANIZATIONS,
                 },
             ),
-            // Nothing here could unpack it.
+            // Nothing here could decompress it.
             ("accept-encoding", b"identity"),
             ("user-agent", b"scopegate"),
         ];
@@ -928,8 +933,9 @@ impl DocumentFetch {
         News::None
     }
 
-    /// What a request to that address shows of the operator's credential: nothing, if it is
-    /// not the authority that it is for. A provider names the address of its keys itself.
+    /// The operator's credential for a request to that address. It is omitted if the address is
+    /// not the authority that the credential is for, because a provider names the address of
+    /// its keys itself.
     fn authorization(&self, address: &Address) -> Option<String> {
         let secret = self.uri.authorization.as_ref()?;
         let (Start::Document(home) | Start::Discovery { address: home, .. }) = &self.uri.start;
@@ -937,8 +943,8 @@ impl DocumentFetch {
         is_home.then(|| ["Bearer ", secret.expose()].concat())
     }
 
-    /// Whether that call is the one that is on its way, and whether it asks for keys
-    /// rather than for where they are. What comes late or twice is `None`.
+    /// Whether the call is the one under way and, if so, whether it requests keys rather than
+    /// their address. `None` for an answer that comes late or twice.
     #[must_use]
     pub fn awaits(&self, serial: u64) -> Option<bool> {
         match self.fetch {
@@ -949,10 +955,11 @@ impl DocumentFetch {
         }
     }
 
-    /// The discovery document is there: goes on to the keys.
+    /// Goes on to the keys with the discovery document that has arrived.
     ///
     /// # Errors
-    /// Why it is not followed; the fetch goes on until [`DocumentFetch::failed`] ends it.
+    /// The reason why it is not followed. The fetch continues until [`DocumentFetch::failed`]
+    /// ends it.
     pub fn discovered(
         &mut self,
         document: &[u8],
@@ -968,7 +975,7 @@ impl DocumentFetch {
         Ok(self.call(Step::Keys, &address, now, out))
     }
 
-    /// What the document that is there would be as the next one.
+    /// The document that has arrived, in the form in which it would be the next one.
     #[must_use]
     pub fn arrived(
         &self,
@@ -991,20 +998,21 @@ impl DocumentFetch {
         })
     }
 
-    /// The fetch gave a good document.
+    /// Ends a fetch that yielded a good document.
     pub fn succeeded(&mut self, document: Document, now: Now, out: &mut dyn Sink) -> News {
         let asked = document.edition.asked.mono;
         if document.is_newer(self.held.as_ref()) {
             self.take(document);
         }
         if self.is_shared() {
-            // Ours is the newer one, unless somebody was quicker: the look will tell.
+            // This worker's document is the newer one unless another worker was quicker, which
+            // reading the shared one will show.
             self.look_at_document(0, Then::Proceed, now, out);
         }
         self.give_back(Ended::Succeeded(asked), now, out)
     }
 
-    /// The fetch failed, or gave nothing usable: what is held stays.
+    /// Ends a fetch that failed or yielded nothing usable. The held document stays.
     pub fn failed(&mut self, now: Now, out: &mut dyn Sink) -> News {
         self.give_back(Ended::Failed, now, out)
     }
@@ -1013,7 +1021,8 @@ impl DocumentFetch {
         self.look_at_lease(Fetch::Returning { end, tries: 0 }, now, out)
     }
 
-    /// How long a fetch is believed to take: with discovery it is two.
+    /// How long a fetch is assumed to take, in milliseconds. With discovery it consists of two
+    /// requests.
     const fn longest(&self) -> u64 {
         let steps = match self.uri.start {
             Start::Discovery { .. } => 2,
@@ -1028,9 +1037,10 @@ impl DocumentFetch {
     }
 }
 
-/// Workers with the same way to the same documents share them, whatever else differs.
+/// The key of a shared entry. Workers with the same way to the same documents share them,
+/// whatever else differs.
 fn shared_key(entry: Entry, identity: &Identity) -> String {
-    // Who may name the keys' address is a part of the way to them.
+    // Which hosts may hold the keys is a part of the way to them.
     let (step, address, hosts) = match &identity.start {
         Start::Discovery { address, hosts } => ("discovery", address, hosts.join(",")),
         Start::Document(address) => ("uri", address, String::new()),

@@ -1,5 +1,5 @@
-//! What is the same for all hosts: an event is handed in, its effects are performed, and their
-//! outcomes are handed in until there are no more.
+//! The part that all hosts share: it hands in an event, has its effects performed, and hands in
+//! their outcomes until there are none left.
 
 use std::collections::VecDeque;
 
@@ -22,14 +22,14 @@ pub trait Proxy {
 /// The outcome of an effect.
 #[derive(Debug)]
 pub enum Performed {
-    /// It is done, or its outcome will be handed in as an event.
+    /// The effect is done, or its outcome will be handed in as an event.
     Done,
-    /// A shared entry was read: its bytes and the number for swapping it, or `None` where
-    /// nothing is shared.
+    /// A shared entry was read: its bytes and the number with which to swap it, or `None` on a
+    /// host that shares nothing.
     Looked(Option<(Box<[u8]>, u32)>),
-    /// The proxy would not do it, and gave that number as the reason.
+    /// The proxy refused, with this number as the reason.
     Refused(u32),
-    /// A shared entry was to be swapped.
+    /// A swap of a shared entry has ended.
     Swapped(Swap),
 }
 
@@ -42,28 +42,28 @@ enum Outcome {
     Unperformed(StreamId, bool),
 }
 
-/// A worker and the proxy that it works for.
+/// A worker, and the proxy that it works for.
 #[derive(Debug)]
 pub struct Driver<P> {
     worker: Worker,
     performer: Performer<P>,
 }
 
-/// Performs effects at once, in the order in which they come.
+/// Performs effects at once, in the order in which they are emitted.
 #[derive(Debug)]
 struct Performer<P> {
     proxy: P,
-    /// The stream whose event this is: it goes on by the event's answer.
+    /// The stream that the current event belongs to. It continues by the answer to that event.
     current: Option<StreamId>,
-    /// Whether that stream was resumed meanwhile.
+    /// Whether that stream was resumed in the meantime.
     resumed: bool,
-    /// The stream that has had an effect of this event refused.
+    /// The stream of which an effect was refused during this event.
     refused: Option<StreamId>,
     outcomes: VecDeque<Outcome>,
 }
 
 impl<P: Proxy> Driver<P> {
-    /// A worker for a proxy.
+    /// Creates a driver for a worker and its proxy.
     pub const fn new(worker: Worker, proxy: P) -> Self {
         Self {
             worker,
@@ -87,7 +87,7 @@ impl<P: Proxy> Driver<P> {
         &mut self.performer.proxy
     }
 
-    /// Hands in an event that is no stream's, with the clocks.
+    /// Hands in an event that does not belong to a stream, with the clocks.
     pub fn on(&mut self, event: Event<'_>) -> Action {
         self.begin(None);
         let reading = Some(self.performer.proxy.clocks());
@@ -96,7 +96,7 @@ impl<P: Proxy> Driver<P> {
         action
     }
 
-    /// Hands in an event of a stream, with the clocks only if the worker asks for them.
+    /// Hands in an event of a stream. The clocks are read only if the worker asks for them.
     pub fn on_stream(&mut self, stream: StreamId, event: Event<'_>) -> Action {
         self.begin(Some(stream));
         self.worker.in_callback_of(Some(stream));
@@ -123,8 +123,8 @@ impl<P: Proxy> Driver<P> {
         self.performer.refused = None;
     }
 
-    /// Hands in the outcomes of effects, until there are no more. Says whether an
-    /// effect of the event's own stream was not performed.
+    /// Hands in the outcomes of effects until there are none left. Returns whether an effect of
+    /// the event's own stream was not performed.
     fn settle(&mut self, mut reading: Option<Reading>) -> bool {
         let Self { worker, performer } = self;
         let mut unperformed = false;
@@ -161,7 +161,7 @@ impl<P: Proxy> Driver<P> {
 }
 
 impl<P> Performer<P> {
-    /// An effect comes after one of its stream that was refused: it is not performed.
+    /// Skips an effect that follows a refused one of the same stream.
     fn skip(&mut self, effect: &Effect<'_>) {
         let counts = matches!(
             effect,

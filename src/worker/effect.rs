@@ -1,36 +1,37 @@
-//! What a worker wants a host to do.
+//! What a worker wants its host to do.
 
 use crate::forward::Edit;
 use crate::reply::Reply;
 use crate::worker::counters::{Count, Gauge};
 use crate::worker::event::{CallId, Entry, RootId, SourceId, StreamId};
 
-/// Takes effects, in order, and answers nothing: the outcome of one is an event.
+/// Takes effects in their order. It returns nothing, because the outcome of an effect is an
+/// event.
 ///
-/// The effects of a stream are performed in the order in which they come. When the host
-/// refuses one, it performs no further effect of that stream from the same event and
-/// hands in [`crate::worker::Event::Unperformed`]. What counts and records a decision
-/// stands after its edits, so that nothing is told that has not happened.
+/// The effects of a stream are performed in the order in which they are emitted. If the host
+/// refuses one, it performs no further effect of that stream from the same event, and hands in
+/// [`crate::worker::Event::Unperformed`]. The effects that count and record a decision follow
+/// its edits, so that nothing is reported that has not happened.
 pub trait Sink {
-    /// Takes one.
+    /// Takes one effect.
     fn emit(&mut self, effect: Effect<'_>);
 }
 
-/// How loud a log line is.
+/// The severity of a log line.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Level {
-    /// For the record.
+    /// Information.
     Info,
-    /// Somebody should look at it.
+    /// A problem that somebody should look at.
     Warn,
-    /// Requests are refused for it.
+    /// A problem because of which requests are refused.
     Error,
 }
 
-/// One thing to do.
+/// One thing for the host to do.
 #[derive(Debug)]
 pub enum Effect<'a> {
-    // Of a stream.
+    // Effects of a stream.
     /// Change a header of the request.
     Edit {
         /// The number of its stream.
@@ -40,18 +41,18 @@ pub enum Effect<'a> {
     },
     /// Change a header of the response.
     EditResponse {
-        /// Of which request.
+        /// The number of its stream.
         stream: StreamId,
         /// The change.
         edit: Edit<'a>,
     },
-    /// Put other bytes in place of the request's body.
+    /// Replace the request's body with other bytes.
     ReplaceBody {
         /// The number of its stream.
         stream: StreamId,
-        /// How many bytes are held back.
+        /// The number of bytes that are held back.
         size: usize,
-        /// The others.
+        /// The new body.
         body: &'a [u8],
     },
     /// Let the request end without its trailers.
@@ -59,52 +60,52 @@ pub enum Effect<'a> {
         /// The number of its stream.
         stream: StreamId,
     },
-    /// Answer the request; nothing of it goes on.
+    /// Answer the request, none of which goes on to the backend.
     Reply {
         /// The number of its stream.
         stream: StreamId,
-        /// With what.
+        /// The answer.
         reply: &'a Reply,
     },
-    /// Let a request go on that was paused at an earlier event.
+    /// Resume a request that was paused at an earlier event.
     Resume {
         /// The number of its stream.
         stream: StreamId,
     },
-    /// Show the record of a decision to the access log.
+    /// Make the record of a decision available to the access log.
     FilterState {
-        /// Of which request.
+        /// The number of its stream.
         stream: StreamId,
         /// The record.
         record: &'a str,
     },
 
-    // Of a root.
-    /// Send a request of the worker's own, a GET without a body, on behalf of a root.
+    // Effects of a root.
+    /// Send a request of the worker's own on behalf of a root: a GET without a body.
     Call {
-        /// Whose; the call ends with it.
+        /// The root. The call ends with it.
         root: RootId,
-        /// Its number.
+        /// The number of the call.
         call: CallId,
         /// The host's name of the way to the server.
         cluster: &'a str,
         /// Its headers, pseudo-headers first.
         headers: &'a [(&'a str, &'a [u8])],
-        /// Longest time to answer, in milliseconds.
+        /// The longest time that the answer may take, in milliseconds.
         timeout: u64,
     },
-    /// Hand in a tick of the root from now on, each time after so many milliseconds.
+    /// From now on, hand in a tick of the root at this interval.
     TickEvery {
         /// The number of the root.
         root: RootId,
-        /// How often.
+        /// The interval in milliseconds.
         millis: u32,
     },
 
-    // Of the worker.
+    // Effects of the worker.
     /// Read a shared entry.
     Look {
-        /// Of this source.
+        /// The source that the entry belongs to.
         source: SourceId,
         /// The entry.
         entry: Entry,
@@ -113,36 +114,36 @@ pub enum Effect<'a> {
     },
     /// Write a shared entry, if it is still the one that was read with that number.
     Swap {
-        /// Of this source.
+        /// The source that the entry belongs to.
         source: SourceId,
         /// The entry.
         entry: Entry,
         /// Its key in the shared data.
         key: &'a str,
-        /// What to write.
+        /// The bytes to write.
         value: &'a [u8],
-        /// The number; 0 if there was nothing.
+        /// The number that was read, or 0 if there was no entry.
         swap: u32,
     },
-    /// Write a line into the log.
+    /// Write a line to the log.
     Log {
-        /// How loud.
+        /// The severity.
         level: Level,
-        /// What it says.
+        /// The text of the line.
         line: &'a str,
         /// The stream whose decision it records.
         about: Option<StreamId>,
     },
     /// Count something.
     Count {
-        /// The thing that is counted.
+        /// What is counted.
         count: Count<'a>,
         /// The stream whose decision is counted.
         about: Option<StreamId>,
     },
     /// Show a value.
     Show {
-        /// Of what.
+        /// What the value describes.
         gauge: Gauge<'a>,
         /// The value.
         value: u64,
@@ -150,7 +151,7 @@ pub enum Effect<'a> {
 }
 
 impl Effect<'_> {
-    /// The stream that it is an effect of, if it is one of a stream.
+    /// The stream that the effect belongs to, if any.
     #[must_use]
     pub const fn stream(&self) -> Option<StreamId> {
         match self {
@@ -170,7 +171,7 @@ impl Effect<'_> {
         }
     }
 
-    /// The number of the stream or root that it must be performed on, if that matters.
+    /// The number of the stream or root on which it must be performed, if that matters.
     #[must_use]
     pub const fn context(&self) -> Option<u64> {
         match self {

@@ -1,25 +1,25 @@
-//! What a host tells a worker, and what the worker asks of the host.
+//! What a host reports to a worker, and how the worker answers.
 
 use crate::worker::headers::HeaderBlock;
 
-/// A configuration that a host has loaded, for as long as it serves.
+/// A configuration that a host has loaded, for as long as it is in use.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct RootId(pub u64);
 
-/// A request, from its head until it is gone. A number is not given twice.
+/// A request, from its head until it is gone. A number is never used twice.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct StreamId(pub u64);
 
-/// A place that a provider's keys come from, by its number in the worker.
+/// A source of documents, by its number in the worker.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SourceId(pub u32);
 
-/// A request of the worker's own that is on its way.
+/// A request of the worker's own that is under way.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum CallId {
-    /// To the directory of projects.
+    /// A question to the directory of projects.
     Directory(u64),
-    /// For a document of that source.
+    /// A request for a document of that source.
     Document(SourceId, u64),
 }
 
@@ -28,14 +28,14 @@ pub enum CallId {
 pub enum Entry {
     /// Its newest document.
     Document,
-    /// Who may fetch next.
+    /// The lease, which says who may fetch next.
     Lease,
-    /// When it was said last that a configuration is loaded. It is about no source.
+    /// When the loading of a configuration was last announced. This entry belongs to no source.
     Load,
 }
 
 impl Entry {
-    /// Its name in the key of the shared data.
+    /// The name of the entry in the key of the shared data.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -46,26 +46,26 @@ impl Entry {
     }
 }
 
-/// The clocks as a host read them; `None` for one that it could not read.
+/// The clocks as a host read them. `None` stands for one that it could not read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Reading {
     /// Nanoseconds since the Unix epoch.
     pub wall: Option<u64>,
-    /// Nanoseconds on a clock that never steps, which all workers of a process share.
+    /// Nanoseconds on a clock that never steps and that all workers of a process share.
     pub mono: Option<u64>,
 }
 
-/// Bytes that cost a call into the proxy, which is made when they are wanted; `None` if it
-/// has none.
+/// Bytes that are obtained by a call into the proxy, which is made only when they are needed.
+/// The result is `None` if the proxy has none.
 pub type Lazy<'a> = &'a dyn Fn() -> Option<Box<[u8]>>;
 
-/// What a host can say about the head of a response, each at the cost of a call.
+/// What a host can say about the head of a response. Each question costs a call into the proxy.
 pub trait ResponseHead {
-    /// Its status.
+    /// The status of the response.
     fn status(&self) -> Option<u16>;
-    /// Why there is a response: the proxy's response code details.
+    /// The proxy's response code details, which say why there is a response.
     fn details(&self) -> Box<[u8]>;
-    /// The ID of its request.
+    /// The ID of the request.
     fn request_id(&self) -> Box<[u8]>;
 }
 
@@ -74,21 +74,21 @@ pub trait ResponseHead {
 pub enum CallOutcome<'a> {
     /// Nobody answered.
     Nothing,
-    /// The host did not even send it, and gave that number as the reason.
+    /// The host did not even send the request, with this number as the reason.
     NotSent(u32),
-    /// A response.
+    /// There is a response.
     Response {
-        /// Its status, as it stands in the response.
+        /// Its status, as written in the response.
         status: &'a [u8],
         /// Its `cache-control`, if it has one.
         cache_control: Option<&'a [u8]>,
-        /// `content-encoding`
+        /// Its `content-encoding`, if it has one.
         content_encoding: Option<&'a [u8]>,
-        /// `etag`
+        /// Its `etag`, if it has one.
         etag: Option<&'a [u8]>,
-        /// How many bytes its body has.
+        /// The length of its body, in bytes.
         size: usize,
-        /// The body; `None` if the host does not hand it out.
+        /// The body, or `None` if the host does not hand it out.
         body: Lazy<'a>,
     },
 }
@@ -96,54 +96,55 @@ pub enum CallOutcome<'a> {
 /// Something that happened.
 #[derive(Clone, Copy)]
 pub enum Event<'a> {
-    // Of a root.
-    /// A configuration is loaded. The worker's answer is [`Action::Continue`] if it is
-    /// good.
+    // Events of a root.
+    /// A configuration is loaded. The worker answers [`Action::Continue`] if it is good.
     Configured {
-        /// By this root.
+        /// The root that loads it.
         root: RootId,
         /// The document.
         document: &'a [u8],
-        /// Names and values of the environment, which may override parts of it.
+        /// The names and values of the environment, which may override parts of the document.
         environment: &'a [(String, String)],
     },
-    /// A configuration serves no more, and what it had asked for will not be answered.
+    /// A configuration is no longer in use, and the calls made on its behalf will not be
+    /// answered.
     RootGone {
         /// The number of the root.
         root: RootId,
     },
-    /// Time has passed, as [`crate::worker::Effect::TickEvery`] asked for.
+    /// Time has passed, as requested with [`crate::worker::Effect::TickEvery`].
     Tick {
-        /// Of this root.
+        /// The number of the root.
         root: RootId,
     },
 
-    // Of a stream.
-    /// A request is to come.
+    // Events of a stream.
+    /// A request is about to arrive.
     Opened {
-        /// Its number.
+        /// The number of its stream.
         stream: StreamId,
-        /// The configuration that decides about it.
+        /// The configuration that decides on it.
         root: RootId,
     },
-    /// The head of a request is there.
+    /// The head of a request has arrived.
     Head {
         /// The number of its stream.
         stream: StreamId,
         /// Its headers, in order.
         headers: &'a HeaderBlock,
-        /// Whether nothing follows it.
+        /// Whether nothing follows the head.
         end: bool,
         /// The address of the peer.
         peer: Lazy<'a>,
     },
-    /// A piece of a request's body is there.
+    /// A piece of a request's body has arrived.
     Body {
         /// The number of its stream.
         stream: StreamId,
-        /// How many bytes are there: all so far, where they are held back.
+        /// The number of bytes that are there. If the body is held back, these are all bytes so
+        /// far.
         size: usize,
-        /// Whether it is the last.
+        /// Whether it is the last piece.
         end: bool,
         /// These bytes.
         read: Lazy<'a>,
@@ -153,18 +154,18 @@ pub enum Event<'a> {
         /// The number of its stream.
         stream: StreamId,
     },
-    /// The head of a response is there, whoever made it.
+    /// The head of a response has arrived, whoever made it.
     ResponseHead {
-        /// To which request.
+        /// The number of its stream.
         stream: StreamId,
-        /// How many headers it has.
+        /// The number of headers that it has.
         headers: usize,
-        /// Whether nothing follows it.
+        /// Whether nothing follows the head.
         end: bool,
-        /// What else can be asked about it.
+        /// Answers further questions about the head.
         head: &'a dyn ResponseHead,
     },
-    /// The stream's deadline may have passed.
+    /// The deadline of a stream may have passed.
     Wake {
         /// The number of its stream.
         stream: StreamId,
@@ -173,7 +174,7 @@ pub enum Event<'a> {
     Unperformed {
         /// The number of its stream.
         stream: StreamId,
-        /// Whether one of those after it would have counted a decision.
+        /// Whether one of the effects that were not performed would have counted a decision.
         uncounted: bool,
     },
     /// A request is over.
@@ -182,20 +183,20 @@ pub enum Event<'a> {
         stream: StreamId,
     },
 
-    // Of the worker.
-    /// A shared entry was read: its bytes, empty when nobody has written it, and the
-    /// number for swapping it.
+    // Events of the worker.
+    /// A shared entry was read: its bytes, which are empty if nobody has written it, and the
+    /// number with which to swap it.
     Looked {
-        /// Of this source.
+        /// The source that the entry belongs to.
         source: SourceId,
         /// The entry.
         entry: Entry,
         /// `None` on a host that shares nothing.
         value: Option<(&'a [u8], u32)>,
     },
-    /// A shared entry was to be swapped.
+    /// A swap of a shared entry has ended.
     Swapped {
-        /// Of this source.
+        /// The source that the entry belongs to.
         source: SourceId,
         /// The entry.
         entry: Entry,
@@ -206,7 +207,7 @@ pub enum Event<'a> {
     Answered {
         /// The number of the call.
         call: CallId,
-        /// With what.
+        /// The outcome of the call.
         answer: CallOutcome<'a>,
     },
 }
@@ -214,21 +215,21 @@ pub enum Event<'a> {
 /// The outcome of a swap.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Swap {
-    /// Somebody else has written meanwhile.
+    /// Another worker has written the entry in the meantime.
     Conflict,
-    /// It is written.
+    /// The entry is written.
     Done,
     /// The host shares nothing.
     Unshared,
 }
 
-/// What a host does after an event.
+/// How a host proceeds after an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
-    /// Let the stream go on.
+    /// It lets the stream go on.
     Continue,
-    /// Read the clocks and hand in the same event again, with them. Nothing has changed.
+    /// It reads the clocks and hands in the same event again, with them. Nothing has changed.
     Exact,
-    /// Hold the stream back.
+    /// It holds the stream back.
     Pause,
 }

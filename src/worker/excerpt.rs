@@ -1,14 +1,14 @@
-//! Log lines, and what of somebody else's text stands in them.
+//! Log lines, and excerpts from other people's texts in them.
 
 use std::borrow::Cow;
 
 use crate::words::wire::is_hidden;
 use crate::worker::effect::{Effect, Level, Sink};
 
-/// Longest name or status of somebody else's in a log line, in characters.
+/// The longest name or status of somebody else in a log line, in characters.
 pub const MAX_NAME: usize = 64;
 
-/// Longest explanation that holds somebody else's words, in characters.
+/// The longest explanation that holds somebody else's words, in characters.
 pub const MAX_EXPLANATION: usize = 256;
 
 /// The beginning of a text that somebody else wrote, cut between two characters.
@@ -17,8 +17,8 @@ pub fn excerpt(text: &str, characters: usize) -> String {
     text.chars().take(characters).collect()
 }
 
-/// Writes a line that is about no stream. It stays one line, whatever somebody else has
-/// written into it: what would end it, or show it otherwise than it is, is escaped.
+/// Writes a log line that does not belong to a stream. It remains a single line, whatever text
+/// of somebody else it holds: characters that would end it, or disguise it, are escaped.
 pub fn say(out: &mut dyn Sink, level: Level, line: &str) {
     let line = one_line(line);
     out.emit(Effect::Log {
@@ -28,7 +28,7 @@ pub fn say(out: &mut dyn Sink, level: Level, line: &str) {
     });
 }
 
-/// A text without control characters, ends of lines and marks of direction.
+/// A text in which control characters, ends of lines and marks of direction are escaped.
 fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return Cow::Borrowed(text);

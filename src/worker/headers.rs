@@ -1,15 +1,15 @@
-//! A header list as bytes, read in place.
+//! A list of headers as bytes, read in place.
 //!
-//! The form is that of proxy-wasm: the number of pairs, the sizes of each name and
-//! value, then names and values, each ended by NUL; numbers are 32 bits, little-endian.
+//! The format is that of proxy-wasm: the number of pairs, the sizes of each name and value,
+//! then names and values, each followed by a NUL. Numbers have 32 bits and are little-endian.
 
-/// A header list, names and values in order, repeats kept.
+/// A list of headers: names and values in their order, including repeats.
 #[derive(Clone, Debug, Default)]
 pub struct HeaderBlock(Box<[u8]>);
 
 impl HeaderBlock {
-    /// Takes a list as a host wrote it. Whether it is sound shows in
-    /// [`HeaderBlock::has_all`].
+    /// Takes a list as a host wrote it. [`HeaderBlock::has_all`] tells whether it is
+    /// consistent.
     #[must_use]
     pub const fn new(bytes: Box<[u8]>) -> Self {
         Self(bytes)
@@ -40,8 +40,8 @@ impl HeaderBlock {
         &self.0
     }
 
-    /// The pairs in order. A list that contradicts itself ends early, which
-    /// [`HeaderBlock::has_all`] tells.
+    /// The pairs in their order. A list that contradicts itself ends early, which
+    /// [`HeaderBlock::has_all`] detects.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let count = self.number(0).unwrap_or(0);
         let mut sizes: usize = 4;
@@ -60,7 +60,7 @@ impl HeaderBlock {
         })
     }
 
-    /// Whether the list says it holds exactly `seen` pairs.
+    /// Whether the list claims to hold exactly `seen` pairs.
     #[must_use]
     pub fn has_all(&self, seen: usize) -> bool {
         self.number(0) == Some(seen)

@@ -1,7 +1,8 @@
-//! What news of a source of keys mean to the configurations that name it.
+//! What news from a source of keys means for the configurations that name it.
 //!
-//! A document is read by the rules of each configuration and adopted by each that can use
-//! it. One that none can use is passed over, or makes its fetch a failed one.
+//! Each configuration reads a document by its own rules, and adopts it if it can use it. A
+//! document that none can use is passed over or, if it was fetched here, makes the fetch a
+//! failed one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,15 +26,15 @@ use crate::worker::sources::Sources;
 /// The configurations of a worker.
 pub type Roots = BTreeMap<RootId, Root>;
 
-/// What those who wait for keys of a source should know.
+/// What requests that wait for keys of a source need to know.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]
 pub enum Heard {
     /// There is a newer document.
     Changed,
-    /// Nothing.
+    /// Nothing has changed.
     Nothing,
-    /// Nothing is on its way any more.
+    /// Nothing is under way any more.
     Settled,
 }
 
@@ -42,21 +43,21 @@ type Reading = (RootId, ProviderIndex, Result<Arc<KeySet>, JwksError>);
 
 /// The keys of all configurations of a worker, at the time of an event.
 pub struct Keyring<'a> {
-    /// Where keys come from.
+    /// The sources of keys.
     pub sources: &'a mut Sources,
-    /// Who needs them.
+    /// The configurations that need keys.
     pub roots: &'a mut Roots,
-    /// Tokens that end with the key that signed them.
+    /// The remembered tokens, which are forgotten together with the keys that signed them.
     pub tokens: &'a mut TokenCache,
-    /// When it is.
+    /// The current time.
     pub now: Now,
     /// Takes the effects.
     pub out: &'a mut dyn Sink,
 }
 
 impl Keyring<'_> {
-    /// Gives a new root, which is not among the others yet, what is at hand of its
-    /// providers' keys.
+    /// Gives a new root, which is not among the others yet, the keys of its providers that are
+    /// available.
     pub fn take_over(&mut self, root: &mut Root) {
         let served: Vec<_> = root.sources().collect();
         for (provider, source) in served {
@@ -86,7 +87,7 @@ impl Keyring<'_> {
         }
     }
 
-    /// What the newest root that names the source remembers of its keys.
+    /// The cache of the newest root that names the source.
     fn cache_of(&self, source: SourceId) -> Option<&KeyCache> {
         self.roots.values().rev().find_map(|root| {
             let provider = root.provider_of(source)?;
@@ -97,14 +98,14 @@ impl Keyring<'_> {
         })
     }
 
-    /// Time passes.
+    /// Handles a tick.
     pub fn tick(&mut self, source: SourceId) -> Heard {
         let fetch = self.sources.get_mut(source);
         let news = fetch.map_or(News::None, |fetch| fetch.tick(self.now, self.out));
         self.hear(source, news)
     }
 
-    /// A root is gone; it is not among the others any more.
+    /// Handles the end of a root, which is no longer among the others.
     pub fn root_gone(&mut self, gone: RootId, source: SourceId) -> Heard {
         let heirs = self.roots.values().rev();
         let heir = heirs.filter_map(|root| Some((root.id(), root.remote(source)?)));
@@ -116,7 +117,7 @@ impl Keyring<'_> {
         self.hear(source, news)
     }
 
-    /// A shared entry was read.
+    /// Handles a shared entry that was read.
     pub fn looked(&mut self, source: SourceId, entry: Entry, value: Option<(&[u8], u32)>) -> Heard {
         let fetch = self.sources.get_mut(source);
         let news = fetch.map_or(News::None, |fetch| {
@@ -125,7 +126,7 @@ impl Keyring<'_> {
         self.hear(source, news)
     }
 
-    /// A shared entry was to be swapped.
+    /// Handles the outcome of swapping a shared entry.
     pub fn swapped(&mut self, source: SourceId, entry: Entry, swap: Swap) -> Heard {
         let fetch = self.sources.get_mut(source);
         let news = fetch.map_or(News::None, |fetch| {
@@ -142,7 +143,7 @@ impl Keyring<'_> {
         }
     }
 
-    /// Another worker's document may be newer than the held one.
+    /// Handles another worker's document, which may be newer than the held one.
     fn offered(&mut self, source: SourceId, document: Document) -> Heard {
         let readings = self.read(source, &document.bytes);
         let edition = document.edition;
@@ -155,7 +156,7 @@ impl Keyring<'_> {
             let news = fetch.map_or(News::None, |fetch| {
                 fetch.pass_over(edition, self.now, self.out)
             });
-            // Nothing is offered but by a look, and there has been none since.
+            // A document is offered only after a read, and there has been none since.
             return match news {
                 News::Settled => Heard::Settled,
                 News::None | News::Offered(_) => Heard::Nothing,
@@ -163,7 +164,7 @@ impl Keyring<'_> {
         }
         self.adopt(&readings, &document);
         if let Some(fetch) = self.sources.get_mut(source) {
-            // Whoever waits is told that there is a document, which is more than what
+            // Waiting requests are told that there is a document, which matters more than what
             // becomes of the next fetch.
             let _ = fetch.hold(document, self.now, self.out);
         }
@@ -183,8 +184,8 @@ impl Keyring<'_> {
     fn adopt(&mut self, readings: &[Reading], document: &Document) {
         for (id, provider, set) in readings {
             if let Some(root) = self.roots.get_mut(id) {
-                // To whoever finds nothing in a document that is good to others it says that
-                // its keys are no more.
+                // If others can use the document, it tells a root that finds no usable key in
+                // it that its keys are gone.
                 let set = set.as_ref().ok();
                 let authenticator = root.gate.authenticator_mut();
                 adopt(authenticator, *provider, set, document, self.tokens);
@@ -192,7 +193,7 @@ impl Keyring<'_> {
         }
     }
 
-    /// A fetch's document has come, or nothing of use.
+    /// Handles the outcome of a fetch.
     pub fn answered(&mut self, source: SourceId, serial: u64, answer: CallOutcome<'_>) -> Heard {
         let fetch = self.sources.get(source);
         let Some(of_keys) = fetch.and_then(|fetch| fetch.awaits(serial)) else {
@@ -290,7 +291,7 @@ impl Keyring<'_> {
         trusted.keys.held().cloned()
     }
 
-    /// One log line for each change, not for each fetch.
+    /// Logs each change once, and not each fetch.
     fn tell(
         &mut self,
         source: SourceId,
@@ -337,7 +338,7 @@ impl Keyring<'_> {
     }
 }
 
-/// Why no provider can use a document, if that is so.
+/// Why no provider can use a document, if that is the case.
 fn useless(readings: &[Reading]) -> Option<String> {
     if readings.iter().any(|(.., set)| set.is_ok()) {
         return None;
@@ -346,7 +347,7 @@ fn useless(readings: &[Reading]) -> Option<String> {
     Some(errors.next().map(ToString::to_string).unwrap_or_default())
 }
 
-/// Puts a document's set in place of a provider's keys, if it is the newer one.
+/// Replaces a provider's keys with those of a document, if it is newer.
 fn adopt(
     authenticator: &mut Authenticator,
     provider: ProviderIndex,
@@ -361,7 +362,7 @@ fn adopt(
     }
 }
 
-/// What a root calls the provider whose keys come from that source.
+/// The name that a root has for the provider whose keys come from that source.
 fn provider_name(root: &Root, source: SourceId) -> &str {
     let provider = root.provider_of(source);
     provider

@@ -1,17 +1,17 @@
-//! When something must be done about a stream, whether or not anything happens to it.
+//! When something must be done about a stream, even if nothing happens to it.
 
 use std::collections::BTreeSet;
 
 use crate::words::time::{Monotonic, Now, Timestamp};
 use crate::worker::event::StreamId;
 
-/// When a stream's time is up. What a token says is told by the wall clock, as for every
-/// request; spans are told by the clock that never steps.
+/// When a stream has to end. The expiry of a token is compared with the wall clock, as for
+/// every request; the longest duration is measured with the monotonic clock.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Lifetime {
-    /// From when on its token is refused as expired.
+    /// From when on the token is refused as expired.
     pub expires: Timestamp,
-    /// When it has lasted for as long as it may.
+    /// When the stream has lasted as long as it may.
     pub latest: Monotonic,
 }
 
@@ -23,35 +23,35 @@ pub struct Lifetimes {
 }
 
 impl Lifetimes {
-    /// The stream waits or is waited for, until then.
+    /// Sets a deadline for a stream that waits or is waited for.
     pub fn set(&mut self, stream: StreamId, deadline: Monotonic) {
         self.by_mono.insert((deadline, stream));
     }
 
-    /// The stream goes on until one of two ends.
+    /// Notes that a stream is open until one of two ends.
     pub fn begin(&mut self, stream: StreamId, lifetime: Lifetime) {
         self.by_mono.insert((lifetime.latest, stream));
         self.by_wall.insert((lifetime.expires, stream));
     }
 
-    /// What was set is no matter any more.
+    /// Removes a deadline that no longer matters.
     pub fn clear(&mut self, stream: StreamId, deadline: Monotonic) {
         self.by_mono.remove(&(deadline, stream));
     }
 
-    /// What was begun is over.
+    /// Removes a stream that is over.
     pub fn end(&mut self, stream: StreamId, lifetime: Lifetime) {
         self.by_mono.remove(&(lifetime.latest, stream));
         self.by_wall.remove(&(lifetime.expires, stream));
     }
 
-    /// How many streams go on until an end.
+    /// The number of open streams that have an end.
     #[must_use]
     pub fn streams(&self) -> usize {
         self.by_wall.len()
     }
 
-    /// Takes out a deadline that has passed, and gives its stream.
+    /// Takes out a deadline that has passed, and returns its stream.
     pub fn take_due(&mut self, now: Now) -> Option<StreamId> {
         let expired = self.by_wall.first().filter(|(at, _)| *at <= now.wall);
         if expired.is_some() {
@@ -75,7 +75,7 @@ pub enum End {
 }
 
 impl End {
-    /// In metrics, and in the access log as `scopegate{reason}`.
+    /// The reason in metrics, and in the access log as `scopegate{reason}`.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
@@ -86,7 +86,7 @@ impl End {
 }
 
 impl Lifetime {
-    /// Why it is over by now, if it is.
+    /// Why the stream is over by now, if it is.
     #[must_use]
     pub fn over(&self, now: Now) -> Option<End> {
         if now.wall >= self.expires {
@@ -163,7 +163,7 @@ mod tests {
     fn a_clock_that_steps_moves_the_end_of_a_token_and_no_span() {
         let open = [(1, lifetime(100, 9_000)), (2, lifetime(300, 9_000))];
         let mut all = begun(&open);
-        // An hour back, then where it should be.
+        // The clock goes back an hour, and then to where it should be.
         assert_eq!(due(&mut all, &open, now(0, 8_000)), []);
         assert_eq!(
             due(&mut all, &open, now(101, 8_001)),

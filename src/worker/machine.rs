@@ -1,4 +1,4 @@
-//! The worker itself: each event's way to the parts that it concerns.
+//! The worker itself, which passes each event to the parts that it concerns.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -32,22 +32,22 @@ use crate::worker::root::Root;
 use crate::worker::roster::Roster;
 use crate::worker::sources::Served;
 
-/// Which version this is, and which commit, where the build knows that.
+/// The version of this build, and its commit if the build knows it.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const COMMIT: Option<&str> = option_env!("SCOPEGATE_COMMIT");
 
 /// The state machine of one thread of a proxy.
 pub struct Worker {
     roots: Roots,
-    /// Refuses for roots that are not known.
+    /// The root that refuses requests whose own root is not known.
     stranger: Root,
     exchanges: HashMap<StreamId, Exchange, QuickHash>,
     commons: Commons,
-    /// What is to be said of the configuration that was loaded last.
+    /// The announcement of the configuration that was loaded last.
     announcement: Option<Announcement>,
-    /// The stream whose callback the host is in, if it is in one.
+    /// The stream whose callback the host is in, if any.
     callback: Option<StreamId>,
-    /// Streams that are to be looked at once it is in none.
+    /// Streams that have to be examined once the host is in no stream's callback.
     deferred: Vec<(StreamId, Why)>,
 }
 
@@ -60,7 +60,7 @@ impl fmt::Debug for Worker {
     }
 }
 
-/// How an event finds the time.
+/// What an event learns about the time.
 enum Judged {
     At(Time),
     Faulty,
@@ -68,8 +68,8 @@ enum Judged {
 }
 
 impl Worker {
-    /// A worker without a configuration. `seed` is a secret number of its own: it keys
-    /// hashes, spreads schedules and tells the worker from others of the process.
+    /// Creates a worker without a configuration. `seed` is a secret number of its own. It keys
+    /// hashes, spreads schedules and distinguishes the worker from others of the process.
     #[must_use]
     pub fn new(engine: Box<dyn SignatureEngine>, seed: u64) -> Self {
         let nowhere = RootId(u64::MAX);
@@ -90,15 +90,15 @@ impl Worker {
         }
     }
 
-    /// The host is in the callback of that stream, or in no stream's any more. Until then no
-    /// other stream is resumed or answered: proxies do not expect it (Envoy would stop the
-    /// one whose callback it is).
+    /// Says that the host is in the callback of that stream, or no longer in any. During a
+    /// callback no other stream is resumed or answered, because proxies do not expect it (Envoy
+    /// would stop the stream whose callback it is).
     pub const fn in_callback_of(&mut self, stream: Option<StreamId>) {
         self.callback = stream;
     }
 
-    /// Something happened. `reading` are the clocks if the host has read them; it reads
-    /// them for [`Action::Exact`], and for every event that is not a stream's.
+    /// Handles an event. `reading` holds the clocks if the host has read them, which it does
+    /// for [`Action::Exact`] and for every event that does not belong to a stream.
     pub fn on(&mut self, event: Event<'_>, reading: Option<Reading>, out: &mut dyn Sink) -> Action {
         if self.callback.is_none() && !self.deferred.is_empty() {
             for (stream, why) in std::mem::take(&mut self.deferred) {
@@ -159,42 +159,42 @@ impl Worker {
         Action::Continue
     }
 
-    /// Whether that is the number of a configuration that is loaded.
+    /// Whether a configuration with that number is loaded.
     #[must_use]
     pub fn is_root(&self, root: RootId) -> bool {
         self.roots.contains_key(&root)
     }
 
-    /// How many streams it knows.
+    /// The number of streams that the worker knows.
     #[must_use]
     pub fn streams(&self) -> usize {
         self.exchanges.len()
     }
 
-    /// How many requests wait.
+    /// The number of requests that wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.commons.waiting.len()
     }
 
-    /// The configurations that serve, and their gates.
+    /// The configurations in use, with their gates.
     pub fn gates(&self) -> impl Iterator<Item = (RootId, &Gate)> {
         self.roots.iter().map(|(id, root)| (*id, &root.gate))
     }
 
-    /// What each source's lease was when it was last seen.
+    /// The lease of each source, as it was last seen.
     pub fn leases(&self) -> impl Iterator<Item = Lease> {
         self.commons.sources.leases()
     }
 
-    /// Whether the host has been asked to read that entry, and the worker still waits.
+    /// Whether the host has been asked to read that entry, and the worker still waits for it.
     #[must_use]
     pub fn looks_at(&self, source: SourceId, entry: Entry) -> bool {
         let fetch = self.commons.sources.get(source);
         fetch.is_some_and(|fetch| fetch.looks_at(entry))
     }
 
-    /// Whether the answer of that call is still waited for.
+    /// Whether the answer to that call is still awaited.
     #[must_use]
     pub fn awaits(&self, call: CallId) -> bool {
         match call {
@@ -208,8 +208,8 @@ impl Worker {
 
     // Time
 
-    /// The clocks for an event that is no stream's; `None` on a host whose clocks cannot
-    /// be relied on, which is told then.
+    /// The clocks for an event that does not belong to a stream. `None` if the host's clocks
+    /// cannot be relied on, which is then logged.
     fn now(&mut self, reading: Option<Reading>, out: &mut dyn Sink) -> Option<Now> {
         let reading = reading?;
         match self.commons.clocks.read(reading) {
@@ -224,8 +224,8 @@ impl Worker {
         }
     }
 
-    /// The same, or the last that could be relied on, for answers: what was asked for must
-    /// not be waited for without end.
+    /// The same, or the last clocks that could be relied on. This is for answers, because
+    /// nothing may be awaited endlessly.
     fn now_or_last(&mut self, reading: Option<Reading>, out: &mut dyn Sink) -> Now {
         let now = self.now(reading, out);
         now.unwrap_or_else(|| self.commons.clocks.last())
@@ -258,8 +258,8 @@ impl Worker {
         }
     }
 
-    /// One log line for each change; what waits on a host that cannot be relied on has
-    /// nothing to wait for.
+    /// Logs each change once. Requests that wait on a host that cannot be relied on have
+    /// nothing to wait for, so they are refused.
     fn note_fault(&mut self, id: RootId, fault: Option<Fault>, out: &mut dyn Sink) {
         let Some(root) = self.roots.get_mut(&id) else {
             return;
@@ -299,8 +299,8 @@ impl Worker {
         reading: Option<Reading>,
         out: &mut dyn Sink,
     ) -> Action {
-        // A host without clocks is told when it is asked for a decision: whether a
-        // document is good depends on nothing but the document.
+        // A host without clocks is reported when a decision is needed. Whether a document is
+        // good depends on nothing except the document.
         let mono = reading.and_then(|reading| self.commons.clocks.read(reading).ok());
         let now = mono.map_or(Monotonic::default(), |now| now.mono);
         let environment = Environment::new(environment.iter().cloned());
@@ -344,8 +344,8 @@ impl Worker {
         Action::Continue
     }
 
-    /// Puts a root in place of the one of its number, if there was one: what that one had
-    /// asked for is not for this one.
+    /// Adds a root, replacing the one with its number if there was one. Calls that the old root
+    /// made are not for the new one.
     fn replace(&mut self, root: Root, out: &mut dyn Sink) {
         let id = root.id();
         if self.roots.insert(id, root).is_some() {
@@ -362,7 +362,7 @@ impl Worker {
         self.fit_cache();
     }
 
-    /// A root that is gone names a source no more.
+    /// Notes that a root which is gone no longer names a source.
     fn forget_source_of(&mut self, id: RootId, source: SourceId, now: Now, out: &mut dyn Sink) {
         if self.is_of_organizations(source) {
             let changed = self.roster(now, out).root_gone(id, source);
@@ -373,7 +373,7 @@ impl Worker {
         }
     }
 
-    /// The cache of tokens is as large as any configuration wants it.
+    /// Makes the token cache as large as the most demanding configuration wants it.
     fn fit_cache(&mut self) {
         let limits = self.roots.values().map(|root| root.gate.config().limits);
         let tokens = limits.clone().map(|limits| limits.cached_tokens).max();
@@ -441,7 +441,7 @@ impl Worker {
         };
         let mut show = |gauge, value| out.emit(Effect::Show { gauge, value });
         let config = root.gate.config();
-        // What an earlier configuration, which still has streams, goes by is not the question.
+        // Only the newest configuration is shown. Earlier ones may still have open streams.
         if self.roots.keys().next_back() == Some(&id) {
             show(Gauge::BuildInfo, 1);
             show(Gauge::ConfigHash, config.fingerprint.number());
@@ -499,7 +499,7 @@ impl Worker {
         self.exchanges.get(&stream)?.root()
     }
 
-    /// Takes the exchange of a stream, and puts what the step makes of it in its place.
+    /// Takes the exchange of a stream, and replaces it with what the step returns.
     fn step<T>(
         &mut self,
         stream: StreamId,
@@ -535,7 +535,8 @@ impl Worker {
     ) -> Action {
         let root = match self.exchanges.get(&stream) {
             Some(Exchange::Opened { root }) => *root,
-            // Whose this is, nobody knows: what goes on would do so undecided.
+            // It is not known whose stream this is, so the request would otherwise pass
+            // undecided.
             _ => self.stranger.id(),
         };
         let time = match self.time(root, reading, out) {
@@ -544,7 +545,7 @@ impl Worker {
             Judged::Unread => return Action::Exact,
         };
         let now = time.map_or_else(|| self.commons.clocks.last(), Time::now);
-        // What is too old serves no more, whether or not a tick has seen that.
+        // Organizations that are too old are not used, whether or not a tick has noticed it.
         if self.roots.get(&root).is_some_and(|it| it.is_overdue(now))
             && self.roster(now, out).withdraw(root)
         {
@@ -598,8 +599,8 @@ impl Worker {
         }
         let action = self.step(stream, out, |desk, exchange| match exchange {
             Exchange::Reading(reading) => exchange::on_body(desk, reading, size, end, read),
-            // The head is held back, and a body that goes on would pull it along: it is the
-            // doing of a host that was told so (Envoy's allow_on_headers_stop_iteration).
+            // The head is held back, and a body that goes on would pull it along. Only a host
+            // that was configured to do so gets here (Envoy's allow_on_headers_stop_iteration).
             Exchange::Waiting(waiting) => {
                 exchange::on_breach(desk, exchange::endpoint_of(&waiting))
             }
@@ -611,7 +612,7 @@ impl Worker {
     fn on_trailers(&mut self, stream: StreamId, out: &mut dyn Sink) -> Action {
         let action = self.step(stream, out, |desk, exchange| {
             let (exchange, action) = match exchange {
-                // They end a body without saying so to whoever holds it back.
+                // Trailers end a body without telling the filter that holds it back.
                 Exchange::Reading(reading) => {
                     exchange::conclude(desk, &reading, Err(Denial::TrailersNotExpected))
                 }
@@ -623,8 +624,8 @@ impl Worker {
                 on_its_way => (on_its_way, Action::Continue),
             };
             if action == Action::Continue {
-                // No request of these APIs needs them, and a gRPC server closes the
-                // connection, with everybody's calls on it, when some come.
+                // No request of these APIs needs trailers, and a gRPC server that receives
+                // certain ones closes the connection, with everybody's calls on it.
                 let stream = desk.stream;
                 desk.out.emit(Effect::DropTrailers { stream });
             }
@@ -657,7 +658,8 @@ impl Worker {
                 }
                 (forwarded.begun(), action)
             }
-            // Whoever answers before the end of the body still gets none of it as it came.
+            // A server that answers before the end of the body must still receive no unchanged
+            // part of it.
             Exchange::Reading(reading) => {
                 let action = exchange::on_response(desk, reading.kept(), head, response);
                 if action == Action::Pause {
@@ -688,7 +690,7 @@ impl Worker {
         }
     }
 
-    /// The deadline of a stream may have passed.
+    /// Handles a deadline of a stream that may have passed.
     fn time_is_up(&mut self, stream: StreamId, now: Now, out: &mut dyn Sink) {
         if let Some(Exchange::Waiting(waiting)) = self.exchanges.get(&stream) {
             if waiting.deadline <= now.mono {
@@ -717,10 +719,10 @@ impl Worker {
         });
     }
 
-    /// Looks at a request that waits once more.
+    /// Examines a waiting request again.
     fn wake(&mut self, stream: StreamId, why: Why, out: &mut dyn Sink) {
         if self.callback.is_some_and(|callback| callback != stream) {
-            // What is hopeless now is found to be so again, or not.
+            // What is hopeless now will be found to be so again, or not.
             let why = if why == Why::Faulty { why } else { Why::Came };
             self.deferred.push((stream, why));
             return;
@@ -799,8 +801,8 @@ impl Worker {
         }
     }
 
-    /// Other organizations are in force: streams that they grant no more are ended, and so are
-    /// requests whose form is still read.
+    /// Ends the streams that the organizations now in force no longer grant, and refuses the
+    /// requests whose form is still being read if they are not granted any more.
     fn regrant(&mut self, changed: &[RootId], now: Now, out: &mut dyn Sink) {
         if changed.is_empty() {
             return;
@@ -851,7 +853,7 @@ impl Worker {
         }
     }
 
-    /// Passes news of a source on to those who wait for it.
+    /// Passes news from a source on to the requests that wait for it.
     fn tell(&mut self, source: SourceId, heard: Heard, now: Now, out: &mut dyn Sink) {
         match heard {
             Heard::Changed => self.wake_all(source, out),
@@ -860,7 +862,7 @@ impl Worker {
         }
     }
 
-    /// Decides again about all who wait for keys of a source.
+    /// Decides again on all requests that wait for keys of a source.
     fn wake_all(&mut self, source: SourceId, out: &mut dyn Sink) {
         for stream in self.waiting_for(|cause| is_of(cause, source)) {
             self.wake(stream, Why::Came, out);
@@ -876,7 +878,7 @@ impl Worker {
         those.collect()
     }
 
-    /// Refuses those who wait for keys of a source and have nothing to hope for.
+    /// Refuses the requests that wait for keys of a source but have nothing to hope for.
     fn reconsider(&mut self, source: SourceId, now: Now, out: &mut dyn Sink) {
         for stream in self.waiting_for(|cause| is_of(cause, source)) {
             let Some(Exchange::Waiting(waiting)) = self.exchanges.get(&stream) else {
@@ -918,7 +920,7 @@ impl Worker {
         }
     }
 
-    /// The directory of projects has answered, or not.
+    /// Handles the answer of the directory of projects, or the lack of one.
     fn on_directory(&mut self, serial: u64, answer: CallOutcome<'_>, now: Now, out: &mut dyn Sink) {
         let Some((id, question)) = self.commons.directory.take(serial) else {
             return;

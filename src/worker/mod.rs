@@ -1,24 +1,24 @@
-//! A worker: events in, effects out.
+//! A worker takes events and emits effects.
 //!
-//! A worker is all that one thread of a proxy knows: the configurations that serve on it,
-//! old beside new, its streams, the tokens that it has verified, and where keys come from.
-//! It does nothing by itself. A host hands in each [`Event`] with [`Worker::on`] and
-//! performs what the worker emits into a [`Sink`]; the outcome of an effect is an event
-//! again. So a worker runs anywhere, natively beside a store and a clock of a test's
-//! making, and a host holds no rule.
+//! A worker is everything that one thread of a proxy knows: the configurations in use on it,
+//! old ones beside the new one; its streams; the tokens that it has verified; and the sources
+//! of keys. It does nothing by itself. A host hands in each [`Event`] with [`Worker::on`], and
+//! performs what the worker emits into a [`Sink`]; the outcome of an effect is another event. A
+//! worker can therefore run anywhere, even natively beside a test's own store and clock, and a
+//! host contains no rule.
 //!
-//! The laws, which hosts and tests rely on:
+//! Hosts and tests rely on these laws:
 //!
-//! - The effects of a stream are performed in order. The host drops those after one that
-//!   it could not perform and hands in [`Event::Unperformed`], which is answered by a
-//!   refusal that asks for another try. What counts and records a decision stands after
-//!   its edits.
-//! - [`Action::Exact`] asks for the same event once more, with the clocks read; nothing
-//!   has changed and nothing was emitted.
-//! - No rule depends on ticks alone: a new document is adopted at any event that sees it,
-//!   and a deadline also ends by [`Event::Wake`].
+//! - The effects of a stream are performed in order. If the host cannot perform one, it drops
+//!   those that follow and hands in [`Event::Unperformed`], to which the worker responds with a
+//!   refusal that asks the client to try again. The effects that count and record a decision
+//!   follow its edits.
+//! - [`Action::Exact`] asks for the same event once more, with the clocks read. Nothing has
+//!   changed, and nothing was emitted.
+//! - No rule depends on ticks alone: a new document is adopted at any event that reveals it,
+//!   and a deadline also ends with [`Event::Wake`].
 //! - [`Event::Looked`], [`Event::Swapped`] and [`Event::Answered`] may come late, twice or
-//!   never. What is not expected changes nothing.
+//!   never. One that is not expected changes nothing.
 
 pub mod announcement;
 pub mod clocks;

@@ -1,37 +1,37 @@
-//! A document that a request of the worker's own has brought.
+//! A document that the worker has requested and received.
 
 use crate::worker::event::CallOutcome;
 use crate::worker::excerpt::{MAX_NAME, excerpt};
 
-/// The outcome of a fetch that failed: a label for metrics, and an explanation.
+/// How a fetch failed: a label for metrics, and an explanation.
 pub type Failure = (&'static str, String);
 
-/// Longest `ETag` that is sent back, in bytes.
+/// The longest `ETag` that is sent back, in bytes.
 const MAX_TAG: usize = 256;
 
-/// A document that came, as it is.
+/// A document as it was received.
 #[derive(Debug)]
 pub struct Received {
-    /// Its bytes, without a mark at the beginning.
+    /// Its bytes, without a byte order mark.
     pub bytes: Box<[u8]>,
-    /// How long its server calls it fresh, in milliseconds, if it says so.
+    /// How long its server calls it fresh, in milliseconds, if the server says so.
     pub max_age: Option<u64>,
-    /// What its server calls this state of it, if it says so.
+    /// The entity tag that its server gave it, if any.
     pub tag: Option<Box<[u8]>>,
 }
 
-/// Whether an answer says that a document is the one which is held.
+/// Whether an answer says that the document has not changed.
 #[must_use]
 pub fn is_unchanged(answer: CallOutcome<'_>) -> bool {
     matches!(answer, CallOutcome::Response { status: b"304", .. })
 }
 
 impl Received {
-    /// Takes the document of an answer: status first, then size, then the body, which has at
-    /// most `most` bytes.
+    /// Takes the document of an answer. The status is checked first, then the size and then the
+    /// body, which may have at most `most` bytes.
     ///
     /// # Errors
-    /// [`Failure`]
+    /// [`Failure`] if there is no such document.
     pub fn of(answer: CallOutcome<'_>, most: usize) -> Result<Self, Failure> {
         match answer {
             CallOutcome::Nothing => Err(("unreachable", "no answer".to_owned())),
@@ -59,7 +59,8 @@ impl Received {
                     return Err(("unusable", format!("{size} bytes are too many")));
                 }
                 let bytes = body().ok_or_else(|| ("error", "no body".to_owned()))?;
-                // A mark at the beginning says that it is UTF-8, as all JSON is (RFC 8259 §8.1).
+                // A byte order mark says that the text is UTF-8, as all JSON is
+                // (RFC 8259 §8.1).
                 let bytes = match bytes.strip_prefix(b"\xef\xbb\xbf") {
                     Some(rest) => rest.into(),
                     None => bytes,
@@ -77,7 +78,7 @@ impl Received {
         }
     }
 
-    /// What it is if it is no document, as far as that is plain.
+    /// What the bytes are if they are not a document, as far as that is plain.
     #[must_use]
     pub fn other_kind(&self) -> Option<&'static str> {
         if self.bytes.starts_with(b"\x1f\x8b") {
@@ -88,7 +89,7 @@ impl Received {
     }
 }
 
-/// Why a request of the worker's own was not sent.
+/// Explains why a request of the worker was not sent.
 #[must_use]
 pub fn not_sent(status: u32) -> String {
     format!(
@@ -97,8 +98,8 @@ pub fn not_sent(status: u32) -> String {
     )
 }
 
-/// `max-age` of a `Cache-Control` header, in milliseconds (RFC 9111 §5.2.2.1); what
-/// must not be kept is fresh for no time.
+/// The `max-age` of a `Cache-Control` header, in milliseconds (RFC 9111 §5.2.2.1). It is 0 for
+/// what must not be kept.
 fn max_age(header: &[u8]) -> Option<u64> {
     let header = std::str::from_utf8(header).ok()?.to_ascii_lowercase();
     let mut age = None;

@@ -1,27 +1,28 @@
-//! Places that are few, and who may take one.
+//! Shares a limited number of places between those who want them.
 //!
-//! Those who want places are told apart as parties: a source of keys, a caller, the
-//! tenant of a request. Whoever stands alone may take all. Where there may be others, a
-//! party may hold at most as many as it leaves: one that takes all it can gets half, the
-//! next one half of what is left, and of 256 places eight such parties leave none.
+//! Those who want places are divided into parties: a source of keys, a caller, or the tenant of
+//! a request. If there can be only one party, it may take all places. If there may be others, a
+//! party may hold at most as many places as it leaves free. A party that takes all it can gets
+//! half of the places, the next one gets half of the rest, and of 256 places eight such parties
+//! leave none.
 
 use std::collections::BTreeMap;
 
 use crate::worker::event::RootId;
 
-/// Whom a place is for.
+/// A party that a place can be for.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Party {
-    /// Those who wait for keys of one source, by its number.
+    /// The requests that wait for keys of one source, by its number.
     Source(u32),
     /// One caller, by a hash of provider and subject.
     Caller(u64),
-    /// Those who ask for one tenant, by a hash of it.
+    /// The requests for one tenant, by a hash of it.
     Tenant(u64),
 }
 
-/// Places with those who hold some. A place may be for several parties at once, each of
-/// which must be entitled to it.
+/// Places, and who holds them. A place may be for several parties at once, each of which must
+/// be entitled to it.
 #[derive(Debug, Default)]
 pub struct Room {
     held: BTreeMap<Party, usize>,
@@ -35,8 +36,8 @@ impl Room {
         self.all == 0
     }
 
-    /// Whether there is one of `most` places left. Whoever can be nobody but themselves
-    /// may take it.
+    /// Whether one of `most` places is free. This is the only condition if there can be only
+    /// one party.
     #[must_use]
     pub const fn has_any(&self, most: usize) -> bool {
         self.all < most
@@ -51,7 +52,7 @@ impl Room {
         })
     }
 
-    /// The parties take a place.
+    /// Takes a place for the parties.
     pub fn take(&mut self, parties: impl IntoIterator<Item = Party>) {
         for party in parties {
             let held = self.held.entry(party).or_default();
@@ -60,7 +61,7 @@ impl Room {
         self.all = self.all.saturating_add(1);
     }
 
-    /// The parties, which have taken a place, give it back.
+    /// Gives back a place that the parties have taken.
     pub fn give_back(&mut self, parties: impl IntoIterator<Item = Party>) {
         for party in parties {
             if let Some(held) = self.held.get_mut(&party) {
@@ -74,28 +75,28 @@ impl Room {
     }
 }
 
-/// The rooms of each configuration, so that what one of them allows is none of the others'
-/// business.
+/// The rooms of each configuration. They are separate, so that the limits of one configuration
+/// do not affect another.
 #[derive(Debug, Default)]
 pub struct Rooms(BTreeMap<RootId, RootRooms>);
 
 /// The rooms of a configuration.
 #[derive(Debug, Default)]
 pub struct RootRooms {
-    /// Of those who wait.
+    /// The places for requests that wait.
     pub waiting: Room,
-    /// Of those whose form is read.
+    /// The places for requests whose form is being read.
     pub reading: Room,
 }
 
 impl Rooms {
-    /// Those of a configuration, if somebody holds a place there.
+    /// The rooms of a configuration, if somebody holds a place there.
     #[must_use]
     pub fn known(&self, root: RootId) -> Option<&RootRooms> {
         self.0.get(&root)
     }
 
-    /// Those of a configuration, to take a place or to give one back.
+    /// The rooms of a configuration, to take a place or to give one back.
     pub fn of(&mut self, root: RootId) -> &mut RootRooms {
         self.0.entry(root).or_default()
     }
@@ -113,7 +114,7 @@ impl Rooms {
 mod tests {
     use super::*;
 
-    /// Takes as many places as the parties can have.
+    /// Takes as many places as the parties can get.
     fn fill(room: &mut Room, parties: &[Party], most: usize) -> usize {
         let parties = || parties.iter().copied();
         let mut taken = 0;
@@ -132,7 +133,7 @@ mod tests {
             .collect();
         assert_eq!(shares, [128, 64, 32, 16, 8, 4, 2, 1, 1]);
         assert!(!room.has_any(256));
-        // What the first gives back it does not get again while others hold so much.
+        // The first party does not get back what it returns while others hold so many.
         for _ in 0..64 {
             room.give_back([Party::Source(0)]);
         }
@@ -147,11 +148,11 @@ mod tests {
         let tenants: Vec<Party> = (0..20).map(Party::Tenant).collect();
         let both = fill(&mut room, &[alice, tenants[0], tenants[1]], 256);
         assert_eq!(both, 128);
-        // By no other set of tenants does one caller get more.
+        // One caller does not get more through another set of tenants.
         for tenant in &tenants {
             assert_eq!(fill(&mut room, &[alice, *tenant], 256), 0);
         }
-        // Nor do many callers of one tenant.
+        // Many callers of one tenant do not get more either.
         assert_eq!(fill(&mut room, &[bob, tenants[0]], 256), 0);
         assert_eq!(fill(&mut room, &[bob, tenants[2]], 256), 64);
     }

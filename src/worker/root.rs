@@ -1,4 +1,4 @@
-//! One configuration in one worker: its gate, its ticks, and where its keys come from.
+//! One configuration in one worker: its gate, its ticks, and the sources of its keys.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use crate::worker::effect::{Effect, Level, Sink};
 use crate::worker::event::{RootId, SourceId};
 use crate::worker::sources::Served;
 
-/// How often the root is called when nothing waits, in milliseconds: clocks, schedules
-/// and metrics are this coarse, and workers agree on keys this soon.
+/// The interval at which the root is called if nothing waits, in milliseconds. It is the
+/// precision of clocks, schedules and metrics, and the time within which workers agree on keys.
 const TICK: u32 = 500;
 
-/// How often while requests wait, so that their deadlines are kept.
+/// The interval while requests wait, so that their deadlines are kept.
 const TICK_WAITING: u32 = 100;
 
-/// Between two warnings that refusals are only recorded, in milliseconds.
+/// The time between two warnings that refusals are only recorded, in milliseconds.
 const REPORT_REMINDER: u64 = 60_000;
 
 /// The newest document of organizations that was ever adopted.
@@ -29,21 +29,22 @@ const REPORT_REMINDER: u64 = 60_000;
 pub struct Floor {
     revision: Revision,
     fingerprint: Fingerprint,
-    /// The key that vouched for it, where documents are signed.
+    /// The key that vouched for it, if documents are signed.
     signed_with: Option<Arc<VerifyingKey>>,
 }
 
 impl Floor {
-    /// Whether a document may be adopted: one from before may only if it says the same. A server
-    /// that counts otherwise confirms so what is in force, by a signature of now, and revives
-    /// nothing.
+    /// Whether a document may be adopted. One with an earlier revision may be only if its
+    /// organizations are the same. A server whose count has started over can thus confirm what
+    /// is in force with a new signature, but revives nothing.
     #[must_use]
     pub fn admits(&self, revision: Revision, fingerprint: Fingerprint) -> bool {
         revision >= self.revision || fingerprint == self.fingerprint
     }
 
-    /// Whether it counts where these keys must have signed. What nobody of them vouches for may
-    /// be anybody's, and would keep all that comes from being newer.
+    /// Whether the floor applies where one of these keys must have signed. A document for which
+    /// none of them vouches may come from anybody, and would keep all later ones from being
+    /// newer.
     #[must_use]
     pub fn counts_for(&self, signers: Option<&KeySet>) -> bool {
         match (&self.signed_with, signers) {
@@ -53,7 +54,7 @@ impl Floor {
         }
     }
 
-    /// The one that counts of two: the newer, and of two with one revision the second.
+    /// The floor that applies of two: the newer one or, if their revisions are equal, `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         if other.revision >= self.revision {
@@ -64,40 +65,40 @@ impl Floor {
     }
 }
 
-/// What a root holds of organizations from outside.
+/// What a root knows about organizations from outside.
 #[derive(Debug)]
 struct FromOutside {
     source: SourceId,
-    /// What is not gone back behind any more.
+    /// The floor below which no document is adopted.
     floor: Option<Floor>,
-    /// The number of the document that was read last, whether or not it was of use.
+    /// The number of the document that was read last, whether or not it was usable.
     read: Option<u64>,
     adopted: Option<Adopted>,
-    /// When the document that was adopted last had been signed, where it is.
+    /// When the document that was adopted last had been signed, if it was.
     issued_at: Option<Timestamp>,
     /// When it was last known to be the newest.
     fresh_as_of: Monotonic,
-    /// How long it serves from then on, or from when it was signed, in milliseconds.
+    /// How long it is used from then on, or from when it was signed, in milliseconds.
     max_stale: u64,
 }
 
 /// A document of organizations that is in force.
 #[derive(Clone, Debug)]
 pub struct Adopted {
-    /// Which state of the organizations it is about.
+    /// The state of the organizations that it describes.
     pub revision: Revision,
-    /// What its organizations are, in short.
+    /// The fingerprint of its organizations.
     pub fingerprint: Fingerprint,
-    /// How many there are.
+    /// The number of organizations.
     pub organizations: usize,
-    /// When it was signed, where it is.
+    /// When it was signed, if it was.
     pub issued_at: Option<Timestamp>,
-    /// The key that signed it, where it is.
+    /// The key that signed it, if it was signed.
     pub signed_with: Option<Arc<VerifyingKey>>,
 }
 
 impl FromOutside {
-    /// Whether what came last is too old to serve.
+    /// Whether what was adopted last is too old to be used.
     fn is_stale(&self, now: Now) -> bool {
         match self.issued_at {
             Some(issued) => now.wall > issued.after(self.max_stale / 1_000),
@@ -110,23 +111,23 @@ impl FromOutside {
 #[derive(Debug)]
 pub struct Root {
     id: RootId,
-    /// What decides; closed while there is no good configuration.
+    /// The gate, which is closed while there is no good configuration.
     pub gate: Gate,
     /// Whether ticks come.
     pub pulse: Pulse,
-    /// Which source the keys of each provider come from, in the order of the
-    /// configuration; `None` for inline ones.
+    /// The source of each provider's keys, in the order of the configuration. `None` for inline
+    /// keys.
     sources: Vec<Option<SourceId>>,
-    /// What is known of organizations from outside, where its configuration wants some.
+    /// What is known about organizations from outside, if the configuration wants any.
     outside: Option<FromOutside>,
     tick: u32,
     reminded: Option<Monotonic>,
-    /// Whether the host is one that cannot be relied on, for one log line a change.
+    /// Whether the host cannot be relied on, so that only changes are logged.
     pub faulty: bool,
 }
 
 impl Root {
-    /// A root that decides by this gate, from now on.
+    /// Creates a root that decides with this gate from now on.
     #[must_use]
     pub fn new(id: RootId, gate: Gate, served: Served, now: Monotonic) -> Self {
         let from = gate.config().organizations_from.as_ref();
@@ -152,13 +153,13 @@ impl Root {
         }
     }
 
-    /// Its number.
+    /// The number of the root.
     #[must_use]
     pub const fn id(&self) -> RootId {
         self.id
     }
 
-    /// The headers that its configuration makes the gate's own.
+    /// The names of the headers that its configuration makes the gate's own.
     #[must_use]
     pub fn own_headers(&self) -> OwnHeaders<'_> {
         let config = self.gate.config();
@@ -170,13 +171,13 @@ impl Root {
         }
     }
 
-    /// Where a provider's keys come from, if they are fetched.
+    /// The source of a provider's keys, if they are fetched.
     #[must_use]
     pub fn source(&self, ProviderIndex(position): ProviderIndex) -> Option<SourceId> {
         self.sources.get(position).copied().flatten()
     }
 
-    /// The sources of its providers, each with the provider.
+    /// The sources of its providers, each with its provider.
     pub fn sources(&self) -> impl Iterator<Item = (ProviderIndex, SourceId)> {
         let numbered = self.sources.iter().enumerate();
         numbered.filter_map(|(position, source)| Some((ProviderIndex(position), (*source)?)))
@@ -190,7 +191,7 @@ impl Root {
             .map(|(provider, _)| provider)
     }
 
-    /// Where its organizations come from, if some come from outside.
+    /// The source of organizations from outside, if there are any.
     #[must_use]
     pub fn organizations_source(&self) -> Option<SourceId> {
         self.outside.as_ref().map(|outside| outside.source)
@@ -209,13 +210,13 @@ impl Root {
         outside.adopted.as_ref().map(|_| outside.fresh_as_of)
     }
 
-    /// What no document may go back behind.
+    /// The floor below which no document is adopted.
     #[must_use]
     pub fn floor(&self) -> Option<&Floor> {
         self.outside.as_ref()?.floor.as_ref()
     }
 
-    /// No document goes back behind that one from now on.
+    /// Adopts no document below this floor from now on.
     pub fn raise_floor(&mut self, floor: Floor) {
         if let Some(outside) = &mut self.outside {
             let old = outside.floor.take();
@@ -226,13 +227,13 @@ impl Root {
         }
     }
 
-    /// What the organizations from outside are that are in force.
+    /// The fingerprint of the organizations from outside that are in force.
     #[must_use]
     pub fn outside_fingerprint(&self) -> Option<Fingerprint> {
         Some(self.organizations()?.fingerprint)
     }
 
-    /// A document of that number is in force from now on.
+    /// Notes that the document with that number is in force from now on.
     pub fn adopted(&mut self, number: u64, adopted: Adopted) {
         self.raise_floor(Floor {
             revision: adopted.revision,
@@ -246,21 +247,21 @@ impl Root {
         }
     }
 
-    /// A document of that number cannot be used.
+    /// Notes that the document with that number cannot be used.
     pub fn passed_over(&mut self, number: u64) {
         if let Some(outside) = &mut self.outside {
             outside.read = Some(number);
         }
     }
 
-    /// The held document was the newest at that time.
+    /// Notes that the held document was the newest at that time.
     pub fn confirm(&mut self, at: Monotonic) {
         if let Some(outside) = &mut self.outside {
             outside.fresh_as_of = outside.fresh_as_of.max(at);
         }
     }
 
-    /// Whether the held document, which has that number, has not been read yet, or serves
+    /// Whether the held document, which has that number, has not been read yet, or can be used
     /// again after it had become too old.
     #[must_use]
     pub fn lacks(&self, number: u64, now: Now) -> bool {
@@ -279,7 +280,7 @@ impl Root {
         outside.adopted.is_some() && outside.is_stale(now)
     }
 
-    /// Those from outside serve no more. Says whether there were any.
+    /// Ends the use of organizations from outside. Returns whether there were any.
     pub fn withdraw(&mut self) -> bool {
         let Some(outside) = &mut self.outside else {
             return false;
@@ -288,7 +289,7 @@ impl Root {
         outside.adopted.take().is_some()
     }
 
-    /// How a source is fetched by its configuration, if it names it.
+    /// How its configuration fetches a source, if it names the source.
     #[must_use]
     pub fn remote(&self, source: SourceId) -> Option<&Remote> {
         if self.organizations_source() == Some(source) {
@@ -307,8 +308,8 @@ impl Root {
         self.tick_after(if waiting { TICK_WAITING } else { TICK }, out);
     }
 
-    /// Asks for a first tick at once: fetches belong there, since what is begun while a
-    /// configuration is only tried is cancelled, and clusters may not be there yet.
+    /// Asks for a first tick at once. Fetches begin there, because what begins while a
+    /// configuration is only being tried is cancelled, and clusters may not exist yet.
     pub fn tick_soon(&mut self, out: &mut dyn Sink) {
         self.tick_after(1, out);
     }
@@ -321,7 +322,7 @@ impl Root {
         }
     }
 
-    /// Says once a minute that refusals are only recorded, if that is so.
+    /// Logs once a minute that refusals are only recorded, if that is the case.
     pub fn remind(&mut self, now: Monotonic, out: &mut dyn Sink) {
         let due = self
             .reminded

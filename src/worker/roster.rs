@@ -1,9 +1,10 @@
-//! What news of a source of organizations mean to the configurations that name it.
+//! What news from a source of organizations means for the configurations that name it.
 //!
-//! A document is read by the rules of each configuration and adopted by each that can use
-//! it: its organizations stand beside the configuration's own. One of an earlier revision
-//! than was adopted before is refused, unless it says the same, so that a replica which lags
-//! behind revives no grant that was withdrawn. A document that has become too old serves no more.
+//! Each configuration reads a document by its own rules, and adopts it if it can use it: the
+//! organizations in it are then in force beside the configuration's own. A document with an
+//! earlier revision than one that was adopted before is refused unless its organizations are
+//! the same, so a replica that lags behind cannot revive a grant that was withdrawn. A document
+//! that has become too old is no longer used.
 
 use std::sync::Arc;
 
@@ -23,26 +24,26 @@ use crate::worker::received::{Failure, Received, is_unchanged};
 use crate::worker::root::{Adopted, Floor, Root};
 use crate::worker::sources::Sources;
 
-/// Most bytes of an answer: a document in base64url, with a header and a signature.
+/// The longest answer, in bytes: a document in base64url, with a header and a signature.
 const MAX_ANSWER: usize = MAX_DOCUMENT / 3 * 4 + 4096;
 
-/// How far the clock of whoever signs may be ahead, in seconds.
+/// How far the signer's clock may be ahead, in seconds.
 const MAX_AHEAD: u64 = 300;
 
-/// Most problems of a document that are logged.
+/// The maximum number of problems of a document that are logged.
 const MAX_TOLD: usize = 8;
 
 /// The organizations of all configurations of a worker, at the time of an event.
 pub struct Roster<'a> {
-    /// Where documents come from.
+    /// The sources of documents.
     pub sources: &'a mut Sources,
-    /// Who needs them.
+    /// The configurations that need organizations.
     pub roots: &'a mut Roots,
-    /// Numbers of their own for sessions.
+    /// The numbers for sessions.
     pub owners: &'a mut Owners,
-    /// Checks signatures.
+    /// The engine that checks signatures.
     pub engine: &'a dyn SignatureEngine,
-    /// When it is.
+    /// The current time.
     pub now: Now,
     /// Takes the effects.
     pub out: &'a mut dyn Sink,
@@ -51,9 +52,9 @@ pub struct Roster<'a> {
 /// The roots whose organizations have changed.
 pub type Changed = Vec<RootId>;
 
-/// Why a document cannot be used: a label for metrics, and an explanation.
+/// Why a document cannot be used. It becomes a label for metrics and an explanation.
 enum Unfit {
-    /// It is of an earlier revision than another that was adopted.
+    /// Its revision is earlier than that of a document that was adopted.
     Older(Revision),
     /// It breaks rules.
     Wrong(Vec<Problem>),
@@ -80,14 +81,14 @@ impl Unfit {
 }
 
 impl Roster<'_> {
-    /// Time passes.
+    /// Handles a tick.
     pub fn tick(&mut self, source: SourceId) -> Changed {
         let fetch = self.sources.get_mut(source);
         let news = fetch.map_or(News::None, |fetch| fetch.tick(self.now, self.out));
         self.hear(source, news)
     }
 
-    /// A root is gone; it is not among the others any more.
+    /// Handles the end of a root, which is no longer among the others.
     pub fn root_gone(&mut self, gone: RootId, source: SourceId) -> Changed {
         let heirs = self.roots.values().rev();
         let heir = heirs.filter_map(|root| Some((root.id(), root.remote(source)?)));
@@ -99,7 +100,7 @@ impl Roster<'_> {
         self.hear(source, news)
     }
 
-    /// A shared entry was read.
+    /// Handles a shared entry that was read.
     pub fn looked(
         &mut self,
         source: SourceId,
@@ -113,7 +114,7 @@ impl Roster<'_> {
         self.hear(source, news)
     }
 
-    /// A shared entry was to be swapped.
+    /// Handles the outcome of swapping a shared entry.
     pub fn swapped(&mut self, source: SourceId, entry: Entry, swap: Swap) -> Changed {
         let fetch = self.sources.get_mut(source);
         let news = fetch.map_or(News::None, |fetch| {
@@ -146,7 +147,7 @@ impl Roster<'_> {
         all
     }
 
-    /// A fetch's document has come, or nothing of use.
+    /// Handles the outcome of a fetch.
     pub fn answered(&mut self, source: SourceId, serial: u64, answer: CallOutcome<'_>) -> Changed {
         let fetch = self.sources.get(source);
         if fetch.and_then(|fetch| fetch.awaits(serial)).is_none() {
@@ -156,7 +157,8 @@ impl Roster<'_> {
         let tagged = held.is_some_and(|held| held.tag.is_some());
         let held = held.map(|held| &held.bytes);
         let came = match Received::of(answer, MAX_ANSWER) {
-            // It confirms what was asked about, and without a tag nothing was.
+            // The answer confirms the document that the request named, and without a tag it
+            // named none.
             _ if is_unchanged(answer) && tagged => Ok(None),
             Ok(received) if held == Some(&received.bytes) => Ok(None),
             Ok(received) => match received.other_kind() {
@@ -237,9 +239,8 @@ impl Roster<'_> {
         self.hear(source, news)
     }
 
-    /// Reads a document by the rules of each root that names the source; it is adopted by
-    /// those that can use it.
-    /// `told`: whether the log says so, as one worker does for all.
+    /// Reads a document by the rules of each root that names the source. The roots that can use
+    /// it adopt it. `told` says whether to log this, which one worker does for all.
     fn read(
         &mut self,
         source: SourceId,
@@ -267,7 +268,7 @@ impl Roster<'_> {
         (readings, changed)
     }
 
-    /// Puts a document's organizations in force; says whether they are other ones.
+    /// Puts a document's organizations in force. Returns whether they are different ones.
     fn adopt(&mut self, id: RootId, document: &Document, prepared: Prepared, told: bool) -> bool {
         let Some(root) = self.roots.get_mut(&id) else {
             return false;
@@ -286,12 +287,14 @@ impl Roster<'_> {
         other
     }
 
-    /// Gives a new root, which is not among the others yet, the organizations at hand.
+    /// Gives a new root, which is not among the others yet, the organizations that are
+    /// available.
     pub fn take_over(&mut self, root: &mut Root) {
         let Some(source) = root.organizations_source() else {
             return;
         };
-        // What others have seen, it does not go back behind, even if it cannot use it itself.
+        // It adopts nothing below the floor of the others, even if it cannot use their document
+        // itself.
         let others = self.roots.values();
         let others = others.filter(|other| other.organizations_source() == Some(source));
         let from = root.gate.config().organizations_from.as_ref();
@@ -331,8 +334,8 @@ impl Roster<'_> {
         }
     }
 
-    /// Has each root that names the source go by the held document as long as it is fresh,
-    /// and by its own organizations alone when it is not.
+    /// Makes each root that names the source use the held document as long as it is fresh, and
+    /// only its own organizations when it is not.
     pub fn reconcile(&mut self, source: SourceId) -> Changed {
         let mut changed = Changed::new();
         let Some(fetch) = self.sources.get(source) else {
@@ -347,7 +350,7 @@ impl Roster<'_> {
                 return None;
             }
             root.confirm(fresh);
-            // It has become fresh again, or came by way of another worker.
+            // The document has become fresh again, or arrived through another worker.
             root.lacks(number, self.now).then_some(*id)
         });
         let again: Vec<RootId> = again.collect();
@@ -374,10 +377,10 @@ impl Roster<'_> {
         changed
     }
 
-    /// The organizations from outside are too old: the configuration's own alone serve.
-    /// Says whether there were any.
+    /// Leaves only the configuration's own organizations in force, because those from outside
+    /// are too old. Returns whether there were any.
     pub fn withdraw(&mut self, id: RootId) -> bool {
-        // Taken out, so that it can be told apart from the others.
+        // It is taken out so that it can be told apart from the others.
         let Some(mut root) = self.roots.remove(&id) else {
             return false;
         };
@@ -390,7 +393,8 @@ impl Roster<'_> {
         if !root.withdraw() {
             return false;
         }
-        // One that could not be made serves nobody, which is what it comes to here as well.
+        // A gate whose configuration could not be made grants nothing, which has the same
+        // effect here.
         let config = root.gate.config().without_outside();
         let config = config.unwrap_or_else(|| Config {
             policy: Arc::default(),
@@ -408,7 +412,7 @@ impl Roster<'_> {
     }
 }
 
-/// What is in use from now on, and what is passed over.
+/// Logs what is in use from now on, and which organizations are ignored.
 fn tell(adopted: &Adopted, left_out: &[Box<str>], out: &mut dyn Sink) {
     let line = format!(
         "organizations: {} from outside in use, epoch {}, revision {}, sha256 {}",
@@ -431,7 +435,7 @@ fn tell(adopted: &Adopted, left_out: &[Box<str>], out: &mut dyn Sink) {
     say(out, Level::Warn, &line);
 }
 
-/// What a document would be to a root.
+/// What a document would be for a root.
 struct Prepared {
     adopted: Adopted,
     /// `None` if its organizations are those in force.

@@ -7,20 +7,21 @@ use crate::config::{Config, KeySource, Remote};
 use crate::worker::document_fetch::{DocumentFetch, Identity, Kind};
 use crate::worker::event::{RootId, SourceId};
 
-/// Most sources that no configuration names which are kept: the configuration that comes
-/// next may name them again.
+/// The maximum number of sources that are kept although no configuration names them. The next
+/// configuration may name them again.
 const UNNAMED: usize = 64;
 
 /// The sources of one configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Served {
-    /// Of each provider's keys, in the order of the configuration; `None` for inline ones.
+    /// The source of each provider's keys, in the order of the configuration. `None` for inline
+    /// keys.
     pub keys: Vec<Option<SourceId>>,
-    /// Of its organizations, where some come from outside.
+    /// The source of organizations from outside, if there are any.
     pub organizations: Option<SourceId>,
 }
 
-/// The sources by number.
+/// The sources by their numbers.
 #[derive(Debug, Default)]
 pub struct Sources {
     fetches: BTreeMap<SourceId, DocumentFetch>,
@@ -29,7 +30,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// None yet. `worker_id` tells this worker from others of the process, and is not 0.
+    /// No sources yet. `worker_id` identifies this worker among those of the process, and is
+    /// not 0.
     #[must_use]
     pub const fn new(worker_id: u64) -> Self {
         Self {
@@ -39,8 +41,8 @@ impl Sources {
         }
     }
 
-    /// The source of each provider of a configuration that a root has loaded, and that of
-    /// its organizations: those that are known, with what they hold, or new ones.
+    /// The sources of the keys and of the organizations of a configuration that a root has
+    /// loaded. Those that are known keep the documents that they hold; the others are created.
     pub fn serve(&mut self, root: RootId, config: &Config) -> Served {
         let providers = config.providers.iter();
         let sources = providers.map(|provider| match &provider.source {
@@ -82,29 +84,29 @@ impl Sources {
         source
     }
 
-    /// One of them.
+    /// The source with that number.
     pub fn get_mut(&mut self, source: SourceId) -> Option<&mut DocumentFetch> {
         self.fetches.get_mut(&source)
     }
 
-    /// One of them.
+    /// The source with that number.
     #[must_use]
     pub fn get(&self, source: SourceId) -> Option<&DocumentFetch> {
         self.fetches.get(&source)
     }
 
-    /// The lease of each, as it was last seen.
+    /// The lease of each source, as it was last seen.
     pub fn leases(&self) -> impl Iterator<Item = Lease> {
         self.fetches.values().map(DocumentFetch::lease)
     }
 
-    /// The number of each.
+    /// The numbers of all sources.
     #[must_use]
     pub fn ids(&self) -> Vec<SourceId> {
         self.fetches.keys().copied().collect()
     }
 
-    /// Drops what no configuration names, but for the latest.
+    /// Drops the sources that no configuration names, except the latest.
     pub fn tidy(&mut self) {
         let unnamed = self.fetches.iter().filter(|(_, f)| f.owner().is_none());
         let unnamed: Vec<SourceId> = unnamed.map(|(source, _)| *source).collect();

@@ -1,14 +1,14 @@
 //! Imports and exports of the proxy-wasm ABI 0.2.1
 //! (<https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1>).
 //!
-//! All unsafe code of the crate is here. On other targets than wasm the imports
-//! are replaced by stubs that answer `Unimplemented`, so that the host is built,
-//! linted and documented natively with everything else.
+//! All unsafe code of the crate is here. On targets other than wasm, stubs that answer
+//! `Unimplemented` replace the imports, so that the host is built, linted and documented
+//! natively together with everything else.
 #![allow(unsafe_code)]
 
 use std::alloc::Layout;
 
-/// What a host call came to.
+/// The status of a host call that failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Status(u32);
 
@@ -21,7 +21,7 @@ impl Status {
     }
 }
 
-/// Declares host functions for wasm and stubs of them for other targets.
+/// Declares host functions for wasm, and stubs of them for other targets.
 macro_rules! imports {
     ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $kind:ty),* $(,)?);)*) => {
         #[cfg(target_arch = "wasm32")]
@@ -118,7 +118,8 @@ fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Box<[u
     status.map(|()| owned)
 }
 
-/// A block for the host to return a value in; null when there is no memory.
+/// Allocates a block in which the host returns a value. The result is null if there is no
+/// memory.
 fn allocate(size: usize) -> *mut u8 {
     match Layout::array::<u8>(size) {
         // SAFETY: the layout is not of size zero.
@@ -127,13 +128,13 @@ fn allocate(size: usize) -> *mut u8 {
     }
 }
 
-/// A slice as the ABI takes it.
+/// A slice in the form that the ABI takes.
 const fn raw(bytes: &[u8]) -> (*const u8, usize) {
     (bytes.as_ptr(), bytes.len())
 }
 
-// SAFETY of every call below: pointers and sizes come from live slices or from
-// locals that outlive the call; the host copies and keeps none of them.
+// SAFETY of every call below: pointers and sizes come from live slices or from locals that
+// outlive the call; the host copies and keeps none of them.
 
 pub(super) fn log(level: u32, message: &[u8]) -> Result<(), Status> {
     check(unsafe { import::proxy_log(level, message.as_ptr(), message.len()) })
@@ -173,7 +174,7 @@ pub(super) fn remove_header(map: u32, name: &[u8]) -> Result<(), Status> {
     check(unsafe { import::proxy_remove_header_map_value(map, name.as_ptr(), name.len()) })
 }
 
-/// Replaces a whole header map by another.
+/// Replaces a whole header map with another one.
 pub(super) fn set_header_pairs(map: u32, pairs: &[u8]) -> Result<(), Status> {
     check(unsafe { import::proxy_set_header_map_pairs(map, pairs.as_ptr(), pairs.len()) })
 }
@@ -243,7 +244,7 @@ pub(super) fn buffer(buffer: u32, max: usize) -> Result<Box<[u8]>, Status> {
     returned(|bytes, size| unsafe { import::proxy_get_buffer_bytes(buffer, 0, max, bytes, size) })
 }
 
-/// Puts bytes in place of the first `length` of a buffer.
+/// Replaces the first `length` bytes of a buffer.
 pub(super) fn set_buffer(buffer: u32, length: usize, bytes: &[u8]) -> Result<(), Status> {
     check(unsafe { import::proxy_set_buffer_bytes(buffer, 0, length, bytes.as_ptr(), bytes.len()) })
 }
@@ -269,7 +270,7 @@ pub(super) fn call_foreign_function(name: &[u8], argument: &[u8]) -> Result<Box<
     })
 }
 
-/// A value that all VMs of one `vm_id` share, and the number for swapping it.
+/// A value that all VMs with the same `vm_id` share, and the number with which to swap it.
 pub(super) fn shared_data(key: &[u8]) -> Result<(Box<[u8]>, u32), Status> {
     let mut swap = 0;
     let value = returned(|value, size| unsafe {
@@ -278,16 +279,15 @@ pub(super) fn shared_data(key: &[u8]) -> Result<(Box<[u8]>, u32), Status> {
     Ok((value, swap))
 }
 
-/// Writes a shared value: if it is still the one of that number, or whatever it is
-/// for 0.
+/// Writes a shared value, provided that it is still the one with that number. With 0 it writes
+/// in any case.
 pub(super) fn set_shared_data(key: &[u8], value: &[u8], swap: u32) -> Result<(), Status> {
     check(unsafe {
         import::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), swap)
     })
 }
 
-/// The host's clock that never steps, in nanoseconds since a zero that all VMs of the
-/// process share.
+/// The host's monotonic clock, in nanoseconds since a zero that all VMs of the process share.
 #[cfg(target_arch = "wasm32")]
 pub(super) fn monotonic_nanos() -> Option<u64> {
     #[link(wasm_import_module = "wasi_snapshot_preview1")]
@@ -296,7 +296,7 @@ pub(super) fn monotonic_nanos() -> Option<u64> {
     }
     const MONOTONIC: u32 = 1;
     let mut time = 0;
-    // A host that restricts what modules may call answers with an error.
+    // A host that restricts what modules may call returns an error here.
     let code = unsafe { clock_time_get(MONOTONIC, 1, &raw mut time) };
     (code == 0).then_some(time)
 }
@@ -306,8 +306,8 @@ pub(super) fn monotonic_nanos() -> Option<u64> {
     None
 }
 
-/// What the proxy calls. Each callback costs a crossing whether it does anything
-/// or not, so only the used ones are here.
+/// The callbacks of the proxy. Each one costs a crossing into the module whether it does
+/// anything or not, so only those that are used are defined.
 mod export {
     use super::super::dispatch;
 

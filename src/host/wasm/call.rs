@@ -1,11 +1,11 @@
-//! Host calls: bytes in and out, every status handled.
+//! Calls into the host that pass bytes and handle every status.
 
 use super::abi::{self, Status};
 use crate::worker::counters::{Kind, Registry};
 use crate::worker::event::Reading;
 use crate::worker::{Action, HeaderBlock, Level, Swap};
 
-/// Header maps of the ABI.
+/// The header maps of the ABI.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Map {
     CallResponse = 6,
@@ -14,7 +14,7 @@ pub(super) enum Map {
     Response = 2,
 }
 
-/// Buffers of the ABI.
+/// The buffers of the ABI.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Buffer {
     CallResponseBody = 4,
@@ -22,7 +22,7 @@ pub(super) enum Buffer {
     RequestBody = 0,
 }
 
-/// What the ABI calls an action; there is none that asks for clocks.
+/// The number of an action in the ABI, which has none that asks for clocks.
 pub(super) const fn code(action: Action) -> u32 {
     match action {
         Action::Continue => 0,
@@ -37,11 +37,11 @@ pub(super) fn log(level: Level, line: &str) {
         Level::Warn => 3,
         Level::Error => 4,
     };
-    // Nothing can be done about a log line that is not taken.
+    // Nothing can be done about a log line that the proxy does not accept.
     let _ = abi::log(level, line.as_bytes());
 }
 
-/// Both clocks: the proxy's wall clock, and WASI's monotonic one.
+/// Reads both clocks: the proxy's wall clock, and WASI's monotonic one.
 pub(super) fn clocks() -> Reading {
     Reading {
         wall: abi::current_time_nanos().ok(),
@@ -49,8 +49,8 @@ pub(super) fn clocks() -> Reading {
     }
 }
 
-/// A value that the workers of the process share, empty when nobody has written it, and
-/// the number for swapping it. `None` on a host that shares nothing.
+/// A value that the workers of the process share, and the number with which to swap it. The
+/// value is empty if nobody has written it. `None` on a host that shares nothing.
 pub(super) fn shared(key: &str) -> Option<(Box<[u8]>, u32)> {
     match abi::shared_data(key.as_bytes()) {
         Ok(found) => Some(found),
@@ -59,11 +59,11 @@ pub(super) fn shared(key: &str) -> Option<(Box<[u8]>, u32)> {
     }
 }
 
-/// Writes a shared value if it is still the one that `swap` was given with, or if there
-/// was none, for 0.
+/// Writes a shared value if it is still the one that was read with the number `swap`, or if
+/// there was none and `swap` is 0.
 pub(super) fn swap_shared(key: &str, value: &[u8], swap: u32) -> Swap {
-    // The ABI takes 0 for "whatever is there". Any other number writes where nothing is
-    // too, so one that no entry has writes only there.
+    // The ABI takes 0 to mean "whatever is there". Any other number also writes where nothing
+    // is, so a number that no entry has writes only there.
     let swap = if swap == 0 { u32::MAX } else { swap };
     match abi::set_shared_data(key.as_bytes(), value, swap) {
         Ok(()) => Swap::Done,
@@ -72,9 +72,9 @@ pub(super) fn swap_shared(key: &str, value: &[u8], swap: u32) -> Swap {
     }
 }
 
-/// When the root context that is in effect is called next, and from then on.
+/// Sets when the current root context is called next, and how often from then on.
 pub(super) fn set_tick_period(millis: u32) {
-    // A host without ticks is told by their absence.
+    // A host without ticks is recognised by their absence.
     let _ = abi::set_tick_period(millis);
 }
 
@@ -100,25 +100,25 @@ pub(super) fn remove_header(map: Map, name: &[u8]) -> Result<(), Status> {
     abi::remove_header(map as u32, name)
 }
 
-/// Leaves no trailer of the request.
+/// Removes all trailers of the request.
 pub(super) fn drop_trailers() -> Result<(), Status> {
     let none: [(&str, &str); 0] = [];
     let none = HeaderBlock::of(&none);
     abi::set_header_pairs(Map::RequestTrailers as u32, none.as_bytes())
 }
 
-/// A property by its path, segments divided by NUL.
+/// A property by its path, whose segments are separated by NUL.
 pub(super) fn property(path: &str) -> Option<Box<[u8]>> {
     abi::property(path.as_bytes()).ok()
 }
 
-/// Puts a value into the stream's filter state as `wasm.<name>`.
+/// Stores a value in the stream's filter state as `wasm.<name>`.
 pub(super) fn set_filter_state(name: &str, value: &str) {
     // Only records depend on it.
     let _ = abi::set_property(name.as_bytes(), value.as_bytes());
 }
 
-/// Answers the stream that is in effect.
+/// Answers the current stream.
 pub(super) fn reply(reply: &crate::reply::Reply) -> Result<(), Status> {
     abi::send_local_response(
         u32::from(reply.status),
@@ -129,13 +129,13 @@ pub(super) fn reply(reply: &crate::reply::Reply) -> Result<(), Status> {
     )
 }
 
-/// Lets a paused request go on.
+/// Resumes a request that was paused.
 pub(super) fn resume_request() -> Result<(), Status> {
     abi::continue_stream(0)
 }
 
-/// Makes the calls that follow act on another context. On an error the previous context
-/// stays in effect, so the caller must not go on to act.
+/// Makes the calls that follow act on another context. If this fails, the previous context
+/// stays current, so the caller must not continue to act.
 pub(super) fn act_on(context: u32) -> Result<(), Status> {
     abi::set_effective_context(context)
 }
@@ -150,12 +150,12 @@ pub(super) fn http(cluster: &str, headers: &[(&str, &[u8])], timeout: u64) -> Re
     abi::http_call(cluster.as_bytes(), headers.as_bytes(), timeout)
 }
 
-/// At most `max` bytes of a buffer.
+/// Up to `max` bytes of a buffer.
 pub(super) fn buffer(buffer: Buffer, max: usize) -> Option<Box<[u8]>> {
     abi::buffer(buffer as u32, max).ok()
 }
 
-/// Puts other bytes in place of a request body of that size.
+/// Replaces a request body of `size` bytes.
 pub(super) fn replace_body(size: usize, body: &[u8]) -> Result<(), Status> {
     abi::set_buffer(Buffer::RequestBody as u32, size, body)
 }

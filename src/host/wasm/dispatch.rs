@@ -1,6 +1,6 @@
-//! Each callback's way into the worker, by context number.
+//! Passes each callback to the worker, by the number of its context.
 //!
-//! A callback that comes while another one is still at work refuses or does nothing; it
+//! A callback that arrives while another one is still running is refused or does nothing. It
 //! never panics.
 
 use std::cell::RefCell;
@@ -27,12 +27,14 @@ fn root(context: u32) -> RootId {
     RootId(context.into())
 }
 
-/// Runs with the machine for a callback of that context, unless another one is at work.
+/// Runs `act` with the machine for a callback of that context, unless another callback is
+/// running.
 fn with<T>(context: u32, act: impl FnOnce(&mut Machine) -> T) -> Option<T> {
     MACHINE.with(|machine| {
         let mut machine = machine.try_borrow_mut().ok()?;
         let machine = machine.get_or_insert_with(|| {
-            // From the host's random numbers, since every VM's memory looks the same.
+            // The seed comes from the host's random numbers, because the memory of every VM
+            // looks the same.
             let seed = RandomState::new().build_hasher().finish();
             let worker = Worker::new(Box::new(Engine::default()), seed);
             Driver::new(worker, Caller::default())
@@ -42,7 +44,7 @@ fn with<T>(context: u32, act: impl FnOnce(&mut Machine) -> T) -> Option<T> {
     })
 }
 
-/// Hands in an event of a stream, which is held back if that cannot be.
+/// Hands in an event of a stream. The stream is held back if that is not possible.
 fn on_stream(context: u32, event: Event<'_>) -> u32 {
     let action = with(context, |machine| machine.on_stream(stream(context), event));
     call::code(action.unwrap_or(Action::Pause))
@@ -57,7 +59,7 @@ pub(super) fn on_context_create(context: u32, parent: u32) {
 
 pub(super) fn on_configure(context: u32, size: usize) -> bool {
     let document = call::buffer(Buffer::PluginConfiguration, size).unwrap_or_default();
-    // A value that is not UTF-8 must not pass for absent.
+    // A value that is not UTF-8 must not be treated as absent.
     let variables = std::env::vars_os().filter_map(|(name, value)| {
         let name = name.into_string().ok()?;
         Some((name, value.to_string_lossy().into_owned()))
@@ -140,7 +142,7 @@ pub(super) fn on_response_headers(context: u32, headers: usize, end: bool) -> u3
     on_stream(context, event)
 }
 
-/// The response of the stream that is in effect.
+/// The response of the current stream.
 struct Response;
 
 impl ResponseHead for Response {

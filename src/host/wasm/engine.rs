@@ -1,9 +1,9 @@
-//! Signatures by Envoy's own crypto (`verify_signature`), once it has proven itself.
+//! Checks signatures with Envoy's own crypto (`verify_signature`), once that has proven itself.
 //!
-//! A first-seen RS256 token costs about 20 µs there and 700 µs in the module. The
-//! function is probed with known answers before it is trusted: a host that lacks
-//! it, or gets one answer wrong in either direction, is not used for that
-//! algorithm. PSS and Ed25519 it cannot do at all.
+//! A token that is seen for the first time costs about 20 µs there with RS256, and 700 µs in
+//! the module. The function is probed with known answers before it is trusted. A host that
+//! lacks it, or gets one answer wrong in either direction, is not used for that algorithm. PSS
+//! and Ed25519 are beyond it.
 
 use std::cell::Cell;
 
@@ -13,18 +13,18 @@ use crate::authn::keys::{
 };
 use crate::words::wire::push_bytes;
 
-/// Checks signatures by the host where it can and in the module otherwise.
+/// Checks signatures in the host where it can, and otherwise in the module.
 #[derive(Debug, Default)]
 pub(super) struct Engine {
-    /// Algorithms the host has proven to do; `None` before the probe.
+    /// The algorithms that the host has proven to support, or `None` before the probe.
     proven: Cell<Option<HostAlgorithms>>,
 }
 
-/// Which algorithms the host does.
+/// The algorithms that the host supports.
 #[derive(Clone, Copy, Debug, Default)]
 struct HostAlgorithms([bool; 5]);
 
-/// The algorithms that the host can do at all, in the order of [`HostAlgorithms`].
+/// The algorithms that a host may support, in the order of [`HostAlgorithms`].
 const CANDIDATES: [Algorithm; 5] = [
     Algorithm::RS256,
     Algorithm::RS384,
@@ -34,7 +34,7 @@ const CANDIDATES: [Algorithm; 5] = [
 ];
 
 impl Engine {
-    /// Whether the host checks this algorithm's signatures.
+    /// Whether the host checks the signatures of this algorithm.
     pub(super) fn is_host(&self, algorithm: Algorithm) -> bool {
         let proven = match self.proven.get() {
             Some(proven) => proven,
@@ -97,10 +97,11 @@ impl SignatureEngine for Engine {
     }
 }
 
-/// One call of the host's function; `None` if it did not come to a verdict.
+/// Calls the host's function once. Returns `None` if it did not come to a verdict.
 ///
-/// An empty answer is not a yes, though it decodes to one with protobuf's
-/// defaults left out: only an explicit true counts, only an answer at all is a no.
+/// An empty answer does not count as a yes, although protobuf would decode it to one with its
+/// defaults left out. Only an explicit true counts as a yes, and only an actual answer counts
+/// as a no.
 fn verify(hash: &str, spki: &[u8], input: &[u8], signature: &[u8]) -> Option<bool> {
     let size = input.len().saturating_add(spki.len()).saturating_add(600);
     let mut argument = Vec::with_capacity(size);
@@ -112,15 +113,15 @@ fn verify(hash: &str, spki: &[u8], input: &[u8], signature: &[u8]) -> Option<boo
     Some(is_true(&answer))
 }
 
-/// `VerifySignatureResult { bool result = 1; string error = 2; }`: the bool comes
-/// first and only when true.
+/// Reads `VerifySignatureResult { bool result = 1; string error = 2; }`. The bool comes first,
+/// and is there only if it is true.
 fn is_true(answer: &[u8]) -> bool {
     answer.starts_with(&[0x08, 0x01])
 }
 
 const MESSAGE: &[u8] = include_bytes!("probe/message");
 
-/// Algorithm, public key, signature of [`MESSAGE`] in the form the host takes.
+/// An algorithm, a public key, and a signature of [`MESSAGE`] in the form that the host takes.
 const KNOWN: [(Algorithm, &[u8], &[u8]); 5] = [
     (
         Algorithm::RS256,

@@ -1,15 +1,15 @@
-//! The host for proxy-wasm, ABI 0.2.1: callbacks to events, effects to calls.
+//! The host for proxy-wasm, ABI 0.2.1. It turns callbacks into events, and effects into calls.
 //!
-//! `abi` holds the imports and exports and all unsafe code of the crate, `call` fallible
-//! host calls, `engine` signatures by Envoy's own crypto, `dispatch` each callback's way into
-//! the worker, `perform` each effect's way into the proxy. No rule stands here: what is
-//! decided, when, and in which order is the worker's.
+//! `abi` holds the imports and exports and all unsafe code of the crate; `call` the fallible
+//! host calls; `engine` the signatures by Envoy's own crypto; `dispatch` the way of each
+//! callback into the worker; and `perform` the way of each effect into the proxy. There is no
+//! rule here: the worker determines what is decided, when, and in which order.
 //!
-//! It speaks the ABI directly rather than through the Rust SDK. Measured reasons
-//! (`make bench`): the SDK decodes the header list into a vector of strings and keeps a
-//! boxed context per stream, which together cost more than the whole decision; and its
-//! wrappers panic on any status they do not list and on bytes outside UTF-8, which takes
-//! an Envoy worker down with every stream on it.
+//! The host speaks the ABI directly rather than through the Rust SDK, for reasons that were
+//! measured (`make bench`). The SDK decodes the header list into a vector of strings and keeps
+//! a boxed context for each stream, which together cost more than the whole decision. Its
+//! wrappers also panic on any status that they do not list and on bytes outside UTF-8, which
+//! takes down an Envoy worker with every stream on it.
 
 mod abi;
 mod call;

@@ -1,4 +1,4 @@
-//! Each effect's way into the proxy.
+//! Performs each effect in the proxy.
 
 use std::collections::HashMap;
 
@@ -9,20 +9,21 @@ use crate::worker::counters::Counters;
 use crate::worker::driver::{Performed, Proxy};
 use crate::worker::{CallId, Effect, Reading, RootId};
 
-/// The proxy that has called.
+/// The proxy that called the module.
 #[derive(Debug, Default)]
 pub(super) struct Caller {
     /// The context that calls act on.
     context: u32,
-    /// The context whose callback this is.
+    /// The context that the callback belongs to.
     home: u32,
-    /// The worker's requests that are on their way, with their roots, by the proxy's number.
+    /// The worker's requests that are under way, with their roots, by the numbers that the
+    /// proxy gave them.
     calls: HashMap<u32, (CallId, u64)>,
     counters: Counters,
 }
 
 impl Caller {
-    /// The callback is that context's, and so are calls until they name another.
+    /// Notes the context of a callback. Calls act on it until they name another one.
     pub(super) const fn called_by(&mut self, context: u32) {
         (self.context, self.home) = (context, context);
     }
@@ -32,12 +33,12 @@ impl Caller {
         self.calls.remove(&token).map(|(call, _)| call)
     }
 
-    /// A root is gone, and its requests with it.
+    /// Forgets the requests of a root that is gone.
     pub(super) fn forget(&mut self, root: RootId) {
         self.calls.retain(|_, (_, known)| *known != root.0);
     }
 
-    /// Writes the counters.
+    /// Writes the counters to the proxy.
     pub(super) fn flush(&mut self) {
         self.counters.flush(&Metrics);
     }
@@ -89,7 +90,7 @@ impl Caller {
 fn edit_header(map: Map, edit: &Edit<'_>) -> Result<(), Status> {
     match edit {
         Edit::Add(name, value) => call::add_header(map, name, value),
-        // Some hosts have it that what is not there cannot be removed.
+        // Some hosts report an error when a header that is not there is removed.
         Edit::Remove(name) => match call::remove_header(map, name) {
             Err(Status::NOT_FOUND) => Ok(()),
             removed => removed,
@@ -105,7 +106,7 @@ impl Proxy for Caller {
 
     fn perform(&mut self, effect: &Effect<'_>) -> Performed {
         let performed = self.try_perform(effect);
-        // What the worker asks of the stream whose callback this is must be about it.
+        // What the worker wants done to the stream of this callback must act on that stream.
         if self.context != self.home && call::act_on(self.home).is_ok() {
             self.context = self.home;
         }

@@ -1,4 +1,4 @@
-//! A form that must be read before there is a verdict.
+//! Forms that must be read before there is a verdict.
 
 use super::decision::{Step, deny, is_otlp_json};
 use super::desk::{Desk, Peer};
@@ -11,7 +11,7 @@ use crate::words::tenant::TenantSet;
 use crate::worker::effect::Effect;
 use crate::worker::event::{Action, Lazy};
 
-/// More of a body is there. One that becomes another is held back until it has ended.
+/// Takes more of a body. If the body is to be replaced, it is held back until it has ended.
 pub fn on_body(
     desk: &mut Desk<'_>,
     mut reading: Box<Reading>,
@@ -32,7 +32,7 @@ pub fn on_body(
                 }
             }
         }
-        // It passes piece by piece, for a proxy refuses what it cannot hold.
+        // The body passes piece by piece, because a proxy refuses a body that it cannot hold.
         Form::Overheard(narrowing) => {
             if reading.heard.len().saturating_add(size) > MAX_BODY {
                 Err(Denial::BodyTooLarge)
@@ -77,7 +77,7 @@ pub fn conclude(desk: &mut Desk<'_>, reading: &Reading, verdict: Result<(), Deni
     }
     let record = desk.decided(&head, &facts, denial.into(), denial.is_some(), &peer);
     let forwarded = Forwarded {
-        // A form is answered once.
+        // A form is answered once, so the grant is not examined again.
         opening: None,
         root: reading.root,
         lifetime: None,

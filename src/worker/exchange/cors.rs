@@ -1,7 +1,7 @@
 //! What browsers are told about an answer (Fetch standard, "CORS protocol").
 //!
-//! A page of a listed origin may read every answer, a refusal too. What a backend says of
-//! its own about that is taken out: Mimir lets any page read.
+//! A page of a listed origin may read every answer, including a refusal. The headers with which
+//! a backend itself says who may read an answer are removed: Mimir lets any page read it.
 
 use crate::forward::Edit;
 use crate::gate::Gate;
@@ -9,7 +9,7 @@ use crate::reply::Reply;
 use crate::words::origin::Origin;
 use crate::words::request::{Head, Occurrence};
 
-/// What a backend may not say in the gate's place.
+/// The headers that a backend may not set, because the gate does.
 const BACKENDS_OWN: [&str; 7] = [
     "access-control-allow-origin",
     "access-control-allow-credentials",
@@ -20,18 +20,18 @@ const BACKENDS_OWN: [&str; 7] = [
     "access-control-max-age",
 ];
 
-/// What is done with the answer to a request.
+/// What is done to the answer to a request.
 #[derive(Clone, Debug, Default)]
 pub enum Cors {
-    /// Nothing: no origins are configured.
+    /// Nothing, because no origins are configured.
     #[default]
     Off,
-    /// The answer is for this page, or for none.
+    /// The answer may be read by this page, or by none.
     On(Option<Origin>),
 }
 
 impl Cors {
-    /// About the answer to a request with this head.
+    /// Determines what is done to the answer to a request with this head.
     pub fn of(gate: &Gate, head: &Head<'_>) -> Self {
         if gate.config().entrance.origins.is_empty() {
             return Self::Off;
@@ -44,7 +44,7 @@ impl Cors {
         matches!(self, Self::Off)
     }
 
-    /// The origin as the request had it, if it is a listed one.
+    /// The origin as the request named it, if it is a listed one.
     pub fn origin(&self) -> Occurrence<'_> {
         match self {
             Self::On(Some(origin)) => Occurrence::Once(origin.as_str().as_bytes()),
@@ -52,10 +52,10 @@ impl Cors {
         }
     }
 
-    /// Puts it into an answer of the gate's.
+    /// Adds the headers to an answer of the gate.
     pub fn mark(&self, reply: &mut Reply) {
         let Self::On(origin) = self else { return };
-        // A cache must not give one page what was for another.
+        // A cache must not give one page an answer that was for another.
         reply.headers.push(("vary", "Origin".to_owned()));
         if let Some(origin) = origin {
             let origin = origin.as_str().to_owned();
@@ -63,7 +63,7 @@ impl Cors {
         }
     }
 
-    /// Hands on the edits of a backend's answer.
+    /// Emits the edits of a backend's answer.
     pub fn edits(&self, mut emit: impl FnMut(Edit<'_>)) {
         let Self::On(origin) = self else { return };
         for name in BACKENDS_OWN {

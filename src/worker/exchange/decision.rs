@@ -1,4 +1,4 @@
-//! From a head, or a wait, to an outcome and its effects.
+//! From the head of a request, or the end of a wait, to an outcome and its effects.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -28,25 +28,27 @@ use crate::worker::event::Action;
 use crate::worker::lifetimes::Lifetime;
 use crate::worker::room::{Party, Room};
 
-/// How long a body may take that is held back, in milliseconds. A proxy would wait for
-/// minutes, or for good where it has not the room to read on.
+/// How long a body that is held back may take, in milliseconds. A proxy would wait for minutes,
+/// or forever if it has no room to read on.
 const BODY_TIME: u64 = 30_000;
 
-/// Most forms that a worker reads at a time: with as much as each may have, 64 MiB.
+/// The maximum number of forms that a worker reads at a time. Together they take at most 64
+/// MiB.
 const MAX_READINGS: usize = 256;
 
-/// What a step has come to.
+/// The next state of the exchange, and how the host proceeds.
 pub type Step = (Exchange, Action);
 
-/// Most questions to the directory that are under way, for each request that may wait.
+/// The maximum number of questions to the directory that may be under way for each request that
+/// may wait.
 const QUESTIONS_A_SEAT: usize = 4;
 
-/// The head of a request is there. `None` asks for the clocks: nothing has changed.
+/// Decides on the head of a request. `None` asks for the clocks; nothing has changed then.
 pub fn on_head(desk: &mut Desk<'_>, case: &Case<'_>, time: Time) -> Option<Step> {
     let (head, whole) = read(desk, case);
     if !whole {
-        // What cannot be read whole cannot be cleaned either, so that it does not even pass
-        // where refusals are only recorded.
+        // A head that cannot be read completely cannot be cleaned either, so the request does
+        // not pass even if refusals are only recorded.
         let (denial, facts) = (Denial::GateUnavailable, DecisionFacts::default());
         return Some(deny(desk, &head, &facts, denial, &Peer::Ask(case.peer)));
     }
@@ -55,7 +57,7 @@ pub fn on_head(desk: &mut Desk<'_>, case: &Case<'_>, time: Time) -> Option<Step>
     settle(desk, case, &head, evaluation)
 }
 
-/// The host cannot be relied on: the request is refused.
+/// Refuses the request, because the host cannot be relied on.
 pub fn on_faulty_host(desk: &mut Desk<'_>, case: &Case<'_>) -> Step {
     let (head, whole) = read(desk, case);
     let (denial, facts) = (Denial::GateUnavailable, DecisionFacts::default());
@@ -69,7 +71,7 @@ pub fn on_faulty_host(desk: &mut Desk<'_>, case: &Case<'_>) -> Step {
     deny(desk, &head, &facts, denial, &Peer::Ask(case.peer))
 }
 
-/// The head of a request, and whether it could be read whole.
+/// Reads the head of a request, and returns whether it could be read completely.
 fn read<'a>(desk: &Desk<'_>, case: &Case<'a>) -> (Head<'a>, bool) {
     let mut seen: usize = 0;
     let headers = case.headers.iter();
@@ -139,7 +141,7 @@ fn await_keys(
         return refuse(desk, case, head, facts, Denial::GateUnavailable);
     };
     let expected = fetch.want(need, desk.now, deadline, desk.out);
-    // What passes whatever is found does not wait to be found out about.
+    // A request that passes whatever is found does not wait for the findings.
     let holds = limits.wait > 0 && desk.root.gate.enforces(facts.endpoint);
     if !expected || !holds {
         fetch.owe(desk.now.mono);
@@ -168,9 +170,10 @@ fn ask(
     let (root, now) = (desk.root.id(), desk.now.mono);
     let request_id = head.request_id.once();
     let directory = &mut desk.commons.directory;
-    // A seat is free when its caller has left, though the question is still under way; but
-    // those who ask and do not stay must not have the worker keep any number of questions.
-    // Without a seat a question is asked all the same, for whoever comes again.
+    // A place becomes free when the request leaves it, even if the question is still under way.
+    // But callers who ask and do not stay must not make the worker keep any number of
+    // questions. If no request may wait, a question is still asked, for the benefit of whoever
+    // asks again.
     let most = limits.waiting_requests.max(1);
     let most = most.saturating_mul(QUESTIONS_A_SEAT);
     let caller = Caller {
@@ -186,14 +189,14 @@ fn ask(
     );
     let denial = match (asked, limits.wait) {
         (false, _) => Denial::WaitingRoomFull,
-        // Whoever comes again finds the answer.
+        // Whoever asks again finds the answer.
         (true, 0) => Denial::DirectoryUnavailable,
         (true, _) => return wait(desk, case, head, facts, Cause::Directory(question)),
     };
     refuse(desk, case, head, &shortened(facts), denial)
 }
 
-/// What a record says of a request that nobody has decided about.
+/// The facts for the record of a request on which nobody decides.
 fn shortened(facts: &DecisionFacts<'_>) -> DecisionFacts<'static> {
     DecisionFacts {
         endpoint: facts.endpoint,
@@ -216,14 +219,15 @@ fn wait(
         Cause::Keys { source, .. } => Party::Source(source.0),
         Cause::Directory(_) => caller_of(facts),
     };
-    // Who has waited before has a place: it was given back a moment ago.
+    // A request that has waited before has a place, because it gave one back a moment ago.
     if !desk.held && !desk.has_room(party) {
         return refuse(desk, case, head, &shortened(facts), Denial::WaitingRoomFull);
     }
     let limits = desk.root.gate.config().limits;
     let mut kept = shortened(facts);
     if matches!(awaited, Cause::Directory(_)) {
-        // What came of the token is known, and is remembered when the answer comes.
+        // The verdict on the token is known, and will be found in the cache when the answer
+        // arrives.
         desk.count_lookups(facts);
         kept.cached = None;
     } else {
@@ -245,8 +249,8 @@ fn wait(
     (Exchange::Waiting(Box::new(waiting)), Action::Pause)
 }
 
-/// Whoever has proven to be somebody, and not yet what they may read. Of two who are taken
-/// for one, each gets a smaller share, and nothing else.
+/// The party of a caller who is authenticated, but whose rights are not known yet. If two
+/// callers are mistaken for one, each gets a smaller share, but nothing else changes.
 fn caller_of(facts: &DecisionFacts<'_>) -> Party {
     let mut hasher = QuickHash::default().build_hasher();
     if let Some(session) = &facts.session {
@@ -256,7 +260,7 @@ fn caller_of(facts: &DecisionFacts<'_>) -> Party {
     Party::Caller(hasher.finish())
 }
 
-/// Whose place a form takes that is read: the caller's, and each tenant's.
+/// The parties to the place that a form takes while it is read: the caller and each tenant.
 fn readers(facts: &DecisionFacts<'_>) -> impl Iterator<Item = Party> {
     let asked = facts.tenants.iter().flat_map(TenantSet::iter);
     let project = facts.tenant.iter().map(|tenant| tenant.as_bytes());
@@ -268,18 +272,18 @@ fn readers(facts: &DecisionFacts<'_>) -> impl Iterator<Item = Party> {
     std::iter::once(caller_of(facts)).chain(tenants)
 }
 
-/// Why a request that waits is looked at again.
+/// Why a waiting request is examined again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Why {
-    /// What it waits for has come, or something near it.
+    /// What it waits for, or something similar, has arrived.
     Came,
-    /// What it waits for will not come in time.
+    /// What it waits for will not arrive in time.
     Hopeless,
-    /// The host cannot be relied on any more.
+    /// The host can no longer be relied on.
     Faulty,
 }
 
-/// A request that waits is looked at again.
+/// Examines a waiting request again.
 pub fn on_wake(desk: &mut Desk<'_>, waiting: &Waiting, why: Why) -> Exchange {
     let mut head = Head::read(waiting.headers.iter(), desk.root.own_headers());
     head.has_body = !waiting.end;
@@ -326,7 +330,7 @@ pub fn on_wake(desk: &mut Desk<'_>, waiting: &Waiting, why: Why) -> Exchange {
     exchange
 }
 
-/// Lets a request pass: its edits first, then what tells of them.
+/// Lets a request pass: first come its edits, then the effects that report it.
 fn pass(
     desk: &mut Desk<'_>,
     case: &Case<'_>,
@@ -444,12 +448,12 @@ fn answer_here(
     (Exchange::Refused, Action::Pause)
 }
 
-/// The host refused an effect of the stream: whatever was meant, it is refused.
-/// `uncounted`: so is what would have counted a decision about it.
+/// Refuses a stream of which the host has refused an effect, whatever that effect was.
+/// `uncounted` says that the effect which counts a decision was not performed either.
 pub fn on_unperformed(desk: &mut Desk<'_>, exchange: &Exchange, uncounted: bool) -> Exchange {
     let denial = Denial::GateUnavailable;
     if matches!(exchange, Exchange::Refused) {
-        // Not even a refusal: what is held back stays so until the proxy ends it.
+        // Not even a refusal can be sent. What is held back stays so until the proxy ends it.
         desk.log(Level::Error, "a refusal could not be sent");
         if uncounted {
             desk.count(Count::Decision {
@@ -475,7 +479,7 @@ pub fn on_unperformed(desk: &mut Desk<'_>, exchange: &Exchange, uncounted: bool)
         let (exchange, _) = deny(desk, &head, &facts, denial, &Peer::Known(None));
         return exchange;
     }
-    // It has been counted. What it has of a record tells how it ended.
+    // The decision has been counted. If there is a record, it says how the request ended.
     let reply = desk.denial(
         denial,
         endpoint.map(|endpoint| endpoint.error_format),
@@ -488,7 +492,8 @@ pub fn on_unperformed(desk: &mut Desk<'_>, exchange: &Exchange, uncounted: bool)
     Exchange::Refused
 }
 
-/// The host does what it must not: no part of the request may go on.
+/// Refuses a request because the host does what it must not do. No part of the request may
+/// pass.
 pub fn on_breach(desk: &mut Desk<'_>, endpoint: Option<&'static Endpoint>) -> Step {
     let facts = DecisionFacts {
         endpoint,
@@ -504,7 +509,7 @@ pub fn on_breach(desk: &mut Desk<'_>, endpoint: Option<&'static Endpoint>) -> St
     )
 }
 
-/// The endpoint that a request which waits has asked for.
+/// The endpoint that a waiting request is for.
 #[must_use]
 pub const fn endpoint_of(waiting: &Waiting) -> Option<&'static Endpoint> {
     waiting.facts.endpoint

@@ -1,4 +1,4 @@
-//! What steps work with, and what they tell of.
+//! What the steps of an exchange work with, and how they report.
 
 use super::cors::Cors;
 use crate::audit::{self, Facts, Record};
@@ -19,42 +19,42 @@ use crate::worker::headers::HeaderBlock;
 use crate::worker::room::{Party, Room};
 use crate::worker::root::Root;
 
-/// What steps work with: the stream and its root, and what all streams share.
+/// What a step works with: the stream, its root, and what all streams share.
 pub struct Desk<'a> {
-    /// Which stream.
+    /// The number of the stream.
     pub stream: StreamId,
-    /// The configuration that decides about it.
+    /// The configuration that decides on it.
     pub root: &'a mut Root,
     /// What all streams of the worker share.
     pub commons: &'a mut Commons,
-    /// When it is, as exactly as the event has it.
+    /// The current time, as exactly as the event provides it.
     pub now: Now,
-    /// Whether its head has been held back since an earlier event.
+    /// Whether the head has been held back since an earlier event.
     pub held: bool,
     /// Takes the effects.
     pub out: &'a mut dyn Sink,
 }
 
-/// A request with its head, as it came.
+/// A request, with its head as it was received.
 #[derive(Clone, Copy)]
 pub struct Case<'a> {
     /// Its headers.
     pub headers: &'a HeaderBlock,
-    /// Whether nothing follows its head.
+    /// Whether nothing follows the head.
     pub end: bool,
-    /// When it came.
+    /// When the request arrived.
     pub arrived: Monotonic,
-    /// The address of its peer.
+    /// The address of the peer.
     pub peer: Lazy<'a>,
 }
 
-/// Where a peer's address comes from.
+/// How to obtain a peer's address.
 pub(super) enum Peer<'a> {
     Ask(Lazy<'a>),
     Known(Option<&'a [u8]>),
 }
 
-/// What is still known of a head when its endpoint alone is kept.
+/// What is still known about a head if only its endpoint was kept.
 pub(super) fn head_for<'a>(
     endpoint: Option<&'static Endpoint>,
     json: bool,
@@ -94,7 +94,7 @@ impl Desk<'_> {
         let none = Room::default();
         let known = self.commons.rooms.known(self.root.id());
         let room = known.map_or(&none, |rooms| &rooms.waiting);
-        // Where there is one provider and nobody else to wait for, all places are its own.
+        // If there is only one provider and nothing else to wait for, all places belong to it.
         if sources.len() == 1 && config.directory().is_none() {
             room.has_any(most)
         } else {
@@ -102,8 +102,8 @@ impl Desk<'_> {
         }
     }
 
-    /// The peer's address, kept only where a log line may want it: asking costs as much
-    /// as the rest of a record, and the access log has it anyway.
+    /// The peer's address, kept only if a log line may need it. Asking for it costs as much as
+    /// the rest of a record, and the access log has it anyway.
     pub(super) fn peer(&self, peer: &Peer<'_>) -> Option<Box<[u8]>> {
         if self.root.gate.config().audit.log == AuditLog::None {
             return None;
@@ -127,14 +127,14 @@ impl Desk<'_> {
         reply
     }
 
-    /// Answers the stream; nothing of its request goes on.
+    /// Answers the stream. Nothing of its request goes on to the backend.
     pub(super) fn answer(&mut self, reply: &Reply) {
         let stream = self.stream;
         self.out.emit(Effect::Reply { stream, reply });
     }
 
-    /// Counts and records a decision. The record comes back if it is to be logged with
-    /// the status that the backend will give.
+    /// Counts and records a decision. Returns the record if it is to be logged with the status
+    /// that the backend will give.
     pub(super) fn decided(
         &mut self,
         head: &Head<'_>,

@@ -8,15 +8,15 @@
 //!                  └────────▶ Refused ◀─┘
 //! ```
 //!
-//! Each state owns exactly what it needs and is consumed by the step that leaves it. One
-//! function acts on an outcome (`settle`), whether it was come to at the head, after a
-//! wait or at a deadline.
+//! Each state owns exactly what it needs, and the step that leaves it consumes it. A single
+//! function (`settle`) acts on an outcome, whether it was reached at the head, after a wait or
+//! at a deadline.
 //!
-//! A scoped request with a form in its body is decided when the body has been read. Proxies
-//! give a filter that holds back the head no body, so the head goes on, with nothing of
-//! the query in it, and the body is held back whole: what follows the head is the form
-//! that was written here, or the stream is answered and the backend is left with a request
-//! that never became complete.
+//! A scoped request with a form in its body is decided when the body has been read. A proxy
+//! gives a filter that holds back the head no body. The head is therefore forwarded without any
+//! of the query, and the whole body is held back. What follows the head is either the form that
+//! was written here, or nothing: then the stream is answered, and the backend is left with a
+//! request that never became complete.
 
 mod body;
 mod cors;

@@ -1,4 +1,4 @@
-//! What opened a stream or began a form, so that its grant can be looked at again.
+//! The request that opened a stream or began a form, so that its grant can be examined again.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::words::tenant::TenantSet;
 use crate::words::time::Time;
 use crate::worker::headers::HeaderBlock;
 
-/// The head of a request that goes on, and how much it was granted.
+/// The head of a request that is under way, and what it was granted.
 #[derive(Debug)]
 pub struct Opening {
     headers: HeaderBlock,
@@ -21,7 +21,7 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// Of a request that is let pass.
+    /// Keeps a request that is let through.
     #[must_use]
     pub(super) fn of(case: &Case<'_>, facts: &DecisionFacts<'_>) -> Self {
         let tenants = facts.tenants.as_ref();
@@ -33,7 +33,7 @@ impl Opening {
         }
     }
 
-    /// Of a request whose form is read.
+    /// Keeps a request whose form is read.
     #[must_use]
     pub(super) fn of_form(
         headers: HeaderBlock,
@@ -48,10 +48,10 @@ impl Opening {
         }
     }
 
-    /// Why the stream must end, if it is not granted any more: the answer that the same
-    /// request would get now. What has nothing to do with grants ends no stream here: the
-    /// token's end is watched elsewhere, and keys that are missing for a moment prove
-    /// nothing.
+    /// The reason why the stream must end if it is no longer granted: the denial that the same
+    /// request would get now. What has nothing to do with grants does not end a stream here:
+    /// the expiry of the token is watched elsewhere, and keys that are missing for a moment
+    /// prove nothing.
     #[must_use]
     pub fn refusal(&self, desk: &mut Desk<'_>) -> Option<Denial> {
         let mut head = Head::read(self.headers.iter(), desk.root.own_headers());
@@ -75,8 +75,8 @@ impl Opening {
         }
     }
 
-    /// Whether the stream shows no more than is granted now. Scopes are compared, not
-    /// measured: a stream under another one is opened again.
+    /// Whether the stream shows no more than is granted now. Scopes are compared for equality
+    /// only, so a client has to open a stream again if its scope has changed.
     fn is_within(&self, scope: Option<&Arc<Scope>>, tenants: Option<&TenantSet<'_>>) -> bool {
         let same = scope.is_none_or(|now| self.scope.as_ref() == Some(now));
         let mut asked = self.tenants.split(|byte| *byte == b'|');

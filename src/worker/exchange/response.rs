@@ -1,4 +1,4 @@
-//! The answer, and the end of what goes on after it.
+//! The answer, and the end of streams that go on after it.
 
 use super::cors::Cors;
 use super::desk::{Desk, head_for};
@@ -12,12 +12,13 @@ use crate::worker::effect::Effect;
 use crate::worker::event::{Action, ResponseHead};
 use crate::worker::lifetimes::{End, Lifetime};
 
-/// The answer begins. A proxy's own 503 means that the backend cannot be reached: 502
-/// tells clients and operators that it was neither the gate nor the backend's own answer.
+/// Handles the beginning of the answer. A proxy's own 503 means that the backend cannot be
+/// reached. It is replaced with a 502, which tells clients and operators that neither the gate
+/// nor the backend gave that answer.
 ///
-/// A proxy's own answer has a body and two or three headers at this point, or, for gRPC,
-/// trailers only. What looks otherwise is the backend's, and is let go without a call
-/// into the proxy unless a record waits for its status or a page for its leave.
+/// At this point a proxy's own answer has a body and two or three headers or, for gRPC,
+/// trailers only. Any other answer is the backend's. It passes without a call into the proxy,
+/// unless a record waits for its status or a page needs permission to read it.
 pub fn on_response(
     desk: &mut Desk<'_>,
     kept: Kept<'_>,
@@ -58,7 +59,7 @@ pub fn on_response(
     Action::Pause
 }
 
-/// Whether a response is the proxy's, for want of an upstream that answers.
+/// Whether the proxy itself made the response, because no upstream answered.
 fn is_unreachable(details: &[u8]) -> bool {
     [
         &b"cluster_not_found"[..],
@@ -69,10 +70,10 @@ fn is_unreachable(details: &[u8]) -> bool {
     .any(|kind| details.starts_with(kind))
 }
 
-/// A stream's time may be up: says whether it was ended.
+/// Ends a stream if its time is up, and returns whether it did.
 ///
-/// The end is a reply, the one thing that does right at any moment. If no response has
-/// begun, the client reads it. Otherwise a proxy can only reset the stream.
+/// The stream is ended with a reply, which is correct at any moment. If no response has begun,
+/// the client reads it. Otherwise a proxy can only reset the stream.
 pub fn end_stream(
     desk: &mut Desk<'_>,
     lifetime: Lifetime,
@@ -82,7 +83,8 @@ pub fn end_stream(
         return false;
     };
     let (denial, text) = match end {
-        // Not a refusal: as retryable as a fault of ours, in words of its own.
+        // This is not a refusal. It can be retried like a fault of the gate, but has a text of
+        // its own.
         End::MaxDuration => (
             Denial::GateUnavailable,
             Some("limits.stream_duration is over: open it again"),
@@ -93,13 +95,13 @@ pub fn end_stream(
     true
 }
 
-/// A stream is not granted any more: it ends. `denial` is why the same request would be
-/// refused now.
+/// Ends a stream that is no longer granted. `denial` says why the same request would be refused
+/// now.
 pub fn withdraw_stream(desk: &mut Desk<'_>, denial: Denial, endpoint: Option<&'static Endpoint>) {
     farewell(desk, endpoint, denial, None, "grant_withdrawn");
 }
 
-/// Ends a stream, with what a client reads whose response has not begun.
+/// Ends a stream with a text that the client reads if its response has not begun.
 fn farewell(
     desk: &mut Desk<'_>,
     endpoint: Option<&'static Endpoint>,

@@ -1,4 +1,4 @@
-//! The states of an exchange, each with exactly what it needs.
+//! The states of an exchange, each of which holds exactly what it needs.
 
 use std::sync::Arc;
 
@@ -22,45 +22,45 @@ use crate::worker::headers::HeaderBlock;
 use crate::worker::lifetimes::Lifetime;
 use crate::worker::room::Party;
 
-/// Most headers of an answer that a proxy makes itself: status, length, type, and one
-/// that another filter may have added.
+/// The maximum number of headers in an answer that a proxy makes itself: status, length, type,
+/// and one that another filter may have added.
 const MAX_OWN_HEADERS: usize = 4;
 
-/// Where a request stands.
+/// The state of a request.
 #[derive(Debug)]
 pub enum Exchange {
-    /// Its head has not come.
+    /// Its head has not arrived.
     Opened {
-        /// The configuration that decides about it.
+        /// The configuration that decides on it.
         root: RootId,
     },
     /// Its head is held back until something is known.
     Waiting(Box<Waiting>),
-    /// Its head is on its way, its body is read.
+    /// Its head is on its way, and its body is being read.
     Reading(Box<Reading>),
     /// It is on its way to the backend.
     Forwarded(Forwarded),
     /// Its answer has begun, and is ended when its time is up.
     Streaming(Streaming),
-    /// It was answered here; nothing more of it goes on.
+    /// It was answered here, and nothing more of it passes.
     Refused,
-    /// Nothing is to be done about it any more.
+    /// Nothing remains to be done for it.
     Done,
 }
 
-/// A request that waits, with all that is needed to decide again.
+/// A request that waits, with everything that is needed to decide again.
 #[derive(Debug)]
 pub struct Waiting {
-    /// The configuration that decides about it.
+    /// The configuration that decides on it.
     pub root: RootId,
     /// What it waits for.
     pub cause: Cause,
-    /// Until when.
+    /// When it stops waiting.
     pub deadline: Monotonic,
-    /// Whose place it holds.
+    /// The party whose place it holds.
     pub(super) party: Party,
     pub(super) arrived: Monotonic,
-    /// What a record says if nobody decides about it.
+    /// The facts for a record if nobody decides on it.
     pub(super) facts: DecisionFacts<'static>,
     pub(super) headers: HeaderBlock,
     pub(super) end: bool,
@@ -70,15 +70,15 @@ pub struct Waiting {
 /// What a request waits for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Cause {
-    /// What the directory of projects says.
+    /// The answer of the directory of projects.
     Directory(Question),
     /// A newer document of keys.
     Keys {
-        /// From this source.
+        /// The source of the document.
         source: SourceId,
-        /// What is wanted of it.
+        /// What is wanted from the document.
         need: Need,
-        /// Why the request is refused if there is none in time.
+        /// Why the request is refused if no document arrives in time.
         otherwise: Denial,
     },
 }
@@ -92,18 +92,18 @@ impl Cause {
     }
 }
 
-/// A request whose body is read, with all that is needed to judge it.
+/// A request whose body is being read, with everything that is needed to judge it.
 #[derive(Debug)]
 pub struct Reading {
-    /// The configuration that decides about it.
+    /// The configuration that decides on it.
     pub root: RootId,
     /// When its body must have ended.
     pub deadline: Monotonic,
-    /// Whose place it holds.
+    /// The parties whose place it holds.
     pub(super) parties: Box<[Party]>,
     pub(super) form: Form,
     pub(super) cors: Cors,
-    /// The tenants that are asked for, in their one spelling, unless it is a project's.
+    /// The tenants that it asks for, in their canonical spelling, unless it is a project's.
     pub(super) tenants: Option<Box<[u8]>>,
     pub(super) headers: HeaderBlock,
     pub(super) endpoint: Option<&'static Endpoint>,
@@ -111,29 +111,29 @@ pub struct Reading {
     pub(super) session: Option<Arc<Session>>,
     pub(super) scope: Option<Arc<Scope>>,
     pub(super) peer: Option<Box<[u8]>>,
-    /// What has passed of a body that passes as it is.
+    /// The part of the body that has already passed, if the body passes unchanged.
     pub(super) heard: Vec<u8>,
 }
 
-/// A request that is on its way, with what is needed when its answer comes.
+/// A request that is on its way, with what is needed when its answer arrives.
 #[derive(Debug)]
 pub struct Forwarded {
-    /// The configuration that decided about it.
+    /// The configuration that decided on it.
     pub root: RootId,
-    /// How long the stream may last that it opens, if it opens one.
+    /// How long the stream that it opens may last, if it opens one.
     pub lifetime: Option<Lifetime>,
     pub(super) endpoint: Option<&'static Endpoint>,
     pub(super) json: bool,
     pub(super) cors: Cors,
     pub(super) record: Option<Record>,
-    /// What opened the stream, where grants may change before it ends.
+    /// The request that opened the stream, if grants may change before it ends.
     pub(super) opening: Option<Box<Opening>>,
 }
 
-/// A stream that goes on.
+/// A stream that is open.
 #[derive(Debug)]
 pub struct Streaming {
-    /// The configuration that decided about it.
+    /// The configuration that decided on it.
     pub root: RootId,
     /// How long it may last.
     pub lifetime: Lifetime,
@@ -142,7 +142,7 @@ pub struct Streaming {
 }
 
 impl Exchange {
-    /// The configuration that the exchange belongs to, while it matters.
+    /// The configuration that the exchange belongs to, as long as that matters.
     #[must_use]
     pub fn root(&self) -> Option<RootId> {
         match self {
@@ -155,7 +155,7 @@ impl Exchange {
         }
     }
 
-    /// Whether there has been a decision about it.
+    /// Whether there has been a decision on it.
     #[must_use]
     pub const fn is_decided(&self) -> bool {
         match self {
@@ -164,7 +164,7 @@ impl Exchange {
         }
     }
 
-    /// Takes back what [`Exchange::enter`] has the worker keep.
+    /// Undoes what [`Exchange::enter`] has noted in the worker.
     pub fn leave(&self, stream: StreamId, commons: &mut Commons) {
         match self {
             Self::Waiting(waiting) => {
@@ -194,8 +194,8 @@ impl Exchange {
         }
     }
 
-    /// Has the worker keep what the state needs besides itself: its deadlines, and its
-    /// place among those who wait.
+    /// Notes in the worker what the state needs in addition to itself: its deadlines, and its
+    /// place among the requests that wait.
     pub fn enter(&self, stream: StreamId, commons: &mut Commons) {
         match self {
             Self::Waiting(waiting) => {
@@ -219,8 +219,8 @@ impl Exchange {
         }
     }
 
-    /// Whether nothing hangs on the answer whose head has so many headers, and an end or
-    /// not: by far the most are such.
+    /// Whether an answer with this number of headers, and with or without an end, needs no
+    /// attention. Nearly all answers are of this kind.
     #[must_use]
     pub fn expects_nothing_of(&self, head: (usize, bool)) -> bool {
         match self {
@@ -235,7 +235,7 @@ impl Exchange {
         }
     }
 
-    /// What opened it, if it is a stream whose grant may change before it ends.
+    /// The request that opened it, if it is a stream whose grant may change before it ends.
     #[must_use]
     pub fn opening(&self) -> Option<&Opening> {
         match self {
@@ -245,7 +245,7 @@ impl Exchange {
         }
     }
 
-    /// How long the stream may last, and what it is, if it is one that goes on.
+    /// How long the stream may last, and its endpoint, if it is an open stream.
     #[must_use]
     pub const fn span(&self) -> Option<(Lifetime, Option<&'static Endpoint>)> {
         match self {
@@ -262,7 +262,7 @@ impl Exchange {
     }
 }
 
-/// What is kept of a request until its answer comes.
+/// What is kept about a request until its answer arrives.
 #[derive(Clone, Copy, Debug)]
 pub struct Kept<'a> {
     pub(super) endpoint: Option<&'static Endpoint>,
@@ -283,14 +283,14 @@ pub(super) fn may_be_own(
 }
 
 impl Forwarded {
-    /// It is gone without an answer: its record is not.
+    /// Logs the record of a request that is gone without an answer.
     pub fn log_gone(&self, stream: StreamId, out: &mut dyn Sink) {
         if let Some(record) = &self.record {
             log_record(record, None, stream, out);
         }
     }
 
-    /// What [`super::response::on_response`] needs of it.
+    /// What [`super::response::on_response`] needs to know about it.
     #[must_use]
     pub const fn kept(&self) -> Kept<'_> {
         Kept {
@@ -301,7 +301,7 @@ impl Forwarded {
         }
     }
 
-    /// It goes on after its answer has begun.
+    /// The state of the request once its answer has begun.
     #[must_use]
     pub fn begun(self) -> Exchange {
         match self.lifetime {
@@ -317,7 +317,7 @@ impl Forwarded {
 }
 
 impl Reading {
-    /// What opened it, and how much it was granted.
+    /// The request that opened it, and what it was granted.
     #[must_use]
     pub fn opening(&self) -> Opening {
         Opening::of_form(
@@ -327,7 +327,7 @@ impl Reading {
         )
     }
 
-    /// What [`super::response::on_response`] needs of it.
+    /// What [`super::response::on_response`] needs to know about it.
     #[must_use]
     pub const fn kept(&self) -> Kept<'_> {
         Kept {
