@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         input: &mut io::stdin().lock(),
         files: &Disk,
         output: &mut io::stdout().lock(),
-        // Not locked: a command that serves tells of events from several threads.
+        // This is not locked, because a command that serves logs from several threads.
         errors: &mut io::stderr(),
         styled: io::stdout().is_terminal() && !colourless,
         variables: std::env::vars().collect(),

@@ -1,11 +1,11 @@
-//! The organizations document: what a gate is told from outside.
+//! The organizations document, from which a gate learns of organizations from outside.
 //!
 //! ```json
 //! {"version": 1, "epoch": 1, "revision": 4711, "organizations": […]}
 //! ```
 //!
-//! `organizations` is what it is in a configuration, sorted by name. Documents are compared
-//! by their [`Mark`]; how it comes about is told in `docs/organizations.md`.
+//! `organizations` has the same form as in a configuration, sorted by name. Documents are
+//! compared by their [`Mark`]; `docs/organizations.md` explains how it is determined.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,10 +15,10 @@ use super::organization::Organization;
 /// The version of the format.
 pub const VERSION: u32 = 1;
 
-/// Longest document that a gate takes, in bytes.
+/// The longest document that a gate accepts, in bytes.
 pub const MAX_DOCUMENT: usize = crate::config::MAX_DOCUMENT;
 
-/// Both numbers of a [`Mark`] stay below 2⁵³, which every JSON reader holds exactly.
+/// The largest number in a [`Mark`]. Every JSON reader represents numbers below 2⁵³ exactly.
 pub const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 /// How new a document is: the pair (epoch, revision), compared in this order.
@@ -29,20 +29,20 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// This pair, if both numbers are below 2⁵³.
+    /// Combines both numbers, or returns `None` if one of them is not below 2⁵³.
     #[must_use]
     pub fn new(epoch: u64, revision: u64) -> Option<Self> {
         let fits = epoch <= MAX_NUMBER && revision <= MAX_NUMBER;
         fits.then_some(Self { epoch, revision })
     }
 
-    /// What operators raise when revisions begin anew.
+    /// The number that operators raise when revisions start again.
     #[must_use]
     pub const fn epoch(self) -> u64 {
         self.epoch
     }
 
-    /// What the source counts.
+    /// The number that the source counts.
     #[must_use]
     pub const fn revision(self) -> u64 {
         self.revision
@@ -55,14 +55,14 @@ impl fmt::Display for Mark {
     }
 }
 
-/// One organization, ready to be put into documents.
+/// One organization, ready to be written into documents.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Entry {
     json: Box<str>,
 }
 
 impl Entry {
-    /// This organization.
+    /// Prepares an organization.
     ///
     /// # Errors
     /// None that an organization can cause.
@@ -72,7 +72,7 @@ impl Entry {
     }
 }
 
-/// The `organizations` of a document: a function of the entries alone.
+/// The `organizations` of a document, which depend on the entries alone.
 #[must_use]
 pub fn organizations(entries: &BTreeMap<String, Entry>) -> String {
     let bytes = entries.values().map(|entry| entry.json.len());
@@ -91,7 +91,7 @@ pub fn organizations(entries: &BTreeMap<String, Entry>) -> String {
     text
 }
 
-/// The same as a JWS carries it: with the time of its signature, in seconds since 1970.
+/// The same as the payload of a JWS, with the time of its signature in seconds since 1970.
 #[must_use]
 pub fn payload(mark: Mark, issued: u64, organizations: &str) -> String {
     let (epoch, revision) = (mark.epoch, mark.revision);
@@ -101,7 +101,7 @@ pub fn payload(mark: Mark, issued: u64, organizations: &str) -> String {
     )
 }
 
-/// The document with those organizations.
+/// The document with these organizations.
 #[must_use]
 pub fn document(mark: Mark, organizations: &str) -> String {
     let (epoch, revision) = (mark.epoch, mark.revision);

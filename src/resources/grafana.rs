@@ -1,14 +1,14 @@
-//! GrafanaOrganization, `observability.giantswarm.io`, in both of its versions.
+//! GrafanaOrganization resources (`observability.giantswarm.io`), in both versions.
 //!
 //! | in the resource | in the configuration |
 //! |---|---|
 //! | `metadata.name` | `name` |
 //! | `spec.displayName` | `display_name` |
-//! | `spec.tenants`, names (v1alpha1) | `tenants`, with `types: [data, alerting]`, as the operator's own conversion has it |
+//! | `spec.tenants`, names (v1alpha1) | `tenants`, with `types: [data, alerting]`, as in the operator's own conversion |
 //! | `spec.tenants`, `{name, types}` (v1alpha2) | `tenants`; without `types`, `[data]` |
 //! | `spec.rbac.admins`, `editors`, `viewers` | `rbac`, the same |
 //!
-//! A tenant or a group that stands twice is merged, and that is said.
+//! A tenant or a group that is listed twice is merged, and a note says so.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ pub const KIND: &str = "GrafanaOrganization";
 /// The resource's name in paths.
 pub const PLURAL: &str = "grafanaorganizations";
 
-/// The version of a resource.
+/// The version of a resource's definition.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Version {
     /// Tenants are names.
@@ -47,7 +47,7 @@ impl Version {
         }
     }
 
-    /// Its name.
+    /// The name of the version.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -57,18 +57,18 @@ impl Version {
     }
 }
 
-/// What a document is, before it is converted.
+/// What kind of document this is, before it is converted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// An organization in this version.
+    /// It is an organization in this version.
     Organization(Version),
-    /// An organization in a version that is not known.
+    /// It is an organization in an unknown version.
     OtherVersion,
-    /// Something else.
+    /// It is something else.
     Other,
 }
 
-/// What a resource says it is.
+/// The kind that a resource states.
 #[must_use]
 pub fn kind(resource: &Value) -> Kind {
     let text = |name: &str| resource.get(name).and_then(Value::as_str);
@@ -82,13 +82,14 @@ pub fn kind(resource: &Value) -> Kind {
     }
 }
 
-/// The resource's name, as far as it has one.
+/// The resource's name, if it has one.
 #[must_use]
 pub fn name(resource: &Value) -> Option<&str> {
     resource.pointer("/metadata/name").and_then(Value::as_str)
 }
 
-/// Whether somebody has asked for the resource to go: it no longer grants anything.
+/// Whether the deletion of the resource has been requested, so that it no longer grants
+/// anything.
 #[must_use]
 pub fn is_going(resource: &Value) -> bool {
     resource
@@ -96,12 +97,12 @@ pub fn is_going(resource: &Value) -> bool {
         .is_some_and(|at| !at.is_null())
 }
 
-/// Something about a resource, with its place.
+/// Something to report about a resource, and its place.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Remark {
-    /// `spec.tenants[0].name`
+    /// The place, such as `spec.tenants[0].name`.
     pub field: String,
-    /// What, and what to do about it.
+    /// What it is, and what to do about it.
     pub text: String,
 }
 
@@ -111,19 +112,19 @@ impl fmt::Display for Remark {
     }
 }
 
-/// An organization, and what was done to it on the way.
+/// An organization, and what was changed to obtain it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Converted {
     /// The organization.
     pub organization: Organization,
-    /// What was merged or passed over.
+    /// Reports of what was merged or ignored.
     pub notes: Vec<Remark>,
 }
 
 /// Converts a resource of that version.
 ///
 /// # Errors
-/// Every reason why it does not convert. Never empty.
+/// Every reason why it cannot be converted. The list is never empty.
 pub fn convert(
     resource: &Value,
     version: Version,
@@ -150,7 +151,7 @@ struct Reader<'a> {
     problems: Vec<Remark>,
 }
 
-/// An object's members; none of anything else.
+/// The members of an object, or none if the value is something else.
 type Members<'a> = Option<&'a Map<String, Value>>;
 
 impl Reader<'_> {
@@ -417,7 +418,7 @@ fn remark(field: &str, text: impl Into<String>) -> Remark {
     }
 }
 
-/// A member that is there and not `null`.
+/// A member that exists and is not `null`.
 fn member<'v>(members: Members<'v>, name: &str) -> Option<&'v Value> {
     members?.get(name).filter(|value| !value.is_null())
 }

@@ -1,36 +1,36 @@
-//! Resources in files: several documents in one, and lists of resources in a document.
+//! Resources in files: a file may hold several documents, and a document a list of resources.
 
 use serde::Deserialize as _;
 use serde_json::Value;
 
-/// Most bytes of a file: what a reader of the outcome takes, and room for all that a
-/// resource says besides.
+/// The longest file, in bytes. It is as much as a reader of the result accepts, with room for
+/// everything else that a resource holds.
 pub const MAX_FILE: usize = 67_108_864;
 
 /// One resource of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
-    /// The document's place in the file, counted from 1.
+    /// The position of the document in the file, counted from 1.
     pub document: usize,
-    /// Its place in a list that the document is, counted from 0.
+    /// The position in the document, if that is a list, counted from 0.
     pub item: Option<usize>,
     /// The resource.
     pub value: Value,
 }
 
-/// Where a file stops being readable, and why.
+/// Where a file cannot be read any further, and why.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Unreadable {
-    /// The document, counted from 1.
+    /// The position of the document, counted from 1.
     pub document: usize,
     /// What is wrong with it.
     pub text: String,
 }
 
-/// All resources of a file in YAML or JSON, and what ended the reading early.
+/// Reads all resources of a file in YAML or JSON. Also returns why it stopped early, if it did.
 ///
-/// A document that cannot be read ends it, for nobody knows where the next one begins.
-/// Documents that are empty are passed over.
+/// It stops at a document that cannot be read, because nobody knows where the next one begins.
+/// Empty documents are skipped.
 #[must_use]
 pub fn read(content: &[u8]) -> (Vec<Manifest>, Option<Unreadable>) {
     let mut manifests = Vec::new();
@@ -40,7 +40,7 @@ pub fn read(content: &[u8]) -> (Vec<Manifest>, Option<Unreadable>) {
     }
     let documents = serde_yaml_ng::Deserializer::from_slice(content);
     for (document, deserializer) in (1..).zip(documents) {
-        // By way of a type that refuses a key that stands twice.
+        // This type refuses a key that occurs twice.
         let value = serde_yaml_ng::Value::deserialize(deserializer)
             .map_err(|error| error.to_string())
             .and_then(|value| serde_json::to_value(value).map_err(|error| error.to_string()));

@@ -1,7 +1,7 @@
-//! GrafanaOrganization resources, made into organizations of a configuration.
+//! Converts GrafanaOrganization resources to organizations of a configuration.
 //!
-//! Pure: bytes and values in, organizations out. What comes out has been read by the same
-//! reader as a configuration, so it loads wherever its roles are known.
+//! This code is pure: it turns bytes and values into organizations. The result has been read by
+//! the same reader as a configuration, so it loads wherever its roles are known.
 //!
 //! ```text
 //!  file ─▶ manifests ─▶ grafana ─▶ organization ─▶ proof ─▶ yaml: a section of a configuration

@@ -1,40 +1,39 @@
-//! One element of `organizations`, as a configuration has it.
+//! An element of `organizations`, in the form that a configuration has.
 
 use serde::{Serialize, Serializer};
 
-/// An organization. Its members are written in the order that the reference configuration
-/// has.
+/// An organization. Its members are written in the order of the reference configuration.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Organization {
     /// The resource's name.
     pub name: String,
-    /// For people.
+    /// A name for people.
     pub display_name: String,
-    /// In the order of the resource.
+    /// The tenants, in the order of the resource.
     pub tenants: Vec<Tenant>,
     /// Who holds which role.
     pub rbac: Rbac,
 }
 
-/// Groups by role, in the order of the resource.
+/// The groups that hold each role, in the order of the resource.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Rbac {
-    /// Role `admin`.
+    /// The groups with the role `admin`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub admins: Vec<String>,
-    /// Role `editor`.
+    /// The groups with the role `editor`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub editors: Vec<String>,
-    /// Role `viewer`.
+    /// The groups with the role `viewer`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub viewers: Vec<String>,
-    /// Role `writer`, of which the resource knows nothing.
+    /// The groups with the role `writer`, which the resource does not have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub writers: Vec<String>,
 }
 
 impl Rbac {
-    /// The roles that somebody holds, by the names that they have in a configuration.
+    /// The roles that somebody holds, with the names that they have in a configuration.
     #[must_use]
     pub fn held(&self) -> Vec<(&'static str, &[String])> {
         let mut roles = vec![
@@ -55,7 +54,7 @@ pub struct Tenant {
     pub name: String,
     /// What may be done with it.
     pub types: Types,
-    /// A name that backends use themselves, and that is meant.
+    /// Whether the name is one that backends use themselves, and is allowed nevertheless.
     pub reserved: bool,
 }
 
@@ -81,14 +80,14 @@ impl Serialize for Tenant {
 }
 
 impl Tenant {
-    /// Whether the name says it all.
+    /// Whether the name alone describes the tenant.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.types == Types::DATA && !self.reserved
     }
 }
 
-/// What may be done with a tenant. At least one of them.
+/// What may be done with a tenant. It is at least one of the two.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Types {
     data: bool,
@@ -124,7 +123,7 @@ impl Types {
         }
     }
 
-    /// What either of them has.
+    /// The types that either of the two has.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         Self {
@@ -133,7 +132,7 @@ impl Types {
         }
     }
 
-    /// As a configuration lists them.
+    /// The names in the form in which a configuration lists them.
     #[must_use]
     pub const fn names(self) -> &'static [&'static str] {
         match (self.data, self.alerting) {

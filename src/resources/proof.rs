@@ -1,15 +1,15 @@
-//! That organizations load: they are read by the reader of configurations itself.
+//! Ensures that organizations load, by having the reader of configurations read them.
 
 use serde::Serialize;
 
 use crate::config::{Config, Environment, Problem};
 
-/// What a configuration needs besides. The key belongs to nobody: it is the example of RFC
-/// 7517, appendix A.1.
+/// The rest of a configuration. Nobody owns the key, which is the example of RFC 7517, appendix
+/// A.1.
 const BEFORE: &str = r#"{"providers":[{"name":"none","issuer":"https://none.invalid","audience_check":"off","algorithms":["ES256"],"jwks":{"inline":{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","kid":"1","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}}}],"#;
 
-/// What the reader finds wrong with the organizations, beside the roles of a configuration
-/// that has some of its own.
+/// The problems that the reader finds in the organizations, together with the roles of a
+/// configuration if there is one.
 #[must_use]
 pub fn problems<T: Serialize>(
     organizations: &[T],
@@ -25,12 +25,12 @@ pub fn problems<T: Serialize>(
     outcome.err().unwrap_or_default()
 }
 
-/// Which of the organizations the reader refuses, by their places, and what it says of each.
-/// The others load together.
+/// The problems of the organizations that the reader refuses, each with the position of the
+/// organization. The others load together.
 #[must_use]
 pub fn refused<T: Serialize>(organizations: &[T]) -> Vec<(usize, Problem)> {
     let mut refused: Vec<(usize, Problem)> = Vec::new();
-    // All at once first: nearly always there is nothing to find.
+    // All of them are tried at once first, because nearly always there is no problem.
     if problems(organizations, None).is_empty() {
         return refused;
     }

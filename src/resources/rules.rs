@@ -1,4 +1,4 @@
-//! What the resources do not say, and whoever converts them does.
+//! Decisions about a conversion that the resources leave to whoever converts them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,20 +10,20 @@ use crate::words::tenant::RESERVED;
 pub struct Rules {
     /// Groups that hold the role `writer` in each organization.
     pub writers: Vec<Template>,
-    /// Reserved tenants that are meant where they are named.
+    /// Reserved names that are allowed as tenants.
     pub allowed: BTreeSet<Reserved>,
-    /// What is done with members of a resource that are not known.
+    /// How unknown members of a resource are treated.
     pub unknown: Unknown,
 }
 
-/// What is done with members of a resource that are not known.
+/// How unknown members of a resource are treated.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Unknown {
-    /// They are slips of whoever wrote the file.
+    /// They are taken for mistakes of whoever wrote the file, and refused.
     #[default]
     Refuse,
-    /// The API server has accepted them: its definition is newer than this program, and an
-    /// upgrade of it must not take everything from everyone.
+    /// They are ignored. The API server has accepted them because its definition is newer than
+    /// this program, and its upgrade must not take everything away from everybody.
     PassOver,
 }
 
@@ -31,14 +31,14 @@ pub enum Unknown {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Template(String);
 
-/// Longest template, in bytes.
+/// The longest template, in bytes.
 const MAX_TEMPLATE: usize = 256;
 
 const NAME: &str = "{name}";
 
 impl Template {
-    /// Parses `client:{name}`. One without a place for the name is one group for all
-    /// organizations.
+    /// Parses a template such as `client:{name}`. A template without `{name}` stands for one
+    /// group that all organizations share.
     ///
     /// # Errors
     /// The rule that it breaks.
@@ -59,7 +59,7 @@ impl Template {
         Ok(Self(text.to_owned()))
     }
 
-    /// The group of the organization of that name.
+    /// The group for the organization of that name.
     #[must_use]
     pub fn of(&self, name: &str) -> String {
         self.0.replace(NAME, name)
@@ -69,13 +69,13 @@ impl Template {
 /// Why a template was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TemplateError {
-    /// A brace that does not belong to `{name}`.
+    /// There is a brace that does not belong to `{name}`.
     Brace,
-    /// A control character.
+    /// There is a control character.
     Control,
-    /// Nothing.
+    /// The template is empty.
     Empty,
-    /// More than 256 bytes.
+    /// The template is longer than 256 bytes.
     Length,
 }
 
@@ -92,12 +92,12 @@ impl fmt::Display for TemplateError {
 
 impl std::error::Error for TemplateError {}
 
-/// One of the names that backends use themselves.
+/// A name that backends use themselves.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Reserved(&'static str);
 
 impl Reserved {
-    /// Parses one of them.
+    /// Parses such a name.
     ///
     /// # Errors
     /// The names that there are.
@@ -113,7 +113,7 @@ impl Reserved {
     }
 }
 
-/// A name that backends do not use themselves, and that needs no permission.
+/// The name is not one that backends use themselves, so it needs no permission.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct NotReserved;
 

@@ -1,7 +1,7 @@
-//! Organizations as people write them in a configuration.
+//! Writes organizations in the form in which people write them in a configuration.
 //!
-//! What is written means the same to every reader of YAML: to those of version 1.1, which
-//! take `no` for false and `1_000` for a number, and to those of 1.2.
+//! The text means the same to every reader of YAML: to those of version 1.1, which take `no`
+//! for false and `1_000` for a number, and to those of version 1.2.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::organization::{Organization, Tenant};
 
-/// The `organizations` section.
+/// Writes the `organizations` section.
 #[must_use]
 pub fn section(organizations: &[Organization]) -> String {
     if organizations.is_empty() {
@@ -22,7 +22,7 @@ pub fn section(organizations: &[Organization]) -> String {
         .collect()
 }
 
-/// One element of the section, with its dash at that column.
+/// Writes one element of the section, with its dash at column `indent`.
 #[must_use]
 pub fn item(organization: &Organization, indent: usize) -> String {
     let dash = " ".repeat(indent);
@@ -54,7 +54,7 @@ pub fn item(organization: &Organization, indent: usize) -> String {
     text
 }
 
-/// An element that was written by somebody else, on one line: JSON is YAML too.
+/// Writes an element that somebody else has written on one line. JSON is YAML too.
 #[must_use]
 pub fn foreign_item(value: &Value, indent: usize) -> String {
     format!("{}- {}\n", " ".repeat(indent), flow(value))
@@ -91,7 +91,7 @@ fn flow(value: &Value) -> String {
     }
 }
 
-/// A string, in quotes unless nobody could take it for anything else.
+/// Writes a string, in quotes unless it cannot be taken for anything else.
 fn scalar(text: &str) -> String {
     if is_plain(text) {
         return text.to_owned();
@@ -103,7 +103,8 @@ fn scalar(text: &str) -> String {
             '\\' => quoted.push_str("\\\\"),
             ' '..='~' => quoted.push(letter),
             letter if letter.is_alphanumeric() => quoted.push(letter),
-            // Among these are line breaks that only YAML knows, and what it refuses raw.
+            // Among these are line breaks that only YAML knows, and characters that it refuses
+            // unescaped.
             letter => {
                 let code = u32::from(letter);
                 let _ = if code > 0xffff {
@@ -118,8 +119,8 @@ fn scalar(text: &str) -> String {
     quoted
 }
 
-/// Begins with a letter, has nothing but letters, digits, `-` and `_`, and is no word that a
-/// reader of YAML 1.1 knows.
+/// Whether a text begins with a letter, has only letters, digits, `-` and `_`, and is not a
+/// word that has a meaning in YAML 1.1.
 fn is_plain(text: &str) -> bool {
     let words = [
         "y", "yes", "n", "no", "true", "false", "on", "off", "null", "nan", "inf",

@@ -1,4 +1,4 @@
-//! What is answered to a request.
+//! The answers to requests.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -12,16 +12,16 @@ use super::counters::Counters;
 use super::shelf::Shelf;
 use super::token::Tokens;
 
-/// Where the document is.
+/// The path of the document.
 pub const PATH: &str = "/organizations";
 
-/// When to come again before the first document, in seconds.
+/// How long clients should wait while there is no document yet, in seconds.
 const RETRY_SECONDS: &str = "5";
 
-/// An answer with all of its body.
+/// An answer with its whole body.
 pub type FullResponse = Response<Full<Bytes>>;
 
-/// Answers whoever asks for the document. Without `tokens` everybody may.
+/// Answers a request for the document. Without `tokens`, everybody may have it.
 #[must_use]
 pub fn organizations(
     method: &Method,
@@ -58,7 +58,7 @@ pub fn organizations(
     let mut answer = if let Some(tag) = had {
         let mut answer = Response::new(Full::default());
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
-        // The tag of what the caller has, which may be newer than what is here.
+        // The answer repeats the caller's tag, whose document may be newer than this one.
         let tag = if tag == "*" { &document.tag() } else { tag };
         put(&mut answer, ETAG, tag);
         answer
@@ -72,7 +72,7 @@ pub fn organizations(
     answer
 }
 
-/// Answers about the health of this process.
+/// Answers a request about the health of this process.
 #[must_use]
 pub fn health(method: &Method, path: &str, shelf: &Shelf, counters: &Counters) -> FullResponse {
     if let Some(answer) = other_method(method) {
@@ -101,7 +101,7 @@ fn other_method(method: &Method) -> Option<FullResponse> {
     Some(answer)
 }
 
-/// The answer to HEAD: the same without the body, and with its length.
+/// The answer to a HEAD request: the same without the body, but with its length.
 fn headless(method: &Method, mut answer: FullResponse) -> FullResponse {
     if *method == Method::HEAD {
         let length = hyper::body::Body::size_hint(answer.body()).exact();

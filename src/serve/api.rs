@@ -1,4 +1,4 @@
-//! What is asked of a cluster: the definition, a list, and how it fails.
+//! Requests to a cluster: for the definition and for a list, and how they fail.
 
 use std::fmt;
 
@@ -9,16 +9,17 @@ use tokio::time::{Duration, timeout};
 
 use crate::resources::grafana::{GROUP, KIND, PLURAL, Version};
 
-/// Longest time that a request other than a watch may take.
+/// The longest time that a request other than a watch may take.
 pub(super) const REQUEST: Duration = Duration::from_secs(30);
 
-/// Longest time to connect.
+/// The longest time that connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// Resources in one page of a list.
+/// The number of resources in one page of a list.
 const PAGE: u32 = 500;
 
-/// A client for the cluster that the environment names: `KUBECONFIG`, or the pod's own.
+/// Creates a client for the cluster that the environment names: with `KUBECONFIG`, or the pod's
+/// own.
 ///
 /// # Errors
 /// There is none, or its files cannot be used.
@@ -28,13 +29,13 @@ pub async fn client() -> Result<Client, String> {
     Client::try_from(config).map_err(|error| error.to_string())
 }
 
-/// The definition of the resource.
+/// The API resource of definitions.
 pub(super) fn definitions() -> ApiResource {
     let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
     ApiResource::from_gvk_with_plural(&kind, "customresourcedefinitions")
 }
 
-/// The resource in that version.
+/// The API resource of organizations, in that version.
 pub(super) fn resources(version: Version) -> ApiResource {
     let kind = GroupVersionKind::gvk(GROUP, version.name(), KIND);
     ApiResource::from_gvk_with_plural(&kind, PLURAL)
@@ -43,12 +44,12 @@ pub(super) fn resources(version: Version) -> ApiResource {
 /// Why a round ends early. What is served stays.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// The API does not answer, or not with what was asked for.
+    /// The API does not answer, or answers something else than what was requested.
     Api(String),
-    /// The definition is not there, or is going: the resources that go with it were not
-    /// withdrawn by anybody.
+    /// The definition does not exist or is being deleted. The resources that disappear with it
+    /// were not withdrawn by anybody.
     Definition(&'static str),
-    /// Events were missed: everything is listed anew.
+    /// Events were missed, so everything is listed again.
     Missed,
 }
 
@@ -72,16 +73,17 @@ impl From<kube::Error> for Trouble {
     }
 }
 
-/// What is known of the definition.
+/// The properties of the definition that matter.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Definition {
-    /// Its identity: another one has other resources.
+    /// Its identity. A definition with another identity has other resources.
     pub(super) uid: String,
-    /// What to ask for.
+    /// The version to request.
     pub(super) version: Version,
 }
 
-/// The definition, if it is there to stay. `answered` is called when there is an answer.
+/// The definition, if it exists and is not being deleted. `answered` is called when there is an
+/// answer.
 pub(super) async fn definition(
     definitions: &Api<DynamicObject>,
     answered: impl FnOnce(),
@@ -105,7 +107,7 @@ pub(super) async fn definition(
     })
 }
 
-/// All resources of one moment, and its resource version.
+/// All resources at one moment, and the resource version of that moment.
 pub(super) async fn list(api: &Api<DynamicObject>) -> Result<(Vec<DynamicObject>, u64), Trouble> {
     let mut objects = Vec::new();
     let mut parameters = ListParams::default().limit(PAGE);
@@ -121,7 +123,7 @@ pub(super) async fn list(api: &Api<DynamicObject>) -> Result<(Vec<DynamicObject>
     }
 }
 
-/// Without what nobody here reads, which is most of an object: ten thousand of them are held
+/// Removes what nobody here reads, which is most of an object. Ten thousand objects may be held
 /// for a moment.
 fn slim(mut object: DynamicObject) -> DynamicObject {
     object.metadata.managed_fields = None;
@@ -132,14 +134,14 @@ fn slim(mut object: DynamicObject) -> DynamicObject {
     object
 }
 
-/// Resource versions are numbers that grow, since Kubernetes 1.35 by its word.
+/// Resource versions are numbers that grow. Since Kubernetes 1.35 its documentation says so.
 pub(super) fn number(version: &str) -> Result<u64, Trouble> {
     let number = version.parse();
     number.map_err(|_| Trouble::Api(format!("{version:?} is no resource version")))
 }
 
-/// The version to ask for: the one that is stored, since nothing need convert it; else another
-/// one that is known.
+/// The version to request. It is the one that is stored, because it needs no conversion;
+/// otherwise it is another known one.
 fn served_version(definition: &serde_json::Value) -> Option<Version> {
     let versions = definition.pointer("/spec/versions")?.as_array()?;
     let flag = |version: &serde_json::Value, name: &str| {

@@ -1,4 +1,4 @@
-//! The organizations that there are now, each as far as it converts.
+//! The current organizations, as far as they can be converted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -12,17 +12,17 @@ use crate::resources::grafana::{self, Converted, Remark, Version};
 use crate::resources::proof;
 use crate::resources::rules::Rules;
 
-/// What a source says of one organization.
+/// What a source says about one organization.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// It is this now.
+    /// The organization now has this form.
     Put(Box<Value>, Version),
-    /// It is no more, or is going.
+    /// The organization does not exist any more, or is being deleted.
     Remove,
 }
 
 impl Change {
-    /// What a resource that is there says of itself.
+    /// The change that follows from an existing resource.
     #[must_use]
     pub fn of(resource: Value, version: Version) -> Self {
         if grafana::is_going(&resource) {
@@ -37,37 +37,38 @@ impl Change {
 #[derive(Debug, Default)]
 pub struct Catalog {
     entries: BTreeMap<String, Entry>,
-    /// Those that do not convert, and why.
+    /// The resources that cannot be converted, and why.
     dropped: BTreeMap<String, String>,
 }
 
 impl Catalog {
-    /// How many organizations there are.
+    /// The number of organizations.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no organizations.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Whether there is one of that name.
+    /// Whether there is an organization of that name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.entries.contains_key(name)
     }
 
-    /// Whether a list lacks one of them.
+    /// Whether a list lacks one of the organizations.
     #[must_use]
     pub fn is_missing_from(&self, listed: &BTreeSet<&str>) -> bool {
         let mut names = self.entries.keys();
         names.any(|name| !listed.contains(name.as_str()))
     }
 
-    /// The names of those that a list lacks, also of those that do not convert.
+    /// The names of the organizations that a list lacks, including those that cannot be
+    /// converted.
     #[must_use]
     pub fn missing(&self, listed: &BTreeSet<&str>) -> Vec<String> {
         let names = self.entries.keys().chain(self.dropped.keys());
@@ -81,8 +82,8 @@ impl Catalog {
         document::organizations(&self.entries)
     }
 
-    /// Takes changes in, in their order, each with the place where it stands in the history of
-    /// the source; gives the highest place that changed something.
+    /// Applies changes in their order, each with its position in the history of the source.
+    /// Returns the highest position that changed something.
     pub fn apply(
         &mut self,
         changes: Vec<(u64, String, Change)>,
@@ -110,7 +111,7 @@ impl Catalog {
                     other
                 }
                 Some(Err(why)) => {
-                    // Told once, not at each list.
+                    // This is logged once, and not for each list.
                     if self.dropped.get(&name) != Some(&why) {
                         log.warn("resource dropped", &[("name", &name), ("problems", &why)]);
                         self.dropped.insert(name.clone(), why);
@@ -128,10 +129,10 @@ impl Catalog {
     }
 }
 
-/// An entry and what was done to it, or why there is none.
+/// An entry and a note on what was changed to obtain it, or why there is none.
 type Outcome = Result<(Entry, String), String>;
 
-/// Converts what is put; all of it is read by the reader of configurations at once.
+/// Converts new and changed resources. The reader of configurations reads all of them at once.
 fn convert(
     changes: Vec<(u64, String, Change)>,
     rules: &Rules,

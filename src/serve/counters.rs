@@ -1,4 +1,4 @@
-//! What Prometheus is told.
+//! The metrics for Prometheus.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,26 +7,26 @@ use std::time::Instant;
 use super::shelf::Shelf;
 use crate::resources::document::Mark;
 
-/// Statuses that are counted by themselves; there are no others.
+/// The statuses that are counted separately. There are no others.
 const STATUSES: [u16; 6] = [200, 304, 401, 404, 405, 503];
 
-/// Numbers that only grow, and what the source is like now. No name that a stranger chose is
-/// a label.
+/// Numbers that only grow, and the current state of the source. No label holds a name that a
+/// stranger chose.
 #[derive(Debug)]
 pub struct Counters {
     began: Instant,
     answers: [AtomicU64; STATUSES.len()],
-    /// Failures of the source since the start.
+    /// How often the source has failed since the start.
     pub source_errors: AtomicU64,
-    /// Documents that were not put on the shelf since the start.
+    /// The number of documents that were not put on the shelf since the start.
     pub refused_documents: AtomicU64,
-    /// Certificates, keys and tokens that were read again and could not be used.
+    /// How often a certificate, a key or a token was read again and could not be used.
     pub credential_errors: AtomicU64,
-    /// Resources that do not convert now.
+    /// The number of resources that cannot be converted at present.
     pub dropped: AtomicU64,
-    /// Whether the last list is held although the source has another.
+    /// Whether the last list is still served although the source has another.
     pub held: AtomicBool,
-    /// Milliseconds from the start to the last time the source answered.
+    /// When the source last answered, in milliseconds since the start.
     contact: AtomicU64,
 }
 
@@ -46,7 +46,7 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Counts one more.
+    /// Adds one to a counter.
     pub fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -59,17 +59,17 @@ impl Counters {
         }
     }
 
-    /// The source has answered.
+    /// Notes that the source has answered.
     pub fn contact(&self) {
         self.contact.store(self.age(), Ordering::Relaxed);
     }
 
-    /// Milliseconds since the start.
+    /// The milliseconds since the start.
     fn age(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// All of it in the text format of Prometheus.
+    /// All metrics in the text format of Prometheus.
     #[must_use]
     pub fn text(&self, served: &Shelf) -> String {
         let mut page = Text::default();

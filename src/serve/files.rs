@@ -1,5 +1,5 @@
-//! Organizations from files that are looked at again and again: neither a mount that is
-//! swapped by its symlink nor a network file system tells of every change.
+//! Organizations from files that are read at intervals, because neither a mount that is swapped
+//! by a symlink nor a network file system reports every change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,26 +19,27 @@ use crate::resources::document::Mark;
 use crate::resources::grafana::{self, GROUP, KIND, Kind};
 use crate::resources::manifests;
 
-/// A look at files that differ from one moment to the next is repeated after this time.
+/// How long to wait before reading again files that have changed while they were being read.
 const SETTLE: Duration = Duration::from_millis(20);
 
-/// The files of one moment.
+/// The content of the files at one moment.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Look {
     files: Vec<(PathBuf, Vec<u8>)>,
     revision: Option<Vec<u8>>,
 }
 
-/// Why a look at the files gives no list.
+/// Why the files do not give a list.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Trouble {
-    /// A document that cannot be read: what else the file was to say is not known.
+    /// A document cannot be read, so it is not known what the rest of the file was to say.
     Document(PathBuf, manifests::Unreadable),
-    /// Not a single organization: so does a folder look that is not mounted.
+    /// There is not a single organization. This is also what a folder looks like that is not
+    /// mounted.
     Nothing,
-    /// A file that cannot be read.
+    /// A file cannot be read.
     Read(PathBuf, String),
-    /// The revision.
+    /// The revision cannot be read.
     Revision,
 }
 
@@ -88,15 +89,15 @@ struct Follower {
     shelf: Arc<Shelf>,
     counters: Arc<Counters>,
     catalog: Catalog,
-    /// The look that the document was made of.
+    /// The content that the document was made from.
     taken: Option<Look>,
     /// The highest revision that the clock has given.
     last: u64,
-    /// Whether what the files say could not be served.
+    /// Whether the content of the files could not be served.
     refused: bool,
-    /// What has been told already.
+    /// The trouble that has been logged already.
     trouble: Option<String>,
-    /// The files with documents that are something else, and how many; told already.
+    /// The files that hold documents of other kinds, with their number, as they were logged.
     passed_over: BTreeMap<PathBuf, usize>,
 }
 
@@ -107,7 +108,7 @@ impl Follower {
             self.healthy();
             return Ok(());
         }
-        // One half of the files may have been looked at before a swap, the other after it.
+        // One part of the files may have been read before a swap, and the other part after it.
         sleep(SETTLE).await;
         if block_in_place(|| read_all(paths, revision))? != look {
             return Ok(());
@@ -122,7 +123,7 @@ impl Follower {
         self.taken = Some(look);
         match revision {
             Some(revision) => self.put(revision),
-            // The clock counts changes of what is served, not of comments.
+            // The clock counts changes to what is served, not to comments.
             None if latest.is_none() && self.shelf.document().is_some() => {}
             None => {
                 let now = self.clock();
@@ -133,7 +134,7 @@ impl Follower {
         Ok(())
     }
 
-    /// What the files say, and what they no longer say.
+    /// The changes that the files bring, including the organizations that are gone.
     fn changes(&mut self, look: &Look) -> Result<Vec<(u64, String, Change)>, Trouble> {
         let log = self.options.log;
         let mut listed: BTreeSet<String> = BTreeSet::new();
@@ -191,7 +192,8 @@ impl Follower {
         Ok(changes)
     }
 
-    /// Says of each file how many of its documents are something else, unless that was said.
+    /// Logs for each file how many of its documents are of another kind, unless that was logged
+    /// already.
     fn tell_of(&mut self, passed_over: BTreeMap<PathBuf, usize>) {
         for (path, count) in &passed_over {
             if self.passed_over.get(path) != Some(count) {
@@ -234,11 +236,11 @@ impl Follower {
         if self.trouble.take().is_some() {
             self.options.log.info("files are readable again", &[]);
         }
-        // What was refused stays refused until the files change.
+        // What was refused remains refused until the files change.
         self.counters.held.store(self.refused, Ordering::Relaxed);
     }
 
-    /// Keeps what is served, and tells of each trouble once.
+    /// Keeps what is served, and logs each trouble once.
     fn hold(&mut self, trouble: &Trouble) {
         Counters::count(&self.counters.source_errors);
         self.counters.held.store(true, Ordering::Relaxed);
@@ -252,7 +254,7 @@ impl Follower {
         }
     }
 
-    /// The time in milliseconds since 1970; later than any time before.
+    /// The time in milliseconds since 1970. It is always later than any time returned before.
     fn clock(&mut self) -> u64 {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = since.map_or(0, |since| since.as_millis());
@@ -262,7 +264,7 @@ impl Follower {
     }
 }
 
-/// Reads all of them, in the order of their paths.
+/// Reads all files, in the order of their paths.
 fn read_all(paths: &[PathBuf], revision: Option<&Path>) -> Result<Look, Trouble> {
     let mut files: BTreeSet<PathBuf> = BTreeSet::new();
     for path in paths {
@@ -284,8 +286,8 @@ fn read_all(paths: &[PathBuf], revision: Option<&Path>) -> Result<Look, Trouble>
     })
 }
 
-/// The files of a folder that may hold resources. Where a ConfigMap is mounted, names with a
-/// dot in front are its workings.
+/// The files of a folder that may hold resources. In a mounted ConfigMap, names that begin with
+/// a dot belong to its implementation.
 fn inside(folder: &Path) -> Result<Vec<PathBuf>, Trouble> {
     let trouble = |error: std::io::Error| Trouble::Read(folder.to_owned(), error.to_string());
     let mut files = Vec::new();
@@ -301,10 +303,10 @@ fn inside(folder: &Path) -> Result<Vec<PathBuf>, Trouble> {
     Ok(files)
 }
 
-/// The revision that stands in a file.
+/// The revision that a file holds.
 ///
 /// # Errors
-/// The file, and why it has none.
+/// The file, and why it holds none.
 pub fn revision_in(path: &Path) -> Result<u64, String> {
     let name = path.display();
     let content = std::fs::read(path).map_err(|error| format!("{name}: {error}"))?;

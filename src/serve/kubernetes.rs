@@ -1,9 +1,10 @@
-//! Organizations from the resources of a cluster: a list, then a watch, and a list again from
-//! time to time.
+//! Organizations from the resources of a cluster: from a list, then a watch, and another list
+//! from time to time.
 //!
 //! The revision of a document is a resource version: that of the last event that changed an
-//! organization, or of the list where there was no event to see. So a revision always says:
-//! this is what the cluster had at that version. `docs/organizations.md` tells what follows.
+//! organization or, if there was no such event, that of the list. A revision therefore always
+//! says what the cluster held at that version. `docs/organizations.md` explains what follows
+//! from this.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -23,20 +24,20 @@ use super::shelf::{Placed, Shelf};
 use crate::resources::document::Mark;
 use crate::resources::grafana::Version;
 
-/// Longest watch; the server is asked to end it then.
+/// The longest watch. The server is asked to end it then.
 const WATCH: Duration = Duration::from_secs(240);
 
-/// A watch that says nothing for so long after its time is dead.
+/// How long a watch may remain silent beyond its time before it is considered dead.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// Events that follow each other so closely make one document.
+/// Events that follow each other within this time result in one document.
 const QUIET: Duration = Duration::from_millis(20);
 
-/// But none waits longer than this.
+/// No event waits longer than this.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// From one look at a definition that is not there to the next, and from one failure to the
-/// next try: the first of them; the others wait longer, up to the second.
+/// The waits between two looks at a definition that does not exist, and between a failure and
+/// the next try. The first wait is the first of these; later ones grow up to the second.
 const PAUSE: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(10)];
 
 /// Follows the resources until the program ends.
@@ -68,12 +69,12 @@ pub async fn follow(
     }
 }
 
-/// How far the history of the cluster has been seen.
+/// How much of the cluster's history has been seen.
 #[derive(Debug, Default)]
 struct Seen {
     /// The resource version that the document stands for.
     revision: Option<u64>,
-    /// The definition's identity: another one has other resources.
+    /// The identity of the definition. One with another identity has other resources.
     uid: Option<String>,
     /// Whether every event since the last list was seen.
     unbroken: bool,
@@ -84,20 +85,20 @@ struct Follower {
     definitions: Api<DynamicObject>,
     resync: Duration,
     settle: Duration,
-    /// Since when there are resources of a definition that has come back.
+    /// Since when there have been resources of a definition that has come back.
     settling: Option<Instant>,
     options: Arc<Options>,
     shelf: Arc<Shelf>,
     counters: Arc<Counters>,
     catalog: Catalog,
     seen: Seen,
-    /// Whether the last list is held, because the definition was not there.
+    /// Whether the last list is kept because the definition did not exist.
     held: bool,
     failures: u32,
 }
 
 impl Follower {
-    /// A list, and the watch that follows it until the next list is due.
+    /// Reads a list, and follows the watch after it until the next list is due.
     async fn round(&mut self) -> Result<(), Trouble> {
         let definition = self.definition().await?;
         if self
@@ -110,7 +111,7 @@ impl Follower {
         }
         let resources = Api::all_with(self.client.clone(), &api::resources(definition.version));
         let (objects, listed) = api::list(&resources).await?;
-        // It may have begun to go while the list was read.
+        // The deletion of the definition may have begun while the list was being read.
         if self.definition().await? != definition {
             return Err(Trouble::Definition("the definition changes"));
         }
@@ -129,8 +130,8 @@ impl Follower {
         self.watch(&resources, listed, definition.version).await
     }
 
-    /// Why the list of a definition that has come back does not count yet: whoever installs the
-    /// operator again writes the resources after it, one by one.
+    /// Why the list of a definition that has come back does not count yet. Whoever installs the
+    /// operator again creates the definition first, and then the resources one by one.
     fn coming_back(&mut self, objects: &[DynamicObject]) -> Option<&'static str> {
         if self.catalog.is_empty() {
             return None;
@@ -150,7 +151,7 @@ impl Follower {
         api::definition(&self.definitions, || self.counters.contact()).await
     }
 
-    /// Takes a whole list in.
+    /// Applies a whole list.
     fn take(&mut self, objects: Vec<DynamicObject>, listed: u64, version: Version) {
         let objects: Vec<(String, DynamicObject)> = objects
             .into_iter()
@@ -169,8 +170,8 @@ impl Follower {
         );
         let (rules, log) = (&self.options.rules, self.options.log);
         let latest = self.catalog.apply(changes, rules, log, &self.counters);
-        // After a gap nobody knows what there was in between: only the list's own version is
-        // certainly that of what it says.
+        // After a gap nobody knows what there was in between, so only the version of the list
+        // itself certainly matches its content.
         if latest.is_some() || !self.seen.unbroken || self.seen.revision.is_none() {
             if latest.is_some() && self.seen.unbroken {
                 log.warn("a list told of changes that no event did", &[]);
@@ -180,7 +181,7 @@ impl Follower {
         self.put();
     }
 
-    /// Takes events in until the next list is due.
+    /// Applies events until the next list is due.
     async fn watch(
         &mut self,
         resources: &Api<DynamicObject>,
@@ -206,7 +207,7 @@ impl Follower {
             loop {
                 let first = timeout_at(dead, events.next()).await;
                 let first = first.map_err(|_| Trouble::Api("the watch is dead".to_owned()))?;
-                // The server has ended it in time.
+                // The server has ended the watch in time.
                 let Some(first) = first else { break };
                 let mut batch = Batch::new(version);
                 let mut ended = !batch.add(first?)?;
@@ -231,14 +232,14 @@ impl Follower {
         Ok(())
     }
 
-    /// Takes a batch of events in; gives the resource version up to which they tell.
+    /// Applies a batch of events. Returns the resource version up to which they are complete.
     async fn events(&mut self, batch: Batch) -> Result<Option<String>, Trouble> {
         let removes = batch
             .changes
             .iter()
             .any(|(_, name, change)| matches!(change, Change::Remove) && self.catalog.has(name));
-        // Whoever uninstalls the operator takes the resources with the definition. While
-        // nobody says which of both it is, nothing is taken away.
+        // Whoever uninstalls the operator deletes the resources together with the definition.
+        // Until it is clear whether that is the case, nothing is withdrawn.
         if removes {
             self.definition().await?;
         }
@@ -289,12 +290,12 @@ impl Follower {
         self.counters.contact();
     }
 
-    /// Tells of a trouble once, and waits before the next round.
+    /// Logs a trouble once, and waits before the next round.
     async fn pause(&mut self, trouble: &Trouble) {
         let log = self.options.log;
         self.seen.unbroken = false;
         match trouble {
-            // The next list comes at once.
+            // The next list follows immediately.
             Trouble::Missed => {
                 log.info("events were missed: listing anew", &[]);
                 return;
@@ -322,7 +323,7 @@ impl Follower {
     }
 }
 
-/// Events that came closely together.
+/// Events that followed each other closely.
 struct Batch {
     version: Version,
     changes: Vec<(u64, String, Change)>,
@@ -339,7 +340,7 @@ impl Batch {
         }
     }
 
-    /// Adds an event; gives whether there may be more.
+    /// Adds an event. Returns whether there may be more.
     fn add(&mut self, event: WatchEvent<DynamicObject>) -> Result<bool, Trouble> {
         let (object, deleted) = match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),

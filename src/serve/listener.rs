@@ -1,4 +1,4 @@
-//! Listeners: connections taken and ended.
+//! Listeners, which accept and end connections.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,35 +20,35 @@ use tokio_rustls::rustls::ServerConfig;
 use super::answer::FullResponse;
 use super::places::{Limits, Place, Places};
 
-/// Most connections at once where documents are served; those of the health port come on top.
-/// Processes have often no more than 1,024 descriptors.
+/// The maximum number of simultaneous connections to the listener for documents. Those to the
+/// health port are counted separately. Processes often have no more than 1,024 descriptors.
 const CONNECTIONS: usize = 512;
 
-/// Most connections at once where health and metrics are.
+/// The maximum number of simultaneous connections to the listener for health and metrics.
 const HEALTH_CONNECTIONS: usize = 128;
 
-/// Most connections that wait to be taken. Whoever comes when the queue is full tries again
-/// after a second, so it is longer than the 128 of the standard library; the system has a bound
-/// of its own (`net.core.somaxconn`, 4,096 as a rule).
+/// The maximum number of connections that wait to be accepted. A client that finds the queue
+/// full tries again only after a second, so the queue is longer than the 128 of the standard
+/// library. The system has a limit of its own (`net.core.somaxconn`, usually 4,096).
 const QUEUE: u32 = 4096;
 
-/// Longest time from the connection to the end of the first request's head, the handshake
-/// included.
+/// The longest time from the connection to the end of the first request's head, including the
+/// handshake.
 const FIRST: Duration = Duration::from_secs(10);
 
-/// Longest time from one request to the next on a connection: longer than gates wait from one
-/// poll to the next by default, so that connections are kept.
+/// The longest time between two requests on a connection. It is longer than the default
+/// interval at which gates poll, so that connections are kept.
 const IDLE: Duration = Duration::from_secs(120);
 
-/// How long open requests may take once nothing new is taken.
+/// How long open requests may take once no new ones are accepted.
 const LAST: Duration = Duration::from_secs(5);
 
-/// The certificate of a listener, which may change.
+/// How a listener protects its connections. Its certificate may change.
 #[derive(Clone, Debug)]
 pub enum Security {
-    /// None: plain HTTP.
+    /// It does not: plain HTTP.
     Plain,
-    /// This one now.
+    /// It uses TLS with this certificate.
     Tls(watch::Receiver<Arc<ServerConfig>>),
 }
 
@@ -75,7 +75,7 @@ impl Purpose {
     }
 }
 
-/// Answers every request on `listener` until `end` is true.
+/// Answers every request on `listener` until `end` becomes true.
 pub async fn serve<F>(
     listener: TcpListener,
     purpose: Purpose,
@@ -111,12 +111,12 @@ pub async fn serve<F>(
     let _ = timeout(LAST, graceful.shutdown()).await;
 }
 
-/// The next connection.
+/// Waits for the next connection.
 async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
-            // Out of descriptors, or the caller has gone: neither lasts.
+            // There are no descriptors left, or the client has gone. Both are temporary.
             Err(_) => sleep(Duration::from_millis(50)).await,
         }
     }
@@ -165,12 +165,12 @@ where
         .keep_alive_interval(IDLE)
         .max_concurrent_streams(16);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    // Whoever breaks off is no failure of ours.
+    // It is not a failure of this program if a client breaks off.
     let _ = watcher.watch(connection).await;
 }
 
-/// Whether a status is that of an answer which whoever lacks a token does not get, nor whoever
-/// asks for nothing that there is.
+/// Whether a status is one that only admitted callers get. A caller without a token does not
+/// get it, and neither does one that requests something which does not exist.
 fn is_for_the_admitted(status: StatusCode) -> bool {
     matches!(
         status,
@@ -178,10 +178,10 @@ fn is_for_the_admitted(status: StatusCode) -> bool {
     )
 }
 
-/// Listens there.
+/// Listens on that address.
 ///
 /// # Errors
-/// The address, and why it cannot be had.
+/// The address, and why it cannot be used.
 pub fn bind(address: SocketAddr) -> Result<TcpListener, String> {
     let bound = || {
         let socket = if address.is_ipv4() {
@@ -189,7 +189,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, String> {
         } else {
             TcpSocket::new_v6()
         }?;
-        // Whoever starts anew need not wait for connections that have just ended.
+        // After a restart, the program need not wait for connections that have just ended.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(QUEUE)

@@ -1,4 +1,4 @@
-//! One line an event, on standard error.
+//! Writes one line for each event to standard error.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -6,24 +6,24 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value};
 
-/// Longest value in a line, in characters: what others have written stands there.
+/// The longest value in a line, in characters. Values may hold what others have written.
 const MAX_VALUE: usize = 512;
 
 /// The form of a line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Form {
-    /// `level event key="value"`
+    /// Plain text: `level event key="value"`.
     Plain,
-    /// An object, with `time` in seconds since 1970.
+    /// A JSON object, with `time` in seconds since 1970.
     Json,
 }
 
-/// How much an event matters.
+/// How serious an event is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Level {
-    /// Somebody should look.
+    /// Somebody should look at it.
     Error,
-    /// As it should be.
+    /// It is as it should be.
     Info,
     /// Something was left out or put off.
     Warn,
@@ -39,42 +39,42 @@ impl Level {
     }
 }
 
-/// Writes lines.
+/// Writes lines of one form.
 #[derive(Clone, Copy, Debug)]
 pub struct Log {
     form: Form,
 }
 
 impl Log {
-    /// One that writes lines of that form.
+    /// Creates a log that writes lines of that form.
     #[must_use]
     pub const fn new(form: Form) -> Self {
         Self { form }
     }
 
-    /// As it should be.
+    /// Logs an event that is as it should be.
     pub fn info(self, event: &str, fields: &[(&str, &dyn fmt::Display)]) {
         self.write(Level::Info, event, fields);
     }
 
-    /// Something was left out or put off.
+    /// Logs that something was left out or put off.
     pub fn warn(self, event: &str, fields: &[(&str, &dyn fmt::Display)]) {
         self.write(Level::Warn, event, fields);
     }
 
-    /// Somebody should look.
+    /// Logs something that somebody should look at.
     pub fn error(self, event: &str, fields: &[(&str, &dyn fmt::Display)]) {
         self.write(Level::Error, event, fields);
     }
 
     fn write(self, level: Level, event: &str, fields: &[(&str, &dyn fmt::Display)]) {
         let line = line(self.form, now(), level, event, fields);
-        // Nobody is left to tell if this fails.
+        // If this fails, there is nobody left to report it to.
         let _ = writeln!(std::io::stderr(), "{line}");
     }
 }
 
-/// A line of that form, without its end.
+/// A line of that form, without its line end.
 #[must_use]
 pub fn line(
     form: Form,
@@ -87,7 +87,7 @@ pub fn line(
         Form::Plain => {
             let mut line = format!("{} {event}", level.name());
             for (name, value) in fields {
-                // Quoted as a string of Rust is: control characters are escaped.
+                // The value is quoted like a Rust string, so control characters are escaped.
                 let _ = write!(line, " {name}={:?}", shortened(&value.to_string()));
             }
             line
@@ -112,7 +112,7 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// Seconds since 1970.
+/// The seconds since 1970.
 fn now() -> f64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0.0, |since| since.as_secs_f64())

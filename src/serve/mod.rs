@@ -7,12 +7,14 @@
 //!                              key ─▶ signer ─┘
 //! ```
 //!
-//! 1. What is on the [`shelf`] is served until there is something newer, whatever becomes of
-//!    where it came from.
-//! 2. A resource that does not convert is left out and blocks no other.
+//! 1. What is on the [`shelf`] is served until there is something newer, whatever happens to
+//!    its source.
+//! 2. A resource that cannot be converted is left out, and does not block any other.
 //! 3. Nothing is served before everything has been read once.
-//! 4. A document is never followed by one with a lower mark, nor by another with the same.
-//! 5. A signed document gets a new date, and so a new tag, long before gates call it old.
+//! 4. A document is never followed by one with a lower mark, nor by a different one with the
+//!    same mark.
+//! 5. A signed document gets a new date, and so a new tag, long before gates consider it too
+//!    old.
 
 pub mod answer;
 mod api;

@@ -1,4 +1,4 @@
-//! What the program is told.
+//! The options of the program.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,50 +8,51 @@ use tokio::time::Duration;
 use super::log::Log;
 use crate::resources::rules::Rules;
 
-/// All of it.
+/// All options.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where organizations come from.
     pub source: Source,
     /// How they are converted.
     pub rules: Rules,
-    /// The first number of every mark.
+    /// The epoch, which is the first number of every mark.
     pub epoch: u64,
-    /// Where the document is served.
+    /// The address on which the document is served.
     pub listen: SocketAddr,
-    /// Where health and metrics are served, without TLS.
+    /// The address on which health and metrics are served, without TLS.
     pub health_listen: SocketAddr,
-    /// The certificate chain and its key; none for plain HTTP.
+    /// The files with the certificate chain and its key, or none for plain HTTP.
     pub tls: Option<(PathBuf, PathBuf)>,
-    /// The bearer tokens that are admitted; without them everybody is.
+    /// The file with the bearer tokens that are admitted. Without it, everybody is admitted.
     pub tokens: Option<PathBuf>,
-    /// The file of the key that documents are signed with, if they are.
+    /// The file with the key that signs documents, if they are signed.
     pub signing_key: Option<PathBuf>,
-    /// How long a signature's date lasts.
+    /// How long the date of a signature is used.
     pub sign_every: Duration,
-    /// From one look at files to the next.
+    /// The time between two looks at files.
     pub poll: Duration,
-    /// How long connections are still taken after the signal to end.
+    /// How long connections are still accepted after the signal to end.
     pub drain: Duration,
-    /// Where events are told.
+    /// The log for events.
     pub log: Log,
 }
 
 /// Where organizations come from.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// Files, and all `.yaml`, `.yml` and `.json` in folders.
+    /// Files, and all `.yaml`, `.yml` and `.json` files in folders.
     Files {
-        /// They.
+        /// The paths of the files and folders.
         paths: Vec<PathBuf>,
-        /// A file with the revision; else it is the time of the change.
+        /// A file that holds the revision. Without it, the revision is the time of the change.
         revision: Option<PathBuf>,
     },
     /// The resources of a cluster.
     Kubernetes {
-        /// From one whole list to the next.
+        /// The time between two complete lists.
         resync: Duration,
-        /// How long the last list is held while the resources of a new definition come.
+        /// How long the last list is kept while the resources of a new definition are being
+        /// created.
         settle: Duration,
     },
 }

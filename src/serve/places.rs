@@ -1,8 +1,10 @@
-//! The places of a listener: so many connections at once, and who gives way when all are taken.
+//! The places of a listener: how many connections there may be at once, and which one gives way
+//! when all places are taken.
 //!
-//! Whoever opens connections and asks nothing must keep out nobody who asks. So a connection is a
-//! newcomer until something was answered that only those get who may ask; a newcomer has
-//! little time, and gives way first. The others may rest between two requests.
+//! Clients that open connections and ask for nothing must not keep out those that do ask. A
+//! connection is therefore a newcomer until it has received an answer that only admitted
+//! callers get. A newcomer has little time, and gives way first. The others may pause between
+//! two requests.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,14 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep_until};
 
-/// What connections are allowed.
+/// The limits for connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Most connections at once.
+    /// The number of simultaneous connections.
     pub places: usize,
-    /// From the connection to the end of the first request's head, the handshake included.
+    /// The longest time from the connection to the end of the first request's head, including
+    /// the handshake.
     pub first: Duration,
-    /// From one request to the next.
+    /// The longest time between two requests.
     pub idle: Duration,
 }
 
@@ -30,7 +33,7 @@ pub struct Places {
 
 #[derive(Debug, Default)]
 struct Taken {
-    /// The name of the next seat.
+    /// The number of the next connection.
     next: u64,
     seats: BTreeMap<u64, Seat>,
 }
@@ -38,20 +41,20 @@ struct Taken {
 #[derive(Debug)]
 struct Seat {
     is_known: bool,
-    /// When it was taken, or the last request came.
+    /// When the place was taken, or when the last request arrived.
     since: Instant,
     leave: Arc<Notify>,
 }
 
 impl Places {
-    /// All of them free.
+    /// Creates the places, all of which are free.
     #[must_use]
     pub fn new(limits: Limits) -> Arc<Self> {
         let taken = Mutex::default();
         Arc::new(Self { limits, taken })
     }
 
-    /// A place for a new connection; another one gives way if there is none left.
+    /// Takes a place for a new connection. If none is left, another connection gives way.
     #[must_use]
     pub fn take(self: &Arc<Self>) -> Place {
         let leave = Arc::new(Notify::new());
@@ -81,10 +84,10 @@ impl Places {
 }
 
 impl Taken {
-    /// Sends away the newcomer who has been there longest; if newcomers have no more than
-    /// `share` of the places, the one who has not asked for longest. So those who are known
-    /// cannot keep newcomers out, and newcomers only take places from each other once they have
-    /// their share.
+    /// Ends the newcomer that has been there longest. If newcomers have no more than `share` of
+    /// the places, it ends the connection that has asked for nothing for the longest time
+    /// instead. Known clients therefore cannot keep newcomers out, and once newcomers have
+    /// their share they only take places from each other.
     fn free_one(&mut self, share: usize) {
         let newcomers = self.seats.values().filter(|seat| !seat.is_known).count();
         let goes_known = newcomers <= share && newcomers < self.seats.len();
@@ -101,7 +104,7 @@ impl Taken {
     }
 }
 
-/// The place of one connection, free again when this is dropped.
+/// The place of one connection, which becomes free when this is dropped.
 #[derive(Debug)]
 pub struct Place {
     places: Arc<Places>,
@@ -110,7 +113,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// It has asked for something that not everybody is given.
+    /// Notes that the connection has asked for something that not everybody gets.
     pub fn asked(&self) {
         if let Some(seat) = self.places.lock().seats.get_mut(&self.name) {
             seat.is_known = true;
@@ -118,7 +121,7 @@ impl Place {
         }
     }
 
-    /// Returns when the connection has to end: it gives way, or its time is over.
+    /// Returns when the connection has to end, because it gives way or its time is over.
     pub async fn lost(&self) {
         while let Some(until) = self.until() {
             if until <= Instant::now() {
@@ -131,7 +134,7 @@ impl Place {
         }
     }
 
-    /// When its time is over unless it asks; none once it has given way.
+    /// When its time is over unless it asks for something. `None` once it has given way.
     fn until(&self) -> Option<Instant> {
         let limits = self.places.limits;
         let taken = self.places.lock();
@@ -181,7 +184,7 @@ mod tests {
             let lost: Vec<bool> = newcomers.iter().map(is_gone).collect();
             let first_kept = lost.iter().position(|gone| !gone);
             assert_eq!(first_kept, Some(gone + 1), "{lost:?}");
-            // Whoever goes by themselves leaves room, so this one stays.
+            // A client that leaves on its own would make room, so this one stays.
             std::mem::forget(latest);
         }
     }
@@ -197,7 +200,8 @@ mod tests {
         known[0].asked();
         let newcomers: Vec<Place> = (0..10).map(|_| places.take()).collect();
         let kept: Vec<bool> = known.iter().map(|place| !is_gone(place)).collect();
-        // A quarter and one are newcomers', and from then on they take from each other.
+        // A quarter of the places and one more belong to newcomers, who from then on take
+        // places from each other.
         assert_eq!(
             kept,
             [true, false, false, false, true, true, true, true],

@@ -1,4 +1,4 @@
-//! All parts together, from the start to the signal to end.
+//! Runs all parts together, from the start to the signal to end.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,7 +23,7 @@ use super::{answer, api, files, kubernetes, tls};
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// What cannot be used from the start.
+/// What cannot be used at the start.
 pub fn run(options: Options) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -31,7 +31,7 @@ pub fn run(options: Options) -> Result<(), String> {
         .build()
         .map_err(|error| error.to_string())?;
     let outcome = runtime.block_on(serve(Arc::new(options)));
-    // A read of a file that hangs holds nobody up.
+    // A read from a file that hangs must not delay the end.
     runtime.shutdown_background();
     outcome
 }
@@ -133,7 +133,7 @@ async fn serve(options: Arc<Options>) -> Result<(), String> {
     let name = signals.next().await;
     log.info("ending", &[("signal", &name)]);
     shelf.end();
-    // Whoever balances load needs a moment to hear of it.
+    // A load balancer needs a moment to notice.
     sleep(options.drain).await;
     let _ = end.send(true);
     let _ = documents.await;
@@ -164,7 +164,7 @@ impl Signals {
     }
 }
 
-/// Certificate and key, and a task that reads them again.
+/// Reads the certificate and its key, and starts a task that reads them again.
 fn certificates(
     paths: (PathBuf, PathBuf),
     options: &Arc<Options>,
@@ -186,7 +186,7 @@ fn certificates(
     Ok(receiver)
 }
 
-/// The tokens, and a task that reads them again.
+/// Reads the tokens, and starts a task that reads them again.
 fn tokens(
     path: PathBuf,
     options: &Arc<Options>,
@@ -205,7 +205,7 @@ fn tokens(
     Ok(tokens)
 }
 
-/// Who signs, and a task that reads the key again.
+/// Reads the key that signs, and starts a task that reads it again.
 fn signer(
     path: PathBuf,
     options: &Arc<Options>,
@@ -231,7 +231,7 @@ fn signer(
     Ok(signer)
 }
 
-/// Has what is served signed anew when its date or the key is another one.
+/// Signs what is served again whenever its date or the key changes.
 async fn renew(options: Arc<Options>, shelf: Arc<Shelf>, counters: Arc<Counters>) {
     let mut failing = false;
     loop {
@@ -248,8 +248,8 @@ async fn renew(options: Arc<Options>, shelf: Arc<Shelf>, counters: Arc<Counters>
     }
 }
 
-/// Looks at files again and again. What cannot be used is told once, and what was there
-/// before stays.
+/// Reads files again at intervals. If they cannot be used, this is logged once, and what was
+/// there before stays.
 fn follow<T: Send + 'static>(
     what: &'static str,
     read: impl Fn() -> Result<Vec<Vec<u8>>, String> + Send + 'static,
@@ -266,7 +266,7 @@ fn follow<T: Send + 'static>(
     tokio::spawn(async move {
         loop {
             sleep(options.poll).await;
-            // A file system that hangs holds up nobody who asks.
+            // A file system that hangs must not delay anybody's request.
             let now = block_in_place(&read);
             if now == last {
                 continue;

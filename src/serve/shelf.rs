@@ -10,55 +10,55 @@ use ring::digest::{SHA256, digest};
 use super::signer::{Seal, Signer};
 use crate::resources::document::{self, MAX_DOCUMENT, Mark};
 
-/// A document as it is sent.
+/// A document in the form in which it is sent.
 #[derive(Clone, Debug)]
 pub struct Document {
     mark: Mark,
-    /// Of the organizations alone, in hexadecimal.
+    /// The hash of the organizations alone, in hexadecimal.
     hash: String,
     body: Bytes,
     organizations: u64,
     signed: Option<Signed>,
 }
 
-/// What a document has that is signed.
+/// What a signed document has in addition.
 #[derive(Clone, Debug)]
 struct Signed {
     /// The name of the key.
     key_id: String,
     /// Its date, in seconds since 1970.
     issued: u64,
-    /// The organizations, to be signed anew.
+    /// The organizations as text, to be signed again.
     text: Arc<str>,
 }
 
 impl Signed {
-    /// Whether it would be the same signature.
+    /// Whether signing again would give the same signature.
     fn is_by(&self, seal: &Seal) -> bool {
         self.issued == seal.issued && self.key_id == seal.key.key_id()
     }
 }
 
 impl Document {
-    /// How new it is.
+    /// The mark, which says how new it is.
     #[must_use]
     pub const fn mark(&self) -> Mark {
         self.mark
     }
 
-    /// Its bytes.
+    /// The bytes of the document.
     #[must_use]
     pub const fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// How many organizations are in it.
+    /// The number of organizations in it.
     #[must_use]
     pub const fn organizations(&self) -> u64 {
         self.organizations
     }
 
-    /// What it is sent as.
+    /// The media type with which it is sent.
     #[must_use]
     pub const fn media_type(&self) -> &'static str {
         match self.signed {
@@ -74,8 +74,8 @@ impl Document {
         self.signed.as_ref().map(|signed| signed.issued)
     }
 
-    /// Its entity tag, which is another for every other document: mark and hash, and of a
-    /// signed one its date and key.
+    /// Its entity tag, which differs for every document. It consists of mark and hash and, for
+    /// a signed document, of date and key.
     #[must_use]
     pub fn tag(&self) -> String {
         let (mark, hash) = (self.mark, &self.hash);
@@ -85,10 +85,11 @@ impl Document {
         }
     }
 
-    /// Whether whoever has the document of this tag needs this one: not if it has the same
-    /// organizations and is as new, or newer, as another server's can be; and if this one is
-    /// signed, if it is by the same key and of no earlier date. The tag may be weak, as
-    /// proxies make it that compress.
+    /// Whether a client that has the document with this tag needs no other. This is so if that
+    /// document has the same organizations and is at least as new, as one from another server
+    /// can be, and if this document is signed, that one must have been signed by the same key
+    /// with a date that is not earlier. The tag may be weak, because proxies that compress make
+    /// it weak.
     #[must_use]
     pub fn is_had_with(&self, tag: &str) -> bool {
         let tag = tag.strip_prefix("W/").unwrap_or(tag);
@@ -104,7 +105,7 @@ impl Document {
         })
     }
 
-    /// Whether the rest of a tag tells of the same key, and of no earlier date.
+    /// Whether the rest of a tag names the same key and a date that is not earlier.
     fn is_signed_as_in(&self, tag: Option<&str>) -> bool {
         let Some(signed) = &self.signed else {
             return tag.is_none();
@@ -116,7 +117,8 @@ impl Document {
         })
     }
 
-    /// One of these organizations, whose text has that hash, signed if there is a seal.
+    /// Creates a document of these organizations, whose text has that hash. It is signed if
+    /// there is a seal.
     fn new(
         mark: Mark,
         (hash, text, organizations): (String, Arc<str>, u64),
@@ -153,28 +155,28 @@ impl Document {
     }
 }
 
-/// What became of a document that was to be put on the shelf.
+/// The outcome of putting a document on the shelf.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Placed {
-    /// It is served.
+    /// It is now served.
     New,
-    /// It says what is served already.
+    /// It says the same as the one that is already served.
     Same,
 }
 
 /// Why a document is not served.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refused {
-    /// It says something else, and its mark is not higher.
+    /// It says something else, but its mark is not higher.
     NotNewer {
-        /// Of the one that is served.
+        /// The mark of the document that is served.
         served: Mark,
-        /// Of the other.
+        /// The mark of the document that was refused.
         refused: Mark,
     },
-    /// No gate would take it.
+    /// It is longer than any gate would accept.
     TooLong {
-        /// In bytes.
+        /// Its length in bytes.
         length: usize,
     },
     /// It could not be signed.
@@ -207,7 +209,7 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    /// One whose documents that one signs.
+    /// Creates a shelf whose documents are signed by that signer.
     #[must_use]
     pub fn signed_by(signer: Arc<Signer>) -> Self {
         Self {
@@ -218,10 +220,12 @@ impl Shelf {
 
     /// Puts organizations on the shelf.
     ///
-    /// With the same organizations as before a higher mark counts, and a lower one does not.
+    /// If the organizations are the same as before, a higher mark is adopted and a lower one is
+    /// ignored.
     ///
     /// # Errors
-    /// It differs and is not newer, is too long, or could not be signed. What was there stays.
+    /// The document differs without being newer, is too long, or could not be signed. What was
+    /// there stays.
     pub fn put(&self, mark: Mark, organizations: &str, count: usize) -> Result<Placed, Refused> {
         let hash = hash_of(organizations);
         let mut place = self
@@ -245,10 +249,10 @@ impl Shelf {
         Ok(Placed::New)
     }
 
-    /// Signs what is there anew if its key or its date is another one now; says whether it was.
+    /// Signs the document again if its key or its date has changed. Returns whether it did.
     ///
     /// # Errors
-    /// It could not be signed. What was there stays.
+    /// The document could not be signed. What was there stays.
     pub fn renew(&self) -> Result<bool, Refused> {
         let Some(signer) = &self.signer else {
             return Ok(false);
@@ -260,7 +264,7 @@ impl Shelf {
         let Some(last) = served.signed.as_ref().filter(|last| !last.is_by(&seal)) else {
             return Ok(false);
         };
-        // Nobody who asks waits for the signature.
+        // No request waits for the signature.
         let content = (
             served.hash.clone(),
             Arc::clone(&last.text),
@@ -271,7 +275,7 @@ impl Shelf {
             .document
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        // What has come meanwhile is newer and has its own.
+        // A document that has arrived in the meantime is newer, and has a signature of its own.
         let is_same = place.as_ref().is_some_and(|now| Arc::ptr_eq(now, &served));
         if is_same {
             *place = Some(Arc::new(document));
@@ -279,26 +283,26 @@ impl Shelf {
         Ok(is_same)
     }
 
-    /// What is there.
+    /// The document on the shelf.
     #[must_use]
     pub fn document(&self) -> Option<Arc<Document>> {
         let place = self.document.read().unwrap_or_else(PoisonError::into_inner);
         place.clone()
     }
 
-    /// Whether whoever balances load should send somebody here.
+    /// Whether a load balancer should send requests here.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.document().is_some() && !self.ending.load(Ordering::Relaxed)
     }
 
-    /// From now on nobody should be sent here. Whoever asks is still answered.
+    /// Says that no more requests should be sent here. Those that arrive are still answered.
     pub fn end(&self) {
         self.ending.store(true, Ordering::Relaxed);
     }
 }
 
-/// 128 bits of SHA-256, in hexadecimal.
+/// The first 128 bits of SHA-256, in hexadecimal.
 fn hash_of(text: &str) -> String {
     let digest = digest(&SHA256, text.as_bytes());
     let mut hash = String::with_capacity(32);

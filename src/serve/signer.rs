@@ -1,8 +1,9 @@
-//! Who signs documents now, and of what date.
+//! The key that signs documents at present, and the date that they get.
 //!
-//! A gate counts the age of a signed document from its `iat`, so it is signed anew every so
-//! often though nothing else in it changes. The date is the beginning of the period that it
-//! is signed in: replicas with the same key and the same period write the same bytes.
+//! A gate counts the age of a signed document from its `iat`. Documents are therefore signed
+//! again at intervals even if nothing else in them changes. The date is the beginning of the
+//! period in which a document is signed, so that replicas with the same key and the same period
+//! produce the same bytes.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -11,25 +12,26 @@ use tokio::time::Duration;
 
 use super::signing_key::SigningKey;
 
-/// The key of now, and how long a date lasts.
+/// The current key, and how long a date is used.
 #[derive(Debug)]
 pub struct Signer {
     key: RwLock<Arc<SigningKey>>,
-    /// In seconds, at least 1.
+    /// The length of a period in seconds, at least 1.
     every: u64,
 }
 
-/// What a signature has besides the document.
+/// What a signature depends on besides the document.
 #[derive(Clone, Debug)]
 pub struct Seal {
-    /// Who signs.
+    /// The key.
     pub key: Arc<SigningKey>,
     /// The `iat`, in seconds since 1970.
     pub issued: u64,
 }
 
 impl Signer {
-    /// One that signs with that key, anew each `every`, which is at least a second.
+    /// Creates a signer with that key. Documents are signed again after each `every`, which is
+    /// at least a second.
     #[must_use]
     pub fn new(key: SigningKey, every: Duration) -> Self {
         Self {
@@ -38,12 +40,12 @@ impl Signer {
         }
     }
 
-    /// From now on it signs with this key.
+    /// Signs with this key from now on.
     pub fn replace(&self, key: SigningKey) {
         *self.key.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
     }
 
-    /// How a document is to be signed now.
+    /// The key and the date to sign with now.
     #[must_use]
     pub fn seal(&self) -> Seal {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -56,7 +58,7 @@ impl Signer {
     }
 }
 
-/// Of the period of so many seconds that a time is in.
+/// The beginning of the period of `every` seconds in which a time falls.
 fn beginning(now: u64, every: u64) -> u64 {
     now.saturating_sub(now.checked_rem(every).unwrap_or(0))
 }

@@ -1,7 +1,7 @@
-//! A private key that documents are signed with.
+//! A private key that signs documents.
 //!
-//! Every scheme here is deterministic: EdDSA and RSASSA-PKCS1-v1_5 by definition, ECDSA by
-//! RFC 6979. So replicas with one key sign the same bytes alike.
+//! Every scheme here is deterministic: EdDSA and RSASSA-PKCS1-v1_5 by definition, ECDSA by RFC
+//! 6979. Replicas with the same key therefore produce the same signature for the same bytes.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ use crate::authn::keys::{Algorithm, InModule};
 use crate::authn::signed_document::{SignedDocument, TYPE};
 use crate::words::identity::Issuers;
 
-/// A private key with its one algorithm, and what is public of it.
+/// A private key with its one algorithm, and its public half.
 pub struct SigningKey {
     material: Material,
     public: PublicKey,
@@ -61,12 +61,12 @@ impl Curve {
 }
 
 impl SigningKey {
-    /// The first private key of a PEM file: PKCS#8, or what older tools write (PKCS#1 of RSA,
-    /// SEC1 of ECDSA). The algorithm follows the key: `EdDSA`, `ES256`, `ES384`, or `RS256`
-    /// for RSA of 2048 to 4096 bits.
+    /// Reads the first private key of a PEM file: PKCS#8, or the formats that older tools write
+    /// (PKCS#1 for RSA, SEC1 for ECDSA). The algorithm follows from the key: `EdDSA`, `ES256`,
+    /// `ES384`, or `RS256` for RSA with 2048 to 4096 bits.
     ///
     /// # Errors
-    /// [`SigningKeyError`]
+    /// [`SigningKeyError`] if there is no such key.
     pub fn parse(pem: &[u8]) -> Result<Self, SigningKeyError> {
         let der = PrivateKeyDer::from_pem_slice(pem).map_err(|_| SigningKeyError::None)?;
         let (material, public) = match &der {
@@ -82,13 +82,13 @@ impl SigningKey {
             public,
             key_id,
         };
-        // A file whose halves do not belong together, and a key that gates do not take, are
-        // better found here than by every gate.
+        // It is better to find out here, rather than in every gate, that the two halves in a
+        // file do not belong together, or that gates do not accept the key.
         let proven = key.sign("{}").and_then(|jws| key.opens(&jws));
         proven.map_or(Err(SigningKeyError::Unfit), |()| Ok(key))
     }
 
-    /// Its `kid`: the thumbprint of the public half (RFC 7638).
+    /// The `kid`, which is the thumbprint of the public half (RFC 7638).
     #[must_use]
     pub fn key_id(&self) -> &str {
         &self.key_id
@@ -110,8 +110,8 @@ impl SigningKey {
         jwk
     }
 
-    /// A JWS in compact form of that payload (RFC 7515 §3.1). `None` if the library fails,
-    /// which it can for want of memory alone.
+    /// Signs that payload as a JWS in compact form (RFC 7515 §3.1). Returns `None` if the
+    /// library fails, which it does only if there is no memory left.
     #[must_use]
     pub fn sign(&self, payload: &str) -> Option<String> {
         let header = json!({
@@ -119,7 +119,7 @@ impl SigningKey {
             "kid": self.key_id,
             "typ": TYPE,
         });
-        // Four characters for three bytes, and some for header and signature.
+        // Three bytes become four characters, and header and signature take some more.
         let room = payload.len().div_ceil(3).saturating_mul(4);
         let mut jws = String::with_capacity(room.saturating_add(1024));
         URL_SAFE_NO_PAD.encode_string(header.to_string(), &mut jws);
@@ -144,7 +144,7 @@ impl SigningKey {
             }
             Material::Rsa(key) => {
                 let mut signature = vec![0; key.public().modulus_len()];
-                // It blinds with random numbers; the outcome has none of them.
+                // The library uses random numbers for blinding. They do not affect the result.
                 let random = SystemRandom::new();
                 let signed = key.sign(&RSA_PKCS1_SHA256, &random, input, &mut signature);
                 signed.ok().map(|()| signature)
@@ -161,7 +161,7 @@ impl SigningKey {
         }
     }
 
-    /// Whether a gate with the public half believes this JWS.
+    /// Whether a gate with the public half accepts this JWS.
     fn opens(&self, jws: &str) -> Option<()> {
         let set = jwk_set([self]).to_string();
         let set = parse_object(set.as_bytes(), MAX_DEPTH).ok()?;
@@ -171,7 +171,7 @@ impl SigningKey {
     }
 }
 
-/// The public halves of keys as a JWK Set, which is what `signed_by` takes.
+/// The public halves of keys as a JWK Set, which is the form that `signed_by` takes.
 #[must_use]
 pub fn jwk_set<'a>(keys: impl IntoIterator<Item = &'a SigningKey>) -> Value {
     let keys: Vec<Value> = keys.into_iter().map(SigningKey::jwk).collect();
@@ -179,7 +179,7 @@ pub fn jwk_set<'a>(keys: impl IntoIterator<Item = &'a SigningKey>) -> Value {
 }
 
 fn of_pkcs8(der: &[u8]) -> Option<(Material, PublicKey)> {
-    // OpenSSL writes the private half of an Ed25519 key alone.
+    // OpenSSL writes only the private half of an Ed25519 key.
     if let Ok(key) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der) {
         let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
         return Some((Material::Ed25519(key), PublicKey::Ed25519 { x }));
@@ -212,7 +212,7 @@ fn of_p384(key: &p384::SecretKey) -> Option<(Material, PublicKey)> {
     Some((Material::P384(key.into()), public))
 }
 
-/// The coordinates of an uncompressed point (SEC 1 §2.3.3).
+/// Reads the coordinates of an uncompressed point (SEC 1 §2.3.3).
 fn of_point(curve: Curve, point: &[u8]) -> Option<PublicKey> {
     let (form, coordinates) = point.split_first()?;
     if *form != 0x04 {
@@ -243,7 +243,8 @@ impl PublicKey {
         }
     }
 
-    /// RFC 7638 §3.1: over those members in the order of their names and without blanks.
+    /// The thumbprint of RFC 7638 §3.1, over those members in the order of their names and
+    /// without blanks.
     fn thumbprint(&self) -> String {
         let text = match self {
             Self::Ed25519 { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#),
@@ -257,7 +258,7 @@ impl PublicKey {
     }
 }
 
-/// Nothing that is secret.
+/// Shows nothing secret.
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.algorithm(), self.key_id)
@@ -269,7 +270,7 @@ impl fmt::Debug for SigningKey {
 pub enum SigningKeyError {
     /// There is no private key, or it is encrypted.
     None,
-    /// It is of another kind, or broken.
+    /// The key is of another kind, or is broken.
     Unfit,
 }
 

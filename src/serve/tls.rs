@@ -1,4 +1,4 @@
-//! The certificate that is shown, from files that change.
+//! The certificate of the server, from files that may change.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
-/// What a TLS listener needs, from a certificate chain and its private key, both in PEM.
+/// Prepares a TLS listener from a certificate chain and its private key, both in PEM.
 ///
 /// # Errors
 /// One of them cannot be read, or they do not belong together.
@@ -28,16 +28,16 @@ pub fn parse(certificate: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, TlsErr
     Ok(Arc::new(config))
 }
 
-/// Why there is no TLS.
+/// Why TLS cannot be used.
 #[derive(Debug)]
 pub enum TlsError {
-    /// They do not belong together, or no library here can use them.
+    /// The two do not belong together, or the library cannot use them.
     Both(rustls::Error),
-    /// The certificate's file.
+    /// The file of the certificate cannot be read.
     Certificate(pem::Error),
-    /// The key's file.
+    /// The file of the key cannot be read.
     Key(pem::Error),
-    /// There is none in its file.
+    /// The file of the certificate holds none.
     NoCertificate,
 }
 

@@ -1,23 +1,24 @@
-//! The bearer tokens that are admitted: one a line in a file, so that an old one can stay
-//! while a new one is handed out.
+//! The bearer tokens that are admitted. A file lists one per line, so that an old one can stay
+//! valid while a new one is being distributed.
 
 use std::fmt;
 
 use ring::digest::{SHA256, digest};
 use subtle::{Choice, ConstantTimeEq as _};
 
-/// Most tokens in a file.
+/// The maximum number of tokens in a file.
 const MAX_TOKENS: usize = 16;
 
-/// Shortest token, in bytes.
+/// The shortest token, in bytes.
 const MIN_TOKEN: usize = 16;
 
-/// Digests of the tokens: what is compared has one length, and a dump shows no token.
+/// Digests of the tokens. They all have the same length for the comparison, and a memory dump
+/// shows no token.
 #[derive(Clone)]
 pub struct Tokens(Vec<[u8; 32]>);
 
 impl Tokens {
-    /// From the content of a file. Blanks around a token and empty lines do not count.
+    /// Reads the content of a file. Blanks around a token and empty lines are ignored.
     ///
     /// # Errors
     /// The rule that it breaks.
@@ -42,8 +43,8 @@ impl Tokens {
         Ok(Self(tokens))
     }
 
-    /// Whether `authorization`, a header's value, shows one of them. How long that takes
-    /// depends on the length of what is shown and on the number of tokens alone.
+    /// Whether `authorization`, the value of a header, holds one of the tokens. The time that
+    /// this takes depends only on the length of the value and on the number of tokens.
     #[must_use]
     pub fn admit(&self, authorization: &[u8]) -> bool {
         let Some((scheme, token)) = authorization.split_at_checked(SCHEME.len()) else {
@@ -64,7 +65,7 @@ impl Tokens {
 
 const SCHEME: &[u8] = b"bearer ";
 
-/// No part of a token.
+/// Shows no part of a token.
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} tokens", self.0.len())
@@ -80,16 +81,16 @@ fn digest_of(token: &[u8]) -> [u8; 32] {
     bytes
 }
 
-/// Why there are no tokens in a file.
+/// Why a file holds no usable tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TokenError {
-    /// A blank inside, or what is no ASCII.
+    /// A token holds a blank or a character outside ASCII.
     Character,
-    /// More than 16.
+    /// There are more than 16 tokens.
     Many,
-    /// None at all.
+    /// There are no tokens.
     None,
-    /// Fewer than 16 bytes.
+    /// A token has fewer than 16 bytes.
     Short,
 }
 
