@@ -1,6 +1,6 @@
-//! `scopegate check`: what it says of the mistakes that people make, word for word as
-//! `docs/mistakes.md` has it; nothing of the files that are shipped; and that no input makes
-//! it panic.
+//! `scopegate check`: its messages about the mistakes that people make, word for word as in
+//! `docs/mistakes.md`. It finds nothing wrong in the shipped files, and no input makes it
+//! panic.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What a run of the command came to.
+/// The result of a run of the command.
 struct Said {
     outcome: Outcome,
     output: String,
@@ -78,7 +78,7 @@ fn completed(text: &str, base: &str) -> String {
     whole
 }
 
-/// The page with what the command says put after each example, and how many there are.
+/// The page with the command's output after each example, and the number of examples.
 fn played(page: &str) -> (String, usize) {
     let mut played = String::new();
     let mut base = String::new();
@@ -116,7 +116,7 @@ fn played(page: &str) -> (String, usize) {
     (played, count)
 }
 
-/// `SCOPEGATE_WRITE=1` writes the page anew.
+/// `SCOPEGATE_WRITE=1` writes the page again.
 #[test]
 fn every_mistake_on_the_page_is_answered_word_for_word() {
     let path = root().join("docs/mistakes.md");
@@ -265,8 +265,8 @@ fn programs_get_a_list() {
     assert_eq!(good.output, "[]\n");
 }
 
-/// Of a long line only what is near is shown, and of many warnings only the first: it takes
-/// seconds else for each hundred of them.
+/// Only the part of a long line near the problem is shown, and only the first of many warnings.
+/// Otherwise each hundred of them would take seconds.
 #[test]
 fn a_long_line_with_many_warnings_is_told_of_in_short() {
     let organizations: Vec<String> = (0..20_000)
@@ -420,8 +420,8 @@ fn files_are_looked_at_together() {
     assert_eq!(has.outcome, Outcome::Good, "{}", has.output);
 }
 
-/// The gate's own file with one mistake each, the beginning of the line that is meant, and what
-/// is said of it.
+/// The gate's own file with one mistake each, the beginning of the line that is meant, and the
+/// message about it.
 fn wrong_files(file: &str) -> Vec<(String, &'static str, &'static str)> {
     let second = file.split_once("resources:\n").unwrap().1;
     let of_it = |from: &str, to: &str| {
@@ -504,7 +504,7 @@ fn wrong_files(file: &str) -> Vec<(String, &'static str, &'static str)> {
     ]
 }
 
-/// What Envoy refuses of the gate's own file, which `--mode validate` does not read.
+/// What Envoy rejects in the gate's own file, which `--mode validate` does not read.
 #[test]
 fn the_file_of_resources_is_judged_with_the_bootstrap() {
     let bootstrap = root().join("envoy/envoy.yaml").display().to_string();
@@ -661,8 +661,8 @@ fn no_file_makes_it_panic() {
     }
 }
 
-/// What the module takes as JSON, `check` takes as JSON and as YAML, and what the one
-/// refuses the other refuses, at the same places.
+/// `check` accepts as JSON and as YAML what the module accepts as JSON, and both report
+/// problems at the same places.
 #[test]
 fn the_module_and_check_agree() {
     let reference: serde_json::Value =
@@ -770,7 +770,7 @@ fn change(value: &mut serde_json::Value, dice: &mut Dice) {
     }
 }
 
-/// What stands beside the configuration is for `render`; the rest is judged where it stands.
+/// What is beside the configuration is for `render`; the rest is checked where it is.
 #[test]
 fn a_deployment_file_is_a_configuration_with_more_in_it() {
     let text = fs::read_to_string(root().join("envoy/deployment.yaml")).unwrap();
@@ -796,7 +796,8 @@ fn a_deployment_file_is_a_configuration_with_more_in_it() {
     assert_eq!(check(&scalar).outcome, Outcome::Problems);
 }
 
-/// Beside a file alone nothing is known of variables, and whoever names one is believed to have set it.
+/// For a file alone, variables are not known, so it is assumed that a variable which it names
+/// is set.
 #[test]
 fn a_variable_with_a_credential_for_any_server_is_known() {
     let text = "\

@@ -1,5 +1,5 @@
-//! The configuration document: every key's type, bounds and slips, each refused
-//! with its place; overrides from the environment; defaults; determinism.
+//! The configuration document: types, bounds and misspellings of every key, each refused with
+//! its place; overrides from the environment; defaults; determinism.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod common;

@@ -1,4 +1,4 @@
-//! By which ways a token may come, and which of two decides.
+//! The ways in which a token may be sent, and which of two tokens decides.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -9,7 +9,7 @@ use common::{Decided, Request, Token, answer, config, merge};
 use scopegate::config::{Config, Environment};
 use serde_json::{Value, json};
 
-/// A provider whose ID tokens are taken from the client `grafana`, beside Basic.
+/// A provider whose ID tokens for the client `grafana` are accepted, in addition to Basic.
 fn open() -> Value {
     let mut config = config();
     config["credentials"] = json!(["bearer", "basic", {"id_token_header": "X-ID-Token"}]);
@@ -22,7 +22,7 @@ fn id_token() -> Token {
     Token::new().claim("aud", "grafana")
 }
 
-/// A request with what stands in `authorization` and in `x-id-token`.
+/// A request with these values of `authorization` and `x-id-token`.
 fn request(authorization: Option<&str>, id_token: Option<&str>) -> Request {
     let mut request = Request::bearing("").remove("authorization");
     if let Some(value) = authorization {
@@ -233,7 +233,7 @@ fn what_says_that_it_is_an_access_token_is_no_id_token() {
     );
 }
 
-/// Zitadel gives both kinds the same audience and states neither.
+/// Zitadel gives both kinds of tokens the same audience, and states no kind.
 #[test]
 fn claims_may_mark_an_id_token_where_nothing_states_the_kind() {
     let mut config = open();
@@ -325,7 +325,7 @@ fn an_id_token_that_was_given_to_somebody_else_is_refused() {
     check(&open(), None, Some(&theirs), "client_not_allowed");
 }
 
-/// A backend that gets a token takes it for one that was verified.
+/// A backend that receives a token assumes that it was verified.
 #[test]
 fn a_bearer_beside_the_id_token_that_decided_is_never_kept() {
     let mut keep = open();

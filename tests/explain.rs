@@ -1,4 +1,5 @@
-//! `scopegate explain`: its page, word for word; what it takes and where it looks; and that no token is ever printed.
+//! `scopegate explain`: its page, word for word; what it accepts and where it looks; and that
+//! it never prints a token.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! What a worker has few of, and that nobody takes all of it: places of requests that
-//! wait, forms that are read, questions to a directory, remembered tokens.
+//! The resources of which a worker has few, and that nobody can take all of them: places for
+//! requests that wait, forms that are being read, questions to a directory, remembered tokens.
 #![allow(missing_docs)]
 
 mod common;
@@ -32,7 +32,7 @@ impl Scene {
         Self { host, streams: 0 }
     }
 
-    /// Hands in a head; `None` is no verdict yet.
+    /// Hands in a head. `None` means that there is no verdict yet.
     fn ask(&mut self, request: &Request, end: bool) -> (u64, Option<&'static str>) {
         self.streams += 1;
         let stream = self.streams;
@@ -49,7 +49,7 @@ impl Scene {
         })
     }
 
-    /// Asks until that is refused; gives the streams that were not.
+    /// Asks until a request is refused. Returns the streams that were not.
     fn fill(&mut self, mut request: impl FnMut(u64) -> Request, end: bool) -> Vec<u64> {
         let mut streams = Vec::new();
         loop {
@@ -189,7 +189,7 @@ fn forms_that_never_end_leave_places_for_other_tenants() {
     assert_eq!(scene.fill(|_| form("a"), false).len(), 128);
 }
 
-/// Not by any set of tenants, and not by any number of callers.
+/// It does not help to name other sets of tenants, or to come as many callers.
 #[test]
 fn nobody_takes_the_places_of_forms_by_asking_for_other_tenants() {
     let mut config = config();
@@ -239,7 +239,7 @@ fn a_form_may_take_its_time_but_no_more() {
     assert_eq!(scene.code(stream), Some("body_timeout"));
 }
 
-/// What one configuration allows is none of another's business.
+/// The limits of one configuration do not affect another.
 #[test]
 fn those_who_wait_by_one_configuration_take_no_places_of_another() {
     let limits = |most: u64| json!({"limits": {"waiting_requests": most}});

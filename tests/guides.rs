@@ -1,8 +1,9 @@
-//! The pages for contributors name files, functions and types: all of them must be there.
+//! The files, functions and types that the pages for contributors name must exist.
 //!
-//! A page says a name in a paragraph that links the file in which it stands. So each name in back quotes is
-//! looked for in the files that its own paragraph links, and `name()` must be a function there. Queries that
-//! a page shows before and after are scoped here.
+//! A page names something in a paragraph that links the file in which it is defined. Each name
+//! in back quotes is therefore looked for in the files that its own paragraph links, and
+//! `name()` must be a function there. Queries that a page shows before and after scoping are
+//! scoped here.
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -17,7 +18,8 @@ const PAGES: [&str; 2] = [
     "docs/why-no-selector-is-missed.md",
 ];
 
-/// Words in back quotes that are no names of ours: those of query languages, configurations and protocols.
+/// Words in back quotes that are not names in this repository, but words of query languages,
+/// configurations and protocols.
 const FOREIGN: [&str; 23] = [
     "__",
     "__name__",
@@ -48,7 +50,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Whether a text has that word, with nothing around it that could belong to it.
+/// Whether a text contains that word, and not only as a part of a longer one.
 fn has_word(text: &str, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(word).any(|(at, _)| {
@@ -63,14 +65,14 @@ fn spans(paragraph: &str) -> impl Iterator<Item = &str> {
     paragraph.split('`').skip(1).step_by(2)
 }
 
-/// Where links lead to: those within the repository, without what is behind `#`.
+/// The targets of links within the repository, without what follows `#`.
 fn links(paragraph: &str) -> impl Iterator<Item = &str> {
     let targets = paragraph.split("](").skip(1);
     let targets = targets.filter_map(|rest| rest.split(')').next()?.split('#').next());
     targets.filter(|target| !target.is_empty() && !target.contains("://"))
 }
 
-/// The names of one that is made of several, and whether it is a function; `None` if it is no name.
+/// The parts of a compound name, and whether it is a function. `None` if it is not a name.
 fn name(span: &str) -> Option<(Vec<&str>, bool)> {
     let bare = span.strip_suffix("()");
     let names: Vec<&str> = bare.unwrap_or(span).split("::").collect();
@@ -103,7 +105,7 @@ fn paragraphs(page: &str) -> Vec<String> {
     found
 }
 
-/// What a page says that is not so, and how many names it says.
+/// The statements of a page that are false, and the number of names on it.
 fn problems(page: &str, folder: &Path) -> (Vec<String>, usize) {
     let (mut problems, mut names_said) = (Vec::new(), 0);
     for paragraph in paragraphs(page) {

@@ -1,5 +1,5 @@
-//! The keys that a configuration holds of a provider, and what a token is told whose key
-//! is not among them: the rules by themselves, then as a request meets them in the gate.
+//! The keys that a configuration holds of a provider, and the verdict on a token whose key is
+//! not among them: first the rules alone, and then as a request meets them in the gate.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -34,7 +34,7 @@ const PENDING: Missing = Missing::Awaits {
     otherwise: Denial::KeyPending,
 };
 
-/// A newer document is awaited all the same, but there is little hope.
+/// A newer document is still awaited, but there is little hope.
 const WITHDRAWN: Missing = Missing::Awaits {
     need: Need::Key,
     otherwise: Denial::UnknownKey,
@@ -89,7 +89,7 @@ fn stranger(token: &[u8], arrived: u64) -> Stranger<'_> {
     }
 }
 
-/// What a token is told that comes now.
+/// The verdict on a token that arrives now.
 fn missing(cache: &mut Keys, token: &[u8], now: u64) -> Missing {
     cache.missing(&stranger(token, now), mono(now))
 }

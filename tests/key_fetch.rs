@@ -1,6 +1,6 @@
-//! The fetches of keys: when, by which of the workers, and what comes of them for the
-//! requests that wait. Workers are driven as a proxy drives them, several of them over
-//! one store; time passes where a test says so.
+//! The fetches of keys: when they happen, which worker does them, and what they mean for the
+//! requests that wait. Workers are driven as a proxy drives them, several of them over one
+//! store. Time passes where a test says so.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod common;
@@ -32,7 +32,7 @@ const TICK: u64 = 500;
 /// How often while requests wait.
 const TICK_WAITING: u64 = 100;
 
-/// How long a fetch is believed to take by the default timeout of 5 s.
+/// How long a fetch is assumed to take with the default timeout of 5 s.
 const LONGEST: u64 = 6_000;
 
 /// How long requests wait by default.
@@ -118,7 +118,7 @@ impl Scene {
         self.calls.extend(self.host.take_calls());
     }
 
-    /// Its roots are called.
+    /// Ticks all its roots.
     fn tick(&mut self) {
         for root in self.roots.clone() {
             self.host.tick(root);
@@ -126,7 +126,7 @@ impl Scene {
         self.settle();
     }
 
-    /// Time passes, in such steps, with a tick at the end of each.
+    /// Lets time pass in these steps, with a tick at the end of each.
     fn pass_in(&mut self, step: u64, millis: u64) {
         let mut left = millis;
         while left > 0 {
@@ -141,7 +141,7 @@ impl Scene {
         self.pass_in(TICK, millis);
     }
 
-    /// Time passes until there is a call, at most so long; says how long.
+    /// Lets time pass until there is a call, but at most `most`. Returns how long it took.
     #[track_caller]
     fn until_call(&mut self, step: u64, most: u64) -> u64 {
         assert_eq!(self.calls.len(), 0);
@@ -154,7 +154,7 @@ impl Scene {
         panic!("no call within {most} ms");
     }
 
-    /// A request with this token comes.
+    /// Lets a request with this token arrive.
     fn ask(&mut self, token: &str) -> u64 {
         self.ask_of(ROOT, &Request::bearing(token))
     }
@@ -170,12 +170,12 @@ impl Scene {
         stream
     }
 
-    /// What came of a request.
+    /// The verdict on a request.
     fn code(&self, stream: u64) -> &'static str {
         self.decided.get(&stream).copied().unwrap_or(WAITS)
     }
 
-    /// What is said to a token now.
+    /// The verdict on a token now.
     fn verdict(&mut self, token: &str) -> &'static str {
         let stream = self.ask(token);
         self.code(stream)
@@ -192,18 +192,18 @@ impl Scene {
         self.settle();
     }
 
-    /// The provider has these keys.
+    /// Answers a call with these keys, as the provider.
     fn publish(&mut self, call: &Call, names: &[&str]) {
         self.answer(call, "200", &document(names));
     }
 
-    /// Nobody answers.
+    /// Ends a call that nobody answers.
     fn fail(&mut self, call: &Call) {
         self.host.answer_nothing(call);
         self.settle();
     }
 
-    /// The first fetch is made and gives the keys of these names; says when it was.
+    /// Makes the first fetch, which yields the keys of these names.
     fn start(&mut self, names: &[&str]) {
         self.tick();
         let call = self.only_call();
@@ -212,7 +212,7 @@ impl Scene {
         assert_eq!(self.calls.len(), 0);
     }
 
-    /// How many lines of the log have this in them.
+    /// The number of log lines that contain these words.
     fn said(&self, words: &str) -> usize {
         let lines = self.lines.iter();
         lines.filter(|(_, line)| line.contains(words)).count()
@@ -237,7 +237,7 @@ impl Fleet {
         Self { store, sites }
     }
 
-    /// Each is called, in order.
+    /// Ticks each worker, in order.
     fn tick(&mut self) {
         self.sites.iter_mut().for_each(Scene::tick);
     }
@@ -275,8 +275,8 @@ impl Fleet {
         calls.remove(0)
     }
 
-    /// Each call that is on its way is answered with these keys, a moment later. Says how
-    /// many there were.
+    /// Answers each call that is under way with these keys, a moment later. Returns their
+    /// number.
     fn publish(&mut self, names: &[&str]) -> usize {
         let calls = self.calls();
         for scene in &mut self.sites {
@@ -330,7 +330,7 @@ fn by(key: &'static str) -> String {
         .build()
 }
 
-/// A token that comes from nowhere, another for each number.
+/// A token whose key ID is unknown, and different for each number.
 fn stranger(number: u64) -> String {
     Token::new()
         .claim("exp", NOW + 1_000_000)
@@ -338,7 +338,7 @@ fn stranger(number: u64) -> String {
         .with_signature(b"x")
 }
 
-/// Whether a span is another one give or take a tenth, looked at in such steps.
+/// Asserts that a span is the expected one, up to a tenth and a step.
 #[track_caller]
 fn about(span: u64, expected: u64, step: u64) {
     let least = expected - expected / 10;
@@ -1749,7 +1749,7 @@ fn an_answer_that_is_older_than_what_came_meanwhile_takes_nothing_back() {
     assert_eq!(fleet.lease().holder, 0);
 }
 
-/// A worker that gives its lease back and dies before it has written its document.
+/// A worker gives its lease back, and dies before it has written its document.
 #[test]
 fn a_document_that_is_told_of_and_never_seen_is_waited_for_for_a_time() {
     let mut fleet = Fleet::new(&scheduled(), 1);
@@ -1931,7 +1931,7 @@ fn of_two_scheduled_claims_at_once_one_is_taken() {
     assert!((2..=3).contains(&fetches), "{fetches}");
 }
 
-/// The first write of an entry is a swap as well: of nothing.
+/// The first write of an entry is a swap as well, with nothing.
 #[test]
 fn of_two_first_claims_at_once_one_is_taken() {
     let mut fleet = Fleet::new(&scheduled(), 2);
@@ -1958,7 +1958,7 @@ fn of_two_first_claims_at_once_one_is_taken() {
     assert_eq!(fleet.calls().len(), 0);
 }
 
-/// Whoever waits for another worker's fetch hears within a tick that it has failed.
+/// A request that waits for another worker's fetch learns within a tick that it has failed.
 #[test]
 fn the_failure_of_one_worker_is_heard_by_those_who_wait_at_another() {
     let mut fleet = Fleet::new(&scheduled(), 2);
@@ -1974,7 +1974,7 @@ fn the_failure_of_one_worker_is_heard_by_those_who_wait_at_another() {
     assert_eq!(fleet.sites[1].code(second), "key_pending");
 }
 
-/// Whatever order the answers of a store come in, and however late, workers end up with the
+/// In whatever order the answers of a store arrive, and however late, workers end up with the
 /// newest document, and nobody holds the lease.
 #[test]
 fn workers_agree_in_whatever_order_the_store_answers() {
@@ -2099,7 +2099,7 @@ fn a_key_under_a_new_name_is_no_other_key() {
     assert_ne!(scene.verdict(&by("p256-a")), ALLOWED);
 }
 
-/// With the operator's own credential for the key endpoint, as Kubernetes wants one.
+/// With the operator's own credential for the key endpoint, as Kubernetes requires one.
 fn credentialed(mut config: Value) -> Value {
     let jwks = json!({"jwks": {"authorization": {"environment": "IDP_TOKEN"}}});
     merge(&mut config["providers"][0], jwks);

@@ -1,4 +1,4 @@
-//! What the workers of a process share about a source of keys: the two entries and their
+//! What the workers of a process share about a source of keys: the two entries with their
 //! bytes, and who may fetch when.
 #![allow(clippy::panic)]
 
@@ -11,7 +11,7 @@ use scopegate::authn::key_cache::Edition;
 use scopegate::authn::key_lease::{COOL_DOWN, Claim, Document, LONGEST_FETCH, Lease, Reason};
 use scopegate::words::time::{Monotonic, Now, Timestamp};
 
-/// How long after it was asked for a document is looked for that a lease tells of.
+/// How long a document that a lease announces is looked for after it was requested.
 const NEWS: u64 = 122_000;
 
 /// How far ahead of a worker's clock another one's may be.
@@ -50,7 +50,7 @@ fn document(asked: u64, max_age: Option<u64>) -> Document {
     }
 }
 
-/// A lease in which every number tells.
+/// A lease in which every number is distinct.
 fn lease() -> Lease {
     Lease {
         holder: OTHER,
@@ -63,7 +63,7 @@ fn lease() -> Lease {
     }
 }
 
-/// What a worker should do that has a document from that time.
+/// What a worker with a document from that time should do.
 fn claim(lease: Lease, now: u64, reason: Reason, held: Option<u64>) -> Claim {
     lease.claim(
         ME,
@@ -509,8 +509,8 @@ proptest! {
         prop_assert_eq!(Lease::parse(&bytes, mono(0)), Lease::default());
     }
 
-    /// Whatever stands in an entry, nobody is kept from fetching for longer than a fetch
-    /// of somebody else, news of a document, a cool-down and a pause can take.
+    /// Whatever an entry holds, nobody is kept from fetching for longer than another worker's
+    /// fetch, news of a document, a cool-down and a pause can take together.
     #[test]
     fn no_lease_keeps_anybody_from_fetching_for_good(
         numbers in prop::collection::vec(instants(), 6),

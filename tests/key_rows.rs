@@ -1,8 +1,8 @@
-//! Attacks by way of the keys: one named test for each, and two about the `kid` of a
-//! token, as [`KeySet::parse`] and the gate see them.
+//! Attacks through keys: one named test for each, and two about the `kid` of a token, as
+//! [`KeySet::parse`] and the gate see them.
 //!
-//! The control is always the same: beside the defective key stands a good one, so
-//! that a test also shows that one odd key does not spoil the set.
+//! The control is always the same: there is a good key beside the defective one, so that a test
+//! also shows that one odd key does not spoil the set.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod common;
@@ -18,7 +18,8 @@ use scopegate::authn::keys::{Algorithm, InModule, SignatureEngine as _};
 use scopegate::words::identity::Issuers;
 use serde_json::{Value, json};
 
-/// Everything the gate can verify, so that no key is skipped for want of permission.
+/// Everything that the gate can verify, so that no key is skipped because its algorithm is not
+/// allowed.
 fn parse(keys: &[Value]) -> Result<KeySet, JwksError> {
     KeySet::parse(&jwks(keys), &Algorithm::ALL, &issuers())
 }
@@ -620,7 +621,7 @@ fn entra_keys_of_other_issuers_are_skipped() {
     }
 }
 
-/// A provider that lists thousands of keys of no use makes no thousand log lines.
+/// A provider that lists thousands of unusable keys does not cause thousands of log lines.
 #[test]
 fn keys_of_no_use_are_told_of_until_there_are_many() {
     let weak = |number: usize| json!({"kty": "RSA", "kid": format!("k{number}"), "n": "AQAB", "e": "AQAB"});

@@ -1,4 +1,5 @@
-//! What large configurations take of time and memory, and the bounds that refuse larger ones.
+//! The time and the memory that large configurations take, and the limits that refuse larger
+//! ones.
 #![allow(clippy::unwrap_used, unsafe_code)]
 #![expect(
     clippy::cast_precision_loss,
@@ -68,8 +69,8 @@ fn parse(document: &[u8]) -> Result<Config, Vec<Problem>> {
     Config::parse(document, &Environment::default())
 }
 
-/// How long this thread has computed: other work on the machine does not count, where the
-/// system tells.
+/// How long this thread has computed. Other work on the machine does not count, if the system
+/// reports that.
 fn computed() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
     let told = std::fs::read_to_string("/proc/thread-self/schedstat");
@@ -82,13 +83,13 @@ fn computed() -> Duration {
     )
 }
 
-/// What a document takes.
+/// What a document costs.
 struct Cost {
     bytes: usize,
     time: Duration,
     /// Most memory while it is read.
     peak: usize,
-    /// Memory of what comes of it.
+    /// The memory of the result.
     held: usize,
 }
 
@@ -173,7 +174,7 @@ fn projects(count: usize) -> Value {
     config
 }
 
-/// Members that nobody knows, whose problems are more than are told.
+/// Unknown members, whose problems are more than are reported.
 fn unknown(count: usize) -> Value {
     let mut config = config();
     let members: Map<String, Value> = (0..count)

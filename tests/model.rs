@@ -1,12 +1,12 @@
-//! Random sequences of events over several workers of one process, against a small model.
+//! Random sequences of events over several workers of one process, compared with a small model.
 //!
-//! Two to eight workers share a store, a provider rotates its keys, fails, stalls and lies,
-//! requests come, wait, pass and are refused; workers die, configurations are replaced,
-//! the host refuses effects, and answers come late or twice. Between a read of the store
-//! and its swap the other workers go on. What the model holds is written at [`Scene::check`].
+//! Two to eight workers share a store. A provider rotates its keys, fails, stalls and lies;
+//! requests arrive, wait, pass and are refused; workers die, configurations are replaced, the
+//! host refuses effects, and answers come late or twice. Between a read of the store and its
+//! swap, the other workers go on. [`Scene::check`] says what the model requires.
 //!
-//! `SCOPEGATE_SEED=n` repeats the sequence of that number, `SCOPEGATE_SEQUENCES=n` runs so
-//! many. A sequence that fails is printed with its seed and in its shortest form.
+//! `SCOPEGATE_SEED=n` repeats the sequence with that number, and `SCOPEGATE_SEQUENCES=n` runs
+//! that many. A sequence that fails is printed with its seed and in its shortest form.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -34,7 +34,7 @@ const SEQUENCES: u64 = 10_000;
 /// Longest that a request waits, in milliseconds.
 const WAIT: u64 = 3_000;
 
-/// How long after the provider has healed all workers hold keys, in milliseconds: a lease
+/// How long after the provider has recovered all workers hold keys, in milliseconds: the lease
 /// of a holder that died, and the longest pause after failures.
 const HEALED: u64 = 61_000 + 66_001 + 1_000;
 
@@ -174,13 +174,13 @@ enum Mood {
 /// One step of a sequence; numbers are taken modulo what there is.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Time passes in ticks of all workers.
+    /// Time passes, with ticks of all workers.
     Pass(u64),
     /// One worker ticks.
     Tick(usize),
-    /// A request comes: worker, token, form or not.
+    /// A request arrives: worker, token, with a form or not.
     Ask(usize, usize, bool),
-    /// Its body comes.
+    /// Its body arrives.
     Body(usize),
     /// It is gone.
     Leave(usize),
@@ -194,7 +194,7 @@ enum Step {
     Decided(usize, bool),
     /// The provider publishes these keys.
     Publish(usize),
-    /// The provider is of another mood.
+    /// The mood of the provider changes.
     Mood(Mood),
     /// A worker dies, and another takes its place.
     Die(usize),
@@ -285,9 +285,9 @@ struct Stream {
     token: usize,
     arrived: u64,
     form: bool,
-    /// The head has been let go on.
+    /// The head has been allowed to go on.
     passed: bool,
-    /// Something of it is held back.
+    /// A part of it is held back.
     paused: bool,
     replied: usize,
     resumed: usize,
@@ -490,8 +490,8 @@ impl Scene {
         self.check_editions()
     }
 
-    /// Whatever has come before a worker, all its configurations go by the newest, also
-    /// those that were loaded later.
+    /// Once a document has reached a worker, all its configurations use the newest one,
+    /// including those that were loaded later.
     fn check_editions(&self) -> Verdict {
         for (number, place) in self.places.iter().enumerate() {
             let newest = place.seen.iter().map(|seen| seen.asked).max();
@@ -645,7 +645,7 @@ impl Scene {
         self.streams.get_mut(&id).unwrap()
     }
 
-    /// Notes what a worker has done, and holds it against the model.
+    /// Notes what a worker has done, and compares it with the model.
     fn take(&mut self, worker: usize, action: Option<(u64, Action)>) -> Verdict {
         let (asked, asked_wall) = (self.mono, self.wall);
         let generation = self.generations[worker];

@@ -1,5 +1,5 @@
-//! `docs/openapi.yaml` says what the projects API does: its paths and parameters are
-//! those of the table, its refusals those of the gate, in code, status, words and form.
+//! `docs/openapi.yaml` describes what the projects API does: its paths and parameters are those
+//! of the table, and its refusals are those of the gate, in code, status, text and form.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 

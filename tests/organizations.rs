@@ -1,5 +1,5 @@
-//! GrafanaOrganization resources, and the organizations that the command `organizations` makes
-//! of them.
+//! GrafanaOrganization resources, and the organizations that the command `organizations`
+//! converts them to.
 #![cfg(feature = "cli")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 

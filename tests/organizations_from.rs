@@ -1,5 +1,5 @@
-//! Organizations that come from outside: adopted, refused, too old, and what becomes of
-//! tokens and streams meanwhile.
+//! Organizations that come from outside: how they are adopted, refused or become too old, and
+//! what happens to tokens and streams.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod common;
@@ -151,7 +151,7 @@ impl Fleet {
         (stream, codes.next().unwrap())
     }
 
-    /// What becomes of a read of a tenant, on each worker.
+    /// Checks the verdict on a read of a tenant, on each worker.
     #[track_caller]
     fn expect(&mut self, token: &Token, tenant: &str, code: &str) {
         let request = Request::bearing(&token.build()).set("x-scope-orgid", tenant);
@@ -611,7 +611,7 @@ fn a_new_configuration_and_a_new_worker_find_the_document_also_in_an_outage() {
     assert_eq!(code, "allowed", "a worker that comes later asks the others");
 }
 
-/// It cannot use what is held, and must not take what came before for the newest.
+/// It cannot use the held document, and must not take an earlier one for the newest.
 #[test]
 fn a_new_configuration_does_not_go_back_behind_the_others() {
     let mut first = outside(json!({}));
@@ -633,8 +633,8 @@ fn a_new_configuration_does_not_go_back_behind_the_others() {
     fleet.expect(&token, "secret", "tenant_not_granted");
 }
 
-/// Of replicas that count otherwise one may be left that has never been as far as another was: what
-/// it says is no older for that, and its signatures are those of now.
+/// A replica that counts differently may be left over that has never been as far as another one
+/// was. What it says is not outdated because of that, and its signatures are current.
 #[test]
 fn an_earlier_revision_of_what_is_in_force_confirms_it_and_withdraws_no_floor() {
     let config = outside(json!({
@@ -664,7 +664,7 @@ fn an_earlier_revision_of_what_is_in_force_confirms_it_and_withdraws_no_floor() 
     fleet.expect(&token, "secret", "tenant_not_granted");
 }
 
-/// A body that dawdles does not outlive the grant that its head was let pass by.
+/// A slow body does not outlive the grant with which its head was let through.
 #[test]
 fn a_form_that_is_still_read_ends_with_its_grant() {
     let scoped = |namespace: &str| {
@@ -756,8 +756,8 @@ fn whoever_leaves_the_tenant_out_waits_for_all_organizations() {
     );
 }
 
-/// A gate that has had no organizations yet leaves the work to those that have. When they are
-/// too old for all gates, what the configuration grants is served on.
+/// A gate that has not received organizations yet leaves the work to those that have. When they
+/// are too old for all gates, the grants of the configuration remain in use.
 #[test]
 fn health_says_whether_organizations_have_come() {
     let mut config = outside(json!({"max_stale": "5m"}));
@@ -1035,8 +1035,8 @@ fn one_line_says_what_a_process_has_loaded() {
     assert_eq!(fleet.workers[0].gauge("scopegate_config_hash"), Some(hash));
 }
 
-/// Whoever may name organizations elsewhere neither changes one of the configuration nor keeps
-/// others from being changed.
+/// Whoever may name organizations elsewhere can neither change one of the configuration nor
+/// prevent others from being changed.
 #[test]
 fn an_organization_of_the_configurations_name_kept_a_withdrawn_grant_alive() {
     let mut fleet = Fleet::new(&outside(json!({})), 2);
@@ -1081,7 +1081,7 @@ fn an_organization_of_the_configurations_name_kept_a_withdrawn_grant_alive() {
     assert_eq!(code(&mut fleet, "other"), "tenant_not_granted");
 }
 
-/// A revision as high as can be, by a key that was stolen, counts for as long as the key does.
+/// The highest possible revision, signed with a stolen key, counts for as long as the key does.
 #[test]
 fn a_revision_of_a_key_that_was_withdrawn_kept_everything_after_it_out() {
     let by = |key: &str| outside(json!({"signed_by": {"keys": [jwk(key)]}, "max_stale": "1h"}));
@@ -1113,7 +1113,7 @@ fn a_revision_of_a_key_that_was_withdrawn_kept_everything_after_it_out() {
     assert_eq!(fleet.request(0, 3, &request).1, "allowed");
 }
 
-/// It confirms what was asked about, and without a tag nothing was.
+/// The answer confirms the document that the request named, and without a tag it named none.
 #[test]
 fn a_304_that_nobody_had_asked_for_confirmed_what_was_old() {
     let mut fleet = Fleet::new(&outside(json!({"max_stale": "1m"})), 1);
@@ -1128,7 +1128,8 @@ fn a_304_that_nobody_had_asked_for_confirmed_what_was_old() {
     assert!(!fleet.workers[0].take_counted().contains(&"unchanged"));
 }
 
-/// After an outage a withdrawn grant took up to a minute more, whatever was polled how often.
+/// After an outage, a withdrawn grant lasted up to a minute longer, however often the server
+/// was polled.
 #[test]
 fn an_outage_put_off_the_next_poll_for_longer_than_polls_are_apart() {
     let mut fleet = Fleet::new(&outside(json!({"refresh_interval": "5s"})), 1);
@@ -1148,7 +1149,7 @@ fn an_outage_put_off_the_next_poll_for_longer_than_polls_are_apart() {
     fleet.expect(&token, "other", "tenant_not_granted");
 }
 
-/// The log tells of each reason, and no text of a document ends its line.
+/// The log reports each reason, and no text from a document ends its line.
 #[test]
 fn the_first_reason_hid_the_others_and_a_key_could_forge_a_line() {
     let mut fleet = Fleet::new(&outside(json!({})), 1);

@@ -1,7 +1,7 @@
-//! Rules that hold for a whole space of inputs, tried at random and, where the
-//! space is small, in full.
+//! Rules that hold for a whole space of inputs, tried at random or, if the space is small,
+//! completely.
 //!
-//! `PROPTEST_CASES` runs more; a failure prints its smallest input.
+//! `PROPTEST_CASES` sets the number of cases. A failure prints its smallest input.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod common;

@@ -1,9 +1,9 @@
-//! The queries in `tests/queries`, written from the languages' documentation and after
-//! what public dashboards, rules and Grafana's apps send, with names and numbers of our
-//! own: which of them the gate refuses, and what becomes of the others. The oracles of `integration/` ask the backends' own parsers
-//! about the same files.
+//! The queries in `tests/queries`: which of them the gate refuses, and what it makes of the
+//! others. They were written from the documentation of the languages, in the manner of public
+//! dashboards, rules and Grafana's apps, with names and numbers of our own. The oracles of
+//! `integration/` put the same files to the backends' own parsers.
 //!
-//! `PROPTEST_CASES` tries more recombinations; a failure prints its smallest input.
+//! `PROPTEST_CASES` tries more recombinations. A failure prints its smallest input.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::Cell;
@@ -88,7 +88,8 @@ fn each_corpus_has_four_hundred_queries_and_none_twice() {
 
 // What is refused
 
-/// Of the queries that the backend accepts, in percent: more would be a gate that people go around.
+/// The percentage of queries accepted by the backend that the gate may refuse. If it refused
+/// more, people would go around it.
 const fn most_refused(language: Language) -> usize {
     match language {
         Language::LogQl => 0,

@@ -1,4 +1,4 @@
-//! What the record of a refused token holds: what was proven of it, or what it claims.
+//! What the record of a refused token holds: what was proven about it, or what it claims.
 #![allow(clippy::unwrap_used)]
 
 mod common;

@@ -1,8 +1,8 @@
 //! One test for each fault that was found in use, named by what went wrong.
 //!
-//! Each drives workers as a proxy does; `integration/tests/regression.rs` shows the same on a
-//! real Envoy. What large configurations took is in `large_configurations.rs`, which counts
-//! memory, and what somebody had all of in `fair_shares.rs`.
+//! Each drives workers as a proxy does; `integration/tests/regression.rs` shows the same with a
+//! real Envoy. Faults of large configurations are in `large_configurations.rs`, which counts
+//! memory, and those in which somebody took all of a resource are in `fair_shares.rs`.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -83,7 +83,7 @@ impl Process {
         stream
     }
 
-    /// What was decided about that stream, if anything.
+    /// The decision on that stream, if there is one.
     fn code(&mut self, worker: usize, stream: u64) -> Option<&'static str> {
         let done = self.hosts[worker].take_done();
         done.iter().find_map(|done| match done {
@@ -492,7 +492,7 @@ fn escaped(text: &str) -> String {
     bytes.concat()
 }
 
-/// What comes of a request of somebody who sees only `ns="<value>"`.
+/// The outcome of a request by a caller who sees only `ns="<value>"`.
 fn scoped(value: &str, path: &str) -> String {
     let mut configuration = config();
     configuration["organizations"][0]["rbac"]["viewers"] =
@@ -700,7 +700,7 @@ fn a_label_policy_for_each_of_a_thousand_tenants_filled_the_memory() {
     assert_eq!(ask(&configuration, "*"), "allowed");
 }
 
-/// Of providers that do not name their keys, every second token was refused.
+/// Every second token of providers that do not name their keys was refused.
 #[test]
 fn a_token_without_a_kid_was_refused_where_there_are_two_keys() {
     let mut configuration = config();
@@ -755,7 +755,7 @@ fn a_group_posed_as_the_client_of_an_agent() {
     assert_eq!(push(Token::new().claim("client", "agent-a")), "allowed");
 }
 
-/// A second provider's people could be in the first one's groups.
+/// Users of a second provider could be in the groups of the first.
 #[test]
 fn the_groups_of_a_second_provider_were_those_of_the_first() {
     let mut configuration = config();
@@ -814,7 +814,7 @@ fn an_issuer_with_two_spellings_could_have_one_only() {
     }
 }
 
-/// The record of a request whose form was read had lost by which way its token had come.
+/// The record of a request whose form was read no longer said how its token had been sent.
 #[test]
 fn the_record_of_a_form_said_less_than_that_of_a_query_string() {
     let mut configuration = config();

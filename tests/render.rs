@@ -1,5 +1,5 @@
-//! `scopegate render`: what is shipped is what it prints, and what stands in a deployment file comes out of the manifests
-//! as it went in.
+//! `scopegate render`: what is shipped is what it prints, and the configuration in a deployment
+//! file can be read back from the manifests unchanged.
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -238,7 +238,8 @@ fn places(value: &Value, at: &[Value], found: &mut Vec<Vec<Value>>) {
     }
 }
 
-/// In every text of the deployment file, one after the other: it is refused, or it comes out.
+/// Each of these is put into every text of the deployment file, one after the other. It is
+/// refused, or it comes out unchanged.
 #[test]
 fn hostile_texts_come_out_as_they_went_in() {
     let document: Value = serde_yaml_ng::from_str(&shipped()).unwrap();
@@ -475,7 +476,7 @@ fn misspelt_variables_are_named() {
     );
 }
 
-/// Whoever may not read the old file may not read the one in its place.
+/// Whoever may not read the old file may not read its replacement.
 #[cfg(unix)]
 #[test]
 fn a_file_keeps_its_permissions() {

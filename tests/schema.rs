@@ -1,5 +1,5 @@
-//! The JSON Schema and the reference that come of the table of keys, and whether they and
-//! the reader agree.
+//! The JSON Schema and the reference that are generated from the table of keys, and whether
+//! they agree with the reader.
 
 #![cfg(feature = "cli")]
 #![allow(clippy::panic, clippy::unwrap_used)]
@@ -165,7 +165,7 @@ fn path_of(pointer: &str) -> String {
     path
 }
 
-/// A mutant: what was done to which place of the reference, and what came of it.
+/// A mutant: which place of the reference was changed and how, and the result.
 struct Mutant {
     what: String,
     document: Value,

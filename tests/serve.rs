@@ -1,4 +1,5 @@
-//! That the program as it ships serves, and tells of it: the rest is tried in `integration`.
+//! The program as it is shipped serves documents, and says so. Everything else is tested in
+//! `integration`.
 #![cfg(feature = "serve")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! Keys that organizations are signed with, and what becomes of a document on the shelf that is.
+//! Keys that sign organizations, and what happens to a signed document on the shelf.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod common;

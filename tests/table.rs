@@ -1,5 +1,5 @@
-//! The table of keys is the one place of names, bounds and defaults: the reader takes them
-//! from there, and what the reference configuration says of them in comments agrees with it.
+//! The table of keys is the only place for names, bounds and defaults: the reader takes them
+//! from there, and the comments of the reference configuration agree with it.
 
 #![cfg(feature = "cli")]
 #![allow(clippy::panic, clippy::unwrap_used)]
@@ -73,7 +73,7 @@ fn the_reader_has_no_names_bounds_and_defaults_of_its_own() {
     assert!(problems.is_empty(), "{problems:#?}");
 }
 
-/// A key that is known and read by nobody would be accepted and do nothing.
+/// A key that is known but never read would be accepted and have no effect.
 #[test]
 fn every_key_of_the_table_is_read() {
     let readers: String = code("src/config").into_values().collect();

@@ -1,4 +1,4 @@
-//! The memory of verified tokens: its bounds, its exactness, what it may answer.
+//! The memory of verified tokens: its limits, its exactness, and what it may answer.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -596,8 +596,8 @@ fn the_gate_bounds_its_memory_by_entries_and_bytes() {
 
 // Two configurations over one memory, as in a worker
 
-/// What a gate with an owner of its own says to this token, and how many signatures were
-/// checked for it.
+/// The verdict of a gate with its own owner on this token, and how many signatures were checked
+/// for it.
 fn judged(
     config: &Value,
     owner: u64,
@@ -679,7 +679,7 @@ fn a_key_that_left_one_configuration_leaves_the_tokens_of_others_alone() {
     assert_eq!(answer.code(), "waits for a key");
 }
 
-/// What came as an ID token is no access token for having been proven once.
+/// A token that was sent as an ID token is not an access token because it was proven once.
 #[test]
 fn the_same_bytes_for_another_purpose_are_another_token() {
     let mut cache = TokenCache::new(8, 10_000, SEED);

@@ -1,11 +1,11 @@
-//! Attacks by way of the token: how it travels, its structure and header, its claims;
+//! Attacks through tokens: how a token is sent, its structure and header, its claims. There is
 //! one named test for each, through the whole gate.
 //!
-//! What stands in `integration/scenarios` is not repeated: here are the exact limits,
+//! What is in `integration/scenarios` is not repeated. These tests have the exact limits,
 //! further spellings of a defect, and configurations of their own.
 //!
-//! Each test asserts the exact code of the refusal and, as a control, that the same
-//! token without the defect passes, so that no refusal is for another reason.
+//! Each test asserts the exact code of the refusal and, as a control, that the same token
+//! without the defect passes, so that no token is refused for another reason.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -23,7 +23,7 @@ fn good() -> String {
     Token::new().build()
 }
 
-/// A token that is the good one but for `defect`.
+/// Asserts that a token which is good except for `defect` is refused.
 #[track_caller]
 fn refuse(defect: &Token, code: &str) {
     refused(&config(), defect, code, &Token::new());

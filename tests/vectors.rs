@@ -1,9 +1,9 @@
 //! Public test vectors: Project Wycheproof's JOSE files, RFC 7520, RFC 7515, RFC 8037.
 //!
-//! Their payloads are not claims, so each is checked twice: below the claims layer,
-//! where the verdict must be the file's but for the differences written out here,
-//! and through the whole gate, where none may pass. The files are byte for byte
-//! those of their origin; see the licences beside them.
+//! Their payloads are not claims, so each is checked twice: below the layer of claims, where
+//! the verdict must be that of the file, except for the differences listed here; and through
+//! the whole gate, where none may pass. The files are byte for byte those of their origin; see
+//! the licences beside them.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod common;
@@ -22,7 +22,7 @@ use scopegate::words::denial::Denial;
 use serde_json::{Value, json};
 use superboring::reexports::hmac_sha256::Hash as Sha256;
 
-/// No limit of the vectors' own interest.
+/// A limit that does not matter for the vectors.
 const ANY_SIZE: usize = 1 << 20;
 
 fn folder() -> PathBuf {

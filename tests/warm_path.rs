@@ -1,5 +1,5 @@
-//! A request with a token that is remembered allocates nothing: not for the decision, and
-//! not for its effects.
+//! A request with a remembered token allocates nothing, neither for the decision nor for its
+//! effects.
 #![allow(unsafe_code)]
 
 mod common;

@@ -1,5 +1,5 @@
-//! What a worker does at its edges: configurations that come and go, hosts that fall
-//! short, questions that nobody answers, and what it counts and records of all that.
+//! A worker in unusual situations: configurations that come and go, hosts with faults,
+//! questions that nobody answers, and what it counts and records in all of them.
 
 mod common;
 #[path = "common/host.rs"]
@@ -46,7 +46,7 @@ fn by(key: &'static str, algorithm: &'static str) -> String {
         .build()
 }
 
-/// What came of a stream so far.
+/// What has become of a stream so far.
 fn codes(done: &[Done], stream: u64) -> Vec<&'static str> {
     let of = |done: &Done| match done {
         Done::Decision(known, code) if known.0 == stream => Some(*code),
@@ -133,8 +133,8 @@ fn a_configuration_that_cannot_use_the_document_at_hand_fetches() {
     }
 }
 
-/// Two configurations on one worker, the newer one refreshes daily, the older one calls
-/// keys of more than an hour too old.
+/// Two configurations share a worker. The newer one refreshes daily; for the older one, keys of
+/// more than an hour are too old.
 #[test]
 fn keys_that_one_configuration_calls_too_old_are_fetched_whatever_another_one_thinks() {
     for share in [true, false] {
@@ -166,8 +166,8 @@ fn keys_that_one_configuration_calls_too_old_are_fetched_whatever_another_one_th
     }
 }
 
-/// `jwks.hosts` says from which hosts keys may come. A document that another
-/// configuration has fetched from elsewhere is none of ours.
+/// `jwks.hosts` says from which hosts keys may come. A document that another configuration has
+/// fetched from elsewhere must not be adopted.
 #[test]
 fn keys_from_a_host_that_is_not_listed_are_not_adopted_from_the_store() {
     let discovering = |hosts: Value| {
@@ -223,7 +223,7 @@ fn a_question_to_the_directory_that_was_never_answered_is_asked_again() {
     );
 }
 
-/// Requests that come and go leave no questions behind without bound.
+/// Requests that come and go must not leave an unlimited number of questions behind.
 #[test]
 fn questions_to_the_directory_are_bounded() {
     let mut host = alone();
@@ -251,7 +251,7 @@ fn questions_to_the_directory_are_bounded() {
     );
 }
 
-/// Without waiting, too, the directory is asked, as keys are, so that the next try finds
+/// Even without a wait, the directory is asked, as keys are fetched, so that the next try finds
 /// its answer.
 #[test]
 fn without_a_wait_the_directory_is_asked_all_the_same() {
@@ -270,8 +270,8 @@ fn without_a_wait_the_directory_is_asked_all_the_same() {
     assert_eq!(ask(&mut host, 2, 1, &request), ["allowed"]);
 }
 
-/// `mode: report` lets no header pass that only the gate may set. A head that cannot be
-/// read whole cannot be cleaned.
+/// `mode: report` passes no header on that only the gate may set. A head that cannot be read
+/// completely cannot be cleaned.
 #[test]
 fn a_head_that_cannot_be_read_does_not_pass_in_report_mode() {
     let mut report = config();
@@ -313,7 +313,7 @@ fn a_head_that_cannot_be_read_does_not_pass_in_report_mode() {
     }
 }
 
-/// What the directory of one configuration says is no answer for the next one's.
+/// The answer of one configuration's directory does not count for the next configuration.
 #[test]
 fn an_answer_to_an_earlier_configuration_of_a_root_grants_nothing() {
     let mut host = alone();
@@ -437,7 +437,7 @@ impl ResponseHead for Response {
     }
 }
 
-/// With `audit.log: all` every allowed request has a line, one whose time is up too.
+/// With `audit.log: all` every allowed request has a line, including one whose time is up.
 #[test]
 fn a_stream_that_ends_before_its_answer_has_its_record() {
     let mut all = config();
@@ -577,9 +577,7 @@ fn a_withdrawn_key_is_withdrawn_at_every_configuration() {
     );
 }
 
-/// "Nothing else can make a passage" (`src/gate.rs`): but anybody can make one that lets
-/// any request pass, and have its edits.
-/// An effect that the host refuses is answered by a 503, whatever the state.
+/// An effect that the host refuses leads to a 503, whatever the state.
 #[test]
 fn trailers_that_cannot_be_dropped_after_the_answer_has_begun_are_no_failed_refusal() {
     let mut host = alone();
@@ -609,7 +607,7 @@ fn trailers_that_cannot_be_dropped_after_the_answer_has_begun_are_no_failed_refu
     assert!(replied, "{done:?}");
 }
 
-/// Foreign text in the log is bounded by characters, not cut through one.
+/// Foreign text in the log is limited in characters, and no character is cut in two.
 #[test]
 fn a_record_cuts_no_character_in_two() {
     let mut all = config();
@@ -712,12 +710,13 @@ fn a_verification_is_counted_for_a_request_that_waited() {
     );
 }
 
-/// A proxy-wasm host stops the iteration of whichever stream's callback it is in when
-/// that callback has sent any local response: `send_local_response` sets a flag of the
-/// whole VM (`stopNextIteration(true)` in proxy-wasm-cpp-host's `exports.cc`), and
+/// A proxy-wasm host stops the iteration of whichever stream's callback it is in when that
+/// callback has sent any local response: `send_local_response` sets a flag of the whole VM
+/// (`stopNextIteration(true)` in proxy-wasm-cpp-host's `exports.cc`), and
 /// `convertVmCallResultToFilterHeadersStatus` turns the callback's Continue into
-/// `StopAllIterationAndWatermark` while it is set. So a stream whose event has another
-/// stream answered must not be let go on by the event's answer: it would hang for good.
+/// `StopAllIterationAndWatermark` while it is set. If an event of one stream causes an answer
+/// to another stream, the first stream must therefore not continue through the answer to that
+/// event, or it would hang forever.
 #[test]
 fn no_stream_goes_on_by_an_event_in_which_another_one_is_answered() {
     let store = Rc::default();
@@ -759,8 +758,8 @@ fn no_stream_goes_on_by_an_event_in_which_another_one_is_answered() {
     );
 }
 
-/// A request that came while another worker fetched for the same key has its answer with
-/// that document: it books no further fetch.
+/// A request that arrived while another worker fetched for the same key gets its answer with
+/// that document, and requests no further fetch.
 #[test]
 fn who_was_let_in_by_another_ones_fetch_books_none() {
     let store = Rc::default();
@@ -796,7 +795,7 @@ fn who_was_let_in_by_another_ones_fetch_books_none() {
     }
 }
 
-/// Sources that no configuration names any more are kept for the next one, but not for good.
+/// Sources that no configuration names any more are kept for the next one, but not forever.
 #[test]
 fn sources_of_keys_that_nobody_names_do_not_pile_up() {
     let mut host = alone();
@@ -811,8 +810,8 @@ fn sources_of_keys_that_nobody_names_do_not_pile_up() {
     assert_eq!(host.worker().leases().count(), 65);
 }
 
-/// What a request was promised by its configuration holds until its answer, whatever comes
-/// after it.
+/// What a request's configuration has promised it holds until its answer, whatever
+/// configuration follows.
 #[test]
 fn a_new_configuration_has_an_entrance_of_its_own() {
     const PAGE: &str = "https://grafana.example.com";

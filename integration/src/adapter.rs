@@ -1,9 +1,9 @@
 //! Lets a Prometheus stand in for Mimir.
 //!
 //! Mimir takes remote writes at `/api/v1/push`, which is where the gate sends them; Prometheus takes them at
-//! `/api/v1/write` under its route prefix. This adapter maps that one path and streams everything else through as it
-//! is. It enforces nothing: Prometheus knows no tenants, so what keeps them apart here is the gate alone, and the
-//! adapter remembers which tenant each request came with, as the one place behind the gate where that can be seen.
+//! `/api/v1/write` under its route prefix. This adapter maps that one path and passes everything else through
+//! unchanged. It enforces nothing. Prometheus knows no tenants, so only the gate keeps them apart here. The adapter
+//! remembers the tenant of each request, because behind the gate that can be seen nowhere else.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,23 +20,23 @@ pub struct MimirAdapter {
     passed: Arc<Mutex<Vec<Passed>>>,
 }
 
-/// A request that went through.
+/// A request that passed through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passed {
-    /// As the gate sent it.
+    /// The path, as the gate sent it.
     pub path: String,
     pub tenant: Option<String>,
 }
 
 impl MimirAdapter {
-    /// In front of a Prometheus that serves under `/prometheus`.
+    /// Starts the adapter in front of a Prometheus that serves under `/prometheus`.
     pub async fn start(prometheus: SocketAddr) -> Result<MimirAdapter> {
         let passed = Arc::new(Mutex::new(Vec::new()));
         let seen = passed.clone();
         let server = Server::start(move |stream| {
             let seen = seen.clone();
             async move {
-                // Either end may leave at any time, which ends the connection and nothing else.
+                // Either end may leave at any time. That ends the connection, and nothing else.
                 let _ = pass(stream, prometheus, &seen).await;
             }
         })
@@ -48,7 +48,7 @@ impl MimirAdapter {
         self.server.address()
     }
 
-    /// Every request so far.
+    /// All requests so far.
     pub fn passed(&self) -> Vec<Passed> {
         self.passed
             .lock()
@@ -57,7 +57,7 @@ impl MimirAdapter {
     }
 }
 
-/// One request, one connection: the head is rewritten, the rest is bytes.
+/// Handles one request per connection: the head is rewritten, and the rest is passed on as bytes.
 async fn pass(
     mut client: TcpStream,
     prometheus: SocketAddr,
@@ -91,7 +91,7 @@ async fn pass(
             tenant,
         });
     let target = if path == PUSH { WRITE } else { path };
-    // `close` makes the end of the answer the end of the connection, so that no second head has to be found.
+    // With `close`, the end of the answer is the end of the connection, so no second head has to be found.
     let mut forwarded = format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n");
     for line in fields.lines() {
         let is_connection = line

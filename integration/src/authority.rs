@@ -1,11 +1,11 @@
-//! A certificate authority for one run.
+//! A certificate authority that exists for one run.
 
 use anyhow::Result;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
 
-/// The authority: what it has issued is trusted by whoever trusts its own certificate.
+/// The authority. Whoever trusts its own certificate trusts everything that it has issued.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -23,7 +23,7 @@ impl Authority {
         })
     }
 
-    /// A server certificate for those names and addresses, and its private key, both in PEM.
+    /// Issues a server certificate for these names and addresses, and its private key, both in PEM.
     pub fn issue(&self, names: &[&str]) -> Result<(String, String)> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate()?;

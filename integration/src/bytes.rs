@@ -1,4 +1,4 @@
-//! Bytes spelt in YAML: text where it is text, `{hex: …}` where it is not, `{repeat: …}` where it is long.
+//! Bytes in YAML: as text if they are text, otherwise as `{hex: …}`, and as `{repeat: …}` if they are long.
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};

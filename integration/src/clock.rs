@@ -1,4 +1,4 @@
-//! The clocks of one process under test, which `integration/clock` lets a test step.
+//! The clocks of one process under test, which a test can step with `integration/clock`.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 
 use crate::envoy::{self, EnvoySettings};
 
-/// The handle; it must outlive the process that goes by these clocks.
+/// The handle, which must outlive the process that uses these clocks.
 pub struct Clock {
     library: PathBuf,
     offsets: NamedTempFile,
@@ -19,7 +19,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Clocks that are true until they are stepped.
+    /// Creates clocks that are correct until they are stepped.
     pub fn new() -> Result<Clock> {
         let mut offsets = NamedTempFile::new()?;
         offsets.write_all(&[0; 16])?;
@@ -30,7 +30,7 @@ impl Clock {
         })
     }
 
-    /// Make an Envoy go by them.
+    /// Makes an Envoy use these clocks.
     pub fn of(&self, settings: EnvoySettings) -> EnvoySettings {
         let (library, offsets) = (self.library.display(), self.offsets.path().display());
         settings
@@ -38,12 +38,12 @@ impl Clock {
             .process_environment("SCOPEGATE_CLOCK", &offsets.to_string())
     }
 
-    /// The wall clock is that many seconds ahead of the true one, or behind it.
+    /// Sets the wall clock this many seconds ahead of the true one, or behind it.
     pub fn set_wall(&self, seconds: i64) -> Result<()> {
         write(self.offsets.as_file(), seconds, 0)
     }
 
-    /// So many seconds pass on the clock that never steps, as when a machine was suspended.
+    /// Lets this many seconds pass on the monotonic clock, as after the machine was suspended.
     pub fn pass(&self, seconds: u32) -> Result<()> {
         let seconds = i64::from(seconds);
         let suspended = self.suspended.fetch_add(seconds, Ordering::Relaxed) + seconds;

@@ -1,5 +1,5 @@
-//! The command `scopegate` as a program that a shell finds: a test program itself, which is the command when it is
-//! started by that name.
+//! The command `scopegate` as a program that a shell can find. It is the test program itself, which acts as the
+//! command when it is started under that name.
 
 use std::io;
 use std::os::unix::fs::symlink;
@@ -12,10 +12,10 @@ use scopegate::cli::{Arguments, Console, Disk, Network, run};
 
 use crate::token;
 
-/// The name.
+/// The name of the command.
 const COMMAND: &str = "scopegate";
 
-/// Run as the command, if this process was started by its name. The first thing that `main` does.
+/// Runs the command if this process was started under its name. `main` does this first.
 #[must_use]
 pub fn as_command() -> Option<ExitCode> {
     let program = std::env::args_os().next()?;
@@ -37,7 +37,7 @@ pub fn as_command() -> Option<ExitCode> {
     Some(run(Arguments::parse(), &mut console).into())
 }
 
-/// Put it into that folder, for a `PATH`.
+/// Installs the command in that folder, for use in a `PATH`.
 pub fn install(folder: &Path) -> Result<()> {
     symlink(std::env::current_exe()?, folder.join(COMMAND))?;
     Ok(())

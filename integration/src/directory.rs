@@ -1,4 +1,5 @@
-//! A controllable directory of projects: says who may read which resource, or misbehaves, and notes who asked.
+//! A directory of projects under a test's control. It says who may read which resource, or misbehaves, and records
+//! who asked.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,22 +10,22 @@ use hyper::{Response, StatusCode};
 
 use crate::server::{self, Server};
 
-/// How it answers from now on.
+/// How the directory answers from now on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Answer {
     /// 200
     #[default]
     Allowed,
     Status(u16),
-    /// 200 after that long.
+    /// 200 after this time.
     Late(Duration),
-    /// Never.
+    /// It never answers.
     Hang,
-    /// The connection is closed without an answer.
+    /// It closes the connection without an answer.
     Reset,
 }
 
-/// A question as it arrived.
+/// A question that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     pub method: String,
@@ -37,7 +38,7 @@ pub struct Asked {
     pub headers: Vec<String>,
 }
 
-/// The handle; the server stops when it is dropped.
+/// The handle. The server stops when it is dropped.
 pub struct Directory {
     server: Server,
     state: Arc<Mutex<State>>,
@@ -50,7 +51,7 @@ struct State {
 }
 
 impl Directory {
-    /// Listen on a free port.
+    /// Starts to listen on a free port.
     pub async fn start() -> Result<Directory> {
         let state = Arc::new(Mutex::new(State::default()));
         let shared = state.clone();
@@ -73,12 +74,12 @@ impl Directory {
         lock(&self.state).answer = answer;
     }
 
-    /// What was asked since the last call of this.
+    /// The questions since the last call.
     pub fn take_asked(&self) -> Vec<Asked> {
         std::mem::take(&mut lock(&self.state).asked)
     }
 
-    /// Really close the port.
+    /// Closes the port, so that connections are refused.
     pub async fn down(&self) {
         self.server.down().await;
     }

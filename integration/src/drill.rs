@@ -1,4 +1,4 @@
-//! What the drills share: one plain configuration, a gate that runs it, callers, and the signs that a worker lives.
+//! What the drills share: a plain configuration, a gate that runs it, callers, and checks that the workers are alive.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ pub fn module() -> Result<PathBuf> {
     envoy::module().context("SCOPEGATE_WASM names the module: `make test` builds it and sets this")
 }
 
-/// One provider, two organizations, all backends. Tests change members of it.
+/// A configuration with one provider, two organizations and all backends. Tests change members of it.
 #[must_use]
 pub fn configuration() -> Value {
     json!({
@@ -62,12 +62,12 @@ pub fn settings(configuration: Value) -> Result<EnvoySettings> {
         .configuration(configuration))
 }
 
-/// The same, running, with an issuer and echoing upstreams around it.
+/// The same, running, with an issuer and echoing upstreams.
 pub async fn scene(configuration: Value) -> Result<Scene> {
     Scene::start_with(settings(configuration)?, Issuer::corporate().await?).await
 }
 
-/// A token that no cache has seen.
+/// A token that no cache has seen yet.
 pub fn fresh(recipe: Recipe) -> Result<String> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -76,12 +76,12 @@ pub fn fresh(recipe: Recipe) -> Result<String> {
         .text(token::now())
 }
 
-/// A valid token of that persona, seen by no cache.
+/// A valid token of that persona that no cache has seen yet.
 pub fn token_of(persona: &str) -> Result<String> {
     fresh(Recipe::of(persona))
 }
 
-/// The plainest read there is.
+/// The simplest read.
 #[must_use]
 pub fn read(token: &str, tenant: &str) -> RawRequest {
     RawRequest::get("/loki/api/v1/labels")
@@ -89,19 +89,20 @@ pub fn read(token: &str, tenant: &str) -> RawRequest {
         .tenant(tenant)
 }
 
-/// One request through that Envoy.
+/// Sends one request through that Envoy.
 pub async fn send(envoy: &Envoy, request: &RawRequest) -> Result<Reply> {
     request.send(&envoy.target(), Protocol::H1).await
 }
 
-/// The status of a request, and the response-code details in the access log, by that `x-test-id`.
+/// Sends a request with `id` as its `x-test-id`. Returns its status, and the response code details from the access
+/// log.
 pub async fn verdict(envoy: &Envoy, request: RawRequest, id: &str) -> Result<(u16, String)> {
     let reply = send(envoy, &request.header(TEST_ID, id)).await?;
     let line = envoy.access_line(id, Duration::from_secs(3)).await?;
     Ok((reply.status, line.details.unwrap_or_default()))
 }
 
-/// Send such requests, each over a connection of its own, until each worker has had some, and give all answers.
+/// Sends such requests, each over a connection of its own, until each worker has received some. Returns all answers.
 pub async fn ask_every_worker(
     envoy: &Envoy,
     request: impl Fn() -> Result<RawRequest>,
@@ -125,9 +126,10 @@ pub async fn ask_every_worker(
     bail!("some worker was given no connection in {MOST_ASKED}")
 }
 
-/// Have a refresh withdraw a key, and at once an unknown key ID start a fetch that fails; a second later no worker may
-/// let in by that key. `refresh` returns as soon as the provider has been asked that often. The keys must be shared
-/// and here for a while, and the interval a minute.
+/// Has a refresh withdraw a key, and immediately afterwards has an unknown key ID trigger a fetch that fails. A
+/// second later no worker may accept tokens of that key. `refresh` returns as soon as the provider has been asked
+/// that many times. The keys must be shared and must have been there for a while, and the refresh interval must be a
+/// minute.
 pub async fn withdraw_before_a_failure(
     scene: &Scene,
     refresh: impl AsyncFnOnce(usize) -> Result<()>,
@@ -139,7 +141,7 @@ pub async fn withdraw_before_a_failure(
     for reply in ask_every_worker(envoy, by_the_key).await? {
         ensure!(reply.status == 200, "{} {}", reply.status, reply.text());
     }
-    // Whichever worker has this connection fetches now, and so it is the first to refresh.
+    // The worker that gets this connection fetches now, so it is also the first to refresh.
     let connection = GrpcClient::connect(envoy.address()).await?;
     let fetches = corporate.fetches().jwks;
     ask_for_unknown(&connection).await?;
@@ -170,7 +172,7 @@ pub async fn withdraw_before_a_failure(
     Ok(())
 }
 
-/// A call by a token whose key is nowhere, over a connection that is kept; it must not pass.
+/// Makes a call with a token whose key does not exist, over a connection that is kept open. It must not pass.
 async fn ask_for_unknown(connection: &GrpcClient) -> Result<()> {
     let bearer = format!("Bearer {}", fresh(Recipe::of("reader").kid("nobody"))?);
     let metadata = [
@@ -186,7 +188,7 @@ async fn ask_for_unknown(connection: &GrpcClient) -> Result<()> {
     Ok(())
 }
 
-/// Send valid reads until each worker must have its keys; none may be refused.
+/// Sends valid reads until every worker must have its keys. None of them may be refused.
 pub async fn warm(envoy: &Envoy) -> Result<()> {
     for _ in 0..16 {
         let reply = send(envoy, &read(&token_of("reader")?, "acme")).await?;
@@ -197,13 +199,13 @@ pub async fn warm(envoy: &Envoy) -> Result<()> {
     Ok(())
 }
 
-/// Envoy runs, no worker's VM has died, and valid requests pass on every worker.
+/// Checks that Envoy runs, that no worker's VM has died, and that valid requests pass on every worker.
 pub async fn check_health(envoy: &Envoy) -> Result<()> {
     check_health_without_reads(envoy).await?;
     warm(envoy).await
 }
 
-/// The same where nobody answers reads.
+/// The same, for backends that do not answer reads.
 pub async fn check_health_without_reads(envoy: &Envoy) -> Result<()> {
     envoy.check_alive()?;
     for crash in CRASHES {
@@ -219,7 +221,7 @@ pub async fn check_health_without_reads(envoy: &Envoy) -> Result<()> {
     Ok(())
 }
 
-/// Wait until a series (the sum of all that match) has a value that `enough` accepts.
+/// Waits until a metric (the sum of all series that match) has a value that `enough` accepts.
 pub async fn wait_for_metric(
     envoy: &Envoy,
     name: &str,
@@ -240,7 +242,7 @@ pub async fn wait_for_metric(
     }
 }
 
-/// The numbers of a seeded generator (splitmix64): a failure comes back with its seed.
+/// The numbers of a seeded generator (splitmix64). A failure can be reproduced with its seed.
 pub struct Random(pub u64);
 
 impl Random {
@@ -257,7 +259,7 @@ impl Random {
     }
 }
 
-/// With eight workers one is left out by a hundred connections about once in a hundred thousand times.
+/// With eight workers, a hundred connections leave one of them out about once in a hundred thousand times.
 const MOST_ASKED: usize = 400;
 
 /// What Envoy logs when a VM has died.

@@ -1,5 +1,5 @@
-//! A gRPC server with more to say than a slow reader takes: one tenant gets streams without an end, as fast as HTTP/2
-//! lets them go, and everybody else one message.
+//! A gRPC server that sends more than a slow reader accepts. One tenant gets endless streams, as fast as HTTP/2
+//! allows, and everybody else gets one message.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use tonic::Streaming;
 use crate::grpc::{self, GrpcClient, SEARCH, SearchRequest, SearchResponse, TraceSearchMetadata};
 use crate::server::{Body, Server};
 
-/// The handle; the server stops when it is dropped.
+/// The handle. The server stops when it is dropped.
 pub struct Firehose {
     server: Server,
     open: Arc<AtomicUsize>,
@@ -31,10 +31,10 @@ pub struct Firehose {
 }
 
 impl Firehose {
-    /// Listen on a free loopback port; `greedy` is the tenant whose streams have no end.
+    /// Starts to listen on a free loopback port. `greedy` is the tenant whose streams have no end.
     ///
     /// # Errors
-    /// There is no port.
+    /// There is no free port.
     pub async fn start(greedy: &str) -> Result<Firehose> {
         let greedy: Arc<str> = Arc::from(greedy);
         let open = Arc::new(AtomicUsize::new(0));
@@ -57,25 +57,25 @@ impl Firehose {
         self.server.address()
     }
 
-    /// Streams without an end that are open now.
+    /// The number of endless streams that are open.
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Connections so far.
+    /// The number of connections so far.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 }
 
-/// Serve one connection to its end. The number of streams is for the client to bound.
+/// Serves one connection to its end. The client has to limit the number of streams.
 async fn serve(stream: TcpStream, greedy: Arc<str>, open: Arc<AtomicUsize>) {
     let service = service_fn(move |request| answer(request, Arc::clone(&greedy), open.clone()));
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.max_concurrent_streams(None);
-    // How a connection ends is for the other side to say.
+    // It is up to the other side how a connection ends.
     let _ = builder
         .serve_connection(TokioIo::new(stream), service)
         .await;
@@ -112,7 +112,7 @@ async fn answer(
     Ok(response.body(body.boxed_unsync())?)
 }
 
-/// A search result of that tenant with a name of that many bytes.
+/// A search result for that tenant, with a name of `bytes` bytes.
 fn message(tenant: &str, bytes: usize) -> Bytes {
     let found = TraceSearchMetadata {
         root_service_name: tenant.to_owned(),
@@ -125,7 +125,7 @@ fn message(tenant: &str, bytes: usize) -> Bytes {
     grpc::framed(&response.encode_to_vec())
 }
 
-/// Dropped with its stream.
+/// Dropped together with its stream.
 struct End(Arc<AtomicUsize>);
 
 impl Drop for End {
@@ -134,14 +134,14 @@ impl Drop for End {
     }
 }
 
-/// Calls whose answers nobody reads: each has a connection of its own with the least window that HTTP/2 has, so that
+/// Calls whose answers nobody reads. Each has a connection of its own with the smallest window that HTTP/2 has, so
 /// the gate has to hold what the backend has sent, or hold the backend back. They end when they are dropped.
 pub struct SlowReaders {
     answers: Vec<Streaming<SearchResponse>>,
 }
 
 impl SlowReaders {
-    /// Open that many, and wait until each has an answer.
+    /// Opens this many calls, and waits until each has an answer.
     ///
     /// # Errors
     /// One of them is refused.
@@ -168,7 +168,7 @@ impl SlowReaders {
     }
 }
 
-/// RFC 9113 §6.9.2; a connection begins with it and cannot go below.
+/// RFC 9113 §6.9.2. A connection begins with this window and cannot have a smaller one.
 const LEAST_WINDOW: u32 = 65_535;
 const AT_ONCE: usize = 16;
 const CHUNK: usize = 32 * 1024;

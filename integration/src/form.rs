@@ -1,10 +1,10 @@
-//! `application/x-www-form-urlencoded` and what it is made of, by the crates of rust-url.
+//! `application/x-www-form-urlencoded` and its parts, by the crates of rust-url.
 
 use std::collections::BTreeMap;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// The fields of a form; of a repeated name the last value.
+/// The fields of a form. If a name is repeated, the last value counts.
 #[must_use]
 pub fn parse(text: &str) -> BTreeMap<String, String> {
     form_urlencoded::parse(text.as_bytes())
@@ -12,20 +12,20 @@ pub fn parse(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// One name or value of a form, decoded; what is no escape stays as it is.
+/// Decodes one name or value of a form. What is not a valid escape stays as it is.
 #[must_use]
 pub fn decode(text: &str) -> String {
     decode_path(&text.replace('+', " "))
 }
 
-/// A piece of a path, decoded: a plus is a plus there.
+/// Decodes a segment of a path, in which a plus is a plus.
 #[must_use]
 pub fn decode_path(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// One name or value, with everything escaped that is not unreserved (RFC 3986 §2.3): it fits queries and paths alike,
-/// unlike what writes a blank as a plus.
+/// Encodes one name or value, escaping everything that is not unreserved (RFC 3986 §2.3). The result fits into
+/// queries as well as paths, because it does not write a blank as a plus.
 #[must_use]
 pub fn encode(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()

@@ -1,6 +1,6 @@
-//! The gRPC methods the gate lets through, spoken by hand: messages, paths, a client, and replies for the upstream.
+//! The gRPC methods that the gate lets through: messages, paths, a client, and replies for the upstream.
 //!
-//! Field numbers come from the .proto files of the servers; only the fields the tests look at are written down, which
+//! Field numbers come from the .proto files of the servers. Only the fields that the tests use are declared, which
 //! protobuf allows.
 
 use std::collections::HashMap;
@@ -59,14 +59,14 @@ pub struct SearchTagsResponse {
     pub tag_names: Vec<String>,
 }
 
-/// Every OTLP `Export*Request`: repeated resource entries, opaque here.
+/// Any OTLP `Export*Request`: repeated entries for resources, which are opaque here.
 #[derive(Clone, PartialEq, Message)]
 pub struct ExportRequest {
     #[prost(bytes = "vec", repeated, tag = "1")]
     pub resources: Vec<Vec<u8>>,
 }
 
-/// Every OTLP `Export*Response`: empty means that all was taken.
+/// Any OTLP `Export*Response`. An empty one says that everything was accepted.
 #[derive(Clone, PartialEq, Message)]
 pub struct ExportResponse {}
 
@@ -81,7 +81,7 @@ pub struct GrpcClient {
 }
 
 impl GrpcClient {
-    /// Connect to that address; an error when nobody listens there.
+    /// Connects to that address. Fails if nobody listens there.
     pub async fn connect(address: SocketAddr) -> Result<GrpcClient> {
         let endpoint =
             Endpoint::from_shared(format!("http://{address}"))?.timeout(Duration::from_secs(20));
@@ -92,8 +92,8 @@ impl GrpcClient {
         Ok(GrpcClient { channel })
     }
 
-    /// The same with a window of that many bytes, for each stream and for all together: what is not read is not sent
-    /// beyond that.
+    /// The same, with a window of `window` bytes for each stream and for all together. The server cannot send more
+    /// than that beyond what has been read.
     ///
     /// # Errors
     /// Nobody listens there.
@@ -108,7 +108,7 @@ impl GrpcClient {
         Ok(GrpcClient { channel })
     }
 
-    /// One request, one reply. `path` is `/package.Service/Method`.
+    /// Sends one request and reads one reply. `path` is `/package.Service/Method`.
     pub async fn unary<Q, R>(
         &self,
         path: &str,
@@ -129,7 +129,7 @@ impl GrpcClient {
         Ok(reply.into_inner())
     }
 
-    /// One request, a stream of replies, read to its end.
+    /// Sends one request and reads a stream of replies to its end.
     pub async fn server_streaming<Q, R>(
         &self,
         path: &str,
@@ -148,7 +148,7 @@ impl GrpcClient {
         Ok(messages)
     }
 
-    /// One request, a stream of replies that the caller reads.
+    /// Sends one request, and returns a stream of replies for the caller to read.
     pub async fn open<Q, R>(
         &self,
         path: &str,
@@ -176,19 +176,19 @@ pub fn is_grpc(content_type: &[u8]) -> bool {
     content_type == b"application/grpc" || content_type.starts_with(b"application/grpc+")
 }
 
-/// A message behind its five bytes of gRPC framing, not compressed.
+/// A message with its five bytes of gRPC framing, not compressed.
 #[must_use]
 pub fn framed(message: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(message.len() + 5);
     frame.put_u8(0);
-    // Nothing here comes near the four GiB that the prefix can tell.
+    // Nothing here comes close to the four GiB that the prefix can express.
     frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
     frame.put_slice(message);
     frame.freeze()
 }
 
-/// What an echo upstream replies to that method: one empty message for a unary one, two for a streaming one, with the
-/// tenant where the message has a place for it.
+/// The replies of an echo upstream to that method: one empty message if it is unary, and two if it is streaming, with
+/// the tenant in them if the message has a field for it.
 #[must_use]
 pub fn canned_replies(path: &str, tenant: &str) -> Vec<Vec<u8>> {
     let search = |number: u32| SearchResponse {

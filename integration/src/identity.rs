@@ -1,5 +1,4 @@
-//! A provider as data: what it publishes, and the tokens that it gives. `integration/identities/README.md` says what
-//! the members mean.
+//! A provider as data: what it publishes, and the tokens that it issues.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -33,7 +32,7 @@ pub struct Recipe {
     pub tokens: Vec<Token>,
 }
 
-/// What stands at a URL.
+/// The document at a URL.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
@@ -42,7 +41,7 @@ pub struct Document {
     body: Option<Value>,
     #[serde(default)]
     keys: Vec<PublishedKey>,
-    /// The bearer token without which it is not given.
+    /// The bearer token that is required for it.
     #[serde(default)]
     pub credential: Option<String>,
 }
@@ -70,28 +69,28 @@ impl Default for Elsewhere {
     }
 }
 
-/// Whose token it is, and what for.
+/// Who uses a token, and what for.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// With which a person calls the gate.
+    /// A person calls the gate with it.
     Person,
-    /// With which a machine does.
+    /// A machine calls the gate with it.
     Machine,
-    /// An ID token where an access token belongs.
+    /// An ID token in place of an access token.
     Id,
     /// Whatever else is worth a look.
     Other,
 }
 
-/// One token, and what comes of it.
+/// One token, and the expected outcome.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
     pub name: String,
     #[serde(default = "other")]
     pub kind: Kind,
-    /// The token whose members it has, unless it says otherwise; `null` takes one out.
+    /// The token whose members it inherits unless it has its own. `null` removes one.
     #[serde(default)]
     like: Option<String>,
     /// File name in `integration/keys`.
@@ -104,7 +103,7 @@ pub struct Token {
     /// Dates, in seconds from now.
     #[serde(default)]
     pub times: BTreeMap<String, i64>,
-    /// The headers it travels in; `${token}` is it, `${NAME}` the other token of that name.
+    /// The headers in which it is sent. `${token}` stands for it, and `${NAME}` for the token of that name.
     #[serde(default)]
     pub sent: BTreeMap<String, String>,
     pub asks: Vec<Ask>,
@@ -116,7 +115,7 @@ pub struct Token {
 pub struct Ask {
     pub verb: Verb,
     pub tenant: String,
-    /// What is said to it, [`ALLOWED`] included.
+    /// The expected code, or [`ALLOWED`].
     pub code: String,
 }
 

@@ -1,7 +1,8 @@
-//! A controllable OpenID provider: discovery, JWKS and token endpoint, able to misbehave in every way we know of.
+//! An OpenID provider under a test's control, with discovery, JWKS and token endpoint. It can misbehave in every way
+//! that we know of.
 //!
-//! The `iss` it claims need not be the address it listens on: the gate reaches a provider through an Envoy cluster,
-//! so tests use fixed issuer names and tokens are the same in every run.
+//! The `iss` that it claims need not be the address on which it listens: the gate reaches a provider through an Envoy
+//! cluster, so tests use fixed issuer names, and tokens are the same in every run.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -24,30 +25,31 @@ use crate::keys;
 use crate::server::{self, Body, Server};
 use crate::token::{self, Recipe};
 
-/// What to start with.
+/// The initial state of a provider.
 #[derive(Clone, Debug)]
 pub struct IssuerSettings {
-    /// The `iss` of tokens and of the discovery document; `None` means the address listened on.
+    /// The `iss` of tokens and of the discovery document. `None` stands for the address on which it listens.
     pub issuer: Option<String>,
-    /// Path of the key set, beside `/jwks` which always works.
+    /// The path of the key set, in addition to `/jwks`, which always works.
     pub jwks_path: String,
     pub keys: Vec<PublishedKey>,
     pub clients: Vec<Client>,
     pub users: Vec<User>,
-    /// Seconds a token from the token endpoint lives.
+    /// The lifetime of a token from the token endpoint, in seconds.
     pub lifetime: u32,
 }
 
-/// A key as the JWKS document shows it. In YAML: a bare name, or `{key, kid, alg, members}`; `alg: null` leaves it out.
+/// A key as the JWKS document shows it. In YAML it is a bare name, or `{key, kid, alg, members}`, where `alg: null`
+/// leaves `alg` out.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(from = "PublishedKeyText")]
 pub struct PublishedKey {
-    /// File name in `integration/keys`.
+    /// The name of its file in `integration/keys`.
     pub key: String,
     pub kid: Option<String>,
-    /// `None`: the JWK carries no `alg`.
+    /// The `alg` of the JWK. `None` leaves it out.
     pub alg: Option<String>,
-    /// Extra or replacing members; `null` removes one.
+    /// Members that are added or replaced. `null` removes one.
     pub members: Map<String, Value>,
 }
 
@@ -70,16 +72,16 @@ struct PublishedKeyFields {
     members: Map<String, Value>,
 }
 
-/// A machine client, known to the token endpoint.
+/// A machine client that the token endpoint knows.
 #[derive(Clone, Debug)]
 pub struct Client {
     pub id: String,
     pub secret: String,
-    /// Whose claims its tokens carry.
+    /// The persona whose claims its tokens carry.
     pub persona: String,
 }
 
-/// A person, for the `password` grant.
+/// A person who uses the `password` grant.
 #[derive(Clone, Debug)]
 pub struct User {
     pub name: String,
@@ -87,16 +89,16 @@ pub struct User {
     pub persona: String,
 }
 
-/// How the JWKS endpoint (and discovery, where it makes sense) answers.
+/// How the JWKS endpoint answers, and the discovery endpoint where that makes sense.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerMode {
     #[default]
     Good,
     Status(u16),
-    /// Never.
+    /// It never answers.
     Hang,
-    /// The connection is closed without an answer.
+    /// It closes the connection without an answer.
     Reset,
     /// 200 with a login page.
     Html,
@@ -104,23 +106,23 @@ pub enum AnswerMode {
     EmptySet,
     /// The good set, padded to 5 MiB.
     Huge,
-    /// The good set behind that many other keys.
+    /// The good set, behind this many other keys.
     ManyKeys(usize),
-    /// 302 to the place where the good set is.
+    /// A 302 to the place of the good set.
     Redirect,
     /// 429 with Retry-After.
     TooManyRequests,
     /// 200 with exactly these bytes.
     Raw(ByteText),
-    /// The good set after that many milliseconds.
+    /// The good set, after this many milliseconds.
     Delay(u64),
-    /// 200 and the first half of the good set, then the connection ends.
+    /// A 200 and the first half of the good set, after which the connection ends.
     Cut,
-    /// That answer, once [`Issuer::release`] lets it go.
+    /// This answer, once [`Issuer::release`] is called.
     Held(Box<AnswerMode>),
 }
 
-/// How often each endpoint was asked since the start or the last reset.
+/// How often each endpoint was requested since the start or the last reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fetches {
     pub discovery: usize,
@@ -128,7 +130,7 @@ pub struct Fetches {
     pub token: usize,
 }
 
-/// The handle; the server stops when it is dropped.
+/// The handle. The server stops when it is dropped.
 pub struct Issuer {
     server: Server,
     state: Arc<Mutex<State>>,
@@ -173,12 +175,12 @@ impl Issuer {
         Ok(issuer)
     }
 
-    /// The corporate provider of the scenarios, with the issuer name of the personas.
+    /// Starts the corporate provider of the scenarios, with the issuer name of the personas.
     pub async fn corporate() -> Result<Issuer> {
         Issuer::start(IssuerSettings::corporate()).await
     }
 
-    /// The partner provider of the scenarios.
+    /// Starts the partner provider of the scenarios.
     pub async fn partner() -> Result<Issuer> {
         Issuer::start(IssuerSettings::partner()).await
     }
@@ -204,32 +206,32 @@ impl Issuer {
         self.url("/token")
     }
 
-    /// Change how the JWKS endpoint answers from the next fetch on.
+    /// Changes how the JWKS endpoint answers from the next fetch on.
     pub fn set_answer(&self, answer: AnswerMode) {
         lock(&self.state).answer = answer;
     }
 
-    /// Answer the next JWKS fetches so, one after the other; then as set.
+    /// Gives these answers to the next fetches of the JWKS, one after the other, and then the one that is set.
     pub fn answer_first(&self, answers: impl IntoIterator<Item = AnswerMode>) {
         lock(&self.state).first_answers = answers.into_iter().collect();
     }
 
-    /// Let go what is answered [`AnswerMode::Held`], from now on.
+    /// Releases answers that are [`AnswerMode::Held`], from now on.
     pub fn release(&self) {
         lock(&self.state).held = false;
     }
 
-    /// The same for the discovery document.
+    /// The same, for the discovery document.
     pub fn set_discovery_answer(&self, answer: AnswerMode) {
         lock(&self.state).discovery_answer = answer;
     }
 
-    /// Members to put into (or, as null, take out of) the discovery document.
+    /// Sets members to add to the discovery document or, if they are null, to remove from it.
     pub fn set_discovery_members(&self, members: Map<String, Value>) {
         lock(&self.state).discovery_members = members;
     }
 
-    /// Show discovery document and keys to nobody without that bearer token.
+    /// Requires this bearer token for the discovery document and the keys.
     pub fn want_credential(&self, token: &str) {
         lock(&self.state).wanted = Some(format!("Bearer {token}"));
     }
@@ -250,7 +252,7 @@ impl Issuer {
         lock(&self.state).settings.keys.push(key);
     }
 
-    /// Take the key with that `kid` out of the set.
+    /// Removes the key with that `kid` from the set.
     pub fn remove_key(&self, kid: &str) {
         lock(&self.state)
             .settings
@@ -258,7 +260,7 @@ impl Issuer {
             .retain(|key| key.kid() != kid);
     }
 
-    /// Put other key material under a `kid` that is in use: what some providers do in spite of all advice.
+    /// Replaces the key material of a `kid` that is in use, which some providers do against all advice.
     pub fn replace_key(&self, kid: &str, material: &str) {
         for key in &mut lock(&self.state).settings.keys {
             if key.kid() == kid {
@@ -268,7 +270,7 @@ impl Issuer {
         }
     }
 
-    /// The document the JWKS endpoint serves in the answer mode `Good`.
+    /// The document that the JWKS endpoint serves in the answer mode `Good`.
     pub fn jwks(&self) -> Result<Value> {
         jwks(&lock(&self.state).settings.keys)
     }
@@ -283,12 +285,12 @@ impl Issuer {
         state.jwks_fetched_at.clear();
     }
 
-    /// When each JWKS fetch arrived.
+    /// The times at which the fetches of the JWKS arrived.
     pub fn jwks_fetched_at(&self) -> Vec<Instant> {
         lock(&self.state).jwks_fetched_at.clone()
     }
 
-    /// Wait until the JWKS endpoint has been asked that often.
+    /// Waits until the JWKS endpoint has been requested this many times.
     pub async fn wait_for_fetches(&self, jwks: usize, within: Duration) -> Result<()> {
         let deadline = Instant::now() + within;
         while self.fetches().jwks < jwks {
@@ -303,7 +305,7 @@ impl Issuer {
         Ok(())
     }
 
-    /// Really close the port.
+    /// Closes the port, so that connections are refused.
     pub async fn down(&self) {
         self.server.down().await;
     }
@@ -312,14 +314,14 @@ impl Issuer {
         self.server.up().await
     }
 
-    /// A token of this issuer, whatever the persona's own `iss` is.
+    /// A token of this issuer, whatever `iss` the persona has.
     pub fn token(&self, recipe: Recipe) -> Result<String> {
         recipe.claim("iss", self.issuer()).text(token::now())
     }
 }
 
 impl IssuerSettings {
-    /// The provider all personas but one belong to.
+    /// The provider to which all personas except one belong.
     #[must_use]
     pub fn corporate() -> IssuerSettings {
         let rsa_b = |alg: &str| {
@@ -380,7 +382,7 @@ impl IssuerSettings {
 }
 
 impl PublishedKey {
-    /// Published under its own name, with the algorithm that is natural for its type.
+    /// The key published under its own name, with the natural algorithm for its type.
     #[must_use]
     pub fn named(key: &str) -> PublishedKey {
         PublishedKey {
@@ -403,7 +405,7 @@ impl PublishedKey {
         self
     }
 
-    /// No `alg` member, as Entra publishes them.
+    /// Removes the `alg` member, as Entra does.
     #[must_use]
     pub fn without_alg(mut self) -> PublishedKey {
         self.alg = None;
@@ -416,7 +418,7 @@ impl PublishedKey {
         self
     }
 
-    /// The key id in the document: its own name unless told otherwise.
+    /// The key ID in the document, which by default is the key's own name.
     #[must_use]
     pub fn kid(&self) -> &str {
         self.kid.as_deref().unwrap_or(&self.key)
@@ -514,7 +516,7 @@ impl State {
         document
     }
 
-    /// On the host of the issuer, since the gate pins that host to one cluster.
+    /// The URL is on the host of the issuer, because the gate ties that host to one cluster.
     fn jwks_uri(&self) -> String {
         let scheme_end = self.issuer.find("://").map_or(0, |at| at + 3);
         let host_end = self.issuer[scheme_end..]
@@ -592,7 +594,7 @@ impl State {
         }
     }
 
-    /// After a rotation the persona's usual key may be gone: sign with the first key of the set instead.
+    /// After a rotation, the persona's usual key may be gone. The first key of the set then signs instead.
     fn sign_with_published(&self, recipe: Recipe) -> Result<String> {
         let usual = token::persona(&recipe.persona)?.key;
         let published = self.settings.keys.iter();
@@ -700,7 +702,7 @@ async fn token_endpoint(
     Ok(state.token_answer(&form, authorization.as_deref()))
 }
 
-/// The good keys stand last, behind so many copies under other ids.
+/// Puts the good keys last, behind this many copies with other IDs.
 fn many_keys(document: &Value, count: usize) -> Value {
     let good = document["keys"].as_array().cloned().unwrap_or_default();
     let Some(first) = good.first().cloned() else {
@@ -733,7 +735,7 @@ fn basic(authorization: Option<&str>) -> Option<(String, String)> {
     let encoded = authorization?.strip_prefix("Basic ")?;
     let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (id, secret) = text.split_once(':')?;
-    // RFC 6749 §2.3.1: both halves are form-encoded before they are joined.
+    // RFC 6749 §2.3.1: both parts are form-encoded before they are joined.
     Some((form::decode(id), form::decode(secret)))
 }
 
@@ -777,6 +779,6 @@ pub const CORPORATE: &str = "https://login.example.com/realms/platform";
 /// The issuer of the persona `partner-reader`.
 pub const PARTNER: &str = "https://partner.example.com";
 
-/// Stands for "what fits the key".
+/// Stands for the algorithm that fits the key.
 const DEFAULT_ALG: &str = "default";
 const HUGE: usize = 5 * 1024 * 1024;

@@ -1,7 +1,7 @@
-//! Test keys: read from `integration/keys`, signing as any algorithm asked for, also as one that does not fit.
+//! Test keys from `integration/keys`. They sign with any algorithm, even one that does not fit.
 //!
-//! Keys are files rather than generated ones because RSA generation is slow in a debug build and because a token
-//! that fails today must fail tomorrow.
+//! The keys are files and are not generated, because generating RSA keys is slow in a debug build, and because a
+//! token that fails today must fail tomorrow.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::paths;
 
-/// One key pair of `integration/keys`, known by its file name.
+/// A key pair of `integration/keys`, known by its file name.
 pub struct TestKey {
     name: String,
     pkcs8: SecretDocument,
@@ -31,7 +31,7 @@ pub struct TestKey {
     spki: Document,
 }
 
-/// The public half, in the pieces a JWK is made of.
+/// The public half, in the parts that a JWK consists of.
 enum Public {
     Rsa {
         n: Vec<u8>,
@@ -54,7 +54,7 @@ enum Curve {
     P521,
 }
 
-/// The key of that name; each file is read once per process.
+/// The key of that name. Each file is read once per process.
 pub fn key(name: &str) -> Result<Arc<TestKey>> {
     static KEYS: OnceLock<Mutex<BTreeMap<String, Arc<TestKey>>>> = OnceLock::new();
     let mut keys = KEYS
@@ -93,7 +93,7 @@ impl TestKey {
         &self.name
     }
 
-    /// The algorithm this key signs with unless told otherwise.
+    /// The algorithm that this key signs with by default.
     #[must_use]
     pub fn default_algorithm(&self) -> &'static str {
         match &self.public {
@@ -111,7 +111,7 @@ impl TestKey {
         }
     }
 
-    /// The public key as a JWK without `kid`, `alg` and `use`: who publishes it adds those.
+    /// The public key as a JWK without `kid`, `alg` and `use`, which the publisher adds.
     #[must_use]
     pub fn jwk(&self) -> Value {
         let b64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
@@ -124,19 +124,19 @@ impl TestKey {
         }
     }
 
-    /// SubjectPublicKeyInfo in DER: what an HS256 forger would take as the shared secret.
+    /// The SubjectPublicKeyInfo in DER, which a forger with HS256 would use as the shared secret.
     #[must_use]
     pub fn spki_der(&self) -> Vec<u8> {
         self.spki.as_bytes().to_vec()
     }
 
-    /// The same in PEM, line length and final newline as OpenSSL writes them.
+    /// The same in PEM, with lines as long as OpenSSL writes them and a final newline.
     pub fn spki_pem(&self) -> Result<String> {
         let pem = self.spki.to_pem("PUBLIC KEY", LineEnding::LF);
         pem.map_err(|error| anyhow!("key {}: {error}", self.name))
     }
 
-    /// A JWS signature over `message`; ECDSA as raw R‖S.
+    /// A JWS signature over `message`. That of ECDSA is R‖S.
     pub fn sign(&self, algorithm: &str, message: &[u8]) -> Result<Vec<u8>> {
         let random = SystemRandom::new();
         let failed = || anyhow!("key {} cannot sign {algorithm}", self.name);
@@ -198,7 +198,7 @@ impl Curve {
     }
 }
 
-/// HMAC-SHA-2 with any bytes as the secret: for forgeries only, nobody may accept the result.
+/// An HMAC with SHA-2 and any bytes as the secret. It is used for forgeries only, and nobody may accept the result.
 pub fn hmac(algorithm: &str, secret: &[u8], message: &[u8]) -> Result<Vec<u8>> {
     let algorithm = match algorithm {
         "HS256" => ring::hmac::HMAC_SHA256,
@@ -210,7 +210,7 @@ pub fn hmac(algorithm: &str, secret: &[u8], message: &[u8]) -> Result<Vec<u8>> {
     Ok(ring::hmac::sign(&key, message).as_ref().to_vec())
 }
 
-/// A raw ECDSA signature as an ASN.1 SEQUENCE of its two halves.
+/// Converts a raw ECDSA signature to an ASN.1 SEQUENCE of its two halves.
 pub fn der_signature(raw: &[u8]) -> Result<Vec<u8>> {
     Ok(match raw.len() {
         64 => {
@@ -225,7 +225,7 @@ pub fn der_signature(raw: &[u8]) -> Result<Vec<u8>> {
     })
 }
 
-/// The other valid ES256 signature, (r, n − s), whichever of the two has the greater s.
+/// The one of the two valid ES256 signatures, (r, s) and (r, n − s), that has the greater s.
 pub fn high_s(raw: &[u8]) -> Result<Vec<u8>> {
     let given = p256::ecdsa::Signature::from_slice(raw).context("high_s is for P-256 only")?;
     let (r, s) = given.split_scalars();
@@ -238,7 +238,7 @@ pub fn high_s(raw: &[u8]) -> Result<Vec<u8>> {
     Ok(greater.to_vec())
 }
 
-/// The pieces of the public half, and all of it as SubjectPublicKeyInfo.
+/// The parts of the public half, and the whole of it as SubjectPublicKeyInfo.
 fn public_half(pkcs8: &[u8]) -> Result<(Public, Document)> {
     let pair = PrivateKeyInfoRef::from_der(pkcs8)?;
     let private = pair.private_key.as_bytes();
@@ -266,7 +266,7 @@ fn public_half(pkcs8: &[u8]) -> Result<(Public, Document)> {
             (Public::Ed25519 { x: x.clone() }, x)
         }
     };
-    // The two structures name an algorithm by the same identifier and parameters.
+    // Both structures name an algorithm by the same identifier and parameters.
     let spki = SubjectPublicKeyInfoRef {
         algorithm: pair.algorithm,
         subject_public_key: BitStringRef::from_bytes(&bits)?,

@@ -1,11 +1,11 @@
-//! What scopegate is tested with: everything around the module, none of the module itself.
+//! The tools with which scopegate is tested: everything around the module, and nothing of the module itself.
 //!
 //! | module | gives |
 //! |---|---|
 //! | [`keys`], [`token`] | test keys, and tokens by recipe: valid ones and hostile ones |
 //! | [`issuer`] | an OpenID provider that misbehaves on demand |
 //! | [`identity`] | ten real providers as data: what they publish, and tokens in their shapes |
-//! | [`directory`] | a directory of projects that does the same |
+//! | [`directory`] | a directory of projects that misbehaves on demand |
 //! | [`upstream`] | backends that record what reached them |
 //! | [`envoy`], [`prometheus`] | the real servers, each gone when its handle is dropped |
 //! | [`client`], [`grpc`] | requests, byte for byte where that matters |
@@ -16,13 +16,13 @@
 //! | [`authority`], [`terminator`] | certificates for one run, and TLS in front of a server that has none |
 //! | [`stack`] | the real backends, provider and agents, as processes on this machine |
 //! | [`rate_limits`] | the shipped limits, put into a bootstrap |
-//! | [`drill`] | what the tests of the gate in trouble share |
-//! | [`firehose`], [`pace`] | a server and readers that fill every window, and calls beside them that are timed |
-//! | [`part`], [`trial`] | what is built or fetched for all of these, and tests that are skipped without it |
+//! | [`drill`] | what the tests of a gate under stress share |
+//! | [`firehose`], [`pace`] | a server and readers that fill every window, and timed calls beside them |
+//! | [`part`], [`trial`] | the parts that are built or fetched for the tests, and tests that are skipped without them |
 //!
-//! Everything listens on loopback on a free port and belongs to the handle that started it.
+//! Everything listens on loopback, on a free port, and belongs to the handle that started it.
 //!
-//! No two modules use each other, not even by way of others: `tests/layers` of the core fails on a circle.
+//! No two modules depend on each other, even indirectly: `tests/layers` of the core fails on a cycle.
 
 #![expect(
     clippy::missing_errors_doc,

@@ -1,4 +1,4 @@
-//! A steady load of valid requests, and what became of each.
+//! A steady load of valid requests, and the outcome of each.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,21 +14,21 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-/// Gives the token of the next request.
+/// Yields the token of the next request.
 pub type Tokens = Arc<dyn Fn() -> Result<String> + Send + Sync>;
 
-/// What became of the requests so far.
+/// The outcomes of the requests so far.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     pub requests: usize,
-    /// By status; 0 is a request without an answer.
+    /// The number of requests by status. 0 stands for a request without an answer.
     pub statuses: BTreeMap<u16, usize>,
     pub longest: Duration,
-    /// When the last one was not 200.
+    /// When a request was last answered with something other than 200.
     pub last_failure: Option<Instant>,
 }
 
-/// The handle; the load ends when it is stopped or dropped.
+/// The handle. The load ends when it is stopped or dropped.
 pub struct Load {
     tasks: Vec<JoinHandle<()>>,
     going: Arc<AtomicBool>,
@@ -36,7 +36,7 @@ pub struct Load {
 }
 
 impl Outcome {
-    /// Requests that were not answered with 200.
+    /// The number of requests that were not answered with 200.
     #[must_use]
     pub fn failed(&self) -> usize {
         self.requests - self.count(200)
@@ -49,7 +49,7 @@ impl Outcome {
 }
 
 impl Load {
-    /// `rate` requests a second for that tenant over `connections` kept-alive connections.
+    /// Sends `rate` requests per second for that tenant over `connections` persistent connections.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "who starts a load has no more use for it"
@@ -66,7 +66,7 @@ impl Load {
                     going: Arc::clone(&going),
                     outcome: Arc::clone(&outcome),
                 };
-                // Spread over one pause, so that requests come one by one.
+                // The connections begin at different times within one pause, so that requests are sent one by one.
                 let first = Instant::now() + pause * number / connections;
                 tokio::spawn(worker.run(first, pause))
             })
@@ -85,7 +85,7 @@ impl Load {
             .clone()
     }
 
-    /// Let every request under way end.
+    /// Waits until every request that is under way has ended.
     pub async fn stop(mut self) -> Outcome {
         self.going.store(false, Ordering::Relaxed);
         for task in std::mem::take(&mut self.tasks) {
@@ -103,7 +103,7 @@ impl Drop for Load {
     }
 }
 
-/// How much of what was missed is made up for.
+/// How much of a backlog is made up for.
 const MOST_BEHIND: Duration = Duration::from_secs(5);
 
 struct Worker {
@@ -120,8 +120,7 @@ impl Worker {
         while self.going.load(Ordering::Relaxed) {
             tokio::time::sleep_until(next.into()).await;
             let begun = Instant::now();
-            // A machine that stops for a moment still brings the load, up to what is
-            // due from the last seconds.
+            // A machine that stops for a moment still produces the load, up to what was due in the last seconds.
             let due = begun.checked_sub(MOST_BEHIND).unwrap_or(begun);
             next = (next + pause).max(due);
             let status = if let Ok(status) = self.exchange(&mut connection).await {
@@ -151,7 +150,7 @@ impl Worker {
             .body(Empty::new())?;
         let reply = sender.send_request(request).await?;
         let status = reply.status().as_u16();
-        // An answer that closes the connection is no reason to lose the next request.
+        // An answer that closes the connection must not cost the next request.
         let closes = reply
             .headers()
             .get("connection")

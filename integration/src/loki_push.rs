@@ -1,11 +1,12 @@
-//! Loki's push body in protobuf (`logproto.PushRequest`), snappy-compressed, as promtail and Alloy send it.
+//! The body of Loki's push in protobuf (`logproto.PushRequest`), compressed with snappy, as promtail and Alloy send
+//! it.
 
 use prost::Message;
 
 /// A stream: its labels as a selector, and lines with their times in Unix nanoseconds.
 pub type Stream<'text> = (&'text str, &'text [(u64, &'text str)]);
 
-/// The body; its content type is `application/x-protobuf`.
+/// The body. Its content type is `application/x-protobuf`.
 #[must_use]
 pub fn request(streams: &[Stream<'_>]) -> Vec<u8> {
     let streams = streams
@@ -25,7 +26,7 @@ pub fn request(streams: &[Stream<'_>]) -> Vec<u8> {
         })
         .collect();
     let message = PushRequest { streams }.encode_to_vec();
-    // Fails only beyond 4 GiB.
+    // This fails only beyond 4 GiB.
     snap::raw::Encoder::new()
         .compress_vec(&message)
         .unwrap_or_default()

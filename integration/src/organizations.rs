@@ -1,4 +1,4 @@
-//! A controllable server of organizations: answers with a document, or misbehaves, and notes who asked.
+//! A server of organizations under a test's control. It answers with a document or misbehaves, and records who asked.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::server::{self, Server};
 
-/// The handle; the server stops when it is dropped.
+/// The handle. The server stops when it is dropped.
 pub struct OrganizationServer {
     server: Server,
     state: Arc<Mutex<State>>,
@@ -26,7 +26,7 @@ struct State {
     asked: Vec<Asked>,
 }
 
-/// A question as it arrived.
+/// A request that was received.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub at: Instant,
@@ -34,7 +34,7 @@ pub struct Asked {
     pub path: String,
     pub if_none_match: Option<String>,
     pub authorization: Option<String>,
-    /// What it was answered with.
+    /// The status of the answer.
     pub status: u16,
 }
 
@@ -45,7 +45,7 @@ pub fn document(revision: u64, organizations: &[Value]) -> Value {
 }
 
 impl OrganizationServer {
-    /// Listen on a free port; 503 until there is a document.
+    /// Starts to listen on a free port. The answer is 503 until there is a document.
     pub async fn start() -> Result<OrganizationServer> {
         let state = Arc::new(Mutex::new(State {
             status: 503,
@@ -67,7 +67,7 @@ impl OrganizationServer {
         self.server.address()
     }
 
-    /// Serve these bytes from now on, under a tag of their own.
+    /// Serves these bytes from now on, with a tag of their own.
     pub fn publish(&self, document: impl Into<Bytes>) {
         let mut state = lock(&self.state);
         state.document = document.into();
@@ -76,17 +76,17 @@ impl OrganizationServer {
         state.tag = format!("\"{}\"", version + 1);
     }
 
-    /// Answer with that status from now on.
+    /// Answers with that status from now on.
     pub fn fail(&self, status: u16) {
         lock(&self.state).status = status;
     }
 
-    /// What was asked since the last call of this.
+    /// The requests since the last call.
     pub fn take_asked(&self) -> Vec<Asked> {
         std::mem::take(&mut lock(&self.state).asked)
     }
 
-    /// Wait until somebody has been answered with that status since the last call of [`Self::take_asked`].
+    /// Waits until a request has been answered with that status since the last call of [`Self::take_asked`].
     pub async fn wait_for(&self, status: u16, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         while Instant::now() < deadline {
@@ -102,7 +102,7 @@ impl OrganizationServer {
         false
     }
 
-    /// Really close the port.
+    /// Closes the port, so that connections are refused.
     pub async fn down(&self) {
         self.server.down().await;
     }

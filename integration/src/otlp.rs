@@ -1,4 +1,4 @@
-//! OTLP export requests: the messages of `opentelemetry-proto`, and small builders for what a test writes.
+//! OTLP export requests: the messages of `opentelemetry-proto`, and small builders for what the tests write.
 
 pub mod json;
 
@@ -22,8 +22,8 @@ pub use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span,
 /// Names and string values.
 pub type Attributes<'text> = &'text [(&'text str, &'text str)];
 
-/// One span for each `(trace id, span name, attributes)`, 5 ms long, starting now. The first span of a trace is its
-/// root, later ones are its children. `{id:032x}` is the trace id as paths spell it.
+/// One span for each `(trace id, span name, attributes)`. It lasts 5 ms and starts now. The first span of a trace is
+/// its root, and later ones are its children. `{id:032x}` is the trace ID as it is written in paths.
 #[must_use]
 pub fn traces(service: &str, spans: &[(u128, &str, Attributes<'_>)]) -> ExportTraceServiceRequest {
     let start = unix_nanos();

@@ -1,7 +1,7 @@
-//! Calls at a steady pace, none of which waits for another, and how long each took.
+//! Calls at a steady pace, none of which waits for another, and the time that each took.
 //!
-//! A call's time begins when it was due, so that a system that stops for a moment is seen by all calls that were due
-//! in it, and not by one.
+//! A call's time begins when it was due. If a system stops for a moment, all calls that were due in that moment show
+//! it, and not only one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tokio::task::JoinSet;
 
-/// What became of the calls of one window.
+/// The outcomes of the calls in one window.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
     took: Vec<Duration>,
@@ -22,7 +22,7 @@ impl Window {
         self.took.len() + self.errors.len()
     }
 
-    /// The time within which all but one in a hundred calls were answered; failed calls are not among them.
+    /// The time within which 99 in 100 calls were answered. Failed calls are not counted.
     #[must_use]
     pub fn p99(&self) -> Duration {
         let mut took = self.took.clone();
@@ -37,7 +37,8 @@ impl Window {
     }
 }
 
-/// The middle one of the windows' p99: a moment in which the machine had something else to do spoils one window.
+/// The median of the windows' p99, so that a moment in which the machine was busy with something else affects one
+/// window only.
 #[must_use]
 pub fn median_p99(windows: &[Window]) -> Duration {
     let mut all: Vec<Duration> = windows.iter().map(Window::p99).collect();
@@ -45,7 +46,7 @@ pub fn median_p99(windows: &[Window]) -> Duration {
     all.get(all.len() / 2).copied().unwrap_or_default()
 }
 
-/// What came of all windows, in one.
+/// The outcomes of all windows in one.
 #[must_use]
 pub fn together(windows: &[Window]) -> Window {
     let mut all = Window::default();
@@ -56,7 +57,7 @@ pub fn together(windows: &[Window]) -> Window {
     all
 }
 
-/// `count` windows of that length, with `rate` calls a second. `call` gets the number of each call.
+/// Runs `count` windows of that length, with `rate` calls per second. `call` receives the number of each call.
 pub async fn windows<F>(
     count: u32,
     length: Duration,
@@ -100,7 +101,7 @@ where
     windows
 }
 
-/// Several things that take turns: connections, tokens.
+/// Things that are used in turns, such as connections or tokens.
 #[derive(Clone)]
 pub struct Turns<T>(Arc<[T]>);
 
@@ -110,7 +111,7 @@ impl<T: Clone> Turns<T> {
         Turns(things.into())
     }
 
-    /// Whose turn it is at that number; nobody's where there is none.
+    /// The one for the call of that number. `None` if there are none.
     #[must_use]
     pub fn at(&self, number: usize) -> Option<T> {
         self.0.get(number % self.0.len().max(1)).cloned()

@@ -1,10 +1,10 @@
-//! What tests need and this checkout does not hold: servers, clients and oracles, built or fetched by the scripts in
-//! `integration/tools`, which keep them outside the checkout.
+//! The parts that tests need and that this checkout does not hold: servers, clients and oracles. The scripts in
+//! `integration/tools` build or fetch them, and keep them outside the checkout.
 //!
-//! 1. A part that a variable names is taken as it is. If it does not run, that is an error.
-//! 2. A part that cannot be built or fetched here is missing, and the tests that need it are skipped, by name.
-//! 3. What `SCOPEGATE_MISSING` lists, a line `part: reason` each, has been tried already and is not tried again.
-//!    `integration/tools/parts.sh` prints that list.
+//! 1. A part that a variable names is used as it is. It is an error if it does not run.
+//! 2. A part that cannot be built or fetched here is missing. The tests that need it are skipped by name.
+//! 3. The parts that `SCOPEGATE_MISSING` lists, one `part: reason` per line, were tried before and are not tried
+//!    again. `integration/tools/parts.sh` prints that list.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,54 +18,54 @@ use anyhow::{Context, Result};
 
 use crate::paths;
 
-/// A program, or a folder of what belongs together.
+/// A program, or a folder of things that belong together.
 #[derive(Clone, Copy, Debug)]
 pub struct Part {
-    /// Names one to use instead.
+    /// The variable that names one to use instead.
     variable: &'static str,
-    /// The script that prints where it is, and the script's argument.
+    /// The script that prints where the part is, and the script's argument.
     script: &'static str,
-    /// Where it lies below what the script prints.
+    /// The path of the part below what the script prints.
     file: &'static str,
     shows: Shows,
 }
 
-/// How a part that a variable names shows that it is one.
+/// How a part that a variable names is recognised.
 #[derive(Clone, Copy, Debug)]
 enum Shows {
-    /// It tells its version.
+    /// It prints its version.
     Version,
-    /// It does if that is its only argument, without dashes.
+    /// It prints its version if the only argument is `version`, without dashes.
     VersionCommand,
-    /// This program in it does.
+    /// This program in it prints its version.
     VersionOf(&'static str),
-    /// It is there.
+    /// It exists.
     Presence,
 }
 
-/// Why there is no such part.
+/// Why a part is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lack {
-    /// It cannot be had on this machine: no reason for a test to fail.
+    /// It is not available on this machine, which is no reason for a test to fail.
     Missing(String),
-    /// Somebody named one that does not run, or it is of this project and does not compile.
+    /// A variable names one that does not run, or it belongs to this project and does not compile.
     Broken(String),
 }
 
 pub const LOKI: Part = Part::new("LOKI", "part.sh loki", "bin/loki");
 pub const LOGCLI: Part = Part::new("LOGCLI", "part.sh loki", "bin/logcli");
 pub const MIMIR: Part = Part::new("MIMIR", "part.sh mimir", "bin/mimir");
-/// In its place there is a stand-in; what only the program shows needs it.
+/// The program, which a stand-in can replace. It is needed only for what no stand-in shows.
 pub const TEMPO: Part = Part::new("TEMPO", "tempo.sh", "");
 pub const OTELCOL: Part = Part::new("OTELCOL", "part.sh collector", "bin/otelcol");
-/// The Prometheus that agents of the stack are; the other tests' is [`crate::prometheus`]'s own.
+/// The Prometheus that acts as an agent in the stack. The other tests use that of [`crate::prometheus`].
 pub const PROMETHEUS_AGENT: Part =
     Part::new("PROMETHEUS_AGENT", "part.sh prometheus", "bin/prometheus");
 pub const PROMTOOL: Part = Part::new("PROMTOOL", "part.sh prometheus", "bin/promtool");
-/// The folder of one that is installed.
+/// The folder of an installed Keycloak.
 pub const KEYCLOAK: Part =
     Part::new("KEYCLOAK", "part.sh keycloak", "").shows(Shows::VersionOf("bin/kc.sh"));
-/// A second OpenID provider, of another kind.
+/// A second OpenID provider, of a different kind.
 pub const DEX: Part = Part::new("DEX", "part.sh dex", "bin/dex").shows(Shows::VersionCommand);
 /// The folder of the parsers of Prometheus and Mimir.
 pub const ORACLES: Part = Part::new("", "oracles.sh", "");
@@ -79,24 +79,24 @@ pub const PLAYGROUND: Part = Part::new("", "playground.sh", "");
 pub const GRAFANA: Part = Part::new("", "grafana.sh", "");
 /// The folder of kubeconform and the schemas.
 pub const MANIFESTS: Part = Part::new("", "manifests.sh", "");
-/// What reads Compose files.
+/// A program that reads Compose files.
 pub const COMPOSE: Part = Part::new("", "compose.sh", "");
-/// A Python that has the validator of `OpenAPI` documents and schemathesis.
+/// A Python with the validator of `OpenAPI` documents and schemathesis.
 pub const OPENAPI_PYTHON: Part = Part::new("OPENAPI_PYTHON", "openapi.sh", "");
 /// The folder of etcd, kube-apiserver and kustomize.
 pub const KUBERNETES: Part = Part::new("", "kubernetes.sh", "");
 /// The library with a wall clock that can be stepped.
 pub const CLOCK: Part = Part::new("SCOPEGATE_CLOCK_LIBRARY", "clock.sh", "").shows(Shows::Presence);
-/// The module that can be killed.
+/// The module that a test can kill.
 pub const CRASH: Part = Part::new("SCOPEGATE_CRASH_WASM", "crash.sh", "").shows(Shows::Presence);
 
-/// Why what needs all of these cannot be tried; nothing if it can. What is not there yet is built or fetched, which
-/// takes minutes and tells its progress on standard error.
+/// Why something that needs all of these parts cannot be tried, or `None` if it can. Missing parts are built or
+/// fetched, which takes minutes and reports its progress on standard error.
 ///
 /// # Errors
-/// One of them is broken.
+/// One of the parts is broken.
 pub fn lacking(parts: &[Part]) -> Result<Option<String>> {
-    // An error is told before anything is built.
+    // An error is reported before anything is built.
     for part in parts {
         part.named()?;
     }
@@ -107,7 +107,7 @@ pub fn lacking(parts: &[Part]) -> Result<Option<String>> {
         }
         match part.find() {
             Ok(_) => {}
-            // Two programs of one part lack the same.
+            // Two programs of one part are missing for the same reason.
             Err(Lack::Missing(reason)) if reasons.contains(&reason) => {}
             Err(Lack::Missing(reason)) => reasons.push(reason),
             Err(broken) => return Err(broken.into()),
@@ -130,18 +130,18 @@ impl Part {
         Part { shows, ..self }
     }
 
-    /// What it is called in `SCOPEGATE_MISSING`.
+    /// The name of the part in `SCOPEGATE_MISSING`.
     fn name(&self) -> &'static str {
         let word = self.script.rsplit(' ').next().unwrap_or(self.script);
         word.strip_suffix(".sh").unwrap_or(word)
     }
 
-    /// Where it is. It may be built or fetched on the way.
+    /// Where the part is. Finding out may involve building or fetching it.
     ///
     /// # Errors
     /// It is nowhere, or is not what it should be.
     pub fn find(&self) -> Result<PathBuf, Lack> {
-        // Asked once a process: two builds at once would meet in the cache.
+        // This is done once per process, because two builds at once would collide in the cache.
         static FOUND: Mutex<BTreeMap<&str, Result<PathBuf, Lack>>> = Mutex::new(BTreeMap::new());
 
         if let Some(path) = self.named()? {
@@ -154,7 +154,7 @@ impl Part {
                 Some(reason) => Err(Lack::Missing(reason)),
                 None => self.made(),
             });
-        // To join nothing would add a slash.
+        // Joining an empty path would add a slash.
         let join = |folder: &PathBuf| match self.file {
             "" => folder.clone(),
             file => folder.join(file),
@@ -162,7 +162,7 @@ impl Part {
         folder.as_ref().map(join).map_err(Lack::clone)
     }
 
-    /// The one that its variable names.
+    /// The part that its variable names.
     fn named(&self) -> Result<Option<PathBuf>, Lack> {
         static GOOD: Mutex<BTreeMap<&str, Result<PathBuf, Lack>>> = Mutex::new(BTreeMap::new());
         if self.variable.is_empty() {
@@ -182,12 +182,12 @@ impl Part {
         verdict.clone().map(Some)
     }
 
-    /// A server that runs already stands in for the program.
+    /// Whether a server that is already running replaces the program.
     fn runs_elsewhere(&self) -> Result<bool> {
         Ok(matches!(self.variable, "LOKI" | "MIMIR") && running(self.variable)?.is_some())
     }
 
-    /// What its script prints.
+    /// The part that its script prints.
     fn made(&self) -> Result<PathBuf, Lack> {
         let (made, said) = self
             .run_script()
@@ -202,7 +202,7 @@ impl Part {
         })
     }
 
-    /// The path that the script prints if it is content, and what it says meanwhile, which is passed on.
+    /// The path that the script prints if it succeeds, and its messages, which are passed on.
     fn run_script(&self) -> Result<(Option<PathBuf>, String)> {
         let mut words = self.script.split(' ');
         let script = paths::integration()
@@ -222,7 +222,7 @@ impl Part {
             said += &line;
             said += "\n";
         }
-        // One line, which the pipe has room for.
+        // The output is a single line, which fits into the pipe.
         let output = child.wait_with_output()?;
         let path = String::from_utf8(output.stdout)?.trim().to_owned();
         let content = output.status.success() && !path.is_empty();
@@ -266,7 +266,7 @@ impl fmt::Display for Lack {
 
 impl std::error::Error for Lack {}
 
-/// The address of a server that runs already, where `SCOPEGATE_<NAME>_ADDRESS` gives one.
+/// The address of a server that is already running, if `SCOPEGATE_<NAME>_ADDRESS` gives one.
 pub fn running(name: &str) -> Result<Option<SocketAddr>> {
     let variable = format!("SCOPEGATE_{}_ADDRESS", name.to_uppercase());
     match std::env::var(&variable) {
@@ -280,7 +280,7 @@ pub fn running(name: &str) -> Result<Option<SocketAddr>> {
     }
 }
 
-/// Why that part is on the list of those that were tried before.
+/// Why the part is on the list of those that were tried before.
 fn listed(name: &str) -> Option<String> {
     on_list(&std::env::var("SCOPEGATE_MISSING").ok()?, name)
 }
@@ -292,8 +292,8 @@ fn on_list(list: &str, name: &str) -> Option<String> {
         .map(|(part, reason)| format!("no {part}: {reason}"))
 }
 
-/// What a script says that it died of; else what it ran says first of an error, or last at all. As in `parts.sh`:
-/// Maven and npm end with advice.
+/// The reason that a script gives for its failure; otherwise the first error in the output of what it ran, or the
+/// last line. `parts.sh` does the same. Maven and npm end with advice.
 fn reason(said: &str) -> &str {
     let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
     lines()
@@ -304,7 +304,7 @@ fn reason(said: &str) -> &str {
         .unwrap_or("not a word about why")
 }
 
-/// What Cargo says of a crate of this project. Nobody can be refused that one.
+/// Cargo's message about a crate of this project. Such a failure is never due to an unavailable part.
 const DOES_NOT_COMPILE: &str = "could not compile `scopegate";
 
 #[cfg(test)]

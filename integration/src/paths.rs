@@ -1,4 +1,4 @@
-//! Where things lie in the repository, independent of the directory a test is started from.
+//! Paths in the repository, independent of the directory in which a test is started.
 
 use std::path::{Path, PathBuf};
 

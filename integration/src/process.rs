@@ -1,4 +1,4 @@
-//! A child process that writes into a file and ends with its handle, also when a test panics.
+//! A child process that writes to a file and ends with its handle, even if a test panics.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-/// The handle: owns the child and the folder it works in.
+/// The handle. It owns the child and the folder in which it works.
 pub struct Process {
     name: String,
     child: Child,
@@ -18,7 +18,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Start the command with all its output in `log` inside `folder`.
+    /// Starts the command, with all its output in `log` inside `folder`.
     pub fn start(name: &str, command: Command, folder: TempDir) -> Result<Process> {
         let log = folder.path().join(format!("{name}.log"));
         let mut process = Process::start_in(name, command, &log)?;
@@ -26,14 +26,14 @@ impl Process {
         Ok(process)
     }
 
-    /// Start the command with all its output at the end of the file `log`, whose folder is somebody else's to remove.
+    /// Starts the command, appending all its output to the file `log`, whose folder somebody else has to remove.
     pub fn start_in(name: &str, mut command: Command, log: &Path) -> Result<Process> {
         let output = File::options().create(true).append(true).open(log)?;
         let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
-            // A script may start the server as a child of its own: both end together.
+            // A script may start the server as a child of its own; both then end together.
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
@@ -50,7 +50,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Everything written so far.
+    /// Everything that was written so far.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read(&self.log).map_or_else(
@@ -64,7 +64,7 @@ impl Process {
         &self.log
     }
 
-    /// An error, with the end of the log in it, when the child is no longer there.
+    /// Fails, with the end of the log, if the child is no longer running.
     pub fn check_alive(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!("{} ended with {status}:\n{}", self.name, self.log_tail());
@@ -72,7 +72,7 @@ impl Process {
         Ok(())
     }
 
-    /// Send a signal, by its name without `SIG`, to the child and what it has started.
+    /// Sends a signal, named without `SIG`, to the child and to the processes that it has started.
     pub fn signal(&self, name: &str) -> Result<()> {
         let group = format!("kill -s {name} -- -{}", self.child.id());
         let status = Command::new("sh").args(["-c", &group]).status()?;
@@ -82,7 +82,7 @@ impl Process {
         Ok(())
     }
 
-    /// Call `ready` until it holds; an error when the child ends before or the time is over.
+    /// Calls `ready` until it returns true. Fails if the child ends first, or if the time is over.
     pub async fn wait_until<F>(&mut self, what: &str, within: Duration, mut ready: F) -> Result<()>
     where
         F: AsyncFnMut() -> bool,
@@ -104,7 +104,7 @@ impl Process {
         }
     }
 
-    /// Wait for a child that has been asked to end; kill it when it does not.
+    /// Waits for a child that has been asked to end. Kills it if it does not.
     pub async fn wait_for_end(&mut self, within: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + within;
         loop {
@@ -141,7 +141,7 @@ impl Drop for Process {
     }
 }
 
-/// What the process of that number holds of memory, in bytes.
+/// The resident memory of the process with that number, in bytes.
 pub fn resident(id: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{id}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -149,7 +149,7 @@ pub fn resident(id: u32) -> Result<u64> {
     Ok(kibibytes.context("no VmRSS")?.parse::<u64>()? << 10)
 }
 
-/// A loopback port that is free now and lies below the range the kernel gives to outgoing connections, so that it
+/// A loopback port that is free and lies below the range that the kernel gives to outgoing connections, so that it
 /// stays free until the child has taken it.
 pub fn free_port() -> Result<u16> {
     for _ in 0..200 {
@@ -170,5 +170,5 @@ fn random_port() -> u16 {
 
 const LOG_TAIL: usize = 40;
 const FIRST_PORT: u16 = 15_000;
-/// Linux hands out 32768 and above.
+/// Linux hands out ports from 32768 upwards.
 const LAST_PORT: u16 = 32_000;

@@ -1,4 +1,4 @@
-//! The real Prometheus: as a metrics backend with its remote-write receiver, or as an agent that writes.
+//! The real Prometheus, either as a metrics backend with its remote-write receiver, or as an agent that writes.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -21,14 +21,15 @@ pub struct PrometheusSettings {
     program: Option<PathBuf>,
 }
 
-/// The handle; Prometheus is killed and its data removed when it is dropped.
+/// The handle. When it is dropped, Prometheus is killed and its data is removed.
 pub struct Prometheus {
     process: Process,
     address: SocketAddr,
     route_prefix: String,
 }
 
-/// The promtool of `PROMTOOL`, else the one beside the Prometheus that is started here, else the one on PATH.
+/// The promtool that `PROMTOOL` names, otherwise the one beside the Prometheus that is started here, otherwise the
+/// one on PATH.
 pub fn promtool() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("PROMTOOL").filter(|path| !path.is_empty()) {
         return Ok(PathBuf::from(path));
@@ -42,7 +43,7 @@ pub fn promtool() -> Result<PathBuf> {
 }
 
 impl PrometheusSettings {
-    /// An empty server that takes remote writes.
+    /// An empty server that accepts remote writes.
     #[must_use]
     pub fn receiver() -> PrometheusSettings {
         PrometheusSettings {
@@ -52,7 +53,7 @@ impl PrometheusSettings {
         .flag("--web.enable-remote-write-receiver")
     }
 
-    /// A server with that `prometheus.yml`, as a tree.
+    /// A server with that `prometheus.yml`, given as a tree.
     #[must_use]
     pub fn with_configuration(configuration: Value) -> PrometheusSettings {
         PrometheusSettings {
@@ -61,14 +62,14 @@ impl PrometheusSettings {
         }
     }
 
-    /// Serve under that prefix, for example `/prometheus`.
+    /// Serves under that prefix, for example `/prometheus`.
     #[must_use]
     pub fn route_prefix(mut self, prefix: &str) -> PrometheusSettings {
         prefix.clone_into(&mut self.route_prefix);
         self
     }
 
-    /// Start that program, not the one that `PROMETHEUS` names or that is found.
+    /// Starts that program instead of the one that `PROMETHEUS` names or that is found.
     #[must_use]
     pub fn program(mut self, program: PathBuf) -> PrometheusSettings {
         self.program = Some(program);
@@ -83,7 +84,7 @@ impl PrometheusSettings {
 }
 
 impl Prometheus {
-    /// Start on a free loopback port and wait until it is ready.
+    /// Starts it on a free loopback port, and waits until it is ready.
     pub async fn start(settings: PrometheusSettings) -> Result<Prometheus> {
         let binary = match settings.program {
             Some(program) => program,
@@ -93,7 +94,7 @@ impl Prometheus {
             .prefix("scopegate-prometheus-")
             .tempdir()?;
         let config = folder.path().join("prometheus.yml");
-        // JSON is YAML.
+        // JSON is valid YAML.
         fs::write(&config, settings.configuration.to_string())?;
         let address = SocketAddr::from(([127, 0, 0, 1], process::free_port()?));
         let mut command = Command::new(binary);
@@ -144,7 +145,7 @@ impl Prometheus {
         self.process.log()
     }
 
-    /// The result of an instant query, asked directly, not through any gate.
+    /// The result of an instant query that is sent directly, and not through a gate.
     pub async fn query(&self, expression: &str) -> Result<Vec<Value>> {
         let path = format!(
             "{}/api/v1/query?query={}",
@@ -156,7 +157,7 @@ impl Prometheus {
         result.with_context(|| format!("{expression}: {answer}"))
     }
 
-    /// The value of an expression with a single result; `None` when there is no result.
+    /// The value of an expression with a single result, or `None` if there is no result.
     pub async fn value(&self, expression: &str) -> Result<Option<f64>> {
         let result = self.query(expression).await?;
         let text = result
@@ -165,7 +166,7 @@ impl Prometheus {
         Ok(text.map(str::parse).transpose()?)
     }
 
-    /// Wait until the expression has a value for which `enough` holds.
+    /// Waits until the expression has a value that `enough` accepts.
     pub async fn wait_for(
         &self,
         expression: &str,

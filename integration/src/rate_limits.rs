@@ -1,4 +1,4 @@
-//! The limits of `envoy/rate-limits` put into a bootstrap, as `docs/rate-limits.md` says to do it.
+//! Puts the limits of `envoy/rate-limits` into a bootstrap, as `docs/rate-limits.md` describes.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use crate::envoy::bootstrap::{Bootstrap, FILTER};
 use crate::{paths, yaml};
 
-/// Put them in, with filters (of writes, of reads) that have been edited.
+/// Adds the limits. `edit` may change the filters (of writes, of reads) first.
 ///
 /// # Errors
-/// The bootstrap is not made as the page takes for granted.
+/// The bootstrap does not have the structure that the page assumes.
 pub fn add(bootstrap: &mut Bootstrap, edit: impl FnOnce(&mut [Value]) -> Result<()>) -> Result<()> {
     let folder = paths::repository().join("envoy/rate-limits");
     let mut filters: Vec<Value> = yaml::read(&folder.join("filters.yaml"))?;

@@ -1,19 +1,19 @@
-//! Prometheus remote write 1.0: a request body from a few samples.
+//! Prometheus remote write 1.0: makes a request body from a few samples.
 
 use prost::Message;
 
 use crate::token;
 
-/// A series: name, labels, value now.
+/// A series: its name, its labels and its current value.
 pub type Sample<'text> = (&'text str, &'text [(&'text str, &'text str)], f64);
 
-/// `prometheus.WriteRequest`, snappy-compressed as the protocol asks.
+/// A `prometheus.WriteRequest`, compressed with snappy as the protocol requires.
 #[must_use]
 pub fn request(samples: &[Sample<'_>]) -> Vec<u8> {
     request_at(samples, token::now() * 1000)
 }
 
-/// The same at a given time, in milliseconds since 1970.
+/// The same for a given time, in milliseconds since 1970.
 #[must_use]
 pub fn request_at(samples: &[Sample<'_>], timestamp: i64) -> Vec<u8> {
     let timeseries = samples
@@ -30,7 +30,7 @@ pub fn request_at(samples: &[Sample<'_>], timestamp: i64) -> Vec<u8> {
     compressed(&WriteRequest { timeseries })
 }
 
-/// The same, each series with an exemplar that has the one label `trace_id`.
+/// The same, with an exemplar for each series that has the single label `trace_id`.
 #[must_use]
 pub fn request_with_exemplars(samples: &[(Sample<'_>, &str)], timestamp: i64) -> Vec<u8> {
     let timeseries = samples
@@ -56,7 +56,7 @@ pub fn request_with_exemplars(samples: &[(Sample<'_>, &str)], timestamp: i64) ->
 
 fn compressed(request: &WriteRequest) -> Vec<u8> {
     let message = request.encode_to_vec();
-    // Fails only beyond 4 GiB.
+    // This fails only beyond 4 GiB.
     snap::raw::Encoder::new()
         .compress_vec(&message)
         .unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The scenario table through a real Envoy: one gate for each group of scenarios that can share one.
+//! Plays the scenario table through a real Envoy, with one gate for each group of scenarios that can share one.
 
 pub mod explained;
 pub mod native;
@@ -21,7 +21,7 @@ use crate::upstream::TEST_ID;
 
 /// What a replay does with a scene.
 impl Scene {
-    /// Start what the scenario is about, with the module at `wasm`.
+    /// Starts the environment of a scenario, with the module at `wasm`.
     async fn start(wasm: PathBuf, scenario: &Scenario) -> Result<Scene> {
         let configuration = scenario::config(&scenario.config)?;
         let corporate = Issuer::start(scenario.issuer.settings()).await?;
@@ -48,7 +48,7 @@ impl Scene {
         Ok(scene)
     }
 
-    /// Send one scenario; its line in the access log is read later, by [`Scene::outcome`].
+    /// Sends one scenario. [`Scene::outcome`] reads its line in the access log later.
     async fn send(&self, prepared: &Prepared, protocol: Protocol, test_id: &str) -> Result<Sent> {
         let request = prepared.request.clone().header(TEST_ID, test_id);
         let reply = request.send(&self.envoy.target(), protocol).await?;
@@ -82,7 +82,8 @@ impl Scene {
         }
     }
 
-    /// Every worker fetches or takes over the keys on its own tick, so the first request must not be the test of it.
+    /// Waits for the keys. Every worker fetches or takes over the keys on its own tick, so the first request must not
+    /// be the one to test it.
     async fn wait_for_keys(&self) -> Result<()> {
         self.corporate
             .wait_for_fetches(1, Duration::from_secs(15))
@@ -91,7 +92,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Lines are written a moment after the answer.
+    /// Reads the lines, which are written a moment after the answer.
     async fn access_lines(&self, test_ids: &[String]) -> BTreeMap<String, AccessLine> {
         let deadline = Instant::now() + Duration::from_secs(3);
         loop {
@@ -119,7 +120,7 @@ struct Sent {
 pub struct Report {
     pub replayed: usize,
     pub skipped: usize,
-    /// One line each.
+    /// The failures, one line each.
     pub failures: Vec<String>,
 }
 
@@ -142,7 +143,7 @@ impl Report {
     }
 }
 
-/// Replay these scenarios through Envoy, over every protocol each of them names.
+/// Plays these scenarios through Envoy, over every protocol that each of them names.
 pub async fn through_envoy(wasm: PathBuf, scenarios: &[(String, Scenario)]) -> Result<Report> {
     let mut report = Report::default();
     let mut groups: BTreeMap<String, Vec<&(String, Scenario)>> = BTreeMap::new();
@@ -265,13 +266,13 @@ async fn replay_group(wasm: &std::path::Path, key: &str, rows: &[&(String, Scena
     report
 }
 
-/// `token_expired` of `scopegate{token_expired}`.
+/// The code, such as `token_expired` in `scopegate{token_expired}`.
 #[must_use]
 pub fn denial_code(details: &str) -> Option<&str> {
     details.split_once("scopegate{")?.1.split('}').next()
 }
 
-/// `tempo` of `tempo_otlp_http`.
+/// The backend of a cluster, such as `tempo` for `tempo_otlp_http`.
 fn backend_of(cluster: &str) -> &str {
     cluster.split('_').next().unwrap_or(cluster)
 }
@@ -288,9 +289,10 @@ fn fetches(configuration: &Value) -> bool {
 
 /// What Envoy logs when a VM has died.
 const CRASHES: [&str; 2] = ["Proxy-Wasm VM failed", "Function: proxy_on"];
-/// How an upstream words that the body of a head it has seen did not come.
+/// The message of an upstream that has seen a head whose body did not arrive.
 const CUT_BODY: &str = "the connection ended inside a chunked body";
 const KEYS_SETTLE: Duration = Duration::from_millis(1500);
-/// A replay mostly waits: for an Envoy to start, for keys to be fetched or to fail.
+/// The number of gates that run at once. A replay mostly waits: for an Envoy to start, for keys to be fetched or to
+/// fail.
 const GATES_AT_ONCE: usize = 3;
 const PARALLEL: usize = 8;

@@ -1,4 +1,4 @@
-//! A running gate with everything around it that its tests need, in one state.
+//! A running gate in one state, with everything around it that its tests need.
 
 use anyhow::{Context, Result};
 
@@ -6,7 +6,7 @@ use crate::envoy::{Envoy, EnvoySettings};
 use crate::issuer::{Issuer, IssuerSettings};
 use crate::upstream::{Upstream, UpstreamLog};
 
-/// The handle: dropped, it takes all of it down.
+/// The handle, which takes everything down when it is dropped.
 pub struct Scene {
     pub envoy: Envoy,
     pub corporate: Issuer,
@@ -16,7 +16,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Envoy with these settings, a second issuer, and upstreams that echo; their clusters are filled in here.
+    /// Starts Envoy with these settings, a second issuer, and upstreams that echo. Their clusters are filled in here.
     pub async fn start_with(mut settings: EnvoySettings, corporate: Issuer) -> Result<Scene> {
         let partner = Issuer::start(IssuerSettings::partner()).await?;
         let log = UpstreamLog::new();

@@ -1,5 +1,5 @@
-//! `scopegate serve-organizations` as a process: this test program itself, which is the command when it is started with
-//! that word, and `scopegate public-keys` likewise.
+//! `scopegate serve-organizations` as a process. It is the test program itself, which acts as the command when it is
+//! started with that word. The same holds for `scopegate public-keys`.
 
 use std::fs;
 use std::io;
@@ -19,16 +19,16 @@ use tempfile::TempDir;
 use crate::client::{Protocol, RawRequest, Reply, Target};
 use crate::process::{Process, free_port, resident};
 
-/// The word.
+/// The word that selects the command.
 const COMMAND: &str = "serve-organizations";
 
-/// The other one.
+/// The word that selects the other command.
 const PUBLIC_KEYS: &str = "public-keys";
 
-/// How long anything may take that is not to be waited for.
+/// How long anything may take that a test does not wait for deliberately.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Run as the command, if this process was started as it. The first thing that `main` does.
+/// Runs the command if this process was started as it. `main` does this first.
 #[must_use]
 pub fn as_command() -> Option<ExitCode> {
     let word = std::env::args().nth(1);
@@ -56,12 +56,12 @@ pub struct Served {
 }
 
 impl Served {
-    /// Start it and wait until it listens. Files are looked at ten times a second.
+    /// Starts it and waits until it listens. It looks at files ten times per second.
     pub async fn start(arguments: &[&str]) -> Result<Served> {
         Served::start_with(arguments, &[]).await
     }
 
-    /// The same with variables of its environment.
+    /// The same, with environment variables.
     pub async fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Served> {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let health = SocketAddr::from(([127, 0, 0, 1], free_port()?));
@@ -94,7 +94,7 @@ impl Served {
         })
     }
 
-    /// From now on it is asked over TLS by whoever trusts that certificate.
+    /// From now on, requests use TLS and trust that certificate.
     pub fn trusting(&mut self, certificate: &[u8]) {
         self.target = Target::tls(self.target.address, certificate, "localhost");
     }
@@ -109,7 +109,7 @@ impl Served {
         ask(&self.target, request).await
     }
 
-    /// The answer to the plainest request for the document.
+    /// The answer to the simplest request for the document.
     pub async fn get(&self) -> Result<Reply> {
         self.ask(RawRequest::get(PATH)).await
     }
@@ -119,7 +119,7 @@ impl Served {
         Document::read(&self.get().await?)
     }
 
-    /// The document, as soon as `wanted` holds of it.
+    /// Waits until the document satisfies `wanted`.
     pub async fn until<F>(&self, what: &str, mut wanted: F) -> Result<Document>
     where
         F: FnMut(&Document) -> bool,
@@ -127,7 +127,7 @@ impl Served {
         self.until_within(what, PATIENCE, &mut wanted).await
     }
 
-    /// The same with another patience.
+    /// The same, with another time limit.
     pub async fn until_within<F>(
         &self,
         what: &str,
@@ -153,12 +153,12 @@ impl Served {
         }
     }
 
-    /// The answer of the other port.
+    /// The answer of the port for health and metrics.
     pub async fn health(&self, path: &str) -> Result<Reply> {
         ask(&Target::plain(self.health), RawRequest::get(path)).await
     }
 
-    /// The value of one of its metrics, by the end of its name.
+    /// The value of one of its metrics, whose name ends with `name`.
     pub async fn metric(&self, name: &str) -> Result<u64> {
         let text = String::from_utf8(self.health("/metrics").await?.body)?;
         let name = format!("scopegate_organizations_{name} ");
@@ -182,13 +182,13 @@ impl Served {
         Ok(())
     }
 
-    /// Ask it to end; gives its exit status.
+    /// Asks it to end, and returns its exit status.
     pub async fn terminate(&mut self) -> Result<Option<i32>> {
         self.process.signal("TERM")?;
         Ok(self.process.wait_for_end(PATIENCE).await?.code())
     }
 
-    /// Ask it to end, and do not wait.
+    /// Asks it to end, without waiting.
     pub fn signal(&self) -> Result<()> {
         self.process.signal("TERM")
     }
@@ -198,13 +198,13 @@ impl Served {
         Ok(resident(self.process.id())? >> 10)
     }
 
-    /// Everything it has said.
+    /// Everything that it has written.
     #[must_use]
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// Its lines about an event.
+    /// Its log lines about an event.
     #[must_use]
     pub fn events(&self, event: &str) -> Vec<Value> {
         let log = self.log();
@@ -217,12 +217,12 @@ impl Served {
     }
 }
 
-/// Run it to its end.
+/// Runs it until it ends.
 pub fn ended(arguments: &[&str]) -> Result<Output> {
     finished(COMMAND, arguments)
 }
 
-/// What `signed_by` takes, from the other command.
+/// The value for `signed_by`, from the other command.
 pub fn public_keys(files: &[&str]) -> Result<Value> {
     let output = finished(PUBLIC_KEYS, files)?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -236,14 +236,14 @@ fn finished(command: &str, arguments: &[&str]) -> Result<Output> {
     Ok(process.output()?)
 }
 
-/// Where the document is.
+/// The path of the document.
 pub const PATH: &str = "/organizations";
 
 async fn ask(target: &Target, request: RawRequest) -> Result<Reply> {
     request.send(target, Protocol::H1).await
 }
 
-/// A document as it came.
+/// A document as it was received.
 #[derive(Clone, Debug)]
 pub struct Document {
     pub text: String,
@@ -254,7 +254,7 @@ pub struct Document {
     pub signature: Option<Signature>,
 }
 
-/// What a document says of its signature.
+/// What a document says about its signature.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Signature {
     pub key_id: String,
@@ -288,7 +288,7 @@ impl Document {
         })
     }
 
-    /// What orders documents.
+    /// The mark, by which documents are ordered.
     #[must_use]
     pub fn mark(&self) -> (u64, u64) {
         (self.epoch, self.revision)
@@ -329,19 +329,19 @@ impl Resources {
         self.folder.path()
     }
 
-    /// A file in it.
+    /// The path of a file in it.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// For a command line.
+    /// The same, for a command line.
     #[must_use]
     pub fn text(&self, name: &str) -> String {
         self.file(name).display().to_string()
     }
 
-    /// Put a whole file in its place at once.
+    /// Writes a file, which appears complete at once.
     pub fn write(&self, name: &str, content: &str) -> Result<()> {
         let part = self.file(&format!(".{name}.part"));
         fs::write(&part, content)?;

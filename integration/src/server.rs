@@ -1,4 +1,4 @@
-//! A small server on a loopback port, gone when its handle is dropped, that can close and reopen its port.
+//! A small server on a loopback port that ends when its handle is dropped. It can close and reopen its port.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ pub type Body = UnsyncBoxBody<Bytes, anyhow::Error>;
 type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Connection = Arc<dyn Fn(TcpStream) -> Serving + Send + Sync>;
 
-/// The handle; dropping it closes the port and every connection.
+/// The handle. Dropping it closes the port and every connection.
 pub struct Server {
     address: SocketAddr,
     connection: Connection,
@@ -30,7 +30,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listen on a free loopback port; each connection is served by what `connection` gives.
+    /// Starts to listen on a free loopback port. What `connection` returns serves each connection.
     pub async fn start<C, F>(connection: C) -> Result<Server>
     where
         C: Fn(TcpStream) -> F + Send + Sync + 'static,
@@ -57,7 +57,7 @@ impl Server {
         self.running.lock().is_ok_and(|running| running.is_some())
     }
 
-    /// Close the port and all connections: the next connection attempt is refused by the kernel.
+    /// Closes the port and all connections. The kernel then refuses the next connection.
     pub async fn down(&self) {
         let running = self
             .running
@@ -70,7 +70,7 @@ impl Server {
         }
     }
 
-    /// Open the same port again. Does nothing when it is open.
+    /// Opens the same port again. Does nothing if it is open.
     pub async fn up(&self) -> Result<()> {
         if self.is_up() {
             return Ok(());
@@ -107,8 +107,8 @@ impl Drop for Server {
     }
 }
 
-/// Serve one connection with hyper, HTTP/1.1 or h2c as the client begins. An error of the handler closes the
-/// connection (h2: the stream) without an answer; what the client did wrong comes back as text.
+/// Serves one connection with hyper, in HTTP/1.1 or h2c, depending on how the client begins. An error of the handler
+/// closes the connection (in HTTP/2, the stream) without an answer. Mistakes of the client are returned as text.
 pub async fn serve_http<H, F>(stream: TcpStream, handler: H) -> Result<(), String>
 where
     H: Fn(Request<Incoming>) -> F,
@@ -122,7 +122,7 @@ where
         .map_err(|error| error.to_string())
 }
 
-/// A body that is all there.
+/// A body that is complete.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into())
         .map_err(|never| match never {})
@@ -130,7 +130,7 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 }
 
 async fn accept(listener: TcpListener, connection: Connection) {
-    // Dropping the set on abort closes the connections as well.
+    // Dropping the set when the task is aborted also closes the connections.
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -143,5 +143,5 @@ async fn accept(listener: TcpListener, connection: Connection) {
     }
 }
 
-/// Beyond anything Envoy lets through (60 KiB by default), so that our side is never the one that refuses.
+/// More than anything that Envoy lets through (60 KiB by default), so that this server is never the one to refuse.
 const MAX_HEADER_LIST: u32 = 1024 * 1024;

@@ -1,4 +1,4 @@
-//! TLS in front of a server that has none.
+//! Terminates TLS in front of a server that has none.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use crate::authority::Authority;
 use crate::server::Server;
 
-/// A server with a certificate for that name, which passes on what it decrypts.
+/// Starts a server with a certificate for that name, which passes on what it decrypts.
 pub async fn terminate(authority: &Authority, name: &str, to: SocketAddr) -> Result<Server> {
     let (certificate, key) = authority.issue(&[name])?;
     let config = ServerConfig::builder()
@@ -27,7 +27,7 @@ pub async fn terminate(authority: &Authority, name: &str, to: SocketAddr) -> Res
     Server::start(move |stream| {
         let acceptor = acceptor.clone();
         async move {
-            // Who does not trust the certificate leaves, which is what some tests are about.
+            // A client that does not trust the certificate leaves, which is what some tests are about.
             let Ok(mut inside) = acceptor.accept(stream).await else {
                 return;
             };

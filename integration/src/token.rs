@@ -1,8 +1,8 @@
-//! Token recipes: start from a persona's valid token, then say what is odd about this one.
+//! Recipes for tokens: each begins with a persona's valid token, and then says what is wrong with this one.
 //!
-//! A recipe is data, so that a scenario in YAML can name any token, valid or hostile. What the steps do, in order:
-//! claims, header, signature, tampering. Everything not mentioned stays valid, so that a refusal proves the one rule
-//! the recipe breaks.
+//! A recipe is data, so that a scenario in YAML can describe any token, valid or hostile. The steps are applied in
+//! this order: claims, header, signature, tampering. Everything that is not mentioned stays valid, so a refusal
+//! proves the one rule that the recipe breaks.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -17,15 +17,15 @@ use crate::bytes::ByteText;
 use crate::keys::{self, TestKey};
 use crate::{paths, yaml};
 
-/// A caller as the provider knows it: where the tokens come from and what they claim.
+/// A caller as the provider knows it: the issuer of its tokens, and what they claim.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Persona {
     /// The `iss` claim.
     pub issuer: String,
-    /// File name in `integration/keys`.
+    /// The name of a file in `integration/keys`.
     pub key: String,
-    /// Differs from `key` where one key pair is published under several ids.
+    /// The key ID, if it differs from `key` because one key pair is published under several IDs.
     #[serde(default)]
     pub kid: Option<String>,
     pub claims: Map<String, Value>,
@@ -36,18 +36,18 @@ pub struct Persona {
 #[serde(deny_unknown_fields, default)]
 pub struct Recipe {
     pub persona: String,
-    /// Claims to set, verbatim; `null` sets a JSON null.
+    /// Claims to set, verbatim. `null` sets a JSON null.
     pub claims: Map<String, Value>,
-    /// Claims to leave out; in YAML one or a list.
+    /// Claims to leave out, in YAML one or a list.
     #[serde(deserialize_with = "yaml::one_or_many")]
     pub without: Vec<String>,
-    /// Seconds from now; fractions are kept.
+    /// The seconds from now until it expires. Fractions are kept.
     pub exp_in: Option<f64>,
     pub nbf_in: Option<f64>,
     pub iat_in: Option<f64>,
-    /// Text put before the closing brace of the payload: the way to write a member twice.
+    /// A text that is put before the closing brace of the payload, so that a member can be written twice.
     pub payload_append: Option<String>,
-    /// The whole payload instead of the claims.
+    /// The whole payload, in place of the claims.
     pub raw_payload: Option<ByteText>,
     /// Header members to set, verbatim.
     pub header: Map<String, Value>,
@@ -55,21 +55,21 @@ pub struct Recipe {
     pub header_without: Vec<String>,
     pub header_append: Option<String>,
     pub raw_header: Option<ByteText>,
-    /// The key to sign with (file name), when it is not the persona's.
+    /// The key to sign with (a file name), if it is not the persona's.
     pub key: Option<String>,
-    /// The algorithm to sign with; the header says the same unless `header` sets `alg`.
+    /// The algorithm to sign with. The header names it too, unless `header` sets `alg`.
     pub alg: Option<String>,
     pub kid: Option<String>,
-    /// Sign by HMAC with this as the secret (RFC 8725 §2.1); the header says HS256.
+    /// Signs with HMAC and this secret (RFC 8725 §2.1). The header says HS256.
     pub hmac_with: Option<HmacSecret>,
-    /// The payload is this persona's token, as RFC 7519 §5.2 nests them.
+    /// Whether the payload is this persona's token, nested as in RFC 7519 §5.2.
     pub nested: bool,
-    /// Changes to the finished text, in order; in YAML one or a list.
+    /// Changes to the finished text, in their order; in YAML one or a list.
     #[serde(deserialize_with = "yaml::one_or_many")]
     pub tamper: Vec<Tamper>,
 }
 
-/// Which spelling of the public key an HMAC forger takes as the secret.
+/// The spelling of the public key that an HMAC forger uses as the secret.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HmacSecret {
@@ -83,39 +83,39 @@ pub enum HmacSecret {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tamper {
-    /// One bit of the decoded signature.
+    /// Flips a bit of the decoded signature.
     FlipSignature,
-    /// One bit of the decoded payload.
+    /// Flips a bit of the decoded payload.
     FlipPayload,
-    /// The last character is missing.
+    /// Removes the last character.
     Truncate,
     EmptySignature,
     EmptyPayload,
     EmptyHeader,
-    /// Two parts: no signature and no dot before it.
+    /// Leaves two parts: no signature, and no dot before it.
     DropSignature,
-    /// A fourth part.
+    /// Adds a fourth part.
     ExtraPart,
-    /// Five parts, as a JWE has.
+    /// Makes five parts, as a JWE has.
     FiveParts,
     SwapParts,
-    /// `=` after each part.
+    /// Adds `=` to each part.
     Pad,
-    /// `+` and `/` for `-` and `_`; the token is made anew until its signature holds one of them.
+    /// Uses `+` and `/` for `-` and `_`. The token is made again until its signature holds one of them.
     StandardAlphabet,
-    /// Bits after the last full byte that a lenient decoder ignores.
+    /// Sets bits after the last full byte, which a lenient decoder ignores.
     TrailingBits,
-    /// ECDSA as ASN.1 instead of R‖S.
+    /// Writes an ECDSA signature as ASN.1 instead of R‖S.
     DerSignature,
-    /// The second, equally valid ES256 spelling.
+    /// Uses the second, equally valid ES256 signature.
     HighS,
-    /// r = s = 0 (CVE-2022-21449).
+    /// Sets r = s = 0 (CVE-2022-21449).
     ZeroSignature,
-    /// One byte more than the algorithm has.
+    /// Adds one byte to the signature.
     LongSignature,
     Prepend(ByteText),
     Append(ByteText),
-    /// That many dots at the end.
+    /// Appends this many dots.
     Dots(usize),
 }
 
@@ -152,7 +152,7 @@ impl Recipe {
         self
     }
 
-    /// Sign with this key, under its own name as `kid`.
+    /// Signs with this key, with its own name as `kid`.
     #[must_use]
     pub fn key(mut self, name: &str) -> Recipe {
         self.key = Some(name.to_owned());
@@ -177,7 +177,7 @@ impl Recipe {
         self
     }
 
-    /// The token as bytes, since a hostile one need not be text. `now` is in seconds since 1970.
+    /// Makes the token as bytes, because a hostile one need not be text. `now` is in seconds since 1970.
     pub fn make(&self, now: i64) -> Result<Vec<u8>> {
         let persona = persona(&self.persona)?;
         let key = keys::key(self.key.as_deref().unwrap_or(&persona.key))?;
@@ -197,7 +197,7 @@ impl Recipe {
         )
     }
 
-    /// The token as text; an error when the recipe makes bytes that are none.
+    /// Makes the token as text. Fails if the recipe makes bytes that are not text.
     pub fn text(&self, now: i64) -> Result<String> {
         String::from_utf8(self.make(now)?).map_err(|_| anyhow!("this recipe's token is not text"))
     }
@@ -336,7 +336,7 @@ impl Tamper {
                 resigned(bytes)
             }
             Tamper::FlipPayload => {
-                // The low bit of a digit keeps the JSON well-formed, so only the signature can tell.
+                // Flipping the low bit of a digit keeps the JSON well-formed, so only the signature reveals it.
                 let mut bytes = URL_SAFE_NO_PAD.decode(payload)?;
                 let digit = bytes
                     .iter_mut()
@@ -388,7 +388,7 @@ pub fn persona(name: &str) -> Result<Persona> {
         .with_context(|| format!("no persona {name:?}"))
 }
 
-/// Seconds since 1970 by this machine's clock.
+/// The seconds since 1970 by this machine's clock.
 #[must_use]
 pub fn now() -> i64 {
     std::time::SystemTime::now()
@@ -437,7 +437,7 @@ fn with_trailing_bit(part: &str) -> Result<String> {
     Ok(format!("{}{}", &part[..part.len() - 1], char::from(other)))
 }
 
-/// Half of all signatures hold a differing character in each ten bytes; this many tries never fail.
+/// Half of all signatures hold such a character in each ten bytes, so this number of tries never fails.
 const MAX_ATTEMPTS: u32 = 64;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

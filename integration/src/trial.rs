@@ -1,12 +1,12 @@
-//! Tests that need parts, and are skipped by name where there are none: the harness built into Rust cannot skip a
-//! test that has begun.
+//! Tests that need parts, and are skipped by name if there are none. The harness that is built into Rust cannot skip
+//! a test that has begun.
 
 use anyhow::Result;
 use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::part::{self, Part};
 
-/// A test that needs those parts. Where one is missing the test is skipped, and says why.
+/// A test that needs these parts. If one is missing, the test is skipped and says why.
 pub fn needing<F>(name: &str, needs: &'static [Part], test: F) -> Trial
 where
     F: FnOnce() -> Result<()> + Send + 'static,
@@ -14,8 +14,8 @@ where
     wanting(name, needs, &[], test)
 }
 
-/// A test that needs some parts and can do without the others. Where one of those is missing the test is run all the
-/// same; if it passes it counts as skipped and says why, for it has not shown all that it should.
+/// A test that needs some parts and can do without others. If one of the latter is missing, the test still runs. If
+/// it passes, it counts as skipped and says why, because it has not shown everything that it should.
 pub fn wanting<F>(name: &str, needs: &'static [Part], wants: &'static [Part], test: F) -> Trial
 where
     F: FnOnce() -> Result<()> + Send + 'static,
@@ -34,14 +34,15 @@ where
     })
 }
 
-/// A test that is skipped, and why.
+/// A test that is skipped, with the reason.
 #[must_use]
 pub fn skipped(name: &str, reason: &str) -> Trial {
     let reason = reason.to_owned();
     Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason)))
 }
 
-/// `tests()` of a module, from the names of its functions `fn() -> Result<()>`. `NAME needs [PART, …]` needs parts.
+/// Defines `tests()` of a module, from the names of its functions `fn() -> Result<()>`. `NAME needs [PART, …]` names
+/// the parts that a test needs.
 #[macro_export]
 macro_rules! trials {
     ($($name:ident $(needs [$($part:ident),+])?),* $(,)?) => {
@@ -69,7 +70,7 @@ mod tests {
         ];
         let arguments = Arguments {
             test_threads: Some(1),
-            // Its result would be counted with those of the run that it is part of.
+            // Its result would otherwise be counted with those of the run that it is part of.
             logfile: Some("/dev/null".to_owned()),
             ..Arguments::default()
         };

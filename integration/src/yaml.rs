@@ -1,6 +1,6 @@
-//! Reading YAML files into types, by way of the JSON data model.
+//! Reads YAML files into types, through the JSON data model.
 //!
-//! The detour lets an enum be written `{append: "x"}`, as people expect, instead of by YAML tags.
+//! This detour lets an enum be written as `{append: "x"}`, as people expect, instead of with YAML tags.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     Ok(serde_json::from_value(value)?)
 }
 
-/// For fields that may hold one thing or a list of them.
+/// Reads a field that may hold one value or a list of them.
 pub fn one_or_many<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,

@@ -1,5 +1,5 @@
-//! The gate's configuration in the file that the shipped bootstrap takes it from: what becomes of requests while it is
-//! replaced, by whom and with what it may be, and what clients are told where there is none.
+//! The gate's configuration in the file from which the shipped bootstrap reads it: what happens to requests while it
+//! is replaced, who may replace it and with what, and what clients are told if there is none.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -37,7 +37,7 @@ async fn globex(envoy: &Envoy) -> Result<u16> {
     Ok(drill::send(envoy, &request).await?.status)
 }
 
-/// Wait until the workers have what the main thread has taken.
+/// Waits until the workers have the configuration that the main thread has accepted.
 async fn until_globex_says(envoy: &Envoy, status: u16) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -183,7 +183,7 @@ async fn a_config_map_is_followed() -> Result<()> {
     drill::check_health(envoy).await
 }
 
-/// Whatever keeps Envoy from having a configuration, senders keep their data, and a good file ends it.
+/// Whatever keeps Envoy from having a configuration, senders keep their data, and a good file ends the problem.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_configuration_clients_are_told_to_try_again() -> Result<()> {
     let bad = drill::settings(json!({"no_such_key": 1}))?;
@@ -248,7 +248,7 @@ async fn a_good_file_after_a_bad_one_brings_the_gate_up() -> Result<()> {
     drill::check_health(envoy).await
 }
 
-/// What a backend says of its own troubles is not Envoy's, nor is what the gate says.
+/// Neither a backend's report of its own troubles nor an answer of the gate is replaced.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_other_answer_is_taken_for_it() -> Result<()> {
     let scene = drill::scene(configuration(false)).await?;
@@ -283,7 +283,7 @@ async fn no_other_answer_is_taken_for_it() -> Result<()> {
     Ok(())
 }
 
-/// Envoy's own word on a file that is not there, which the documents repeat.
+/// Envoy's own message about a missing file, which the documents repeat.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_file_envoy_does_not_start() -> Result<()> {
     let settings =
@@ -328,7 +328,7 @@ fn shipped(file: &str) -> PathBuf {
     paths::repository().join("envoy").join(file)
 }
 
-/// Of each kind one that is allowed: logs by OTLP and as Loki takes them, and a read.
+/// One allowed request of each kind: logs over OTLP and in Loki's own format, and a read.
 fn requests() -> Result<Vec<RawRequest>> {
     let token = drill::token_of("admin")?;
     let otlp = |content_type: &str, body: &[u8]| {
@@ -368,7 +368,7 @@ async fn counts(envoy: &Envoy) -> Result<impl Fn(&str) -> i64> {
 }
 
 const CHANGES: usize = 1_000;
-/// What a process may come to hold by half as many changes, in bytes. 2 MiB were measured, and 5 MiB for 3,500 changes:
-/// a VM that stays behind with each would be more after twenty.
+/// How much more memory the process may hold after half of the changes, in bytes. 2 MiB were measured, and 5 MiB for
+/// 3,500 changes. If a VM stayed behind with each change, twenty changes would exceed this.
 const MOST_GROWN: u64 = 32 << 20;
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -1,4 +1,4 @@
-//! The main job on real input: a Prometheus writes through the gate into another one, and a reader reads it back.
+//! The main purpose with real data: a Prometheus writes through the gate to another one, and a reader reads it back.
 
 #![allow(clippy::expect_used)]
 #![expect(
@@ -24,8 +24,8 @@ use integration::server::{self, Server};
 use integration::{form, remote_write};
 use serde_json::{Value, json};
 
-/// The gate between two Prometheus servers. Keys and tokens come from two issuers of one name, so that the keys can
-/// be away while agents still get tokens.
+/// The gate between two Prometheus servers. Keys and tokens come from two issuers with the same name, so that the
+/// keys can be unavailable while agents still get tokens.
 struct Job {
     envoy: Envoy,
     /// Before the gate.
@@ -100,9 +100,9 @@ impl Job {
     }
 }
 
-/// Passes requests on as they are, with the tenant header where it is missing. Debian's Prometheus 2.42 reads
-/// `remote_write.headers` and sends none of them: the patch that takes OpenTelemetry out of it takes the transport
-/// that adds them along. For any other Prometheus this changes nothing.
+/// Passes requests on unchanged, adding the tenant header if it is missing. Debian's Prometheus 2.42 reads
+/// `remote_write.headers` but sends none of them: the patch that removes OpenTelemetry from it also removes the
+/// transport that adds them. For any other Prometheus this changes nothing.
 async fn relay(gate: SocketAddr) -> Result<Server> {
     Server::start(move |stream| async move {
         let _ = server::serve_http(stream, move |request| async move {
@@ -204,7 +204,7 @@ async fn wait_for_stored(job: &Job, agent: &Prometheus, samples: usize) -> Resul
     arrived.await.map(|_| ()).with_context(told)
 }
 
-/// Wait until the store has as many samples as the agent; then they must be the same ones, and none may be missing.
+/// Waits until the store has as many samples as the agent. They must then be the same, and none may be missing.
 async fn check_complete(job: &Job, agent: &Prometheus, exporter: &Exporter) -> Result<()> {
     exporter.server.down().await;
     // The last scrape may still be on its way into the agent.

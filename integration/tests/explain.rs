@@ -1,5 +1,5 @@
-//! `scopegate explain` says of every scenario that one head or form decides what a gate makes of it; the others are
-//! listed here by name.
+//! `scopegate explain` says what a gate does with every scenario that a single head or form decides. The other
+//! scenarios are listed here by name.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use integration::{drill, paths, replay, token};
 use scopegate::cli::{Arguments, Console, Disk, Network, run};
 use serde_json::{Value, json};
 
-/// What depends on more than one request and one set of keys, and why.
+/// The scenarios that depend on more than one request and one set of keys, and why.
 const OTHERS: [(&str, &str); 8] = [
     ("transport: a space after the token", NO_HTTP1),
     (
@@ -32,7 +32,7 @@ const OTHERS: [(&str, &str); 8] = [
 ];
 /// It cannot be written in a file as HTTP/1.1 writes requests.
 const NO_HTTP1: &str = "cannot be written as HTTP/1.1";
-/// The provider answers first so and then so.
+/// The provider gives different answers to its first fetches.
 const TWO_SETS: &str = "depends on an earlier set of keys";
 
 /// Why a scenario is not explained, if it is not.
@@ -100,7 +100,7 @@ fn explain_and_the_gate_agree() -> Result<()> {
     Ok(())
 }
 
-/// By the program's own way to servers: TLS, an authority of one's own, and what is told when it is not believed.
+/// Uses the program's own client: TLS, a private authority, and the message if that is not trusted.
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_fetched_from_a_real_provider() -> Result<()> {
     let issuer = Issuer::corporate().await?;

@@ -1,4 +1,4 @@
-//! The harness itself: before it judges the gate it must be known to tell the truth.
+//! The harness itself: before it judges the gate, it must be known to report the truth.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 

@@ -1,8 +1,9 @@
-//! The pages of `docs/providers` hold what they say: the `providers:` entry of each, as it stands there, lets in whom
-//! it should and nobody else, with keys, discovery documents and tokens in the shape that the provider gives them.
+//! The pages of `docs/providers` are true: the `providers:` entry of each, as it is printed, lets in whom it should
+//! and nobody else, with keys, discovery documents and tokens in the form in which the provider issues them.
 //!
-//! `identities/*.yaml` are the providers, one recipe each ([`identities/README.md`](../identities/README.md)). The gate
-//! is the core in this process; it fetches its keys as the page's `jwks` section says, from the recipe's documents.
+//! `identities/*.yaml` describe the providers, with one recipe each
+//! ([`identities/README.md`](../identities/README.md)). The gate is the core in this process. It fetches its keys as
+//! the page's `jwks` section says, from the documents of the recipe.
 
 #![allow(clippy::expect_used)]
 
@@ -54,7 +55,7 @@ fn every_page_has_a_recipe_a_test_and_a_row_in_the_index() {
     }
 }
 
-/// Nothing of one page gets in the way of another: not a name, not an issuer, not a prefix.
+/// No page conflicts with another: neither names nor issuers nor prefixes.
 #[test]
 fn all_pages_stand_side_by_side_in_one_document() {
     let mut whole = json!({});
@@ -86,7 +87,7 @@ fn all_pages_stand_side_by_side_in_one_document() {
     Gate::start(&whole, &Recipe::default()).expect("one document");
 }
 
-/// The index tells how to read groups from other shapes of claims; each of its rows does find the group `a`.
+/// The index explains how to read groups from other forms of claims. Each of its rows does find the group `a`.
 #[test]
 fn the_sources_of_groups_in_the_index_find_their_groups() {
     let index = page::index().expect("the index");
@@ -138,7 +139,7 @@ tokens:
       aud: observability
       sub: somebody";
 
-/// Everything that a page and its recipe promise, in words where it does not hold.
+/// Everything in which the page and its recipe do not keep their promises, as text.
 fn check(name: &str) -> Result<Vec<String>> {
     let page = Page::read(name)?;
     let recipe = Recipe::read(name)?;
@@ -162,7 +163,7 @@ fn check(name: &str) -> Result<Vec<String>> {
     Ok(problems)
 }
 
-/// How the answer differs from what must come of it.
+/// How the answer differs from the expected one.
 fn differs(gate: &mut Gate, token: &Token, ask: &Ask) -> Result<Option<String>> {
     let verdict = gate.ask(token, ask)?;
     let status = match ask.code.as_str() {
@@ -190,7 +191,7 @@ fn report(problems: &[String]) {
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
-/// The checks check: a recipe whose tokens are let in where they must not be is found out.
+/// The checks work: a recipe whose tokens are let in where they must not be is detected.
 #[test]
 fn a_page_that_lets_everybody_in_fails() {
     let mut page = Page::read("keycloak").expect("a page");

@@ -1,4 +1,4 @@
-//! Key endpoints that want a credential, with a real Envoy: from a variable, and from a file that is renewed.
+//! Key endpoints that require a credential, with a real Envoy: from a variable, and from a file that is renewed.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,7 +1,7 @@
-//! Keys under stress: rotation, unknown key ids, providers that misbehave, cold starts.
+//! Keys under stress: rotation, unknown key IDs, providers that misbehave, cold starts.
 //!
-//! The provider is the controllable issuer; the gate is the module in a real Envoy. Requests go over connections of
-//! their own, which the kernel deals out to the workers.
+//! The provider is an issuer under the test's control, and the gate is the module in a real Envoy. Each request has a
+//! connection of its own, and the kernel distributes the connections to the workers.
 
 #![allow(clippy::expect_used)]
 #![expect(clippy::float_cmp, reason = "what is compared is whole numbers")]

@@ -1,5 +1,5 @@
-//! What watches a gate, under `envoy/monitoring`: the rules by their unit tests, and every expression of rules and
-//! dashboard in a real Prometheus that scrapes gates with something to tell.
+//! The files that monitor a gate, under `envoy/monitoring`: the rules pass their unit tests, and every expression of
+//! the rules and the dashboard is tried in a real Prometheus that scrapes gates with something to report.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -149,7 +149,7 @@ fn the_operators_rules_are_the_same() -> Result<()> {
     Ok(())
 }
 
-/// What is the gate's or its environment's fault stands in the one alert, and what is the callers' in the other.
+/// Codes for faults of the gate or its environment are in one alert, and codes for faults of callers in the other.
 #[test]
 fn each_code_is_in_one_alert() -> Result<()> {
     let alerts = alerts()?;
@@ -218,7 +218,7 @@ fn young(expression: &str) -> String {
         .replace(" offset 70m", "")
 }
 
-/// What an alert compares, without its thresholds: it must be there for the alert to mean anything.
+/// The expression that an alert compares, without its thresholds. It must exist for the alert to mean anything.
 fn left_hand(expression: &str) -> String {
     let expression = match expression
         .strip_prefix("absent(")
@@ -389,7 +389,7 @@ impl Watched {
         })
     }
 
-    /// What a gate sees in a day.
+    /// The requests that a gate sees in a day.
     async fn load(scene: &Scene) -> Result<()> {
         let reader = drill::token_of("reader")?;
         let read = |token: &str, tenant: &str| drill::read(token, tenant);

@@ -1,4 +1,4 @@
-//! Organizations from outside in a real Envoy: adopted without a push, a drain or a lost request.
+//! Organizations from outside in a real Envoy: they are adopted without a push, a drain or a lost request.
 
 use std::time::{Duration, Instant};
 

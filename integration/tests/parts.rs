@@ -1,4 +1,5 @@
-//! What becomes of the heavy tests where a part cannot be had: skipped by name, unless somebody named a broken one.
+//! What happens to the heavy tests if a part is not available: they are skipped by name, unless a variable names a
+//! broken one.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! The shipped bootstrap and the shipped configuration of the gate, as they are but for addresses: what they answer
+//! The shipped bootstrap and the shipped configuration of the gate, unchanged except for addresses: what they answer
 //! without a token.
 
 use anyhow::{Context, Result, ensure};

@@ -1,5 +1,5 @@
-//! The limits of `envoy/rate-limits` in the shipped bootstrap, as `docs/rate-limits.md` says to put them there: whom
-//! they count together, what is answered, and that a real Prometheus loses nothing by them.
+//! The limits of `envoy/rate-limits` in the shipped bootstrap, added as `docs/rate-limits.md` describes: whom they
+//! count together, what the answer is, and that a real Prometheus loses nothing because of them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -86,7 +86,7 @@ async fn status(scene: &Scene, request: RawRequest) -> Result<u16> {
     Ok(drill::send(&scene.envoy, &request).await?.status)
 }
 
-/// In the words of Envoy, which for gRPC stand in a header too.
+/// Whether the answer is Envoy's own for the limit, whose text is in a header too for gRPC.
 fn is_limited(reply: &Reply) -> bool {
     let message = reply.header("grpc-message").unwrap_or_default();
     reply.text() == LIMITED || message == LIMITED
@@ -152,8 +152,8 @@ async fn reads_are_counted_by_caller_however_tenants_are_combined() -> Result<()
     drill::check_health_without_reads(&scene.envoy).await
 }
 
-/// The route of a request is chosen twice, and before the gate it is none of a backend's. Every row of the endpoint
-/// table is counted as what it is.
+/// The route of a request is chosen twice, and before the gate it is not the route of a backend. Every row of the
+/// endpoint table is counted as what it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_write_is_counted_as_a_write_and_nothing_else_is() -> Result<()> {
     let scene = scene(exactly(1, 1)).await?;
@@ -205,7 +205,7 @@ async fn ask(envoy: &Envoy, row: &EndpointRow, method: &str, token: &str) -> Res
     request.send(&envoy.target(), protocol).await
 }
 
-/// Beyond their number buckets are forgotten, which is why there are many.
+/// Buckets beyond the limit are forgotten, which is why there are many.
 #[tokio::test(flavor = "multi_thread")]
 async fn more_callers_than_buckets_are_not_limited() -> Result<()> {
     for (buckets, expected) in [(2, 200), (10, 429)] {
@@ -229,8 +229,8 @@ async fn more_callers_than_buckets_are_not_limited() -> Result<()> {
     Ok(())
 }
 
-/// Which filters a request gets is settled by its first route, which is none of a backend's: a filter that routes
-/// switch on is never on. What those that are on do is settled by the second one.
+/// The first route of a request, which is not the route of a backend, settles which filters the request gets: a
+/// filter that only routes enable is never enabled. What the enabled filters do is settled by the second route.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_that_only_routes_switch_on_counts_nothing() -> Result<()> {
     for (disabled, expected) in [(true, 200), (false, 503)] {
@@ -265,7 +265,7 @@ async fn a_filter_that_only_routes_switch_on_counts_nothing() -> Result<()> {
     Ok(())
 }
 
-/// A write that meets the limit waits in the agent and comes again.
+/// A write that meets the limit waits in the agent and is sent again.
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_loses_nothing_by_the_limit() -> Result<()> {
     let issuer = Issuer::corporate().await?;
@@ -345,7 +345,7 @@ async fn prometheus_loses_nothing_by_the_limit() -> Result<()> {
     Ok(())
 }
 
-/// How many writes have been told to come back.
+/// The number of writes that were asked to come again.
 async fn limited(envoy: &Envoy) -> Result<i64> {
     let stats = envoy.stats().await?;
     let name = "writes.http_local_rate_limit.rate_limited";

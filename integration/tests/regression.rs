@@ -1,8 +1,8 @@
-//! Faults that a real Envoy has shown, each with a test that is named by what went wrong.
+//! Faults that occurred in a real Envoy, each with a test that is named by what went wrong.
 //!
-//! The provider is the controllable issuer; the gate is the module in a real Envoy. Where a rule has a span of half a
-//! minute or more, the clock that never steps is moved on instead, which is what a process sees after its machine was
-//! suspended.
+//! The provider is an issuer under the test's control, and the gate is the module in a real Envoy. If a rule has a
+//! period of half a minute or more, the monotonic clock is advanced instead, which looks to a process as if its
+//! machine had been suspended.
 
 #![allow(clippy::expect_used)]
 #![expect(

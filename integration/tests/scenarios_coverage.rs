@@ -1,4 +1,4 @@
-//! What the scenario table must have: every denial code, every row of the endpoint table.
+//! What the scenario table must cover: every denial code, and every row of the endpoint table.
 
 #![allow(clippy::expect_used)]
 

@@ -1,6 +1,7 @@
 //! The scenario table through a real Envoy with two workers, over HTTP/1.1 and HTTP/2.
 //!
-//! Needs the module: `make test` builds it and names it in `SCOPEGATE_WASM`. `SCENARIO=part of a name` picks some.
+//! This needs the module: `make test` builds it and names it in `SCOPEGATE_WASM`. `SCENARIO=part of a name` selects
+//! scenarios.
 
 #![allow(clippy::expect_used)]
 

@@ -1,6 +1,6 @@
-//! The scenario table against the core alone: no proxy, no network.
+//! The scenario table with the core alone: no proxy, no network.
 //!
-//! `SCENARIO=part of a name` picks some.
+//! `SCENARIO=part of a name` selects scenarios.
 
 #![allow(clippy::expect_used)]
 

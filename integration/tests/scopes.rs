@@ -1,7 +1,8 @@
-//! Scoped requests in the real Envoy, as far as a table of requests and answers cannot say it: bodies in pieces, trailers,
-//! limits, waits, early answers. What a form may hold is in `scenarios/13-scopes.yaml`.
+//! Scoped requests in the real Envoy, as far as a table of requests and answers cannot express them: bodies in
+//! pieces, trailers, limits, waits, early answers. What a form may hold is in `scenarios/13-scopes.yaml`.
 //!
-//! The rule behind every test: a backend gets the scoped form, whole, or not a byte of the caller's parameters.
+//! The rule behind every test: a backend gets either the complete scoped form, or not a byte of the caller's
+//! parameters.
 
 #![allow(clippy::expect_used)]
 #![expect(clippy::float_cmp, reason = "what is compared is whole numbers")]
@@ -494,8 +495,8 @@ async fn a_body_waits_for_keys_with_its_head() -> Result<()> {
     drill::check_health(&scene.envoy).await
 }
 
-/// Envoy can be told to hand on bodies of requests whose head is held back. One that still waits for its verdict
-/// must not pass with its body then.
+/// Envoy can be configured to pass on bodies of requests whose head is held back. A request that still waits for its
+/// verdict must not pass with its body then.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_body_pulls_a_waiting_head_along() -> Result<()> {
     let issuer = Issuer::corporate().await?;

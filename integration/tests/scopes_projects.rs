@@ -1,5 +1,5 @@
-//! The projects API in the real Envoy with a directory that is asked, answers, stalls or is gone. What it forwards and
-//! refuses by itself is in `scenarios/14-projects.yaml`.
+//! The projects API in the real Envoy, with a directory that is asked and answers, stalls or is gone. What the API
+//! forwards and refuses by itself is in `scenarios/14-projects.yaml`.
 
 #![allow(clippy::expect_used)]
 

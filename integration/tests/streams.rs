@@ -1,4 +1,5 @@
-//! Streams end when their time is up: tails and gRPC reads in the real Envoy, by their token or by the configured span.
+//! Streams end when their time is up: tails and gRPC reads in the real Envoy, by the expiry of their token or by the
+//! configured duration.
 
 #![allow(clippy::expect_used)]
 #![expect(
@@ -118,7 +119,7 @@ async fn begun(stream: &mut Streaming<SearchResponse>) -> Result<()> {
     Ok(())
 }
 
-/// What a client is told when its search ends.
+/// What a client sees when its search ends.
 async fn search_ended(mut stream: Streaming<SearchResponse>) -> Result<Status> {
     match tokio::time::timeout(PATIENCE, stream.message()).await {
         Err(_) => bail!("the search goes on"),

@@ -1,5 +1,5 @@
-//! The stand-in for Tempo: what Tempo does in these places holds for it, so that a test which passes against it
-//! says something about Tempo.
+//! The stand-in for Tempo behaves like Tempo in these respects, so that a test which passes with it says something
+//! about Tempo.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 #![expect(clippy::float_cmp, reason = "what is compared is whole numbers")]

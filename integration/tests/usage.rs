@@ -1,4 +1,4 @@
-//! The command in `docs/usage.md`, as it stands there, over the log of a real Envoy.
+//! The command in `docs/usage.md`, exactly as it is printed there, over the log of a real Envoy.
 
 use std::collections::BTreeMap;
 use std::fs;

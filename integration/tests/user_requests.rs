@@ -1,5 +1,5 @@
-//! What the users asked for first, as they wrote it: curl lines, Alloy's and Grafana's addresses, with host and token
-//! filled in and nothing else.
+//! What the users asked for first, as they wrote it: curl lines and the addresses of Alloy and Grafana, with nothing
+//! filled in except host and token.
 
 #![allow(clippy::expect_used)]
 

@@ -1,4 +1,4 @@
-//! A right is withdrawn while connections are open: what each of them sees, by the way in which Envoy gets its new
+//! A right is withdrawn while connections are open: what each of them sees, depending on how Envoy gets its new
 //! configuration.
 
 use std::net::SocketAddr;
@@ -126,7 +126,7 @@ async fn ask_on(
     Ok(seen)
 }
 
-/// All that is open, and what became of it.
+/// Everything that is open, and the outcome for each.
 #[derive(Debug)]
 struct Outcome {
     one: Seen,
@@ -219,7 +219,7 @@ async fn by_listener(seconds: u32, strategy: &str, span: Duration) -> Result<Out
     .await
 }
 
-/// What Envoy does by default, and why it is told otherwise.
+/// What Envoy does by default, and why it is configured differently.
 #[tokio::test(flavor = "multi_thread")]
 async fn by_a_listener_that_drains_gradually_a_withdrawn_right_lives_on() -> Result<()> {
     let outcome = by_listener(600, "gradual", Duration::from_secs(1)).await?;

@@ -1,8 +1,8 @@
-//! A host without a proxy: a worker, clocks that stand where they are put, a store that
-//! workers share, and a list of what was done.
+//! A host without a proxy: a worker, clocks that a test sets, a store that workers share, and a
+//! list of what was done.
 //!
-//! The tests of the core and the native replay of the scenario table drive workers with
-//! it. Reads and swaps of the store are answered at once, or when the test says so.
+//! The tests of the core and the native replay of the scenario table drive workers with it.
+//! Reads and swaps of the store are answered at once, or when the test says so.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -28,7 +28,7 @@ pub enum Done {
     Remove(StreamId, Vec<u8>),
     Set(StreamId, Vec<u8>, Vec<u8>),
     Body(StreamId, Vec<u8>),
-    /// A header of the response, with what it has been given, or without it.
+    /// A header of the response, with its new value, or without one if it was removed.
     Response(StreamId, Vec<u8>, Option<Vec<u8>>),
     DropTrailers(StreamId),
     Reply(StreamId, Reply),
@@ -36,7 +36,7 @@ pub enum Done {
     FilterState(StreamId, String),
     TickEvery(RootId, u32),
     Log(Level, String),
-    /// A decision that was counted: its code, or `allowed`.
+    /// A decision that was counted, by its code or `allowed`.
     Decision(StreamId, &'static str),
     /// A fetch of keys that has ended, with its result.
     Fetch(&'static str),
@@ -79,7 +79,7 @@ impl Call {
     }
 }
 
-/// What a worker has asked of the store.
+/// What a worker has requested from the store.
 #[derive(Clone, Debug)]
 pub enum Asked {
     Look(SourceId, Entry, String),
@@ -106,7 +106,7 @@ impl Store {
         Swap::Done
     }
 
-    /// The bytes of the entry whose key has that in it.
+    /// The bytes of the entry whose key contains `part`.
     pub fn entry(&self, part: &str) -> Option<&[u8]> {
         let mut entries = self.entries.iter();
         entries
@@ -114,7 +114,7 @@ impl Store {
             .map(|(_, (bytes, _))| bytes.as_slice())
     }
 
-    /// Writes the entry whose key has that in it, as another worker would.
+    /// Writes the entry whose key contains `part`, as another worker would.
     pub fn put(&mut self, part: &str, value: &[u8]) {
         let mut entries = self.entries.iter_mut();
         let found = entries.find(|(key, _)| key.contains(part));
@@ -131,7 +131,7 @@ impl Store {
     }
 }
 
-/// Says whether an effect is refused by the host.
+/// Says whether the host refuses an effect.
 pub type Refuses = Box<dyn FnMut(&Done) -> bool>;
 
 /// The proxy that the worker works for.
@@ -145,9 +145,9 @@ struct Recorder {
     asked: VecDeque<Asked>,
     unperformed: Vec<StreamId>,
     refuses: Option<Refuses>,
-    /// What every gauge shows.
+    /// The value of every gauge.
     gauges: BTreeMap<String, u64>,
-    /// What fetches of organizations came to, and why streams were ended.
+    /// The results of fetches of organizations, and the reasons why streams were ended.
     counted: Vec<&'static str>,
 }
 
@@ -255,20 +255,20 @@ impl Proxy for Recorder {
     }
 }
 
-/// One worker and what a proxy does for it.
+/// One worker, and what a proxy does for it.
 pub struct Host {
     driver: Driver<Recorder>,
     pub store: Rc<RefCell<Store>>,
-    /// Nanoseconds; `None` for a clock that cannot be read.
+    /// The clocks in nanoseconds. `None` stands for one that cannot be read.
     pub clocks: Reading,
     /// Whether reads and swaps wait for [`Host::answer_store`].
     pub slow_store: bool,
-    /// Whether there is anything to read and swap.
+    /// Whether the host shares entries that can be read and swapped.
     pub shares: bool,
 }
 
 impl Host {
-    /// A host whose clocks show these, the wall clock in seconds, the other in
+    /// A host whose clocks show these times, the wall clock in seconds and the other one in
     /// milliseconds.
     pub fn new(
         engine: Box<dyn SignatureEngine>,
@@ -300,7 +300,7 @@ impl Host {
         }
     }
 
-    /// Clocks that show these, in seconds and milliseconds.
+    /// Clocks that show these times, in seconds and in milliseconds.
     pub const fn clocks_of(wall: u64, mono: u64) -> Reading {
         Reading {
             wall: Some(wall * 1_000_000_000),
@@ -316,25 +316,25 @@ impl Host {
         self.driver.proxy()
     }
 
-    /// Both clocks go on.
+    /// Advances both clocks.
     pub fn pass(&mut self, millis: u64) {
         for clock in [&mut self.clocks.wall, &mut self.clocks.mono] {
             *clock = clock.map(|nanos| nanos + millis * 1_000_000);
         }
     }
 
-    /// The monotonic clock goes on.
+    /// Advances the monotonic clock.
     pub fn pass_mono(&mut self, millis: u64) {
         self.clocks.mono = self.clocks.mono.map(|nanos| nanos + millis * 1_000_000);
     }
 
-    /// Effects of which the host refuses some from now on.
+    /// Sets which effects the host refuses from now on.
     pub fn refuse(&mut self, refuses: Option<Refuses>) {
         self.recorder().refuses = refuses;
     }
 
-    /// Hands in an event as a proxy's host does: without clocks first, if it is a
-    /// stream's.
+    /// Hands in an event as the host of a proxy does. An event of a stream is first handed in
+    /// without clocks.
     pub fn on(&mut self, event: Event<'_>) -> Action {
         let (clocks, slow_store, shares) = (self.clocks, self.slow_store, self.shares);
         let store = Rc::clone(&self.store);
@@ -354,7 +354,7 @@ impl Host {
         }
     }
 
-    /// Answers the oldest read or swap; says whether there was one.
+    /// Answers the oldest read or swap. Returns whether there was one.
     pub fn answer_store(&mut self) -> bool {
         let Some(asked) = self.recorder().asked.pop_front() else {
             return false;
@@ -380,12 +380,12 @@ impl Host {
         true
     }
 
-    /// Forgets what was asked of the store: it is never answered.
+    /// Forgets what was requested from the store, so that it is never answered.
     pub fn lose_store(&mut self) -> Vec<Asked> {
         self.recorder().asked.drain(..).collect()
     }
 
-    /// Whether the oldest of them is a read of the document that the worker still waits for.
+    /// Whether the oldest request is a read of the document that the worker still waits for.
     pub fn looks_at_document(&mut self) -> bool {
         match self.recorder().asked.front() {
             Some(Asked::Look(source, Entry::Document, _)) => {
@@ -396,17 +396,17 @@ impl Host {
         }
     }
 
-    /// Streams that have had an effect refused, since the last call.
+    /// The streams of which an effect was refused since the last call.
     pub fn take_unperformed(&mut self) -> Vec<StreamId> {
         std::mem::take(&mut self.recorder().unperformed)
     }
 
-    /// Whether the worker still waits for that answer.
+    /// Whether the worker still waits for the answer to that call.
     pub fn awaits(&self, call: &Call) -> bool {
         self.worker().awaits(call.id)
     }
 
-    /// A configuration serves no more.
+    /// Ends the use of a configuration.
     pub fn root_gone(&mut self, root: u64) {
         let root = RootId(root);
         self.on(Event::RootGone { root });
@@ -422,12 +422,13 @@ impl Host {
         self.recorder().calls.drain(..).collect()
     }
 
-    /// What a gauge shows.
+    /// The value of a gauge.
     pub fn gauge(&mut self, name: &str) -> Option<u64> {
         self.recorder().gauges.get(name).copied()
     }
 
-    /// What fetches of organizations came to, and why streams were ended, since the last call.
+    /// The results of fetches of organizations, and the reasons why streams were ended, since
+    /// the last call.
     pub fn take_counted(&mut self) -> Vec<&'static str> {
         std::mem::take(&mut self.recorder().counted)
     }
@@ -484,7 +485,7 @@ impl Host {
         })
     }
 
-    /// The backend answers with that status and many headers.
+    /// Makes the backend answer with that status and many headers.
     pub fn respond(&mut self, stream: u64, status: u16) -> Action {
         self.on(Event::ResponseHead {
             stream: StreamId(stream),
@@ -504,23 +505,23 @@ impl Host {
         self.on(Event::Gone { stream });
     }
 
-    /// The stream's deadline may have passed.
+    /// Tells the worker that the deadline of the stream may have passed.
     pub fn wake(&mut self, stream: u64) {
         let stream = StreamId(stream);
         self.on(Event::Wake { stream });
     }
 
-    /// The provider or the directory answers a request of the worker's own.
+    /// Answers a request of the worker's own, as the provider or the directory would.
     pub fn answer(&mut self, call: &Call, status: &str, body: &[u8]) {
         self.answer_fresh(call, status, None, body);
     }
 
-    /// The same with a `cache-control`.
+    /// The same, with a `cache-control`.
     pub fn answer_fresh(&mut self, call: &Call, status: &str, fresh: Option<&str>, body: &[u8]) {
         self.answer_with(call, status, (fresh, None), body);
     }
 
-    /// The same with an `etag`.
+    /// The same, with an `etag`.
     pub fn answer_tagged(&mut self, call: &Call, status: &str, etag: &str, body: &[u8]) {
         self.answer_with(call, status, (None, Some(etag)), body);
     }
@@ -546,7 +547,7 @@ impl Host {
         });
     }
 
-    /// Nobody answers it.
+    /// Ends a call that nobody answers.
     pub fn answer_nothing(&mut self, call: &Call) {
         let answer = CallOutcome::Nothing;
         self.on(Event::Answered {
@@ -556,7 +557,7 @@ impl Host {
     }
 }
 
-/// The head of an answer that is a backend's.
+/// The head of an answer from a backend.
 struct BackendHead(u16);
 
 impl ResponseHead for BackendHead {

@@ -1,8 +1,8 @@
 //! What the tests of the core share: keys, tokens, configurations and requests.
 //!
-//! The clock stands at [`NOW`] unless a test moves it. Keys come from
-//! `integration/keys`, so that the scenario table and these tests trust the same
-//! ones; nothing outside the tests may.
+//! The clock stands at [`NOW`] unless a test moves it. The keys are those of
+//! `integration/keys`, so that the scenario table and these tests trust the same ones. Nothing
+//! outside the tests may trust them.
 #![allow(
     clippy::expect_used,
     clippy::missing_panics_doc,
@@ -40,24 +40,24 @@ use superboring::hash::MessageDigest;
 use superboring::pkey::{PKey, Private};
 use superboring::rsa::{Padding, Rsa};
 
-/// Wall-clock seconds at which the tests happen.
+/// The wall-clock time of the tests, in seconds.
 pub const NOW: u64 = 1_800_000_000;
 
-/// The monotonic clock at that time, in milliseconds; far from zero so that
-/// "an hour ago" exists.
+/// The monotonic clock at that time, in milliseconds. It is far from zero, so that "an hour
+/// ago" exists.
 pub const UPTIME: u64 = 1_000_000_000;
 
 pub const ISSUER: &str = "https://login.example.com/realms/platform";
 
-/// [`ISSUER`], spelt in no other way.
+/// [`ISSUER`] in its only spelling.
 pub fn issuers() -> Issuers {
     Issuers::new(ISSUER, [])
 }
 
-/// What [`Decided::code`] says of a request that may pass.
+/// What [`Decided::code`] returns for a request that may pass.
 pub const ALLOWED: &str = "allowed";
 
-/// Both clocks, `millis` after the tests' beginning.
+/// Both clocks, `millis` after the beginning of the tests.
 pub const fn at(millis: u64) -> Now {
     Now {
         wall: Timestamp::from_secs(NOW + millis / 1000),
@@ -86,8 +86,8 @@ fn rsa(name: &str) -> Rsa<Private> {
     Rsa::private_key_from_pem(pem(name).as_bytes()).unwrap()
 }
 
-/// The public half of a key as a JWK with `kid` (its file name) and nothing else
-/// that a provider might add.
+/// The public half of a key as a JWK with `kid` (the name of its file), and nothing else that a
+/// provider might add.
 pub fn jwk(name: &str) -> Value {
     let ec = |curve: &str, point: &[u8]| {
         let (x, y) = point[1..].split_at(point.len() / 2);
@@ -119,7 +119,7 @@ pub fn spki(name: &str) -> (Vec<u8>, String) {
     (key.public_key_to_der().unwrap(), pem)
 }
 
-/// [`jwk`] with members added or replaced; `null` removes.
+/// [`jwk`] with members added or replaced. `null` removes one.
 pub fn jwk_with(name: &str, members: Value) -> Value {
     let mut jwk = jwk(name);
     merge(&mut jwk, members);
@@ -130,7 +130,7 @@ pub fn jwks(keys: &[Value]) -> Vec<u8> {
     json!({ "keys": keys }).to_string().into_bytes()
 }
 
-/// Signs with a key of `integration/keys`, by any algorithm that fits its type.
+/// Signs with a key of `integration/keys`, with any algorithm that fits its type.
 pub fn sign(key: &str, algorithm: &str, input: &[u8]) -> Vec<u8> {
     match algorithm {
         "ES256" => {
@@ -180,7 +180,7 @@ fn digest(algorithm: &str) -> MessageDigest {
 
 // Tokens
 
-/// A token in the making. Starts valid: [`Token::new`].
+/// A token that is being made. [`Token::new`] begins with a valid one.
 #[derive(Clone, Debug)]
 pub struct Token {
     header: Value,
@@ -192,7 +192,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// A valid ES256 access token of the corporate provider: alice, in `readers`.
+    /// A valid ES256 access token of the corporate provider, for alice, who is in `readers`.
     pub fn new() -> Self {
         Self {
             header: json!({"alg": "ES256", "kid": "p256-a", "typ": "JWT"}),
@@ -211,13 +211,13 @@ impl Token {
         }
     }
 
-    /// Signed by that key, which is also named in `kid`, with that `alg`.
+    /// Signs with that key, which `kid` names too, and sets that `alg`.
     pub fn by(mut self, key: &'static str, algorithm: &'static str) -> Self {
         (self.key, self.algorithm) = (key, algorithm);
         self.header("kid", key).header("alg", algorithm)
     }
 
-    /// Signed by that key while the header stays as it is.
+    /// Signs with that key, but leaves the header as it is.
     pub fn forged_by(mut self, key: &'static str, algorithm: &'static str) -> Self {
         (self.key, self.algorithm) = (key, algorithm);
         self
@@ -243,20 +243,20 @@ impl Token {
         self
     }
 
-    /// Header bytes as they are, for what `serde_json` would not write.
+    /// Sets the bytes of the header, for what `serde_json` would not write.
     pub fn raw_header(mut self, text: impl Into<String>) -> Self {
         self.raw_header = Some(text.into());
         self
     }
 
-    /// The header's text, with `from` replaced: for duplicates and odd spellings.
+    /// Replaces `from` in the text of the header, for duplicates and odd spellings.
     pub fn header_text(self, from: &str, to: &str) -> Self {
         let text = self.header.to_string();
         assert!(text.contains(from), "{text}");
         self.raw_header(text.replacen(from, to, 1))
     }
 
-    /// The payload's text, with `from` replaced.
+    /// Replaces `from` in the text of the payload.
     pub fn claims_text(mut self, from: &str, to: &str) -> Self {
         let text = self.claims.to_string();
         assert!(text.contains(from), "{text}");
@@ -264,7 +264,7 @@ impl Token {
         self
     }
 
-    /// Payload bytes as they are.
+    /// Sets the bytes of the payload.
     pub fn raw_claims(mut self, text: impl Into<String>) -> Self {
         self.raw_claims = Some(text.into());
         self
@@ -288,14 +288,14 @@ impl Token {
         format!("{input}.{}", b64(signature))
     }
 
-    /// The token with this signature instead of a good one.
+    /// The token with this signature in place of a good one.
     pub fn with_signature(&self, signature: &[u8]) -> String {
         format!("{}.{}", self.signing_input(), b64(signature))
     }
 }
 
-/// Tokens that are refused for something else than a key that is not there, though most
-/// of them name one; with the codes.
+/// Tokens that are refused for a reason other than a missing key, although most of them name
+/// one that is missing, with their codes.
 pub fn misfits() -> Vec<(Token, &'static str)> {
     let unknown = || Token::new().header("kid", "nobody-knows");
     vec![
@@ -323,7 +323,7 @@ pub fn misfits() -> Vec<(Token, &'static str)> {
             Token::new().header("kid", "k".repeat(257)),
             "token_malformed",
         ),
-        // The key is there, for another algorithm.
+        // This key exists, but for another algorithm.
         (
             Token::new().header("alg", "RS256"),
             "key_algorithm_mismatch",
@@ -333,7 +333,7 @@ pub fn misfits() -> Vec<(Token, &'static str)> {
 
 // Configurations
 
-/// Replaces and adds members; `null` removes. RFC 7396 at every level.
+/// Replaces and adds members, as in RFC 7396 at every level. `null` removes one.
 pub fn merge(target: &mut Value, patch: Value) {
     let Value::Object(patch) = patch else {
         *target = patch;
@@ -352,7 +352,7 @@ pub fn merge(target: &mut Value, patch: Value) {
     }
 }
 
-/// One provider with inline keys; `readers` may read `a` and `b`.
+/// A configuration with one provider whose keys are inline. `readers` may read `a` and `b`.
 pub fn config() -> Value {
     json!({
         "providers": [{
@@ -370,14 +370,14 @@ pub fn config() -> Value {
     })
 }
 
-/// [`config`] with the provider patched.
+/// [`config`] with changes to the provider.
 pub fn provider(patch: Value) -> Value {
     let mut config = config();
     merge(&mut config["providers"][0], patch);
     config
 }
 
-/// [`config`] with other inline keys, and the algorithms they need allowed.
+/// [`config`] with other inline keys, and with the algorithms that they need.
 pub fn keys(keys: &[Value], algorithms: &[&str]) -> Value {
     provider(json!({"algorithms": algorithms, "jwks": {"inline": {"keys": keys}}}))
 }
@@ -399,7 +399,7 @@ pub fn parse(config: &Value) -> Config {
     })
 }
 
-/// A gate and what a worker lends to it.
+/// A gate, and what a worker lends to it.
 #[derive(Debug)]
 pub struct Bench {
     pub gate: Gate,
@@ -416,13 +416,13 @@ pub fn gate(config: &Value) -> Bench {
 }
 
 impl Bench {
-    /// How many tokens are remembered.
+    /// The number of tokens that are remembered.
     pub fn cached_tokens(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Gives the provider at that position the keys of a document that was asked for at
-    /// that time.
+    /// Gives the provider at that position the keys of a document that was requested at that
+    /// time.
     pub fn give(&mut self, provider: usize, document: &[u8], asked: u64) -> Result<(), JwksError> {
         let provider = ProviderIndex::at(provider);
         let set = self.gate.authenticator().read_keys(provider, document)?;
@@ -435,13 +435,13 @@ impl Bench {
         Ok(())
     }
 
-    /// The same with the keys of these names.
+    /// The same, with the keys of these names.
     pub fn give_keys(&mut self, provider: usize, names: &[&str], asked: u64) {
         let keys: Vec<Value> = names.iter().map(|name| jwk(name)).collect();
         self.give(provider, &jwks(&keys), asked).unwrap();
     }
 
-    /// When the document of that provider's keys was asked for, if there is one.
+    /// When the document of that provider's keys was requested, if there is one.
     pub fn keys_from(&self, provider: usize) -> Option<u64> {
         let trusted = self
             .gate
@@ -469,7 +469,7 @@ impl Bench {
 
 // Requests
 
-/// A request's head. Starts as a log query for tenant `a` without a credential.
+/// The head of a request. It begins as a log query for tenant `a` without a credential.
 #[derive(Clone, Debug)]
 pub struct Request(Vec<(Vec<u8>, Vec<u8>)>);
 
@@ -485,25 +485,25 @@ impl Request {
         Self::new().set("authorization", format!("Bearer {token}"))
     }
 
-    /// Gives a header exactly one value.
+    /// Sets a header to exactly one value.
     pub fn set(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.0.retain(|(other, _)| other != name.as_bytes());
         self.and(name, value)
     }
 
-    /// Takes a header out.
+    /// Removes a header.
     pub fn remove(mut self, name: &str) -> Self {
         self.0.retain(|(other, _)| other != name.as_bytes());
         self
     }
 
-    /// Adds a value, whether or not there is one.
+    /// Adds a value to those that the header may have.
     pub fn and(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.0.push((name.into(), value.as_ref().to_vec()));
         self
     }
 
-    /// Its headers, as a host has them.
+    /// The headers in the form in which a host has them.
     pub fn fields(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         self.0.clone()
     }
@@ -523,18 +523,18 @@ impl Request {
 pub enum Decided {
     Allowed {
         tenants: Vec<u8>,
-        /// Name and new value; no value for a removal.
+        /// Names and new values of headers. A removal has no value.
         edits: Vec<(String, Option<String>)>,
     },
     Denied(Denial),
-    /// The gate says something itself.
+    /// The gate answers by itself.
     Own(OwnAnswer),
     /// The directory of projects must be asked.
     Asks,
     NeedsClock,
-    /// It passes, whatever is found about it.
+    /// The request passes whatever was found about it.
     Reported,
-    /// Keys may come; the denial stands if they do not.
+    /// Keys may arrive. The denial applies if they do not.
     Waits(Need, Denial),
 }
 
@@ -554,7 +554,7 @@ impl Decided {
     }
 }
 
-/// Decides about a request with any times and engine.
+/// Decides on a request with any times and any engine.
 pub fn decide(
     bench: &mut Bench,
     request: &Request,
@@ -593,7 +593,7 @@ pub fn decide(
     }
 }
 
-/// A request that came at `arrived` and is looked at with exact clocks at `now`.
+/// A request that arrived at `arrived` and is examined with exact clocks at `now`.
 pub const fn attempt(arrived: u64, now: u64) -> Attempt {
     Attempt {
         arrived: at(arrived).mono,
@@ -601,27 +601,28 @@ pub const fn attempt(arrived: u64, now: u64) -> Attempt {
     }
 }
 
-/// Decides about a request that comes at this time.
+/// Decides on a request that arrives at this time.
 pub fn ask_at(bench: &mut Bench, request: &Request, millis: u64) -> Decided {
     decide(bench, request, attempt(millis, millis), &InModule)
 }
 
-/// Decides about a request that comes at [`NOW`].
+/// Decides on a request that arrives at [`NOW`].
 pub fn ask(gate: &mut Bench, request: &Request) -> Decided {
     ask_at(gate, request, 0)
 }
 
-/// What a new gate with this configuration says to this request.
+/// The verdict of a new gate with this configuration on this request.
 pub fn answer(config: &Value, request: &Request) -> &'static str {
     ask(&mut gate(config), request).code()
 }
 
-/// What a new gate with this configuration says to this token.
+/// The verdict of a new gate with this configuration on this token.
 pub fn verdict(config: &Value, token: &str) -> &'static str {
     answer(config, &Request::bearing(token))
 }
 
-/// The defect is refused with exactly this code, and the token without it passes.
+/// Asserts that the defective token is refused with exactly this code, and that the control
+/// passes.
 #[track_caller]
 pub fn refused(config: &Value, defect: &Token, code: &str, control: &Token) {
     let defect = defect.build();
@@ -630,7 +631,7 @@ pub fn refused(config: &Value, defect: &Token, code: &str, control: &Token) {
     assert_eq!(verdict(config, &control), ALLOWED, "{}", readable(&control));
 }
 
-/// The token passes.
+/// Asserts that the token passes.
 #[track_caller]
 pub fn accepted(config: &Value, token: &Token) {
     let token = token.build();

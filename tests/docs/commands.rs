@@ -1,4 +1,5 @@
-//! The commands on the pages are ones that there are: `scopegate` takes their words, `make` knows their targets.
+//! The commands on the pages exist: `scopegate` accepts their arguments, and `make` knows their
+//! targets.
 
 use std::collections::BTreeSet;
 use std::path::Path;

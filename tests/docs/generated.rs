@@ -1,5 +1,5 @@
-//! Tables on the pages that are made of tables in the code. They stand between two marks; `SCOPEGATE_WRITE=1` writes
-//! them anew.
+//! Tables on the pages that are generated from tables in the code. They stand between two
+//! marks. `SCOPEGATE_WRITE=1` writes them again.
 
 use std::fmt::Write as _;
 use std::fs;

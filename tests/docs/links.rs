@@ -1,4 +1,4 @@
-//! Links lead somewhere, and every page is found.
+//! Links lead to something that exists, and every page is linked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,6 +1,6 @@
-//! What the documents promise stands in the code: the reference configuration
-//! parses and uses every key, tables are those of the code, links lead somewhere,
-//! and commands are ones that there are.
+//! What the documents promise is true of the code: the reference configuration parses and uses
+//! every key, tables are those of the code, links lead to something that exists, and commands
+//! exist.
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 

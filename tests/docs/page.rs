@@ -1,4 +1,4 @@
-//! Pages of Markdown: which there are, and what stands in one.
+//! Pages of Markdown: which ones there are, and what they contain.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,7 +1,8 @@
-//! What a shell would make of a block of commands: which programs it starts, with which words.
+//! How a shell would understand a block of commands: which programs it starts, with which
+//! words.
 //!
-//! It knows quotes, escapes, comments, pipes, lists and redirections, which is what the pages use. What `$` would put
-//! in stays as it is written.
+//! It knows quotes, escapes, comments, pipes, lists and redirections, which is what the pages
+//! use. `$` and what follows it stay as they are written.
 
 /// The commands of a block: of `sh` all of it, of `console` what stands behind `$ `, up to the end of the command.
 pub fn commands(info: &str, text: &str) -> Vec<Vec<String>> {

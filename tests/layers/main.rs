@@ -1,9 +1,8 @@
-//! A file uses only what stands above it: the table in `src/lib.rs` says what that is.
-//! In the harness (`integration/src`), which has no such table, no two modules use each
-//! other.
+//! A file uses only what comes before it in the table in `src/lib.rs`. In the harness
+//! (`integration/src`), which has no such table, no two modules use each other.
 //!
-//! Every path of every file is read, in imports and inline, and resolved to the file
-//! that it leads to. What only tests compile is free to look anywhere.
+//! Every path in every file, in imports and inline, is resolved to the file that it leads to.
+//! Code that is compiled only for tests may use anything.
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -33,11 +32,12 @@ const HOSTS_MAY_USE: [&[&str]; 11] = [
     &["crate", "authn", "keys", "ecdsa_der"],
 ];
 
-/// What only hosts and programs may use: the core is handed the time and what else it
-/// needs of the world.
+/// What only hosts and programs may use. The core is given the time and whatever else it needs
+/// from the outside world.
 const WORLD: [[&str; 2]; 3] = [["std", "env"], ["std", "thread"], ["std", "time"]];
 
-/// The fence around the crypto crates, and what signs in the place of a provider.
+/// The files that may use the crate for signatures, and the stand-in that signs in place of a
+/// provider.
 const MAY_NAME_JWT_SIMPLE: [&str; 2] = ["src/authn/keys.rs", "src/cli/explain/stand_in.rs"];
 
 /// Source files by path.
@@ -115,7 +115,7 @@ fn problems(tree: &Tree) -> Vec<String> {
     problems
 }
 
-/// Files that use each other, even by way of others, and folders that do, taken whole.
+/// Files that use each other, even indirectly, and folders that do, each taken as a whole.
 fn circles(tree: &Tree) -> Vec<String> {
     let files = Files::read(tree);
     let mut edges: BTreeMap<&Module, BTreeSet<&Module>> = BTreeMap::new();
@@ -161,7 +161,7 @@ fn hosts_may_use(path: &[String]) -> bool {
         })
 }
 
-/// What may be named in some files only, whatever module it belongs to.
+/// What may be named only in some files, whichever module it belongs to.
 fn hygiene(name: &str, file: &File) -> Vec<String> {
     let mut problems = Vec::new();
     let host = ["src/host/", "src/bin/", "src/serve/"]

@@ -1,4 +1,4 @@
-//! The rules can fail: the tree with one more line breaks them.
+//! The rules can fail: adding one line to the tree breaks them.
 
 use super::{circles, problems, tree};
 

@@ -1,8 +1,7 @@
-//! Source text as the compiler sees it: without comments, without what stands in
-//! literals, and without what only tests compile.
+//! Source text as the compiler sees it: without comments, without the content of literals, and
+//! without what is compiled only for tests.
 //!
-//! Whatever is taken out is replaced by spaces and line ends, so that lines keep their
-//! numbers.
+//! Whatever is removed is replaced with spaces and line ends, so that lines keep their numbers.
 
 /// The text without comments, and with empty literals.
 pub fn code(source: &str) -> String {

@@ -1,7 +1,6 @@
-//! `clock_gettime` with clocks that are off by the seconds in the file that
-//! `SCOPEGATE_CLOCK` names: two signed 64-bit numbers, little endian, of which the first is
-//! for the wall clock and the second, which must never become less, for the clock that never
-//! steps. To the process, more of the second is what a machine is that was suspended.
+//! A `clock_gettime` whose clocks are off by the seconds in the file that `SCOPEGATE_CLOCK` names. The file holds two
+//! signed 64-bit numbers, little-endian. The first is for the wall clock. The second is for the monotonic clock and
+//! must never decrease; to the process, an increase looks as if the machine had been suspended.
 
 use std::ptr;
 use std::sync::atomic::{AtomicI64, AtomicPtr, Ordering};

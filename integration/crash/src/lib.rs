@@ -1,4 +1,4 @@
-//! scopegate with one callback more, which ends the VM.
+//! scopegate with one additional callback, which ends the VM.
 
 // All of its callbacks, as they are.
 extern crate scopegate;

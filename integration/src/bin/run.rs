@@ -1,5 +1,5 @@
-//! What `make run` starts: an OpenID provider, a Prometheus, echoing stand-ins for Loki and Tempo, and Envoy with
-//! scopegate between them and you. Loopback only, free ports, no privileges, everything gone at the end.
+//! What `make run` starts: an OpenID provider, a Prometheus, echoing stand-ins for Loki and Tempo, and an Envoy with
+//! scopegate between them and you. It uses loopback only, free ports and no privileges, and leaves nothing behind.
 //!
 //! `--self-test` runs the printed commands instead of waiting, and ends with 0 if they answer as promised.
 
@@ -40,7 +40,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(self_test: bool) -> Result<()> {
-    // Heard from the first moment on, so that an early Ctrl-C cleans up too.
+    // The signal is handled from the beginning, so that an early Ctrl-C cleans up too.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let demo = tokio::select! {
@@ -54,14 +54,14 @@ async fn run(self_test: bool) -> Result<()> {
     demo.print()?;
     loop {
         tokio::select! {
-            // Ctrl-C in a terminal reaches Envoy as well: its end is then none to complain about.
+            // Ctrl-C in a terminal reaches Envoy as well, so its end is then no reason to complain.
             biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = tokio::time::sleep(Duration::from_secs(1)) => demo.envoy.check_alive()?,
         }
     }
-    // Whoever read this may be gone, as with `| head`.
+    // The reader of the output may be gone, as with `| head`.
     let _ = writeln!(std::io::stdout(), "\nstopping");
     demo.envoy.stop().await
 }
@@ -81,7 +81,7 @@ struct Tokens {
     expired: String,
 }
 
-/// A printed command and the status it promises.
+/// A printed command, and the status that it should return.
 struct Curl {
     what: &'static str,
     line: String,
@@ -187,7 +187,7 @@ impl Demo {
         let mut wrong = 0;
         for curl in self.curls() {
             let (status, body) = run_line(&curl.line)?;
-            // A read that works must also bring the sample, or the write has gone astray.
+            // A read that succeeds must also return the sample; otherwise the write has gone astray.
             let good = status == curl.status && (status != 200 || body.contains(SAMPLE));
             println!(
                 "{} {status}: {}",
@@ -216,7 +216,7 @@ fn provider() -> IssuerSettings {
         .user("edith", "edith", "editor")
         .user("ada", "ada", "admin");
     settings.issuer = None;
-    // One EC key: its tokens are short enough to read past.
+    // There is one EC key, whose tokens are short enough to skip over when reading.
     settings.keys = vec![PublishedKey::named(KEY)];
     settings.lifetime = 3600;
     settings
@@ -248,7 +248,8 @@ fn configuration(issuer: &Issuer) -> Value {
     })
 }
 
-/// As an agent would: token from the provider, remote write through the gate, retried while it answers 503.
+/// Writes as an agent would: it gets a token from the provider, writes through the gate, and tries again while the
+/// answer is 503.
 async fn write_samples(envoy: &Envoy, issuer: &Issuer) -> Result<()> {
     let form = [
         ("grant_type", "client_credentials"),
@@ -289,7 +290,7 @@ async fn token_of(issuer: &Issuer, form: &[(&str, &str)]) -> Result<String> {
         .to_owned())
 }
 
-/// The printed line as a shell would run it; the status stands on the last line of what it writes.
+/// Runs the printed line in a shell. The status is the last line of its output.
 fn run_line(line: &str) -> Result<(u16, String)> {
     let output = Command::new("sh")
         .arg("-c")

@@ -1,7 +1,7 @@
 //! What `make stack` starts: the platform on one machine, with the gate in front of it, until Ctrl-C.
 //!
-//! `--self-test` runs the printed commands as tests instead of waiting, and ends with 0 if none fails. They are skipped
-//! where a part of the stack cannot be had.
+//! With `--self-test` it runs the printed commands as tests instead of waiting, and exits with 0 if none fails. They
+//! are skipped if a part of the stack is not available.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -40,13 +40,13 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether all was well.
+/// Runs the stack, and returns whether all was well.
 async fn run(self_test: bool) -> Result<bool> {
-    // Heard from the first moment on, so that an early Ctrl-C cleans up too.
+    // The signal is handled from the beginning, so that an early Ctrl-C cleans up too.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let start = async {
-        // Off this thread: it may take minutes.
+        // This runs on another thread, because it may take minutes.
         let missing = tokio::task::spawn_blocking(|| part::lacking(&NEEDS)).await??;
         if let Some(reason) = missing {
             return Ok(Err(reason));
@@ -79,7 +79,7 @@ async fn run(self_test: bool) -> Result<bool> {
             _ = interrupt.recv() => break,
             () = tokio::time::sleep(Duration::from_secs(2)) => {
                 scene.stack.envoy()?.check_alive()?;
-                // A backend that somebody stops to see what happens is no reason to end.
+                // If somebody stops a backend to see what happens, that is no reason to end.
                 match scene.traffic().await {
                     Ok(()) => failed = 0,
                     Err(error) if failed == 0 => {
@@ -95,7 +95,7 @@ async fn run(self_test: bool) -> Result<bool> {
     Ok(true)
 }
 
-/// The stack and what writes into it. Fields are dropped, and so stopped, from top to bottom.
+/// The stack, and the clients that write to it. Fields are dropped, and so stopped, from top to bottom.
 struct Scene {
     _agents: Vec<Prometheus>,
     stack: Stack,
@@ -103,7 +103,7 @@ struct Scene {
     promtool: PathBuf,
 }
 
-/// A command to paste and a piece of its answer.
+/// A command to paste, and a part of its answer.
 struct Example {
     what: &'static str,
     line: String,
@@ -132,7 +132,7 @@ impl Scene {
         Ok(scene)
     }
 
-    /// A line and a span for each tenant, as its agent.
+    /// Writes a line and a span for each tenant, as its agent does.
     async fn traffic(&self) -> Result<()> {
         for tenant in [ACME, GLOBEX] {
             let token = self
@@ -251,7 +251,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Each printed command as a test of its own.
+    /// Runs each printed command as a test of its own.
     fn self_test(&self) -> bool {
         let (setup, examples): (Vec<_>, Vec<_>) = self
             .examples()
@@ -274,11 +274,11 @@ impl Scene {
 }
 
 impl Example {
-    /// Paste it behind what was pasted before.
+    /// Runs the command after those that were pasted before.
     fn check(&self, setup: &str) -> Result<()> {
         let script = format!("{setup}{}", self.line);
         let mut answer = String::new();
-        // What was written needs a moment until it is found.
+        // It takes a moment until queries find what was written.
         for _ in 0..20 {
             let output = Command::new("bash").arg("-c").arg(&script).output();
             let output = output.context("no bash")?;
@@ -293,7 +293,7 @@ impl Example {
     }
 }
 
-/// What is started, and what is pasted.
+/// The parts that are started, and those that are needed for the commands.
 const NEEDS: [Part; 7] = {
     let [keycloak, loki, mimir, agent, collector] = stack::PARTS;
     let (logcli, promtool) = (part::LOGCLI, part::PROMTOOL);

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as written: the bytes given are the bytes sent.
+//! HTTP/1.1 exactly as written: the bytes that are given are the bytes that are sent.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ pub async fn exchange(target: &Target, request: &RawRequest) -> Result<Reply> {
     exchange_bytes(target, &serialized(request), request.method == b"HEAD").await
 }
 
-/// Send these bytes, whatever they are, and read one answer. `bodiless` says that the answer to a HEAD is expected.
+/// Sends any bytes, and reads one answer. `bodiless` says that the answer is one to a HEAD request.
 pub async fn exchange_bytes(target: &Target, bytes: &[u8], bodiless: bool) -> Result<Reply> {
     let mut stream = target.connect(b"http/1.1").await?;
-    // The peer may refuse and close before it has read everything; its answer still counts.
+    // The peer may refuse and close the connection before it has read everything. Its answer still counts.
     let written = stream.write_all(bytes).await;
     let mut received = Vec::new();
     let mut chunk = vec![0; 16 * 1024];
@@ -38,7 +38,7 @@ pub async fn exchange_bytes(target: &Target, bytes: &[u8], bodiless: bool) -> Re
         .context("the connection was closed in the middle of the answer")
 }
 
-/// The same request with a body in chunks.
+/// The same request with its body in chunks.
 #[must_use]
 pub fn chunked(request: RawRequest) -> RawRequest {
     request.header("transfer-encoding", "chunked")
@@ -58,8 +58,8 @@ pub fn at_once(bytes: impl Into<Vec<u8>>) -> (Duration, Vec<u8>) {
     (Duration::ZERO, bytes.into())
 }
 
-/// Send the head of a request and then these pieces, each after a pause, and read one answer, which may come before all
-/// is sent. The request's own body is left out; chunk sizes are the caller's.
+/// Sends the head of a request and then these pieces, each after a pause, and reads one answer, which may arrive
+/// before everything is sent. The request's own body is left out, and chunk sizes are left to the caller.
 pub async fn exchange_pieces(
     target: &Target,
     request: &RawRequest,
@@ -77,7 +77,8 @@ pub async fn exchange_pieces(
             tokio::time::sleep(*pause).await;
             sent = sent.and(writing.write_all(piece).await);
         }
-        // Whoever has answered already may have closed; its answer counts. What is open stays open until it comes.
+        // A peer that has answered already may have closed the connection; its answer counts. A connection that is
+        // open stays open until the answer arrives.
         let _ = sent;
         std::future::pending::<Result<Reply>>().await
     };
@@ -101,7 +102,7 @@ pub async fn exchange_pieces(
     }
 }
 
-/// Send these bytes, wait that long and go away without reading.
+/// Sends these bytes, waits for that time and closes the connection without reading.
 pub async fn abandon(target: &Target, bytes: &[u8], after: Duration) -> Result<()> {
     let mut stream = target.connect(b"http/1.1").await?;
     stream.write_all(bytes).await?;
@@ -109,7 +110,7 @@ pub async fn abandon(target: &Target, bytes: &[u8], after: Duration) -> Result<(
     Ok(())
 }
 
-/// The request as it goes onto the wire.
+/// The request in the form in which it is sent.
 #[must_use]
 pub fn serialized(request: &RawRequest) -> Vec<u8> {
     let mut out = [
@@ -139,7 +140,7 @@ pub fn serialized(request: &RawRequest) -> Vec<u8> {
     out
 }
 
-/// The answer, once it is all there. `closed` says that nothing more will come.
+/// The answer, once it is complete. `closed` says that nothing more will arrive.
 fn parse(received: &[u8], bodiless: bool, closed: bool) -> Result<Option<Reply>> {
     let Some((head, rest)) = split_at(received, b"\r\n\r\n") else {
         return Ok(None);

@@ -1,7 +1,7 @@
-//! HTTP/2 with prior knowledge, frame by frame (RFC 9113): any header bytes, any path, any order of fields.
+//! HTTP/2 with prior knowledge, frame by frame (RFC 9113), with any header bytes, any path and any order of fields.
 //!
-//! Fields are sent as literals that are never indexed and never Huffman-coded (RFC 7541 §6.2.3), so what a test names
-//! is what the peer decodes.
+//! Fields are sent as literals that are never indexed and never Huffman-coded (RFC 7541 §6.2.3), so the peer decodes
+//! exactly what a test specifies.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -36,18 +36,18 @@ pub async fn exchange_fields(
     connection.converse(body).await
 }
 
-/// What follows a head.
+/// What may follow a head.
 #[derive(Clone, Debug)]
 pub enum Piece {
-    /// A DATA frame, at most [`MAX_FRAME`] bytes, with END_STREAM or not.
+    /// A DATA frame of at most [`MAX_FRAME`] bytes. The flag says whether it has END_STREAM.
     Data(Vec<u8>, bool),
     Pause(Duration),
-    /// The fields of a block that ends the stream.
+    /// A block of fields that ends the stream.
     Trailers(Vec<(Vec<u8>, Vec<u8>)>),
 }
 
-/// Send the head of a request, which does not end the stream, then these pieces; the request's own body is left out.
-/// All pieces together must fit the peer's first window.
+/// Sends the head of a request, which does not end the stream, and then these pieces. The request's own body is left
+/// out. All pieces together must fit into the peer's first window.
 pub async fn exchange_pieces(
     target: &Target,
     request: &RawRequest,
@@ -69,7 +69,7 @@ pub async fn exchange_pieces(
     connection.converse(b"").await
 }
 
-/// The fields of a request, without a length that nobody has named.
+/// The fields of a request, without a length that nobody has given.
 fn fields_of(target: &Target, request: &RawRequest) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut fields: Vec<(Vec<u8>, Vec<u8>)> = vec![
         (b":method".to_vec(), request.method.clone()),
@@ -197,7 +197,7 @@ impl Connection<'_> {
         }
     }
 
-    /// As much of the body as the peer's windows allow; gives back the rest.
+    /// Sends as much of the body as the peer's windows allow, and returns the rest.
     async fn send_body<'body>(&mut self, mut unsent: &'body [u8]) -> Result<&'body [u8]> {
         while !unsent.is_empty() {
             let allowed = usize::try_from(self.window.min(self.stream_window)).unwrap_or(0);
@@ -265,7 +265,7 @@ impl Connection<'_> {
         let mut frame = vec![length[1], length[2], length[3], kind, flags];
         frame.extend_from_slice(&stream.to_be_bytes());
         frame.extend_from_slice(payload);
-        // A peer that has already refused may be gone; its answer is in our receive buffer.
+        // A peer that has already refused may be gone; its answer is in the receive buffer.
         let _ = self.stream.write_all(&frame).await;
         let _ = self.stream.flush().await;
         Ok(())
@@ -289,7 +289,7 @@ impl Connection<'_> {
 }
 
 fn literal(block: &mut Vec<u8>, text: &[u8]) {
-    // RFC 7541 §5.1, prefix of seven bits; the eighth says "no Huffman".
+    // RFC 7541 §5.1, with a prefix of seven bits. The eighth bit says that the text is not Huffman-coded.
     let lowest = |number: usize| number.to_le_bytes()[0];
     if text.len() < 127 {
         block.push(lowest(text.len()));
@@ -345,6 +345,6 @@ const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
 const SETTINGS_INITIAL_WINDOW: [u8; 2] = [0, 4];
-/// RFC 9113 §6.9.2 and §4.2.
+/// The values from RFC 9113 §6.9.2 and §4.2.
 const INITIAL_WINDOW: i64 = 65_535;
 pub const MAX_FRAME: usize = 16_384;

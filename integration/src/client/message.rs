@@ -1,4 +1,4 @@
-//! A request, where it goes to, and what comes back.
+//! A request, its target, and the answer.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,15 +12,15 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// Where to send to.
+/// The server to send a request to.
 #[derive(Clone, Debug)]
 pub struct Target {
     pub address: SocketAddr,
-    /// The trusted certificate in DER and the name to ask for; `None` is plain text.
+    /// The trusted certificate in DER and the server name to ask for. `None` stands for plain text.
     pub tls: Option<(Vec<u8>, String)>,
 }
 
-/// Which HTTP a request is sent over.
+/// The version of HTTP over which a request is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
@@ -28,19 +28,19 @@ pub enum Protocol {
     H2,
 }
 
-/// A request as it goes onto the wire. Nothing is added but what the protocol cannot do without: the authority, and
-/// `content-length` where a body is there and no length or transfer-encoding is given.
+/// A request as it is sent. Nothing is added except what the protocol requires: the authority, and `content-length`
+/// if there is a body but no length or transfer-encoding is given.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RawRequest {
     pub method: Vec<u8>,
     pub path: Vec<u8>,
-    /// `host` in HTTP/1.1, `:authority` in HTTP/2; `None` leaves it out.
+    /// `host` in HTTP/1.1, and `:authority` in HTTP/2. `None` leaves it out.
     pub authority: Option<Vec<u8>>,
     pub headers: Vec<(Vec<u8>, Vec<u8>)>,
     pub body: Vec<u8>,
 }
 
-/// An answer, repeats and trailers kept.
+/// An answer, including repeated headers and trailers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reply {
     pub status: u16,
@@ -91,7 +91,7 @@ impl Target {
     }
 }
 
-/// Any two-way stream of bytes.
+/// Any bidirectional stream of bytes.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
@@ -142,8 +142,7 @@ impl RawRequest {
             .any(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()))
     }
 
-    /// Whether its body's length is sent though nobody has named one.
-    /// As HTTP/1.1 writes it, whatever is in it.
+    /// The request as HTTP/1.1 writes it, whatever it holds.
     #[must_use]
     pub fn written(&self) -> Vec<u8> {
         let mut text = [self.method.as_slice(), b" ", &self.path, b" HTTP/1.1\r\n"].concat();
@@ -159,6 +158,7 @@ impl RawRequest {
         text
     }
 
+    /// Whether the length of its body is sent although nobody has given one.
     pub(crate) fn needs_length(&self) -> bool {
         let has_body = !self.body.is_empty() || self.method == b"POST" || self.method == b"PUT";
         has_body && self.lacks("content-length") && self.lacks("transfer-encoding")
@@ -182,7 +182,7 @@ impl Reply {
             .collect()
     }
 
-    /// From the trailers, or from the headers of a trailers-only answer.
+    /// The status from the trailers, or from the headers of a trailers-only answer.
     #[must_use]
     pub fn grpc_status(&self) -> Option<i32> {
         self.trailers

@@ -1,7 +1,7 @@
-//! Requests byte for byte, over HTTP/1.1 and HTTP/2, and what came back.
+//! Sends requests exactly as given, over HTTP/1.1 and HTTP/2, and reads the answers.
 //!
-//! Ordinary clients repair or refuse exactly what these tests are about: repeated headers, bytes that are no text,
-//! odd paths. So both protocols are written by hand, one connection for each request.
+//! Ordinary clients repair or refuse exactly what these tests are about: repeated headers, bytes that are not text,
+//! odd paths. Both protocols are therefore implemented here, with one connection for each request.
 
 pub mod h1;
 pub mod h2;
@@ -50,5 +50,6 @@ pub async fn post_form(address: SocketAddr, path: &str, fields: &[(&str, &str)])
         .await
 }
 
-/// Longer than any wait the gate is allowed, shorter than a test runner's patience.
+/// How long an answer may take: longer than any wait that the gate may be configured with, and shorter than a test
+/// runner's patience.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! A websocket client, for the tail endpoints.
+//! A WebSocket client for the tail endpoints.
 
 use std::net::SocketAddr;
 
@@ -8,14 +8,14 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, http};
 
-/// What became of a handshake.
+/// The outcome of a handshake.
 pub enum Handshake {
     Open(Box<WebSocketStream<TcpStream>>),
-    /// The answer was no 101.
+    /// The answer was not a 101.
     Refused(http::Response<Option<Vec<u8>>>),
 }
 
-/// Open a websocket at that address; headers are added to those of the handshake.
+/// Opens a WebSocket at that address. `headers` are added to those of the handshake.
 pub async fn open(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Handshake> {
     let mut request = format!("ws://{address}{path}").into_client_request()?;
     for (name, value) in headers {

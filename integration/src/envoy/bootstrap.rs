@@ -1,7 +1,7 @@
-//! Edits to a bootstrap and to the gate's filter in a file beside it, by structure: the listener, the filter and the
-//! clusters are found by their names.
+//! Edits a bootstrap, and the gate's filter in a file beside it. The listener, the filter and the clusters are found
+//! by their names.
 //!
-//! As little as possible is changed, so that what is tested is what is shipped.
+//! As little as possible is changed, so that the tests run what is shipped.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::authority::Authority;
 
-/// A bootstrap as a tree of values, and the file that its filter `scopegate` comes from.
+/// A bootstrap as a tree of values, and the file from which its filter `scopegate` is read.
 pub struct Bootstrap {
     value: Value,
     discovered: Value,
@@ -49,7 +49,7 @@ impl Bootstrap {
         connection_manager(self.listener()?)
     }
 
-    /// The filter `scopegate`, wherever it stands: its `name` and `typed_config`.
+    /// The filter `scopegate`, in whichever file it is: its `name` and `typed_config`.
     pub fn scopegate(&mut self) -> Result<&mut Value> {
         if self.is_discovered()? {
             return resource(&mut self.discovered);
@@ -57,13 +57,13 @@ impl Bootstrap {
         scopegate(self.listener()?)
     }
 
-    /// Whether the filter comes from a file of its own, as it is shipped.
+    /// Whether the filter is read from a file of its own, as it is in the shipped bootstrap.
     fn is_discovered(&mut self) -> Result<bool> {
         Ok(scopegate(self.listener()?).is_ok_and(|filter| filter["config_discovery"].is_object()))
     }
 
-    /// Put the filter into the listener, as an edit of many listeners wants it, and a control plane that sends whole
-    /// ones.
+    /// Puts the filter into the listener. Edits of many listeners need this, and so do control planes that send
+    /// complete listeners.
     pub(super) fn inline(&mut self) -> Result<()> {
         if self.is_discovered()? {
             let filter = resource(&mut self.discovered)?;
@@ -73,8 +73,8 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// Have the filter come from a file in that folder, which is written; returns what is in it. `None` where the
-    /// filter stands in the listener, or has been taken out.
+    /// Makes the filter come from a file in that folder, which is written. Returns its content, or `None` if the
+    /// filter is in the listener or has been taken out.
     pub(super) fn discover_in(&mut self, folder: &Path) -> Result<Option<Value>> {
         if !self.is_discovered()? {
             return Ok(None);
@@ -94,7 +94,7 @@ impl Bootstrap {
         Ok(Some(self.discovered.clone()))
     }
 
-    /// Have the filter come from that file, which is left as it is.
+    /// Makes the filter come from that file, which is left unchanged.
     pub(super) fn discover(&mut self, file: &Path) -> Result<()> {
         let folder = file.parent().context("no folder")?;
         let moved = json!({"path": file, "watched_directory": {"path": folder}});
@@ -121,7 +121,7 @@ impl Bootstrap {
         self.value["admin"]["address"] = socket_address("127.0.0.1", port);
     }
 
-    /// The listener `observability` to that port, and all others to free ones.
+    /// Moves the listener `observability` to that port, and all others to free ones.
     pub(super) fn set_listener_port(&mut self, port: u16) -> Result<()> {
         let listeners = list(
             &mut self.value["static_resources"]["listeners"],
@@ -170,7 +170,7 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// A certificate for [`SERVER_NAME`] and loopback from that authority.
+    /// Sets a certificate for [`SERVER_NAME`] and loopback that the authority issues.
     pub(super) fn set_certificate(&mut self, authority: &Authority, folder: &Path) -> Result<()> {
         let (chain, private_key) = authority.issue(&[SERVER_NAME, "localhost", "127.0.0.1"])?;
         let certificate = folder.join("tls.crt");
@@ -189,7 +189,7 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// Another listener like `observability`, without TLS, at that loopback port.
+    /// Adds a listener like `observability`, without TLS, on that loopback port.
     pub fn add_plain_listener(&mut self, port: u16) -> Result<()> {
         let mut plain = self.listener()?.clone();
         plain["name"] = json!("plain");
@@ -205,7 +205,7 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// The clusters to these addresses in plain text, and all others to a closed port.
+    /// Points the clusters to these addresses in plain text, and all others to a closed port.
     pub(super) fn set_clusters(&mut self, addresses: &BTreeMap<String, SocketAddr>) -> Result<()> {
         self.set_addresses(addresses)?;
         for cluster in self.clusters()? {
@@ -214,7 +214,7 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// The same with the TLS that they have.
+    /// The same, but the clusters keep their TLS.
     pub(super) fn set_addresses(&mut self, addresses: &BTreeMap<String, SocketAddr>) -> Result<()> {
         let clusters = self.clusters()?;
         for (name, address) in addresses {
@@ -233,7 +233,7 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// Pass on the trailers of HTTP/1.1, from clients and to backends.
+    /// Passes the trailers of HTTP/1.1 on, both from clients and to backends.
     pub fn enable_trailers(&mut self) -> Result<()> {
         self.connection_manager()?["http_protocol_options"]["enable_trailers"] = json!(true);
         for cluster in self.clusters()? {
@@ -264,7 +264,7 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// Allow the module these functions and no others.
+    /// Allows the module these functions and no others.
     pub(super) fn set_capabilities(&mut self, functions: &[String]) -> Result<()> {
         let allowed: BTreeMap<&str, Value> = functions
             .iter()
@@ -284,7 +284,7 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// Move the listener, with the filter in it, into a watched file; returns it.
+    /// Moves the listener, with the filter in it, into a watched file, and returns the listener.
     pub(super) fn make_dynamic(&mut self, folder: &Path) -> Result<Value> {
         self.inline()?;
         let listener = self.listener()?.take();
@@ -343,19 +343,19 @@ fn resource(discovered: &mut Value) -> Result<&mut Value> {
     }
 }
 
-/// Give the module in a listener that document as its configuration.
+/// Sets the configuration of the module in a listener.
 pub fn set_configuration(listener: &mut Value, document: &Value) -> Result<()> {
     configure(scopegate(listener)?, document);
     Ok(())
 }
 
-/// The same in the file that the filter comes from.
+/// The same, in the file from which the filter is read.
 pub(super) fn set_discovered(discovered: &mut Value, document: &Value) -> Result<()> {
     configure(resource(discovered)?, document);
     Ok(())
 }
 
-/// The same for the filter itself.
+/// The same, for the filter itself.
 pub(super) fn configure(filter: &mut Value, document: &Value) {
     filter["typed_config"]["config"]["configuration"] = json!({
         "@type": "type.googleapis.com/google.protobuf.StringValue",
@@ -363,8 +363,8 @@ pub(super) fn configure(filter: &mut Value, document: &Value) {
     });
 }
 
-/// Write the file that the filter comes from. Outside of its folder first: that is watched, and a rename is what Envoy
-/// acts on.
+/// Writes the file from which the filter is read. It is first written outside of its folder, which Envoy watches,
+/// because Envoy acts on a rename.
 pub(super) fn write_discovered(path: &Path, discovered: &Value) -> Result<()> {
     let folder = path.parent().context("no folder")?;
     let next = folder.with_extension("next");
@@ -373,7 +373,7 @@ pub(super) fn write_discovered(path: &Path, discovered: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Write the watched file; Envoy acts on a rename, never on a file half written.
+/// Writes the watched file. Envoy acts on a rename, and so never reads a file that is half written.
 pub(super) fn write_lds(folder: &Path, listener: &Value) -> Result<()> {
     let mut resource = listener.clone();
     resource["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
@@ -413,21 +413,21 @@ fn remove(value: &mut Value, member: &str) {
     }
 }
 
-/// The listener of the shipped bootstrap that the gate is in.
+/// The listener of the shipped bootstrap that holds the gate.
 pub const LISTENER: &str = "observability";
-/// The one that serves metrics.
+/// The listener that serves metrics.
 pub const METRICS: &str = "metrics";
-/// The cluster that it leads to.
+/// The cluster that the listener for metrics leads to.
 pub(super) const ADMIN: &str = "admin";
-/// The filter's name in it.
+/// The name of the gate's filter.
 pub const FILTER: &str = "scopegate";
-/// The name in the certificate of a run with TLS.
+/// The name in the certificate for a run with TLS.
 pub const SERVER_NAME: &str = "observability.example.com";
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 pub(super) const ACCESS_LOG: &str = "access.log";
 const LDS: &str = "lds.json";
-/// The folder of the file that the filter comes from.
+/// The folder of the file from which the filter is read.
 pub(super) const DISCOVERED: &str = "ecds";
-/// tcpmux: nobody listens there, and only root could.
+/// The port of tcpmux. Nobody listens there, and only root could.
 const CLOSED_PORT: u16 = 1;

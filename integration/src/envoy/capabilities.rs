@@ -1,11 +1,11 @@
-//! What a module uses of its host, read from its own import and export sections.
+//! The functions that a module uses of its host, read from its import and export sections.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-/// Every function that the module imports or exports, but that one, which must be among them.
+/// Every function that the module imports or exports, except `denied`, which must be one of them.
 pub(super) fn of_module_without(module: &Path, denied: &str) -> Result<Vec<String>> {
     let bytes = fs::read(module).with_context(|| format!("no module {}", module.display()))?;
     let mut functions = functions(&bytes).context("the module's sections")?;
@@ -27,7 +27,7 @@ fn functions(bytes: &[u8]) -> Option<Vec<String>> {
                 for _ in 0..section.number()? {
                     section.name()?;
                     let name = section.name()?;
-                    // Rust modules import nothing but functions.
+                    // Rust modules import only functions.
                     if section.byte()? != FUNCTION {
                         return None;
                     }
@@ -66,7 +66,7 @@ impl<'bytes> Reader<'bytes> {
         Some(taken)
     }
 
-    /// LEB128, at most 32 bits.
+    /// A number in LEB128, of at most 32 bits.
     fn number(&mut self) -> Option<usize> {
         let mut number = 0;
         for shift in (0..35).step_by(7) {

@@ -23,10 +23,10 @@ use bootstrap::Bootstrap;
 
 type Edit = Box<dyn FnOnce(&mut Bootstrap) -> Result<()> + Send>;
 
-/// What to start. Everything not set is as shipped.
+/// What to start. Everything that is not set is as shipped.
 pub struct EnvoySettings {
     bootstrap: Value,
-    /// What is in the file that the filter comes from, and where that is.
+    /// The content of the file from which the filter is read, and its path.
     discovered: Value,
     file: PathBuf,
     as_rendered: bool,
@@ -48,48 +48,48 @@ pub struct EnvoySettings {
     edits: Vec<Edit>,
 }
 
-/// The handle; Envoy is killed when it is dropped.
+/// The handle. Envoy is killed when it is dropped.
 pub struct Envoy {
     process: Mutex<Process>,
     folder: PathBuf,
     admin: SocketAddr,
     address: SocketAddr,
     certificate: Option<Vec<u8>>,
-    /// The listener as it stands in the LDS file.
+    /// The listener as it is in the LDS file.
     dynamic_listener: Option<Mutex<Value>>,
-    /// The file that the filter comes from.
+    /// The content of the file from which the filter is read.
     discovered: Option<Mutex<Value>>,
 }
 
-/// One line of the access log that the harness adds.
+/// A line of the access log that the harness adds.
 #[derive(Clone, Debug, Deserialize)]
 pub struct AccessLine {
     pub test_id: Option<String>,
     pub status: Option<u16>,
-    /// Envoy's response-code details, `scopegate{token_expired}` for a refusal of the gate.
+    /// Envoy's response code details, such as `scopegate{token_expired}` for a refusal by the gate.
     pub details: Option<String>,
     pub flags: Option<String>,
     pub protocol: Option<String>,
     pub cluster: Option<String>,
-    /// The audit record in filter state, where the gate has written one.
+    /// The audit record from filter state, if the gate has written one.
     pub scopegate: Option<Value>,
 }
 
-/// What became of a new configuration.
+/// The outcome of a new configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Update {
     Accepted,
-    /// Envoy's reason.
+    /// It was rejected, for this reason.
     Rejected(String),
 }
 
 impl EnvoySettings {
-    /// The shipped `envoy/envoy.yaml`, and `envoy/ecds/scopegate.yaml`, from which it takes the gate.
+    /// The shipped `envoy/envoy.yaml`, with `envoy/ecds/scopegate.yaml`, from which it reads the gate.
     pub fn shipped() -> Result<EnvoySettings> {
         EnvoySettings::from_file(&paths::repository().join("envoy/envoy.yaml"))
     }
 
-    /// That bootstrap, and `ecds/scopegate.yaml` beside it.
+    /// The bootstrap at that path, with `ecds/scopegate.yaml` beside it.
     pub fn from_file(path: &Path) -> Result<EnvoySettings> {
         let file = path.with_file_name("ecds/scopegate.yaml");
         Ok(EnvoySettings {
@@ -109,7 +109,7 @@ impl EnvoySettings {
             refused_too: false,
             denied: None,
             concurrency: 2,
-            // A drain of ten minutes would keep old listeners, and their plugin, alive for a whole test run.
+            // A drain of ten minutes would keep old listeners, with their plugin, alive for a whole test run.
             drain: ["2".to_owned(), "immediate".to_owned()],
             log_level: "info".to_owned(),
             component_log_levels: None,
@@ -117,38 +117,38 @@ impl EnvoySettings {
         })
     }
 
-    /// Change nothing but addresses and ports: the module, its file, certificates, the TLS of clusters and the access
-    /// log are those of the bootstrap and of the file beside it, which Envoy watches where it is. Clients trust that
-    /// authority.
+    /// Changes nothing except addresses and ports. The module, its file, certificates, the TLS of clusters and the
+    /// access log are those of the bootstrap and of the file beside it, which Envoy watches where it is. Clients
+    /// trust that authority.
     #[must_use]
     pub fn as_rendered(mut self, authority: Arc<Authority>) -> EnvoySettings {
         self.as_rendered = true;
         self.metrics().tls_from(authority)
     }
 
-    /// The module. Without one the filter is taken out, and a client that sends `x-scopegate-backend` itself reaches
-    /// the backend of its choice: good for tests of the harness only.
+    /// Sets the module. Without one the filter is taken out, and a client that sends `x-scopegate-backend` itself
+    /// reaches any backend it likes, which is useful only for tests of the harness.
     #[must_use]
     pub fn wasm(mut self, path: impl Into<PathBuf>) -> EnvoySettings {
         self.wasm = Some(path.into());
         self
     }
 
-    /// The module's configuration document.
+    /// Sets the module's configuration document.
     #[must_use]
     pub fn configuration(mut self, document: Value) -> EnvoySettings {
         self.configuration = Some(document);
         self
     }
 
-    /// A variable in the environment of the module's VM.
+    /// Sets a variable in the environment of the module's VM.
     #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> EnvoySettings {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// A variable in the environment of Envoy itself.
+    /// Sets a variable in the environment of Envoy itself.
     #[must_use]
     pub fn process_environment(mut self, name: &str, value: &str) -> EnvoySettings {
         let variables = &mut self.process_environment;
@@ -156,15 +156,15 @@ impl EnvoySettings {
         self
     }
 
-    /// Where a cluster leads, in plain text. A cluster the bootstrap lacks is added. Clusters never named lead to a
-    /// closed port.
+    /// Points a cluster to an address, in plain text. A cluster that is missing in the bootstrap is added. Clusters
+    /// that are never named lead to a closed port.
     #[must_use]
     pub fn cluster(mut self, name: &str, address: SocketAddr) -> EnvoySettings {
         self.clusters.insert(name.to_owned(), address);
         self
     }
 
-    /// Keep the listener's TLS, with a certificate made for this run.
+    /// Keeps the listener's TLS, with a certificate made for this run.
     pub fn tls(self) -> Result<EnvoySettings> {
         Ok(self.tls_from(Arc::new(Authority::new()?)))
     }
@@ -176,7 +176,7 @@ impl EnvoySettings {
         self
     }
 
-    /// Deliver the listener, with the filter in it, by a watched file, as a control plane does: what replaces the
+    /// Delivers the listener, with the filter in it, in a watched file, as a control plane does. Replacing the
     /// configuration then replaces the listener, and drains the old one.
     #[must_use]
     pub fn dynamic(mut self) -> EnvoySettings {
@@ -184,71 +184,72 @@ impl EnvoySettings {
         self
     }
 
-    /// Have the filter stand in the listener, where edits of the listener see it. Nothing can be replaced then.
+    /// Puts the filter into the listener, where edits of the listener see it. Nothing can be replaced then.
     #[must_use]
     pub fn inline(mut self) -> EnvoySettings {
         self.inline = true;
         self
     }
 
-    /// Let the listener `metrics` lead to the admin port, which is chosen ahead for that.
+    /// Lets the listener `metrics` lead to the admin port, which is chosen in advance for this.
     #[must_use]
     pub fn metrics(mut self) -> EnvoySettings {
         self.metrics = true;
         self
     }
 
-    /// Take an Envoy that runs without the gate, because it has refused the gate's configuration, for one that has
-    /// started.
+    /// Considers an Envoy as started even if it runs without the gate because it has refused the gate's
+    /// configuration.
     #[must_use]
     pub fn refused_too(mut self) -> EnvoySettings {
         self.refused_too = true;
         self
     }
 
-    /// Pass on the trailers of HTTP/1.1, which Envoy drops otherwise, on both sides.
+    /// Passes the trailers of HTTP/1.1 on in both directions. Envoy drops them otherwise.
     #[must_use]
     pub fn with_trailers(self) -> EnvoySettings {
         self.edit(Bootstrap::enable_trailers)
     }
 
-    /// Give the module all it uses of the host but that function: a call of it fails, or it is never called.
+    /// Gives the module everything that it uses of the host except that function: a call of it fails, or it is never
+    /// called.
     #[must_use]
     pub fn without(mut self, function: &str) -> EnvoySettings {
         self.denied = Some(function.to_owned());
         self
     }
 
-    /// Number of workers; two unless told otherwise.
+    /// Sets the number of workers. The default is two.
     #[must_use]
     pub fn concurrency(mut self, workers: u32) -> EnvoySettings {
         self.concurrency = workers;
         self
     }
 
-    /// How long connections of a listener that was replaced go on, and by which strategy Envoy asks clients to leave
-    /// them; two seconds and `immediate` unless told otherwise.
+    /// Sets how long connections of a replaced listener are kept, in seconds, and the strategy by which Envoy asks
+    /// clients to leave them. The defaults are two seconds and `immediate`.
     #[must_use]
     pub fn drain(mut self, seconds: u32, strategy: &str) -> Self {
         self.drain = [seconds.to_string(), strategy.to_owned()];
         self
     }
 
-    /// For example `info`, or `warning`.
+    /// Sets the log level, for example `info` or `warning`.
     #[must_use]
     pub fn log_level(mut self, level: &str) -> EnvoySettings {
         level.clone_into(&mut self.log_level);
         self
     }
 
-    /// For example `misc:error,wasm:info`.
+    /// Sets the log levels of components, for example `misc:error,wasm:info`.
     #[must_use]
     pub fn component_log_levels(mut self, levels: &str) -> EnvoySettings {
         self.component_log_levels = Some(levels.to_owned());
         self
     }
 
-    /// Any other change, made last.
+    /// Makes any other change, after all others.
     #[must_use]
     pub fn edit<F>(mut self, edit: F) -> EnvoySettings
     where
@@ -260,8 +261,8 @@ impl EnvoySettings {
 }
 
 impl Envoy {
-    /// Start and wait until it is ready. When it refuses to, or refuses the gate's configuration, the error holds the
-    /// end of its log.
+    /// Starts Envoy and waits until it is ready. If it refuses to start, or refuses the gate's configuration, the
+    /// error holds the end of its log.
     pub async fn start(settings: EnvoySettings) -> Result<Envoy> {
         let binary = binary()?;
         let folder = tempfile::Builder::new()
@@ -287,7 +288,7 @@ impl Envoy {
             .arg(&admin_file)
             .args(["--concurrency", &concurrency, "--log-level", &log_level])
             .args(["--disable-hot-restart", "--file-flush-interval-msec", "20"])
-            // As the shipped bootstrap wants to be started.
+            // The shipped bootstrap is meant to be started with this option.
             .arg("--reject-unknown-dynamic-fields")
             .args([
                 "--drain-time-s",
@@ -349,21 +350,21 @@ impl Envoy {
         self.admin
     }
 
-    /// The address of the listener `metrics`; needs [`EnvoySettings::metrics`].
+    /// The address of the listener `metrics`, which needs [`EnvoySettings::metrics`].
     pub async fn metrics_address(&self) -> Result<SocketAddr> {
         listener_address(self.admin, bootstrap::METRICS).await
     }
 
-    /// The file that the filter comes from.
+    /// The file from which the filter is read.
     ///
     /// # Errors
-    /// The filter stands in the listener.
+    /// The filter is in the listener.
     pub fn discovered(&self) -> Result<PathBuf> {
         self.discovered.as_ref().context("not discovered")?;
         Ok(self.folder.join(bootstrap::DISCOVERED).join(FILE))
     }
 
-    /// For [`RawRequest::send`].
+    /// The target for [`RawRequest::send`].
     pub fn target(&self) -> Target {
         match &self.certificate {
             Some(certificate) => Target::tls(self.address, certificate, bootstrap::SERVER_NAME),
@@ -375,22 +376,22 @@ impl Envoy {
         self.with_process(|process| process.id())
     }
 
-    /// An error, with the end of the log, when Envoy has crashed.
+    /// Fails, with the end of the log, if Envoy has crashed.
     pub fn check_alive(&self) -> Result<()> {
         self.with_process(Process::check_alive)
     }
 
-    /// Stop the whole process for a moment, as a debugger or a machine that is suspended would.
+    /// Stops the whole process for a moment, as a debugger does, or a machine that is suspended.
     pub fn pause(&self) -> Result<()> {
         self.with_process(|process| process.signal("STOP"))
     }
 
-    /// Let it go on after [`Envoy::pause`].
+    /// Lets Envoy continue after [`Envoy::pause`].
     pub fn go_on(&self) -> Result<()> {
         self.with_process(|process| process.signal("CONT"))
     }
 
-    /// How many connections each worker has taken so far.
+    /// The number of connections that each worker has accepted so far.
     pub async fn connections(&self) -> Result<Vec<i64>> {
         let stats = self.stats().await?;
         Ok(stats
@@ -427,12 +428,12 @@ impl Envoy {
             .collect())
     }
 
-    /// What a Prometheus would scrape.
+    /// The metrics that a Prometheus would scrape.
     pub async fn prometheus_metrics(&self) -> Result<String> {
         Ok(self.admin_get("/stats/prometheus").await?.text())
     }
 
-    /// The sum over all series of that name that carry all these labels; 0 when there is none.
+    /// The sum over all series of that name that carry all these labels, or 0 if there are none.
     pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
         let text = self.prometheus_metrics().await?;
         let wanted: Vec<String> = labels
@@ -449,12 +450,12 @@ impl Envoy {
             .sum())
     }
 
-    /// Everything Envoy has written to its log.
+    /// Everything that Envoy has written to its log.
     pub fn log(&self) -> String {
         self.with_process(|process| process.log())
     }
 
-    /// The file that it is in.
+    /// The file that holds the log.
     pub fn log_path(&self) -> PathBuf {
         self.with_process(|process| process.log_path().to_path_buf())
     }
@@ -463,7 +464,7 @@ impl Envoy {
         self.log().contains(text)
     }
 
-    /// The lines of the access log, in the order of the ends of the requests.
+    /// The lines of the access log, in the order in which the requests ended.
     pub fn access_log(&self) -> Vec<AccessLine> {
         let text = fs::read_to_string(self.folder.join(bootstrap::ACCESS_LOG)).unwrap_or_default();
         text.lines()
@@ -486,8 +487,8 @@ impl Envoy {
         }
     }
 
-    /// Give the running gate another document, by the file that its filter comes from, or by the listener where that
-    /// is what is delivered.
+    /// Replaces the configuration of the running gate, in the file from which its filter is read, or in the listener
+    /// if that is what is delivered.
     pub async fn replace_configuration(&self, document: &Value) -> Result<Update> {
         let Some(discovered) = &self.discovered else {
             return self
@@ -504,7 +505,7 @@ impl Envoy {
             .await
     }
 
-    /// Wait for what Envoy makes of the file that the filter comes from, which `write` replaces.
+    /// Waits until Envoy has accepted or rejected the file with the filter, which `write` replaces.
     pub async fn rediscover(&self, write: impl FnOnce() -> Result<()>) -> Result<Update> {
         let before = self.discovery_counts().await?;
         write()?;
@@ -524,7 +525,7 @@ impl Envoy {
         }
     }
 
-    /// Change anything about the listener while it runs; needs [`EnvoySettings::dynamic`].
+    /// Changes the listener while Envoy runs. This needs [`EnvoySettings::dynamic`].
     pub async fn replace_listener<F>(&self, edit: F) -> Result<Update>
     where
         F: FnOnce(&mut Value) -> Result<()>,
@@ -558,7 +559,7 @@ impl Envoy {
         }
     }
 
-    /// End it in an orderly way and wait for that.
+    /// Ends Envoy gracefully, and waits for its end.
     pub async fn stop(self) -> Result<()> {
         let _ = self.admin_post("/quitquitquit").await;
         let mut process = self
@@ -572,7 +573,7 @@ impl Envoy {
         Ok(())
     }
 
-    /// Files that Envoy has taken and refused so far.
+    /// The numbers of files that Envoy has accepted and rejected so far.
     async fn discovery_counts(&self) -> Result<(i64, i64)> {
         let reply = self.admin_get("/stats?filter=^extension_config_discovery");
         let text = reply.await?.text();
@@ -630,7 +631,7 @@ impl Envoy {
     }
 }
 
-/// The bootstrap as it will be written, and what has to be remembered of it.
+/// The bootstrap as it will be written, and what has to be remembered about it.
 struct Prepared {
     bootstrap: Value,
     listener: Option<Value>,
@@ -655,7 +656,7 @@ impl Prepared {
             let address = SocketAddr::from(([127, 0, 0, 1], admin));
             clusters.insert(bootstrap::ADMIN.to_owned(), address);
         }
-        // A listener that is replaced must keep its port, so it cannot be left to the kernel to choose.
+        // A listener that is replaced must keep its port, so the kernel cannot choose it.
         let port = if settings.dynamic {
             process::free_port()?
         } else {
@@ -712,18 +713,18 @@ impl Prepared {
     }
 }
 
-/// Where the module lies: `SCOPEGATE_WASM`, or `None`.
+/// The path of the module from `SCOPEGATE_WASM`, if it is set.
 pub fn module() -> Option<PathBuf> {
     std::env::var_os("SCOPEGATE_WASM").map(PathBuf::from)
 }
 
-/// `ENVOY`, else what `integration/tools/envoy.sh` finds or installs.
+/// The Envoy from `ENVOY`, or the one that `integration/tools/envoy.sh` finds or installs.
 pub fn binary() -> Result<PathBuf> {
     tool("ENVOY", "envoy.sh")
 }
 
-/// A program named by a variable, else by the script in `integration/tools` that prints its path. Asked once per
-/// process: the script may download, and two downloads at once would meet in the cache.
+/// A program that a variable names or, without it, the script in `integration/tools` that prints its path. The script
+/// runs once per process, because it may download the program, and two downloads at once would collide in the cache.
 pub fn tool(variable: &str, script: &str) -> Result<PathBuf> {
     static FOUND: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
@@ -767,7 +768,7 @@ async fn listener_address(admin: SocketAddr, name: &str) -> Result<SocketAddr> {
     Ok(SocketAddr::new(host.parse()?, u16::try_from(port)?))
 }
 
-/// What the shipped file of the filter is called.
+/// The name of the shipped file with the filter.
 const FILE: &str = "scopegate.yaml";
-/// V8 and a debug build on two busy cores.
+/// How long a start may take, with V8 and a debug build on two busy cores.
 const START: Duration = Duration::from_secs(60);

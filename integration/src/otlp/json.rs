@@ -1,5 +1,5 @@
-//! Traces as JSON, in two dialects that differ in ids and enums. No library writes Tempo's, and one code that writes
-//! both shows where they differ.
+//! Traces as JSON, in two dialects that differ in IDs and enums. No library writes Tempo's, and writing both here
+//! shows where they differ.
 
 use anyhow::{Context, Result, bail};
 use base64::Engine;
@@ -11,12 +11,12 @@ use super::{
     Resource, ResourceSpans, ScopeSpans, Span, Status, Value,
 };
 
-/// Whose JSON.
+/// A dialect of JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// OTLP/JSON: ids in hex, enums as numbers.
+    /// OTLP/JSON: IDs in hexadecimal, enums as numbers.
     Otlp,
-    /// What Tempo answers, the plain protobuf mapping: ids in base64, enums by name.
+    /// Tempo's answers, which follow the plain protobuf mapping: IDs in base64, enums by name.
     Tempo,
 }
 
@@ -106,12 +106,12 @@ fn any_value(value: &AnyValue) -> Json {
             json!({ "kvlistValue": { "values": attributes(&map.values) } })
         }
         Some(Value::BytesValue(bytes)) => json!({ "bytesValue": STANDARD.encode(bytes) }),
-        // An index into a dictionary, which profiles have and traces do not.
+        // This is an index into a dictionary, which profiles have but traces do not.
         Some(Value::StringValueStrindex(_)) => json!({}),
     }
 }
 
-/// Read an OTLP/JSON push. Unknown fields are ignored, as OTLP demands; a field of the wrong type is an error.
+/// Reads an OTLP/JSON push. Unknown fields are ignored, as OTLP requires. A field of the wrong type is an error.
 pub fn parse_traces(body: &[u8]) -> Result<ExportTraceServiceRequest> {
     let root: Json = serde_json::from_slice(body).context("no JSON")?;
     if !root.is_object() {
@@ -213,7 +213,8 @@ fn text(parent: &Json, name: &str) -> Result<String> {
     }
 }
 
-/// Numbers of 64 bits come as strings, since JSON readers lose digits; plain numbers are allowed too.
+/// Reads a 64-bit number. They are written as strings, because JSON readers lose digits, but plain numbers are
+/// allowed too.
 fn integer<T: std::str::FromStr>(parent: &Json, name: &str) -> Result<T> {
     let digits = match &parent[name] {
         Json::Null => "0".to_owned(),
@@ -225,7 +226,7 @@ fn integer<T: std::str::FromStr>(parent: &Json, name: &str) -> Result<T> {
     parsed.with_context(|| format!("{name} is no integer in range"))
 }
 
-/// OTLP/JSON sends enums as numbers; the Collector's receiver, which is Tempo's, reads names too.
+/// Reads an enum. OTLP/JSON sends numbers, but the Collector's receiver, which Tempo uses, reads names too.
 fn enumeration(parent: &Json, name: &str, names: &[&str]) -> Result<i32> {
     let found = names.iter().position(|known| parent[name] == **known);
     match found {
@@ -234,7 +235,7 @@ fn enumeration(parent: &Json, name: &str, names: &[&str]) -> Result<i32> {
     }
 }
 
-/// Trace and span ids are hex, unlike other bytes in protobuf's JSON.
+/// Reads a trace or span ID, which is hexadecimal, unlike other bytes in protobuf's JSON.
 fn id(parent: &Json, name: &str) -> Result<Vec<u8>> {
     let text = text(parent, name)?;
     hex::decode(&text).with_context(|| format!("{name} is no hex"))

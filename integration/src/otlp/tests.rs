@@ -1,4 +1,4 @@
-//! What is written as JSON comes back whole.
+//! What is written as JSON can be read back completely.
 
 #![allow(clippy::expect_used)]
 

@@ -1,5 +1,5 @@
-//! The scenario table against `scopegate explain`: what it says that a client and a backend see must be what a gate has
-//! them see.
+//! Compares `scopegate explain` with the scenario table: what it says about the answer and about the backend's
+//! request must be what a gate does.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::scenario::{Outcome, Prepared, Scenario, Upstreamed};
 use crate::token;
 use crate::upstream::OWN_CORS;
 
-/// Explain these scenarios.
+/// Explains these scenarios.
 #[must_use]
 pub fn all(scenarios: &[(String, Scenario)]) -> Report {
     native::all_by(scenarios, "explain", explain)
@@ -132,7 +132,7 @@ fn explain(scenario: &Prepared) -> Result<Outcome> {
     let (said, exit) = Call::of(scenario)?.said()?;
     if let Some(token) = &scenario.token {
         let token = String::from_utf8_lossy(token);
-        // What is shorter is no token, and may stand anywhere.
+        // A shorter text is not a token, and may occur anywhere.
         ensure!(
             token.len() < 16 || !said.contains(&*token),
             "the token is told: {said}"
@@ -176,7 +176,7 @@ fn check_steps(said: &Value) -> Result<()> {
     Ok(())
 }
 
-/// As a client and a backend see it.
+/// The outcome, as a client and a backend see it.
 fn outcome(said: &Value, scenario: &Prepared) -> Result<Outcome> {
     let sent = &scenario.request;
     let code = said["code"].as_str().map(str::to_owned);
@@ -291,7 +291,7 @@ fn pairs(list: &Value) -> Vec<(String, Vec<u8>)> {
     pairs.collect()
 }
 
-/// A text, or base64 of what is none.
+/// The bytes of a text, or of base64 if they are not text.
 fn bytes(value: &Value) -> Vec<u8> {
     use base64::Engine as _;
     match value["base64"].as_str() {
@@ -302,7 +302,7 @@ fn bytes(value: &Value) -> Vec<u8> {
     }
 }
 
-/// What stands in the place of a token.
+/// What `explain` writes in place of a token.
 const MASK: &str = "<token>";
-/// As much as an upstream keeps of a body.
+/// As much of a body as an upstream keeps.
 const BODY_SHOWN: usize = 4096;

@@ -1,8 +1,8 @@
-//! The scenario table against a worker, without a proxy: the same state machine, fed with the headers Envoy would hand
-//! it.
+//! Plays the scenario table with a worker, without a proxy: the same state machine receives the headers that Envoy
+//! would hand to it.
 //!
-//! What is played here is the host's part only: clocks that tick, a provider that answers or does not, header edits that
-//! are made. Where Envoy itself refuses a request before the gate sees it, the gate must refuse it too.
+//! Only the part of the host is simulated: clocks that tick, a provider that answers or does not, header edits that
+//! are applied. If Envoy itself refuses a request before the gate sees it, the gate must refuse it too.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -30,13 +30,13 @@ use host::{Call, Done, Fields, Host, Store};
 )]
 mod host;
 
-/// Replay these scenarios, each with a gate of its own, on all cores.
+/// Plays these scenarios, each with a gate of its own, on all cores.
 #[must_use]
 pub fn all(scenarios: &[(String, Scenario)]) -> Report {
     all_by(scenarios, "native", |prepared| Native.replay(prepared))
 }
 
-/// Replay these scenarios by something that plays Envoy's part as natively, which that word names.
+/// Plays these scenarios with something else that simulates Envoy natively. The word names it.
 pub(super) fn all_by(
     scenarios: &[(String, Scenario)],
     word: &str,
@@ -76,7 +76,7 @@ fn some(
         }
         report.replayed += 1;
         let title = format!("{file}: {} [{word}]", scenario.name);
-        // What Envoy may answer first is no excuse for the gate.
+        // The fact that Envoy may answer first is no excuse for the gate.
         let mut strict = scenario.clone();
         strict.expect.or_status.clear();
         let attempt = strict
@@ -128,7 +128,7 @@ impl NativeScene<'_> {
             "the configuration is refused: {:?}",
             scene.host.take_done()
         );
-        // As a replay through Envoy does, the gate has a moment to fetch its keys.
+        // As in a replay through Envoy, the gate has a moment to fetch its keys.
         for _ in 0..=2 {
             scene.tick(1_000);
         }
@@ -136,8 +136,8 @@ impl NativeScene<'_> {
         Ok(scene)
     }
 
-    /// The monotonic clock moves; what the worker asks for is answered a moment later. The wall clock stands still, so
-    /// that a token means the same in every run.
+    /// Advances the monotonic clock. Requests of the worker are answered a moment later. The wall clock stands still,
+    /// so that a token means the same in every run.
     fn tick(&mut self, millis: u64) {
         self.host.pass_mono(millis);
         self.host.tick(ROOT);
@@ -155,7 +155,7 @@ impl NativeScene<'_> {
         let issuer = match call.cluster.as_str() {
             "idp" => issuer::CORPORATE,
             "idp_partner" => issuer::PARTNER,
-            // No directory is played here: none can be reached.
+            // There is no directory here, and none can be reached.
             _ => return self.host.answer_nothing(call),
         };
         let state = &self.scenario.scenario.issuer;
@@ -188,7 +188,7 @@ impl NativeScene<'_> {
             if action == Action::Continue || replied(&done).is_some() {
                 break;
             }
-            // It waits: the worker has asked for something, or will at a tick.
+            // The request waits: the worker has requested something, or will do so at a tick.
             self.answer_calls();
             self.tick(TICK_WAITING);
             done.extend(self.host.take_done());
@@ -239,12 +239,12 @@ fn replied(done: &[Done]) -> Option<&reply::Reply> {
     })
 }
 
-/// The request with its edits, as the shipped routes pass it on, and a backend's good answer.
+/// The request with its edits, as the shipped routes forward it, and a good answer of a backend.
 fn forwarded(mut fields: Fields, done: &[Done], sent: &[u8]) -> Outcome {
     let mut body = sent;
     for done in done {
         match done {
-            // An added header that is there already stands there twice, as it would in Envoy.
+            // If a header that is added is there already, it occurs twice, as it would in Envoy.
             Done::Add(_, name, value) => fields.push((name.clone(), value.clone())),
             Done::Remove(_, name) => fields.retain(|(known, _)| known != name),
             Done::Set(_, name, value) => {
@@ -302,8 +302,8 @@ fn forwarded(mut fields: Fields, done: &[Done], sent: &[u8]) -> Outcome {
     }
 }
 
-/// The header list as a filter sees it: pseudo-headers first, names in lower case, and those headers joined that Envoy
-/// keeps in one place each.
+/// The header list as a filter sees it: pseudo-headers first, names in lower case, and repeated values joined for
+/// those headers that Envoy stores in one place.
 fn as_envoy_hands_them(scenario: &Prepared) -> Fields {
     let request = &scenario.request;
     let mut fields: Fields = vec![
@@ -335,7 +335,7 @@ fn as_envoy_hands_them(scenario: &Prepared) -> Fields {
     fields
 }
 
-/// A local reply on the wire: to gRPC, as Envoy tells it, a 200 without a body and its message in a header.
+/// A local reply as it is sent. For gRPC, as Envoy does, it is a 200 without a body and with its message in a header.
 pub(super) fn as_envoy_sends_it(
     reply: &reply::Reply,
     request: &[(Vec<u8>, Vec<u8>)],
@@ -385,7 +385,7 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Repeats of these reach a filter as one value with commas.
+/// Headers whose repeated values a filter sees joined with commas.
 const JOINED: [&[u8]; 6] = [
     b"authorization",
     b"connection",
@@ -394,18 +394,18 @@ const JOINED: [&[u8]; 6] = [
     b"user-agent",
     b"x-request-id",
 ];
-/// As much as an upstream keeps of a body.
+/// As much of a body as an upstream keeps.
 const BODY_SHOWN: usize = 4096;
-/// A gate that sends no status of its own to gRPC has forgotten it.
+/// A gate that sends no gRPC status of its own has forgotten it.
 const GRPC_UNKNOWN: i32 = 2;
 const SEED: u64 = 7;
 const ROOT: u64 = 1;
 const STREAM: u64 = 2;
-/// Where the monotonic clock stands, in milliseconds.
+/// The initial time of the monotonic clock, in milliseconds.
 const UPTIME: u64 = 1_000_000;
-/// Of a fetch, in milliseconds.
+/// The duration of a fetch, in milliseconds.
 const ROUND_TRIP: u64 = 20;
-/// Of the root while requests wait, in milliseconds.
+/// The tick interval of a root while requests wait, in milliseconds.
 const TICK_WAITING: u64 = 100;
-/// More than the longest wait has.
+/// More ticks than the longest wait takes.
 const MAX_TICKS: usize = 1_000;

@@ -1,15 +1,15 @@
-//! Comparing what happened with what was expected: the same rules for both replays.
+//! Compares the outcome of a scenario with the expectation, by the same rules for both replays.
 
 use serde_json::Value;
 
 use super::row::{BodyFamily, ExpectUpstream, Prepared, UpstreamText};
 use crate::client::Reply;
 
-/// What came of a scenario.
+/// The outcome of a scenario.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     pub reply: Reply,
-    /// The denial code, from response-code details or from the core's `Denial`.
+    /// The denial code, from response code details or from the core's `Denial`.
     pub code: Option<String>,
     /// Every request that reached a backend.
     pub upstream: Vec<Upstreamed>,
@@ -20,7 +20,7 @@ pub struct Outcome {
 pub struct Upstreamed {
     /// loki, mimir or tempo.
     pub backend: String,
-    /// The name of the cluster, where a replay can see that.
+    /// The name of the cluster, if the replay can see it.
     pub cluster: Option<String>,
     pub method: String,
     pub path: Vec<u8>,
@@ -28,11 +28,11 @@ pub struct Upstreamed {
     pub headers: Vec<(String, Vec<u8>)>,
     /// The first 4096 bytes.
     pub body: Option<Vec<u8>>,
-    /// Whether the request came to its end.
+    /// Whether the request was complete.
     pub complete: bool,
 }
 
-/// Every way in which the outcome differs from the expectation; empty when it does not.
+/// Every way in which the outcome differs from the expectation. The list is empty if it does not.
 #[must_use]
 pub fn check(scenario: &Prepared, outcome: &Outcome) -> Vec<String> {
     let mut problems = Problems::default();
@@ -48,7 +48,7 @@ pub fn check(scenario: &Prepared, outcome: &Outcome) -> Vec<String> {
             reply.text()
         )
     });
-    // Envoy's own answers carry no code.
+    // Answers by Envoy itself carry no code.
     let by_envoy = outcome.code.is_none() && expect.or_status.contains(&reply.status);
     let judged = reply.status == expect.status && !by_envoy;
     problems.unless(outcome.code == expect.code || !judged, || {
@@ -116,7 +116,7 @@ fn check_reply(problems: &mut Problems, scenario: &Prepared, outcome: &Outcome) 
         ),
         None => {}
     }
-    // RFC 9110 §15.5.2. A gRPC answer is a 200 and needs none.
+    // RFC 9110 §15.5.2. An answer to gRPC is a 200 and needs no challenge.
     if reply.status == 401 {
         problems.unless(
             challenges.len() == 1 && challenges[0].starts_with("Bearer realm=\""),
@@ -275,12 +275,12 @@ fn check_forwarded(problems: &mut Problems, wanted: &ExpectUpstream, seen: &Upst
     }
 }
 
-/// What holds for every scenario, expected or not.
+/// Checks what must hold for every scenario, whatever it expects.
 fn check_secrecy(problems: &mut Problems, scenario: &Prepared, outcome: &Outcome) {
     let keeps = scenario.config["forward"]["authorization"] == "keep";
     for seen in &outcome.upstream {
         let tenants = values(&seen.headers, "x-scope-orgid").len();
-        // Probes such as buildinfo need no tenant; two are never right.
+        // Probes such as buildinfo need no tenant. Two tenants are never right.
         problems.unless(tenants <= 1, || {
             format!("the backend saw {tenants} tenant headers")
         });
@@ -356,7 +356,7 @@ fn is_of(family: BodyFamily, reply: &Reply) -> bool {
     }
 }
 
-/// google.rpc.Status with a code and a message, as an OTLP exporter would decode it.
+/// Whether a body is a google.rpc.Status with a code and a message, as an OTLP exporter would decode it.
 fn is_status(body: &[u8]) -> bool {
     use prost::Message;
     RpcStatus::decode(body).is_ok_and(|status| status.code > 0 && !status.message.is_empty())
@@ -370,7 +370,7 @@ struct RpcStatus {
     message: String,
 }
 
-/// What a refusal may carry: a new header is a leak until somebody has thought about it.
+/// The headers that a refusal may carry. A new one counts as a leak until somebody has examined it.
 const REFUSAL_HEADERS: &[&str] = &[
     "access-control-allow-headers",
     "access-control-allow-methods",

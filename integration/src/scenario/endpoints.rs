@@ -1,8 +1,8 @@
-//! The family of scenarios that shows the endpoint table from outside.
+//! The scenarios that test the endpoint table from outside.
 //!
-//! `scenarios/endpoints.yaml` says, by the backends' documentation, what is let through and what never is. Each row
-//! stands for a few scenarios: every method by somebody who may, one refusal for want of the permission in the words of
-//! the row's clients, one request for two tenants.
+//! `scenarios/endpoints.yaml` says, according to the backends' documentation, what is let through and what never is.
+//! Each row yields a few scenarios: every method by a caller who has the permission, one refusal for lack of it in
+//! the format of the row's clients, and one request for two tenants.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub const FILE: &str = "endpoints.yaml";
 #[serde(deny_unknown_fields)]
 pub struct Endpoints {
     pub endpoints: Vec<EndpointRow>,
-    /// What the servers answer on the same ports and nobody may reach, as `METHOD /path`.
+    /// Requests that the servers answer on the same ports but that nobody may make, as `METHOD /path`.
     pub never: Vec<String>,
     /// gRPC methods of the same kind.
     pub never_grpc: Vec<String>,
@@ -38,21 +38,21 @@ pub struct EndpointRow {
     #[serde(deserialize_with = "yaml::one_or_many")]
     pub methods: Vec<String>,
     pub path: String,
-    /// The permission.
+    /// The permission that it needs.
     pub needs: String,
     /// loki, mimir or tempo.
     pub backend: String,
-    /// The Envoy cluster, when it is not named as the backend.
+    /// The Envoy cluster, if its name is not that of the backend.
     #[serde(default)]
     pub cluster: Option<String>,
-    /// The path that the backend sees, when it is another one.
+    /// The path that the backend sees, if it is a different one.
     #[serde(default)]
     pub forwarded: Option<String>,
-    /// How its clients read a refusal.
+    /// The format of its refusals.
     pub refused: BodyFamily,
-    /// Whether it takes `a|b`.
+    /// Whether it accepts several tenants (`a|b`).
     pub federates: bool,
-    /// Whether it answers without a tenant, to whoever is granted anything.
+    /// Whether it answers without a tenant, for every caller who is granted anything.
     #[serde(default)]
     pub tenant_optional: bool,
     #[serde(default = "base")]
@@ -65,7 +65,7 @@ pub fn endpoints() -> Result<Endpoints> {
 }
 
 impl Endpoints {
-    /// What its rows stand for.
+    /// The scenarios for all rows.
     pub fn scenarios(&self) -> Vec<Scenario> {
         let rows = self.endpoints.iter().flat_map(EndpointRow::scenarios);
         let never = self.never.iter().map(|line| unlisted(line, false));
@@ -170,7 +170,7 @@ impl EndpointRow {
         scenario
     }
 
-    /// Somebody with the permission on [`EndpointRow::tenant`].
+    /// A persona with the permission on [`EndpointRow::tenant`].
     fn holder(&self) -> &'static str {
         match self.needs.as_str() {
             "write" => "agent",
@@ -219,7 +219,7 @@ impl EndpointRow {
     }
 }
 
-/// Not found, whoever asks.
+/// The path is not found, whoever asks.
 fn unlisted(line: &str, grpc: bool) -> Scenario {
     let (method, path) = line.split_once(' ').unwrap_or(("GET", line));
     let mut scenario = scenario(&format!("{method} {path} is never reached"), method, path);
@@ -270,7 +270,7 @@ fn scenario(name: &str, method: &str, path: &str) -> Scenario {
     }
 }
 
-/// One empty message over HTTP/2.
+/// Turns the scenario into a gRPC call with one empty message over HTTP/2.
 fn make_grpc(scenario: &mut Scenario) {
     scenario.protocols = vec![Protocol::H2];
     scenario.request.content_type = Some("application/grpc".to_owned());
@@ -280,5 +280,5 @@ fn make_grpc(scenario: &mut Scenario) {
     }));
 }
 
-/// Travels with every request, to be found unchanged at the backend.
+/// A query string that is sent with every request and must reach the backend unchanged.
 const QUERY: &str = "?start=1&x=%7B%22a%22%7D";

@@ -1,8 +1,9 @@
-//! The scenario table: request, token and configuration on one side; status, code, body and what the backend saw on
-//! the other.
+//! The scenario table: request, token and configuration on one side; status, code, body and the request that the
+//! backend saw on the other.
 //!
-//! One table, two replays: natively against the core, and over HTTP/1.1 and HTTP/2 through a real Envoy. A scenario
-//! therefore names nothing that only one of them knows. `scenarios/README.md` describes the format by example.
+//! One table has two replays: natively against the core, and over HTTP/1.1 and HTTP/2 through a real Envoy. A
+//! scenario therefore names nothing that exists in only one of them. `scenarios/README.md` describes the format with
+//! examples.
 
 mod check;
 mod endpoints;
@@ -23,13 +24,13 @@ pub use row::{
     UpstreamText, config,
 };
 
-/// Something that can decide a scenario. [`crate::replay`] asks a real Envoy; the core crate has one of its own.
+/// Something that can decide a scenario. [`crate::replay`] asks a real Envoy, and the core has a replay of its own.
 pub trait Replay {
     fn replay(&mut self, scenario: &Prepared) -> Result<Outcome>;
 }
 
-/// Every scenario of `integration/scenarios/*.yaml`, in the order of file names, then those that `endpoints.yaml` stands
-/// for; names are checked to be unique.
+/// Loads every scenario of `integration/scenarios/*.yaml`, in the order of file names, and then those that
+/// `endpoints.yaml` yields. Names must be unique.
 pub fn load() -> Result<Vec<(String, Scenario)>> {
     let folder = paths::integration().join("scenarios");
     let mut files: Vec<_> = fs::read_dir(&folder)

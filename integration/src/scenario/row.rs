@@ -1,4 +1,4 @@
-//! A row of the table, and what a replay is handed of it.
+//! A row of the table, and the prepared form of it that a replay receives.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,33 +19,33 @@ use crate::{paths, yaml};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
-    /// What is shown, as a sentence; unique in the whole table.
+    /// What it shows, as a sentence that is unique in the whole table.
     pub name: String,
-    /// A file in `scenarios/configs`, without `.yaml`.
+    /// The name of a file in `scenarios/configs`, without `.yaml`.
     #[serde(default = "base")]
     pub config: String,
-    /// The state of the corporate provider from before the gate starts.
+    /// The state of the corporate provider before the gate starts.
     #[serde(default)]
     pub issuer: IssuerState,
-    /// The state of the environment variables of the module, for example `SCOPEGATE_LOKI_ENABLED`.
+    /// The environment variables of the module, such as `SCOPEGATE_LOKI_ENABLED`.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
     /// Backend clusters behind which nothing listens.
     #[serde(default)]
     pub down: Vec<String>,
-    /// Needs a gate of its own, because it leaves traces (a cool-down, a cache).
+    /// Whether the scenario needs a gate of its own, because it leaves traces (a cool-down, a cache).
     #[serde(default)]
     pub alone: bool,
-    /// Over which protocols Envoy is asked; both unless told otherwise.
+    /// The protocols over which Envoy is asked. By default these are both.
     #[serde(default = "both")]
     pub protocols: Vec<Protocol>,
-    /// Not part of a replay, with the reason why.
+    /// Why the scenario is not part of the native replay, if it is not.
     #[serde(default)]
     pub not_native: Option<String>,
     #[serde(default)]
     pub not_envoy: Option<String>,
     pub request: RequestText,
-    /// Who asks: a persona's name, `none`, or a recipe.
+    /// The caller: a persona's name, `none`, or a recipe.
     #[serde(default)]
     pub token: TokenText,
     /// The values of the `Authorization` headers, one or a list, instead of `Bearer ${token}`.
@@ -60,12 +60,12 @@ pub struct Scenario {
 pub struct RequestText {
     #[serde(default = "get")]
     pub method: String,
-    /// `${token}` is replaced.
+    /// The path, in which `${token}` is replaced.
     pub path: ByteText,
     /// The values of the `X-Scope-OrgID` headers, one or a list.
     #[serde(default, deserialize_with = "yaml::one_or_many")]
     pub tenant: Vec<ByteText>,
-    /// Further headers, in order, as pairs of name and value.
+    /// Further headers in their order, as pairs of name and value.
     #[serde(default)]
     pub headers: Vec<(String, ByteText)>,
     #[serde(default)]
@@ -85,72 +85,74 @@ pub enum TokenText {
     Recipe(Box<Recipe>),
 }
 
-/// The corporate provider when the gate starts.
+/// The state of the corporate provider when the gate starts.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct IssuerState {
     #[serde(default)]
     pub answer: AnswerMode,
-    /// The answers to the first fetches of its keys, before that one.
+    /// The answers to the first fetches of its keys, before the regular one.
     #[serde(default)]
     pub first: Vec<AnswerMode>,
-    /// The published keys, when they are not the usual ones.
+    /// The published keys, if they are not the usual ones.
     #[serde(default)]
     pub keys: Option<Vec<PublishedKey>>,
-    /// Nothing listens there.
+    /// Whether nothing listens at its address.
     #[serde(default)]
     pub down: bool,
 }
 
-/// What must come of it.
+/// The expected outcome.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expect {
     pub status: u16,
-    /// The denial code; absent when the request is let through.
+    /// The denial code. It is absent if the request is let through.
     #[serde(default)]
     pub code: Option<String>,
-    /// Further codes that will do, where Envoy itself may be the first to refuse.
+    /// Further statuses that are acceptable, because Envoy itself may be the first to refuse.
     #[serde(default)]
     pub or_status: Vec<u16>,
-    /// Envoy may end the stream or the connection instead of an answer; a backend must have seen nothing all the same.
+    /// Whether Envoy may end the stream or the connection instead of answering. Even then, no backend may have seen
+    /// anything.
     #[serde(default)]
     pub or_reset: bool,
-    /// A backend may have seen the head, without a query and without a byte of the body: a body is refused when its
-    /// head is on its way already.
+    /// Whether a backend may have seen the head, without a query and without a byte of the body. A body is refused
+    /// when its head is already on its way.
     #[serde(default)]
     pub or_head: bool,
     #[serde(default)]
     pub body: Option<BodyFamily>,
-    /// What the body must contain.
+    /// A text that the body must contain.
     #[serde(default)]
     pub says: Option<String>,
     /// The whole body, byte for byte.
     #[serde(default)]
     pub says_only: Option<String>,
-    /// What `WWW-Authenticate` must contain; `none` when it must be absent.
+    /// What `WWW-Authenticate` must contain, or `none` if it must be absent.
     #[serde(default)]
     pub challenge: Option<String>,
-    /// Whether `Retry-After` must be there, an integer of at most 30.
+    /// Whether `Retry-After` must be there, as an integer of at most 30.
     #[serde(default)]
     pub retry_after: Option<bool>,
     /// The methods in `Allow`, in any order.
     #[serde(default)]
     pub allow: Option<Vec<String>>,
-    /// Each of these headers of the answer exactly once, with that value.
+    /// Headers that the answer must have exactly once, with these values.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// No header of the answer begins so.
+    /// Beginnings that no header of the answer may have.
     #[serde(default)]
     pub no_headers: Vec<String>,
     #[serde(default)]
     pub grpc_status: Option<i32>,
-    /// What a backend saw. Absent: nothing if there is a `code`, else anything.
+    /// The request that a backend must have seen. If it is absent, a scenario with a `code` expects none, and one
+    /// without expects any.
     #[serde(default)]
     pub upstream: Option<UpstreamText>,
 }
 
-/// The families of refusal bodies.
+/// The formats of the bodies of refusals.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum BodyFamily {
@@ -162,7 +164,7 @@ pub enum BodyFamily {
     Empty,
 }
 
-/// `none`, or the request that reached a backend.
+/// `none`, or the request that must have reached a backend.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum UpstreamText {
@@ -170,37 +172,37 @@ pub enum UpstreamText {
     Request(Box<ExpectUpstream>),
 }
 
-/// The request a backend must have seen, exactly once.
+/// The request that a backend must have seen exactly once.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpectUpstream {
     /// loki, mimir or tempo.
     pub backend: Option<String>,
-    /// The Envoy cluster, when it is not named as the backend.
+    /// The Envoy cluster, if its name is not that of the backend.
     pub cluster: Option<String>,
     pub method: Option<String>,
-    /// Path and query, byte for byte.
+    /// The path and the query, byte for byte.
     pub path: Option<String>,
-    /// Each of these exactly once, with that value.
+    /// Headers that must be there exactly once, with these values.
     pub headers: BTreeMap<String, ByteText>,
-    /// None of these.
+    /// Headers that must not be there.
     pub absent: Vec<String>,
     pub body: Option<ByteText>,
 }
 
-/// A scenario with everything a replay needs: no file is read after this.
+/// A scenario with everything that a replay needs. No file is read after this.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub scenario: Scenario,
-    /// The file it came from, for messages.
+    /// The file that it came from, for messages.
     pub file: String,
     /// The gate's configuration document.
     pub config: Value,
-    /// The documents at the providers' JWKS endpoints, by issuer; `None` where none can be had.
+    /// The documents at the JWKS endpoints of the providers, by issuer. `None` if there is none.
     pub jwks: BTreeMap<String, Option<Value>>,
-    /// The whole request, in the order in which it goes onto the wire.
+    /// The whole request, in the order in which it is sent.
     pub request: RawRequest,
-    /// The token that stands in it.
+    /// The token that it contains.
     pub token: Option<Vec<u8>>,
 }
 
@@ -215,7 +217,7 @@ fn config_path(name: &str) -> std::path::PathBuf {
 }
 
 impl Scenario {
-    /// Make the token as of `now`, put the request together, read the configuration.
+    /// Makes the token as of `now`, composes the request and reads the configuration.
     pub fn prepare(&self, file: &str, now: i64) -> Result<Prepared> {
         let token = self
             .token
@@ -238,7 +240,7 @@ impl Scenario {
         })
     }
 
-    /// `${token}` stands for the token also in a header that a backend must have seen.
+    /// Replaces `${token}` in the headers that a backend must have seen, too.
     fn with_filled_expectation(&self, token: Option<&[u8]>) -> Scenario {
         let mut scenario = self.clone();
         let token = String::from_utf8_lossy(token.unwrap_or_default());
@@ -283,7 +285,7 @@ impl Scenario {
         Ok(raw)
     }
 
-    /// Scenarios with equal keys may share a gate.
+    /// A key that is equal for scenarios that may share a gate.
     #[must_use]
     pub fn group(&self) -> String {
         let own = if self.alone { self.name.as_str() } else { "" };
@@ -306,7 +308,7 @@ impl TokenText {
 }
 
 impl IssuerState {
-    /// The corporate provider in this state.
+    /// The settings of the corporate provider in this state.
     #[must_use]
     pub fn settings(&self) -> IssuerSettings {
         let mut settings = IssuerSettings::corporate();
@@ -316,12 +318,12 @@ impl IssuerState {
         settings
     }
 
-    /// The document a gate gets in the end, where it gets one that is JSON.
+    /// The document that a gate finally gets, if it gets one that is JSON.
     fn jwks(&self) -> Result<Option<Value>> {
         self.jwks_of(&self.answer)
     }
 
-    /// The document in that answer, where there is one that is JSON.
+    /// The document in that answer, if there is one that is JSON.
     pub fn jwks_of(&self, answer: &AnswerMode) -> Result<Option<Value>> {
         let document = issuer::jwks(&self.settings().keys)?;
         Ok(match answer {
@@ -333,7 +335,7 @@ impl IssuerState {
     }
 }
 
-/// Put the token into a text, as it is or as the password of HTTP's Basic scheme.
+/// Inserts the token into a text, either unchanged or as the password of HTTP's Basic scheme.
 fn fill(text: &[u8], token: &[u8]) -> Vec<u8> {
     let password = STANDARD.encode([b"agent:".as_slice(), token].concat());
     let text = replace(text, b"${token}", token);

@@ -1,4 +1,4 @@
-//! What Loki, Mimir and Tempo have in common as processes, or as servers that run already.
+//! What Loki, Mimir and Tempo have in common, as processes or as servers that are already running.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub struct Ports {
     pub otlp_grpc: u16,
 }
 
-/// A backend that answers: one of ours, or one that was running before and is left running.
+/// A backend that answers: either a process of this run, or one that was running before and is left running.
 pub struct Backend {
     name: &'static str,
     http: SocketAddr,
@@ -40,8 +40,8 @@ impl Ports {
 }
 
 impl Backend {
-    /// Start a process with `integration/stack/<name>/<name>.yaml` and wait for its `/ready`.
-    /// `SCOPEGATE_<NAME>_ADDRESS`, when set, is the HTTP address of a server to use instead.
+    /// Starts a process with `integration/stack/<name>/<name>.yaml`, and waits for its `/ready`. If
+    /// `SCOPEGATE_<NAME>_ADDRESS` is set, it is the HTTP address of a server to use instead.
     pub async fn start<F>(name: &'static str, ports: Ports, program: F) -> Result<Backend>
     where
         F: FnOnce() -> Result<PathBuf>,
@@ -49,7 +49,7 @@ impl Backend {
         Self::start_with(name, ports, |_| {}, program).await
     }
 
-    /// As [`Self::start`], with what `adjust` does to the command.
+    /// Does what [`Self::start`] does, after `adjust` has changed the command.
     pub async fn start_with<A, F>(
         name: &'static str,
         ports: Ports,
@@ -70,7 +70,7 @@ impl Backend {
         Backend::start_own(name, ports, adjust, program()?).await
     }
 
-    /// The same as a process of our own, whatever runs already.
+    /// The same, but always as a process of this run, whatever is running already.
     pub async fn start_own<A>(
         name: &'static str,
         ports: Ports,
@@ -104,12 +104,13 @@ impl Backend {
         })
     }
 
-    /// Its API.
+    /// The address of its API.
     pub fn http(&self) -> SocketAddr {
         self.http
     }
 
-    /// Its gRPC port; for a server that was running before, the HTTP port, where nothing answers gRPC.
+    /// The address of its gRPC port. For a server that was running before, it is the HTTP port, where nothing answers
+    /// gRPC.
     pub fn grpc(&self) -> SocketAddr {
         self.daemon
             .as_ref()
@@ -120,10 +121,10 @@ impl Backend {
         self.daemon.as_ref().map(|(_, ports)| *ports)
     }
 
-    /// The process to kill and start again.
+    /// The process, to be killed and started again.
     ///
     /// # Errors
-    /// The server is none of ours.
+    /// The server is not a process of this run.
     pub fn daemon(&self) -> Result<&Daemon> {
         let Some((daemon, _)) = &self.daemon else {
             bail!("this {} is not ours to restart", self.name);
@@ -131,8 +132,8 @@ impl Backend {
         Ok(daemon)
     }
 
-    /// The sum over a counter in its `/metrics`, of the lines that contain all these pieces: what the server itself
-    /// says that it has seen.
+    /// The sum over a counter in its `/metrics`, of the lines that contain all these texts. It is what the server
+    /// itself says that it has seen.
     pub async fn counter(&self, name: &str, pieces: &[&str]) -> Result<f64> {
         let text = client::get(self.http, "/metrics").await?.text();
         Ok(text
@@ -147,7 +148,7 @@ impl Backend {
     }
 }
 
-/// The program with its configuration file, and what stands in that as variables.
+/// The program with its configuration file, and the variables that the file refers to.
 fn command(program: &Path, name: &str, data: &Path, ports: Ports) -> Command {
     let file = format!("stack/{name}/{name}.yaml");
     let mut command = Command::new(program);
@@ -170,5 +171,5 @@ pub fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// Loki takes half a minute to settle its rings where the machine is busy.
+/// Loki takes half a minute to settle its rings if the machine is busy.
 const START: Duration = Duration::from_secs(180);

@@ -1,4 +1,4 @@
-//! A real OpenTelemetry Collector that takes OTLP on loopback and exports it through the gate.
+//! A real OpenTelemetry Collector that accepts OTLP on loopback and exports it through the gate.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -16,25 +16,25 @@ use crate::{part, process};
 
 /// How it reaches the gate.
 pub struct CollectorSettings {
-    /// `https://host:port` for exports over HTTP, which get `/otlp/v1/<signal>` behind it.
+    /// `https://host:port` for exports over HTTP, to which `/otlp/v1/<signal>` is appended.
     pub url: String,
-    /// `host:port` of the gate with TLS, for exports over gRPC: an extension that adds tokens insists on it.
+    /// `host:port` of the gate with TLS, for exports over gRPC. The extension that adds tokens requires TLS.
     pub grpc: String,
     /// The certificate that it trusts, in PEM.
     pub authority: PathBuf,
     pub tenant: String,
-    /// Which export carries which signal.
+    /// The exports that carry each signal.
     pub exporter: Exporter,
-    /// How long a batch is retried; `0s` is for ever. The Collector's own default is five minutes.
+    /// How long a batch is retried. `0s` means forever. The Collector's own default is five minutes.
     pub give_up: String,
 }
 
-/// OTLP over what.
+/// The protocol of the exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exporter {
     Http,
     Grpc,
-    /// Metrics by Prometheus remote write, the rest over HTTP.
+    /// Metrics use Prometheus remote write, and everything else uses HTTP.
     RemoteWrite,
 }
 
@@ -48,7 +48,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Start it with that token in its file. `OTELCOL` may name the program.
+    /// Starts it with that token in its file. `OTELCOL` may name the program.
     pub async fn start(settings: &CollectorSettings, token: &str) -> Result<Collector> {
         let program = part::OTELCOL.find()?;
         let folder = tempfile::Builder::new()
@@ -64,7 +64,7 @@ impl Collector {
         fs::create_dir(folder.path().join("queue"))?;
         let configuration = configuration(settings, folder.path(), http, grpc, metrics);
         let file = folder.path().join("collector.yaml");
-        // JSON is YAML.
+        // JSON is valid YAML.
         fs::write(&file, serde_json::to_vec_pretty(&configuration)?)?;
         let recipe = Recipe {
             name: "collector",
@@ -87,7 +87,7 @@ impl Collector {
         Ok(collector)
     }
 
-    /// Its metrics are there before its receivers are.
+    /// Waits for its receivers, which start after its metrics.
     async fn wait_for_receivers(&self) -> Result<()> {
         let deadline = Instant::now() + START;
         for address in [self.http, self.grpc] {
@@ -103,17 +103,17 @@ impl Collector {
         Ok(())
     }
 
-    /// Where it takes OTLP over HTTP, at `/v1/<signal>`.
+    /// The address at which it accepts OTLP over HTTP, under `/v1/<signal>`.
     pub fn http(&self) -> SocketAddr {
         self.http
     }
 
-    /// Where it takes OTLP over gRPC.
+    /// The address at which it accepts OTLP over gRPC.
     pub fn grpc(&self) -> SocketAddr {
         self.grpc
     }
 
-    /// Its own metrics: what it took, sent and gave up.
+    /// The address of its own metrics, which say what it accepted, sent and gave up.
     pub fn metrics(&self) -> SocketAddr {
         self.metrics
     }
@@ -126,7 +126,7 @@ impl Collector {
         self.daemon.log()
     }
 
-    /// Put a new token into its file, as whatever renews it would: by a rename.
+    /// Writes a new token to its file with a rename, as a program that renews tokens would.
     pub fn renew(&self, token: &str) -> Result<()> {
         let next = self.token.with_extension("next");
         fs::write(&next, token)?;

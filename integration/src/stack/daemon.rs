@@ -1,5 +1,5 @@
-//! A server of the stack: killed when its handle is dropped, and on request, and then started again on the same
-//! ports with the same data.
+//! A server of the stack. It is killed when its handle is dropped. It can also be killed on request, and then started
+//! again on the same ports with the same data.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,21 +17,21 @@ use crate::process::Process;
 pub struct Recipe {
     pub name: &'static str,
     pub command: Box<dyn Fn() -> Command + Send + Sync>,
-    /// Answers 200 when the server is ready.
+    /// An address and a path that answer 200 when the server is ready.
     pub ready: (SocketAddr, &'static str),
     pub patience: Duration,
 }
 
 /// The handle.
 pub struct Daemon {
-    // Before the folder: the process ends first.
+    // This field comes before the folder, so that the process ends first.
     process: Mutex<Option<Process>>,
     recipe: Recipe,
     folder: TempDir,
 }
 
 impl Daemon {
-    /// Start it and wait until it is ready. Its log goes into `folder`, which lives as long as the handle.
+    /// Starts it and waits until it is ready. Its log is written to `folder`, which lives as long as the handle.
     pub async fn start(recipe: Recipe, folder: TempDir) -> Result<Daemon> {
         let daemon = Daemon {
             process: Mutex::new(None),
@@ -42,12 +42,12 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Kill it, as the kernel or a cluster would: no signal that it could handle.
+    /// Kills it as the kernel or a cluster would, with a signal that it cannot handle.
     pub fn kill(&self) {
         drop(self.lock().take());
     }
 
-    /// Start it again and wait until it is ready.
+    /// Starts it again, and waits until it is ready.
     pub async fn restart(&self) -> Result<()> {
         self.kill();
         let process =
@@ -75,12 +75,12 @@ impl Daemon {
         }
     }
 
-    /// The process, while it runs.
+    /// The number of the process, while it runs.
     pub fn id(&self) -> Option<u32> {
         self.lock().as_ref().map(Process::id)
     }
 
-    /// Everything it has written, over all its lives.
+    /// Everything that it has written since its first start.
     pub fn log(&self) -> String {
         let bytes = std::fs::read(self.log_path()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()

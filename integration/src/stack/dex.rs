@@ -1,4 +1,4 @@
-//! A real Dex: an OpenID provider that passes logins on to others, and whose tokens are of one kind only.
+//! A real Dex: an OpenID provider that delegates logins to others, and all of whose tokens are of one kind.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -21,18 +21,18 @@ use crate::{form, part, process};
 #[derive(Clone, Debug)]
 pub struct DexSettings {
     pub storage: Storage,
-    /// How long a key signs. An older key is replaced when Dex starts, and every 30 seconds while it runs.
+    /// How long a key signs. A key older than that is replaced when Dex starts, and every 30 seconds while it runs.
     pub signing_keys: &'static str,
     /// The issuer whose ID tokens are exchanged through the connector [`UPSTREAM`].
     pub upstream: Option<String>,
 }
 
-/// Where Dex keeps its keys.
+/// Where Dex stores its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
-    /// They end with the process.
+    /// In memory: they are lost when the process ends.
     Memory,
-    /// They are there after a restart.
+    /// In SQLite: they are still there after a restart.
     Sqlite,
 }
 
@@ -42,19 +42,19 @@ pub struct Dex {
     address: SocketAddr,
 }
 
-/// Somebody in its password database.
+/// A person in its password database.
 #[derive(Clone, Copy, Debug)]
 pub struct Person {
     pub email: &'static str,
     pub name: &'static str,
     pub id: &'static str,
     pub password: &'static str,
-    /// Of the password, by bcrypt. Dex takes none with a cost below 10.
+    /// The hash of the password, by bcrypt. Dex accepts none with a cost below 10.
     hash: &'static str,
 }
 
 impl Dex {
-    /// Start it and wait until it answers. `DEX` may name the program.
+    /// Starts it and waits until it answers. `DEX` may name the program.
     pub async fn start(settings: DexSettings) -> Result<Dex> {
         let program = part::DEX.find()?;
         let folder = tempfile::Builder::new()
@@ -63,7 +63,7 @@ impl Dex {
         let address = loopback(process::free_port()?);
         let configuration = configuration(&settings, address, folder.path());
         let file = folder.path().join("dex.yaml");
-        // JSON is YAML.
+        // JSON is valid YAML.
         fs::write(&file, serde_json::to_vec_pretty(&configuration)?)?;
         let recipe = Recipe {
             name: "dex",
@@ -100,7 +100,7 @@ impl Dex {
         client::get(self.address, path).await?.json()
     }
 
-    /// The IDs of the keys that it publishes, that of the one that signs first.
+    /// The IDs of the keys that it publishes, beginning with the one that signs.
     pub async fn key_ids(&self) -> Result<Vec<String>> {
         let set = client::get(self.address, "/dex/keys").await?.json()?;
         let keys = set["keys"].as_array().context("no keys")?;
@@ -113,14 +113,14 @@ impl Dex {
             .collect())
     }
 
-    /// The answer of the token endpoint to that client, whose secret is its name and `-secret`.
+    /// The answer of the token endpoint to that client, whose secret is its name followed by `-secret`.
     pub async fn grant(&self, client: &str, form: &[(&str, &str)]) -> Result<Reply> {
         let secret = format!("{client}-secret");
         let who = [("client_id", client), ("client_secret", &secret)];
         client::post_form(self.address, "/dex/token", &[&who, form].concat()).await
     }
 
-    /// Tokens by the password grant.
+    /// Gets tokens with the password grant.
     pub async fn login(&self, client: &str, person: &Person, scope: &str) -> Result<Tokens> {
         let reply = self
             .grant(
@@ -136,8 +136,8 @@ impl Dex {
         Tokens::of(&reply)
     }
 
-    /// Tokens as a browser gets them for the client: by a code, through that connector. Where that shows a form, it is
-    /// filled in with `user` and `password`.
+    /// Gets tokens as a browser gets them for the client: with a code, through that connector. If the connector shows
+    /// a form, it is filled in with `user` and `password`.
     pub async fn browse(
         &self,
         client: &str,
@@ -198,7 +198,7 @@ impl Dex {
         Tokens::of(&reply)
     }
 
-    /// A token in exchange for an ID token of the upstream issuer.
+    /// Gets a token in exchange for an ID token of the upstream issuer.
     pub async fn exchange(&self, client: &str, token: &str, scope: &str) -> Result<String> {
         let reply = self
             .grant(
@@ -242,7 +242,7 @@ fn configuration(settings: &DexSettings, address: SocketAddr, folder: &Path) -> 
                 "clientID": "dex",
                 "clientSecret": "dex-secret",
                 "redirectURI": format!("{}/callback", issuer(address)),
-                // Without `email`, which service accounts lack.
+                // The scope `email` is omitted, because service accounts lack it.
                 "scopes": ["profile"],
                 "userNameKey": "preferred_username",
                 "claimModifications": {"newGroupFromClaims": [
@@ -267,7 +267,7 @@ fn configuration(settings: &DexSettings, address: SocketAddr, folder: &Path) -> 
             "redirectURIs": [CALLBACK],
         })
     };
-    // Nobody logs in to it: it is there for others to name it as an audience.
+    // Nobody logs in to this client. Others name it as an audience.
     let mut audience = client("observability");
     audience["trustedPeers"] = json!([GRAFANA, AGENTS]);
     json!({
@@ -297,7 +297,7 @@ fn issuer(address: SocketAddr) -> String {
     format!("http://{address}/dex")
 }
 
-/// Where a page's form is sent to.
+/// The URL to which the form of a page is sent.
 fn action(page: &Reply) -> Option<String> {
     let text = page.text();
     let (_, rest) = text.split_once("<form method=\"post\" action=\"")?;
@@ -307,7 +307,7 @@ fn action(page: &Reply) -> Option<String> {
 
 /// The client that people log in to.
 pub const GRAFANA: &str = "grafana";
-/// The client that machines exchange their tokens at.
+/// The client at which machines exchange their tokens.
 pub const AGENTS: &str = "agents";
 /// The connector to the password database.
 pub const LOCAL: &str = "local";
@@ -331,9 +331,9 @@ pub const ZOFIE: Person = Person {
     hash: "$2a$10$d6gPx/0m5gCTfm09E86F/uU0c4SQtS9sYe47EG24i2t1nXGW3n4Va",
 };
 
-/// Nothing listens there: the code is taken from the address.
+/// Nothing listens there: the code is read from the address.
 const CALLBACK: &str = "http://127.0.0.1/callback";
 const STATE: &str = "a-state-of-this-flow";
-/// 43 characters are the fewest.
+/// It has 43 characters, which is the minimum.
 const VERIFIER: &str = "a-verifier-that-is-long-enough-for-rfc-7636";
 const START: Duration = Duration::from_secs(60);

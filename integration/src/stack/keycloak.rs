@@ -1,4 +1,4 @@
-//! A real Keycloak with the realms of `integration/stack/keycloak`, and its admin interface.
+//! A real Keycloak with the realms of `integration/stack/keycloak`, and its admin API.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ pub struct Keycloak {
     address: SocketAddr,
 }
 
-/// What the token endpoint gives.
+/// The answer of the token endpoint.
 #[derive(Clone, Debug)]
 pub struct Tokens {
     pub access: String,
@@ -30,7 +30,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// What that answer of a token endpoint holds.
+    /// The tokens in that answer of a token endpoint.
     pub(super) fn of(reply: &Reply) -> Result<Tokens> {
         let answer = reply.json()?;
         let text = |name: &str| answer[name].as_str().map(str::to_owned);
@@ -43,7 +43,7 @@ impl Tokens {
 }
 
 impl Keycloak {
-    /// Start it and wait until both realms answer. `KEYCLOAK` may name the folder of one that is installed.
+    /// Starts it and waits until both realms answer. `KEYCLOAK` may name the folder of an installation.
     pub async fn start() -> Result<Keycloak> {
         let installed = part::KEYCLOAK.find()?;
         let folder = tempfile::Builder::new()
@@ -87,19 +87,19 @@ impl Keycloak {
         format!("{}{PROTOCOL}/token", self.issuer(PLATFORM))
     }
 
-    /// Any grant at that realm's token endpoint.
+    /// Requests any grant at the token endpoint of that realm.
     pub async fn grant(&self, realm: &str, form: &[(&str, &str)]) -> Result<Tokens> {
         let path = format!("/realms/{realm}{PROTOCOL}/token");
         let reply = client::post_form(self.address, &path, form).await?;
         Tokens::of(&reply)
     }
 
-    /// Tokens of a person who has logged in to Grafana; the password is the name.
+    /// The tokens of a person who has logged in to Grafana. The password is the name.
     pub async fn login(&self, user: &str) -> Result<Tokens> {
         self.login_to(PLATFORM, GRAFANA, user).await
     }
 
-    /// The same at another realm or another client, whose secret is its name and `-secret`.
+    /// The same for another realm or another client, whose secret is its name followed by `-secret`.
     pub async fn login_to(&self, realm: &str, client: &str, user: &str) -> Result<Tokens> {
         let secret = format!("{client}-secret");
         self.grant(
@@ -121,7 +121,7 @@ impl Keycloak {
         Ok(self.login(user).await?.access)
     }
 
-    /// The access token of a machine, whose secret is its name and `-secret`.
+    /// The access token of a machine, whose secret is its name followed by `-secret`.
     pub async fn machine(&self, client: &str) -> Result<String> {
         let secret = format!("{client}-secret");
         let tokens = self
@@ -137,7 +137,7 @@ impl Keycloak {
         Ok(tokens.access)
     }
 
-    /// Ask the admin interface; `path` stands behind `/admin/realms/platform`.
+    /// Sends a request to the admin API. `path` is appended to `/admin/realms/platform`.
     pub async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Result<Reply> {
         let token = self
             .grant(
@@ -169,7 +169,7 @@ impl Keycloak {
         Ok(reply)
     }
 
-    /// Make a new RS256 key that signs from now on; the old ones stay published. Returns its component's id.
+    /// Creates an RS256 key that signs from now on. The old ones remain published. Returns the ID of its component.
     pub async fn add_signing_key(&self, priority: u32) -> Result<String> {
         let settings = json!({
             "priority": [priority.to_string()],
@@ -180,7 +180,7 @@ impl Keycloak {
             .await
     }
 
-    /// Make an ES256 key, which signs for clients that want that algorithm. Returns its component's id.
+    /// Creates an ES256 key, which signs for clients that want that algorithm. Returns the ID of its component.
     pub async fn add_elliptic_key(&self) -> Result<String> {
         let settings = json!({"priority": ["100"], "ecdsaEllipticCurveKey": ["P-256"]});
         self.add_key("ecdsa", "ecdsa-generated", settings).await
@@ -203,7 +203,7 @@ impl Keycloak {
         Ok(id.to_owned())
     }
 
-    /// Components that hold RS256 signing keys, in no order.
+    /// The components that hold RS256 signing keys, in any order.
     pub async fn signing_keys(&self) -> Result<Vec<Value>> {
         let path = format!("/components?type={KEY_PROVIDER}");
         let components = self.admin("GET", &path, None).await?.json()?;
@@ -214,7 +214,7 @@ impl Keycloak {
             .collect())
     }
 
-    /// Take a key away for good.
+    /// Removes a key permanently.
     pub async fn remove_key(&self, component: &str) -> Result<()> {
         self.admin("DELETE", &format!("/components/{component}"), None)
             .await?;
@@ -235,7 +235,7 @@ impl Keycloak {
         Ok(id.with_context(|| format!("no group {group}"))?.to_owned())
     }
 
-    /// Put a person into a group (`PUT`) or take them out (`DELETE`).
+    /// Adds a person to a group (`PUT`), or removes them from it (`DELETE`).
     pub async fn membership(&self, method: &str, user: &str, group: &str) -> Result<()> {
         let path = format!(
             "/users/{}/groups/{}",
@@ -246,7 +246,7 @@ impl Keycloak {
         Ok(())
     }
 
-    /// End every session of a person.
+    /// Ends all sessions of a person.
     pub async fn logout(&self, user: &str) -> Result<()> {
         let path = format!("/users/{}/logout", self.user_id(user).await?);
         self.admin("POST", &path, Some(json!({}))).await?;
@@ -254,7 +254,7 @@ impl Keycloak {
     }
 }
 
-/// A folder of its own for what a run writes; the libraries, most of its size, are only linked.
+/// Creates a folder of its own for what a run writes. The libraries, which are most of its size, are only linked.
 fn copy_installation(installed: &Path, home: &Path) -> Result<()> {
     let import = home.join("data/import");
     fs::create_dir_all(&import)?;
@@ -299,20 +299,20 @@ fn command(home: &Path, port: u16, management: u16) -> Command {
         .env("KC_BOOTSTRAP_ADMIN_USERNAME", ADMIN)
         .env("KC_BOOTSTRAP_ADMIN_PASSWORD", ADMIN)
         .env("JAVA_OPTS_KC_HEAP", "-Xmx512m")
-        // Ready sooner; it is never busy for long.
+        // This makes it ready sooner. It is never busy for long.
         .env("JAVA_OPTS_APPEND", "-XX:TieredStopAtLevel=1");
     command
 }
 
 /// The realm that the gate trusts.
 pub const PLATFORM: &str = "platform";
-/// A realm of the same server that it does not.
+/// A realm of the same server that the gate does not trust.
 pub const STRANGERS: &str = "strangers";
-/// Grafana's client at both.
+/// Grafana's client in both realms.
 pub const GRAFANA: &str = "grafana";
 
 const ADMIN: &str = "admin";
 const PROTOCOL: &str = "/protocol/openid-connect";
 const KEY_PROVIDER: &str = "org.keycloak.keys.KeyProvider";
-/// 45 to 80 s were measured on two busy cores.
+/// On two busy cores, 45 to 80 s were measured.
 const START: Duration = Duration::from_secs(240);

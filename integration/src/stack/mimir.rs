@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::backend::{Backend, Ports};
 use crate::part;
 
-/// Start Mimir; `MIMIR` may name the program.
+/// Starts Mimir. `MIMIR` may name the program.
 pub async fn start() -> Result<Backend> {
     Backend::start("mimir", Ports::free()?, || Ok(part::MIMIR.find()?)).await
 }

@@ -1,14 +1,14 @@
-//! The platform on one machine: real Loki, Mimir, Keycloak and agents as processes, the gate in front of them.
+//! The platform on one machine: real Loki, Mimir, Keycloak and agents as processes, with the gate in front of them.
 //!
 //! | module | gives |
 //! |---|---|
-//! | [`loki`], [`mimir`], [`tempo`] | the backends; Tempo's stand-in where there is no program |
+//! | [`loki`], [`mimir`], [`tempo`] | the backends, with a stand-in for Tempo if there is no program |
 //! | [`keycloak`] | the OpenID provider, with its admin interface |
 //! | [`dex`] | a second OpenID provider, which only its own tests start |
 //! | [`collector`] | an OpenTelemetry Collector that writes through the gate |
 //! | [`backend`], [`daemon`] | processes that are killed and started again |
 //!
-//! The configuration files lie in `integration/stack`, and serve the containers of `docker-compose.yaml` as well.
+//! The configuration files are in `integration/stack`, and the containers of `docker-compose.yaml` use them as well.
 
 pub mod backend;
 pub mod collector;
@@ -42,7 +42,7 @@ use collector::{Collector, CollectorSettings, Exporter};
 use keycloak::{Keycloak, PLATFORM};
 use tempo::Tempo;
 
-/// Everything that runs. Dropped, and so stopped, from top to bottom.
+/// Everything that runs. It is dropped, and so stopped, from top to bottom.
 pub struct Stack {
     envoy: Mutex<Option<Arc<Envoy>>>,
     gate: Gate,
@@ -54,7 +54,7 @@ pub struct Stack {
     pub keycloak: Keycloak,
 }
 
-/// The ports of the gate: they stay when Envoy is started again.
+/// The ports of the gate, which stay the same when Envoy is started again.
 #[derive(Clone, Copy, Debug)]
 struct Gate {
     tls: u16,
@@ -62,7 +62,8 @@ struct Gate {
 }
 
 impl Stack {
-    /// Start all of it and wait until each part is ready; `said` is told what became ready and after how long.
+    /// Starts everything and waits until each part is ready. `said` is called with each part that became ready, and
+    /// the time that it took.
     pub async fn start(said: impl Fn(&str)) -> Result<Stack> {
         let began = Instant::now();
         let tell = |what: &str| {
@@ -71,7 +72,8 @@ impl Stack {
                 began.elapsed().as_secs_f32()
             ));
         };
-        // Programs first: a server that waits while the next one is built is not ready in time.
+        // Programs are built first, because a server that waits while the next one is built would not be ready in
+        // time.
         if let Some(reason) = part::lacking(&PARTS)? {
             bail!(reason);
         }
@@ -113,7 +115,7 @@ impl Stack {
         Ok(stack)
     }
 
-    /// What the module is configured with. Tests change members of it.
+    /// The module's configuration. Tests change members of it.
     pub fn configuration(&self) -> Value {
         json!({
             "providers": [{
@@ -158,7 +160,7 @@ impl Stack {
                         "writers": ["client:agent-acme"],
                     },
                 },
-                // Namespaces and resources of several teams, who may not see all of them.
+                // Namespaces and resources of several teams, not all of whose members may see all of them.
                 {
                     "name": "initech",
                     "tenants": [
@@ -200,7 +202,7 @@ impl Stack {
         })
     }
 
-    /// The shipped Envoy in front of this stack, with that document.
+    /// The shipped Envoy in front of this stack, with that configuration.
     pub fn settings(&self, configuration: Value) -> Result<EnvoySettings> {
         let Gate { tls, plain } = self.gate;
         Ok(drill::settings(configuration)?
@@ -220,13 +222,13 @@ impl Stack {
             .cluster("idp", self.keycloak.address()))
     }
 
-    /// Start Envoy, on the ports that it had if it ran before.
+    /// Starts Envoy, on the ports that it had if it ran before.
     pub async fn start_envoy(&self) -> Result<()> {
         self.start_envoy_with(self.settings(self.configuration())?)
             .await
     }
 
-    /// The same with those settings, made by [`Stack::settings`].
+    /// The same with those settings, which [`Stack::settings`] made.
     pub async fn start_envoy_with(&self, settings: EnvoySettings) -> Result<()> {
         self.kill_envoy();
         let envoy = Envoy::start(settings).await?;
@@ -234,7 +236,7 @@ impl Stack {
         self.wait_for_keys().await
     }
 
-    /// Take Envoy away at once.
+    /// Kills Envoy at once.
     pub fn kill_envoy(&self) {
         drop(self.lock().take());
     }
@@ -245,7 +247,7 @@ impl Stack {
         self.lock().clone().context("Envoy is down")
     }
 
-    /// Until a token of the provider is let in by each worker.
+    /// Waits until each worker accepts a token of the provider.
     async fn wait_for_keys(&self) -> Result<()> {
         let envoy = self.envoy()?;
         let deadline = Instant::now() + KEYS;
@@ -260,7 +262,7 @@ impl Stack {
         self.envoy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The gate without TLS, for requests by hand.
+    /// The gate without TLS, for requests by the client of these tests.
     pub fn plain(&self) -> SocketAddr {
         loopback(self.gate.plain)
     }
@@ -270,12 +272,12 @@ impl Stack {
         loopback(self.gate.tls)
     }
 
-    /// For requests by hand.
+    /// The target for requests by the client of these tests.
     pub fn target(&self) -> Target {
         Target::plain(self.plain())
     }
 
-    /// The same with TLS.
+    /// The same, with TLS.
     pub fn tls_target(&self) -> Target {
         Target::tls(self.tls(), &self.authority.der(), SERVER_NAME)
     }
@@ -304,8 +306,8 @@ impl Stack {
         Collector::start(&settings, &token).await
     }
 
-    /// A Prometheus that scrapes `targets` four times a second and writes what it finds for that tenant, with tokens
-    /// that it fetches itself as `agent-<tenant>`.
+    /// A Prometheus that scrapes `targets` four times per second and writes the results for that tenant. It fetches
+    /// its tokens itself, as `agent-<tenant>`.
     pub async fn agent(&self, tenant: &str, targets: &[SocketAddr]) -> Result<Prometheus> {
         let targets: Vec<String> = targets.iter().map(SocketAddr::to_string).collect();
         let client = format!("agent-{tenant}");
@@ -340,29 +342,29 @@ impl Stack {
 }
 
 const KEYS: Duration = Duration::from_secs(60);
-/// The file of the authority's certificate.
+/// The name of the file with the authority's certificate.
 const AUTHORITY: &str = "ca.crt";
 
 /// The tenant of most tests.
 pub const ACME: &str = "acme";
-/// The other one.
+/// The other tenant.
 pub const GLOBEX: &str = "globex";
-/// Of the same people as acme: for what tests write, where others count on acme's data to stand still.
+/// A tenant of the same people as acme, for what tests write while others rely on acme's data not to change.
 pub const SCRATCH: &str = "scratch";
-/// Of people who see one namespace of it, two, or all.
+/// A tenant whose people see one of its namespaces, two, or all.
 pub const INITECH: &str = "initech";
-/// Of the same people, for what is asked of two tenants at once.
+/// A tenant of the same people, for requests that ask two tenants at once.
 pub const HOOLI: &str = "hooli";
-/// Of the same people: one with data of several namespaces, and one with those of the namespace `web` alone.
+/// Tenants of the same people: one with data of several namespaces, and one with data of the namespace `web` only.
 pub const UMBRELLA: &str = "umbrella";
 pub const SOYLENT: &str = "soylent";
-/// A project, with the resources `quartz` and `basalt`, and its tenant.
+/// A project with the resources `quartz` and `basalt`, and its tenant.
 pub const APOLLO: &str = "apollo";
 pub const APOLLO_TENANT: &str = "project-apollo";
-/// What the label `namespace` is called in traces.
+/// The attribute that corresponds to the label `namespace` in traces.
 pub const NAMESPACE: &str = "k8s.namespace.name";
 
-/// What is built from source or fetched for all of it, in the order in which it is wanted.
+/// Everything that is built from source or fetched for the stack, in the order in which it is needed.
 pub const PARTS: [Part; 5] = [
     part::KEYCLOAK,
     part::LOKI,

@@ -1,4 +1,4 @@
-//! Tempo: a real one where there is a program, else the stand-in.
+//! Tempo: a real one if there is a program, otherwise the stand-in.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -15,21 +15,21 @@ use crate::paths;
 
 /// The handle.
 pub enum Tempo {
-    /// With its configuration, which it reads again when it is started again.
+    /// A program with its configuration, which it reads again when it is started again.
     Real(Backend, Ports, TempPath),
     StandIn(TempoStandIn),
 }
 
 impl Tempo {
-    /// Start the program that `TEMPO` names or that is found on PATH, with `integration/stack/tempo/tempo.yaml`;
-    /// without one, the stand-in.
+    /// Starts the program that `TEMPO` names or that is found on PATH, with `integration/stack/tempo/tempo.yaml`.
+    /// Without a program it starts the stand-in.
     pub async fn start() -> Result<Tempo> {
         let Some(program) = program()? else {
             return Ok(Tempo::StandIn(TempoStandIn::start().await?));
         };
         let ports = Ports::free()?;
         let configuration = configuration(&program)?.into_temp_path();
-        // Of a flag that is there twice the last counts.
+        // If a flag is given twice, the last one counts.
         let flag = format!("-config.file={}", configuration.display());
         let adjust = move |command: &mut Command| {
             command.arg(&flag);
@@ -38,7 +38,7 @@ impl Tempo {
         Ok(Tempo::Real(backend, ports, configuration))
     }
 
-    /// `real`, or `stand-in`: what the summary of a run must not hide.
+    /// `real` or `stand-in`, which the summary of a run must not conceal.
     pub fn kind(&self) -> &'static str {
         match self {
             Tempo::Real(..) => "real",
@@ -46,7 +46,7 @@ impl Tempo {
         }
     }
 
-    /// The query API, also the port of its gRPC (`stream_over_http_enabled`).
+    /// The query API, whose port also serves gRPC (`stream_over_http_enabled`).
     pub fn http(&self) -> SocketAddr {
         match self {
             Tempo::Real(backend, ..) => backend.http(),
@@ -68,7 +68,7 @@ impl Tempo {
         }
     }
 
-    /// Take it away.
+    /// Stops it.
     pub async fn down(&self) -> Result<()> {
         match self {
             Tempo::Real(backend, ..) => backend.daemon()?.kill(),
@@ -77,7 +77,7 @@ impl Tempo {
         Ok(())
     }
 
-    /// Bring it back with what it had stored.
+    /// Starts it again, with what it had stored.
     pub async fn up(&self) -> Result<()> {
         match self {
             Tempo::Real(backend, ..) => backend.daemon()?.restart().await,
@@ -95,7 +95,7 @@ fn program() -> Result<Option<PathBuf>> {
     }
 }
 
-/// The configuration with what that program's own version needs besides.
+/// The configuration, with what the version of the program needs in addition.
 fn configuration(program: &Path) -> Result<NamedTempFile> {
     let output = Command::new(program).arg("--version").output()?;
     let mut file = tempfile::Builder::new()
@@ -107,7 +107,7 @@ fn configuration(program: &Path) -> Result<NamedTempFile> {
     Ok(file)
 }
 
-/// Either version refuses what the other needs. One that does not tell its number is taken for the newer.
+/// Each version refuses what the other needs. A program that does not state its version is taken for the newer one.
 fn configuration_of(version: &str) -> Result<Vec<u8>> {
     let more = if version.contains("version 2.") {
         "2.yaml"

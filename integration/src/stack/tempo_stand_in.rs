@@ -1,12 +1,13 @@
-//! An upstream that stands in for Tempo where no Tempo binary can be had.
+//! An upstream that stands in for Tempo if no Tempo program is available.
 //!
-//! It keeps the spans it is sent, by tenant, and answers about them as Tempo (2026-08) does with
-//! `multitenancy_enabled`, `query_frontend.multi_tenant_queries_enabled` and `stream_over_http_enabled`. Comments that
-//! begin with "Tempo" name the fact that is mirrored; what is not mirrored is refused:
+//! It stores the spans that it is sent, by tenant, and answers queries about them as Tempo (2026-08) does with
+//! `multitenancy_enabled`, `query_frontend.multi_tenant_queries_enabled` and `stream_over_http_enabled`. Comments
+//! that begin with "Tempo" name the behaviour that is imitated. What is not imitated is refused:
 //!
-//! 1. of TraceQL only what `traceql.rs` says; anything else is 400 or INVALID_ARGUMENT;
-//! 2. nothing on disk: [`TempoStandIn::down`] closes the ports and keeps the spans, as the write-ahead log would;
-//! 3. a request target has to be escaped (`"` as `%22`), which Tempo does not demand.
+//! 1. of TraceQL, only what `traceql.rs` describes is accepted; anything else is 400 or INVALID_ARGUMENT;
+//! 2. nothing is stored on disk: [`TempoStandIn::down`] closes the ports and keeps the spans, as the write-ahead log
+//!    would;
+//! 3. a request target has to be escaped (`"` as `%22`), which Tempo does not require.
 
 mod grpc;
 mod http;
@@ -33,7 +34,7 @@ use hyper::{Request, Response, Version};
 use crate::server::{Body, Server, serve_http};
 use shared::Shared;
 
-/// The handle; the listeners stop when it is dropped.
+/// The handle. The listeners stop when it is dropped.
 pub struct TempoStandIn {
     http: Server,
     otlp_http: Server,
@@ -42,7 +43,7 @@ pub struct TempoStandIn {
 }
 
 impl TempoStandIn {
-    /// Listen on three free loopback ports.
+    /// Starts to listen on three free loopback ports.
     pub async fn start() -> Result<TempoStandIn> {
         let shared = Arc::<Shared>::default();
         Ok(TempoStandIn {
@@ -53,29 +54,29 @@ impl TempoStandIn {
         })
     }
 
-    /// HTTP API and streaming gRPC (Tempo's 3200).
+    /// The port for the HTTP API and streaming gRPC (Tempo's 3200).
     pub fn http(&self) -> SocketAddr {
         self.http.address()
     }
 
-    /// OTLP over HTTP (Tempo's 4318).
+    /// The port for OTLP over HTTP (Tempo's 4318).
     pub fn otlp_http(&self) -> SocketAddr {
         self.otlp_http.address()
     }
 
-    /// OTLP over gRPC (Tempo's 4317).
+    /// The port for OTLP over gRPC (Tempo's 4317).
     pub fn otlp_grpc(&self) -> SocketAddr {
         self.otlp_grpc.address()
     }
 
-    /// Really close all three ports.
+    /// Closes all three ports, so that connections are refused.
     pub async fn down(&self) {
         for server in self.servers() {
             server.down().await;
         }
     }
 
-    /// Open the same ports again, with every span still there.
+    /// Opens the same ports again, with every span still there.
     pub async fn up(&self) -> Result<()> {
         for server in self.servers() {
             server.up().await?;
@@ -83,12 +84,12 @@ impl TempoStandIn {
         Ok(())
     }
 
-    /// How many requests have reached any of the ports, whatever came of them.
+    /// The number of requests that have reached any of the ports, whatever their outcome.
     pub fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::SeqCst)
     }
 
-    /// How many spans that tenant has.
+    /// The number of spans that the tenant has.
     pub fn spans(&self, tenant: &str) -> usize {
         self.shared.store.spans(&[tenant.to_owned()]).len()
     }
@@ -107,7 +108,7 @@ where
     Server::start(move |stream| {
         let shared = shared.clone();
         async move {
-            // How a connection ends is of no interest here: what was asked for has been counted.
+            // It does not matter here how a connection ends, because what was requested has been counted.
             let _ = serve_http(stream, move |request| {
                 shared.requests.fetch_add(1, Ordering::SeqCst);
                 let answer = handler(shared.clone(), request);
@@ -130,7 +131,7 @@ async fn query_port(shared: Arc<Shared>, request: Request<Incoming>) -> Response
         return answer;
     }
     let (head, body) = request.into_parts();
-    // Tempo's read handlers look at the URL only; the body is read so that the client can be done with it.
+    // Tempo's read handlers look only at the URL. The body is read so that the client can finish.
     let _ = body.collect().await;
     http::answer(&shared, &head)
 }

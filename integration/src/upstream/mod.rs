@@ -1,7 +1,8 @@
-//! Backends that record what reached them: HTTP/1.1, h2c, gRPC and websocket on one loopback port.
+//! Backends that record what reaches them: HTTP/1.1, h2c, gRPC and WebSocket on one loopback port.
 //!
-//! A request is recorded when its head arrives, before anything is answered: "the upstream saw nothing" then holds
-//! also for requests that were cut off later. The header `x-test-id` tells apart requests of parallel tests.
+//! A request is recorded when its head arrives, before anything is answered. "The upstream saw nothing" is therefore
+//! true even for requests that were cut off later. The header `x-test-id` distinguishes the requests of parallel
+//! tests.
 
 mod record;
 mod wire;
@@ -17,7 +18,7 @@ use wire::connection;
 
 pub use record::{Behaviour, OWN_CORS, Seen, TEST_ID, UpstreamLog};
 
-/// The handle; the server stops when it is dropped.
+/// The handle. The server stops when it is dropped.
 pub struct Upstream {
     name: String,
     server: Server,
@@ -25,7 +26,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Listen on a free port and record into `log`.
+    /// Starts to listen on a free port, recording into `log`.
     pub async fn start(name: &str, log: &UpstreamLog) -> Result<Upstream> {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
@@ -57,7 +58,7 @@ impl Upstream {
         *lock(&self.shared.behaviour) = behaviour;
     }
 
-    /// Really close the port.
+    /// Closes the port, so that connections are refused.
     pub async fn down(&self) {
         self.server.down().await;
     }

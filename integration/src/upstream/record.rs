@@ -1,4 +1,4 @@
-//! What is recorded of a request, and what is decided about it.
+//! What is recorded about a request, and how it is answered.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,30 +13,31 @@ use crate::grpc;
 /// One request as a backend saw it.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// The name of the upstream it reached.
+    /// The name of the upstream that it reached.
     pub backend: String,
     pub method: String,
-    /// Path and query as they stood in the request.
+    /// The path and the query, as in the request.
     pub path: String,
     pub authority: Option<String>,
-    /// Names in lower case, repeats kept, in order of arrival (HTTP/2: among equals only).
+    /// Headers with names in lower case, including repeats, in the order of arrival (in HTTP/2, only among those with
+    /// the same name).
     pub headers: Vec<(String, Vec<u8>)>,
-    /// What came behind the body, in the same form.
+    /// The trailers, in the same form.
     pub trailers: Vec<(String, Vec<u8>)>,
     /// `HTTP/1.1` or `HTTP/2.0`.
     pub version: String,
     pub body_length: usize,
     pub body_sha256: String,
-    /// The first 4096 bytes; of a body that never came to its end, what had come.
+    /// The first 4096 bytes. If a body was incomplete, this is what had arrived.
     pub body: Vec<u8>,
-    /// The body came to its end.
+    /// Whether the body was complete.
     pub complete: bool,
-    /// The websocket or the HTTP/2 stream is over, whoever ended it.
+    /// Whether the WebSocket or the HTTP/2 stream is over, whoever ended it.
     pub ended: bool,
     number: u64,
 }
 
-/// What all upstreams of a test write into; clones share the same log.
+/// The log that all upstreams of a test write to. Clones share the same log.
 #[derive(Clone, Default)]
 pub struct UpstreamLog {
     inner: Arc<Mutex<Log>>,
@@ -52,27 +53,27 @@ struct Log {
 /// How an upstream answers from now on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Behaviour {
-    /// 200 and a description of the request; gRPC and websocket each in their own way.
+    /// With 200 and a description of the request. gRPC and WebSocket have their own forms of it.
     #[default]
     Echo,
-    /// That status, headers and body.
+    /// With this status, these headers and this body.
     Answer {
         status: u16,
         headers: Vec<(String, String)>,
         body: String,
     },
-    /// That status at once, before the body has been read; then the connection is left open.
+    /// With this status at once, before the body has been read. The connection is then left open.
     Early(u16),
-    /// As `Echo`, after that long.
+    /// As `Echo` does, but after this time.
     Delay(Duration),
-    /// Close the connection without an answer.
+    /// It closes the connection without an answer.
     Close,
-    /// Never answer.
+    /// It never answers.
     Hang,
-    /// 200 and that many chunks, one each interval.
+    /// With 200 and this many chunks, one per interval.
     SlowStream { chunks: usize, interval: Duration },
-    /// As `Echo`, but a gRPC answer goes on after its messages, without another and without trailers. (A websocket
-    /// goes on in any case.)
+    /// As `Echo` does, but a gRPC answer stays open after its messages, without another message and without trailers.
+    /// (A WebSocket stays open in any case.)
     Open,
 }
 
@@ -88,7 +89,7 @@ impl UpstreamLog {
         UpstreamLog::default()
     }
 
-    /// Every request so far.
+    /// All requests so far.
     #[must_use]
     pub fn all(&self) -> Vec<Seen> {
         lock(&self.inner).seen.clone()
@@ -110,7 +111,7 @@ impl UpstreamLog {
             .collect()
     }
 
-    /// The same, and forget them.
+    /// The same, which are then forgotten.
     #[must_use]
     pub fn take(&self, test_id: &str) -> Vec<Seen> {
         let mut log = lock(&self.inner);
@@ -122,7 +123,7 @@ impl UpstreamLog {
     }
 
     /// Connections that ended in something other than well-formed HTTP. A test that relies on silence checks that
-    /// this is empty too; ends of connections show up here as well.
+    /// this is empty too. Ordinary ends of connections appear here as well.
     #[must_use]
     pub fn broken(&self) -> Vec<String> {
         lock(&self.inner).broken.clone()
@@ -132,7 +133,7 @@ impl UpstreamLog {
         *lock(&self.inner) = Log::default();
     }
 
-    /// Wait for a request with that id whose body has come to its end.
+    /// Waits for a request with that ID whose body is complete.
     pub async fn wait_for(&self, test_id: &str, within: Duration) -> Result<Seen> {
         let deadline = Instant::now() + within;
         loop {
@@ -148,7 +149,7 @@ impl UpstreamLog {
         }
     }
 
-    /// Wait until the websocket or the HTTP/2 stream with that id is over.
+    /// Waits until the WebSocket or the HTTP/2 stream with that ID is over.
     pub async fn wait_for_end(&self, test_id: &str, within: Duration) -> Result<()> {
         let deadline = Instant::now() + within;
         while !self.seen(test_id).iter().any(|seen| seen.ended) {
@@ -250,7 +251,7 @@ impl Seen {
             .any(|value| grpc::is_grpc(value))
     }
 
-    /// What an echo answer says about the request.
+    /// The description of the request in an echo answer.
     #[must_use]
     pub fn description(&self) -> Value {
         let headers: Vec<Value> = self
@@ -277,21 +278,21 @@ pub(super) enum Plan {
     Hang,
     Early(u16),
     Answer(Answer),
-    /// Shake hands, say in a first frame what was asked for, then send back whatever comes.
+    /// Complete the handshake, describe the request in a first frame, and then send back whatever arrives.
     Websocket,
 }
 
-/// An answer in no particular HTTP.
+/// An answer, independent of the version of HTTP.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: Vec<(String, String)>,
-    /// More than one piece are sent one each interval.
+    /// The pieces of the body. If there are several, one is sent per interval.
     pub(super) pieces: Vec<Bytes>,
     pub(super) interval: Duration,
     pub(super) trailers: Vec<(String, String)>,
-    /// Nothing comes after the pieces, not even the end.
+    /// Whether nothing follows the pieces, not even the end.
     pub(super) open: bool,
-    /// The body is a description of the request, written once its body has been read.
+    /// Whether the body is a description of the request, which is written once the request's body has been read.
     pub(super) describes: bool,
 }
 
@@ -307,7 +308,7 @@ impl Answer {
 }
 
 impl Shared {
-    /// Decide before the body is read. `Delay` sleeps here.
+    /// Decides before the body is read. `Delay` sleeps here.
     pub(super) async fn plan(&self, seen: &Seen) -> Plan {
         let behaviour = lock(&self.behaviour).clone();
         let content_type = |value: &str| vec![("content-type".to_owned(), value.to_owned())];
@@ -370,7 +371,7 @@ impl Shared {
     }
 }
 
-/// What a server says of its own to any page's request, as Mimir and Prometheus do.
+/// The CORS headers that a server sends by itself for any page, as Mimir and Prometheus do.
 pub const OWN_CORS: [(&str, &str); 4] = [
     ("access-control-allow-headers", "Accept, Authorization"),
     ("access-control-allow-methods", "GET, POST, OPTIONS"),
@@ -378,7 +379,7 @@ pub const OWN_CORS: [(&str, &str); 4] = [
     ("access-control-expose-headers", "Date"),
 ];
 
-/// A valid reply of the method asked for, with the tenant in it where the message has room for text.
+/// A valid reply of the requested method, with the tenant in it if the message has room for text.
 fn grpc_frames(seen: &Seen) -> Vec<Bytes> {
     let tenant = seen.header("x-scope-orgid").concat();
     grpc::canned_replies(&seen.path, &String::from_utf8_lossy(&tenant))
@@ -391,8 +392,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The header that ties a recorded request to the test that sent it.
+/// The header that links a recorded request to the test that sent it.
 pub const TEST_ID: &str = "x-test-id";
 
-/// Enough to look into a form or a small protobuf; the hash covers the rest.
+/// Enough to look into a form or a small protobuf message. The hash covers the rest.
 const BODY_KEPT: usize = 4096;

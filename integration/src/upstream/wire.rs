@@ -1,7 +1,8 @@
-//! The two HTTPs of an upstream.
+//! The two versions of HTTP that an upstream speaks.
 //!
-//! HTTP/1.1 is read by hand: hyper refuses request targets that Grafana and curl do send (`{a="b"}` unescaped), and a
-//! recorder that refuses would hide what the gate let through. HTTP/2 carries gRPC only, where hyper will do.
+//! HTTP/1.1 is implemented here, because hyper refuses request targets that Grafana and curl do send (`{a="b"}`
+//! unescaped), and a recorder that refuses would hide what the gate let through. HTTP/2 carries only gRPC, for which
+//! hyper is sufficient.
 
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -26,10 +27,10 @@ use crate::server::{self, Body};
 
 type Fields = Vec<(String, Vec<u8>)>;
 
-/// Serve one connection to its end; what was wrong with it goes into the log.
+/// Serves one connection to its end. Problems with it are written to the log.
 pub(super) async fn connection(shared: Arc<Shared>, stream: TcpStream) {
     let mut first = [0; 4];
-    // PRI of the HTTP/2 preface; four bytes come in one packet from any client there is.
+    // This is the PRI of the HTTP/2 preface. Any known client sends four bytes in one packet.
     let peeked = stream.peek(&mut first).await.unwrap_or(0);
     let ended = if first[..peeked] == *b"PRI " {
         let handler = shared.clone();
@@ -47,7 +48,7 @@ pub(super) async fn connection(shared: Arc<Shared>, stream: TcpStream) {
     }
 }
 
-/// Request after request on a kept-alive connection.
+/// Serves request after request on a persistent connection.
 async fn http1(shared: &Shared, mut stream: TcpStream) -> Result<()> {
     let mut buffer = Vec::new();
     loop {
@@ -86,8 +87,8 @@ async fn http1(shared: &Shared, mut stream: TcpStream) -> Result<()> {
     }
 }
 
-/// Read the body and note it, also if it never comes to its end: what came of it is what a test of held-back bodies
-/// asks for.
+/// Reads the body and records it, even if it never ends, because tests of bodies that are held back ask how much of
+/// it arrived.
 async fn read_noted(
     shared: &Shared,
     number: u64,
@@ -107,7 +108,7 @@ async fn read_noted(
     Ok(body)
 }
 
-/// The head without its blank line; `None` when the client has closed between two requests.
+/// The head without its blank line. `None` if the client has closed the connection between two requests.
 async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Option<Vec<u8>>> {
     loop {
         if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -139,7 +140,7 @@ fn http1_head(backend: &str, head: &[u8]) -> Result<Seen> {
     Ok(seen)
 }
 
-/// A line of a head or of trailers.
+/// Parses a line of a head or of trailers.
 fn field(line: &[u8]) -> Result<(String, Vec<u8>)> {
     let colon = line
         .iter()
@@ -149,7 +150,7 @@ fn field(line: &[u8]) -> Result<(String, Vec<u8>)> {
     Ok((name, line[colon + 1..].trim_ascii().to_vec()))
 }
 
-/// Read to the end of the body and give its trailers; what came before an error stands in `body` and `buffer`.
+/// Reads to the end of the body, and returns its trailers. What arrived before an error is in `body` and `buffer`.
 async fn read_body(
     stream: &mut TcpStream,
     buffer: &mut Vec<u8>,
@@ -275,7 +276,7 @@ async fn websocket(mut stream: TcpStream, seen: &Seen) -> Result<()> {
     );
     stream.write_all(head.as_bytes()).await?;
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
-    // Whoever is at the other end may leave at any time, which is no fault.
+    // The client may leave at any time, which is not a fault.
     if socket
         .send(Message::text(seen.description().to_string()))
         .await
@@ -357,7 +358,7 @@ fn http2_response(answer: Answer, end: End) -> Result<Response<Body>> {
     Ok(builder.body(StreamBody::new(frames).boxed_unsync())?)
 }
 
-/// Dropped with an HTTP/2 stream, before its answer or after, which is noted.
+/// Notes the end of an HTTP/2 stream when it is dropped with it, before the answer or after.
 struct End {
     shared: Arc<Shared>,
     number: u64,

@@ -1,5 +1,5 @@
-//! The Envoy of the containers: `envoy/envoy.yaml` with another provider, and the gate's configuration in
-//! `envoy/ecds/scopegate.yaml` with other tenants, both made from these.
+//! Envoy in the containers: `envoy/envoy.yaml` with another provider, and the gate's configuration in
+//! `envoy/ecds/scopegate.yaml` with other tenants. Both are made from these files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,14 +29,14 @@ integration::trials![
     the_certificate_is_good_for_every_name_of_the_gate,
 ];
 
-/// A file that is made from a shipped one.
+/// A file that is generated from a shipped one.
 struct Made {
-    /// Under `envoy/` and under `integration/stack/envoy/`.
+    /// The path under `envoy/` and under `integration/stack/envoy/`.
     file: &'static str,
     edits: &'static [Edit],
 }
 
-/// What stands between two marks in the shipped file, the first included, and what stands there instead.
+/// The text between two marks in the shipped file, including the first mark, and the text that replaces it.
 struct Edit {
     from: &'static str,
     to: &'static str,
@@ -221,7 +221,7 @@ fn both_are_the_shipped_ones_but_for_the_edits() -> Result<()> {
     FILTER.is_as_rendered()
 }
 
-/// The edits are by text; what they amount to is asked of the two trees.
+/// The edits change text; this compares the two trees that result.
 fn only_the_provider_and_the_configuration_differ() -> Result<()> {
     let mut shipped: Value = yaml::parse(&BOOTSTRAP.shipped()?)?;
     let mut ours: Value = yaml::read(&path())?;
@@ -269,7 +269,7 @@ fn the_gate_reads_its_configuration() -> Result<()> {
     Ok(())
 }
 
-/// Whatever is granted something is somebody at Keycloak.
+/// Every group and client that is granted something exists in Keycloak.
 fn the_realm_has_everybody_who_is_granted_something() -> Result<()> {
     let realm = fs::read(paths::integration().join("stack/keycloak/platform-realm.json"))?;
     let realm: Value = serde_json::from_slice(&realm)?;
@@ -305,8 +305,8 @@ fn the_realm_has_everybody_who_is_granted_something() -> Result<()> {
     Ok(())
 }
 
-/// With the files that stand in the container under /etc/envoy, the certificate from the command of the container
-/// that makes it.
+/// Uses the files that the container has under /etc/envoy, and a certificate from the command of the container that
+/// makes it.
 fn envoy_takes_it() -> Result<()> {
     let folder = tempfile::tempdir()?;
     crate::file::make_certificate(folder.path())?;
@@ -333,7 +333,7 @@ fn envoy_takes_it() -> Result<()> {
     Ok(())
 }
 
-/// With tokens like Keycloak's there: the right people get at the right tenants.
+/// With tokens like those of Keycloak there, the right people get access to the right tenants.
 #[tokio::main]
 async fn the_gate_lets_the_right_people_in() -> Result<()> {
     let settings = EnvoySettings::from_file(&path())?.wasm(drill::module()?);
@@ -388,7 +388,7 @@ async fn the_gate_lets_the_right_people_in() -> Result<()> {
     Ok(())
 }
 
-/// What is published under another name than Envoy's own would fail at every client.
+/// Every client would fail if the gate were published under a name that the certificate does not cover.
 fn the_certificate_is_good_for_every_name_of_the_gate() -> Result<()> {
     let folder = tempfile::tempdir()?;
     crate::file::make_certificate(folder.path())?;

@@ -1,5 +1,5 @@
-//! What Grafana, Alloy and the Collector are given there. Grafana's and Alloy's programs are not to be had as modules
-//! or packages, so of theirs only what can be seen from outside is asked.
+//! The files that Grafana, Alloy and the Collector are given. The programs of Grafana and Alloy are not available as
+//! modules or packages, so only what can be seen from outside is checked for them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,7 +28,7 @@ fn read(file: &str) -> Result<String> {
     fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 
-/// Where the containers have the gate's certificate.
+/// The path of the gate's certificate in the containers.
 const AUTHORITY: &str = "/etc/scopegate/tls.crt";
 
 fn grafana_has_a_data_source_for_each_signal_and_tenant() -> Result<()> {
@@ -77,7 +77,7 @@ fn grafana_has_a_data_source_for_each_signal_and_tenant() -> Result<()> {
     Ok(())
 }
 
-/// The client of the realm, its secret, and the address to which it lets people return.
+/// The client in the realm, its secret, and the address to which it redirects people.
 fn grafana_logs_people_in_as_the_realm_knows_it() -> Result<()> {
     let services = services()?;
     let environment = &services["grafana"]["environment"];
@@ -160,7 +160,7 @@ fn agents_are_clients_of_the_realm() -> Result<()> {
     Ok(())
 }
 
-/// Every path of the gate that an agent names is exposed, or the base of exporters that add theirs.
+/// Every path of the gate that an agent names is exposed, or is the base to which exporters add their paths.
 fn agents_call_what_is_exposed() -> Result<()> {
     let mut seen = 0;
     for (file, gate) in [
@@ -182,8 +182,8 @@ fn agents_call_what_is_exposed() -> Result<()> {
     Ok(())
 }
 
-/// The real Collector reads it, but for the extension that its published modules lack: one of the same kind stands in
-/// its place.
+/// The real Collector reads the file, except for the extension that its published modules lack, which a similar one
+/// replaces.
 fn the_collector_reads_its_file() -> Result<()> {
     let mut document: Value = yaml::parse(&read("collector/collector.yaml")?)?;
     let extensions = document["extensions"]
@@ -228,8 +228,8 @@ fn the_collector_reads_its_file() -> Result<()> {
     Ok(())
 }
 
-/// Alloy's language is its own; what can be seen is that every block is closed and every component that is referred to
-/// is there.
+/// Alloy has a language of its own. What can be checked is that every block is closed, and that every component that
+/// is referred to exists.
 fn alloy_refers_to_what_it_defines() -> Result<()> {
     let file = read("alloy/config.alloy")?;
     let code: String = file
@@ -265,7 +265,7 @@ fn alloy_refers_to_what_it_defines() -> Result<()> {
     Ok(())
 }
 
-/// No Tempo has read this file here. So none of its keys may be one that Tempo's documentation does not have.
+/// No Tempo has read this file here, so all its keys must be in Tempo's documentation.
 fn tempo_is_told_only_what_it_documents() -> Result<()> {
     const DOCUMENTED: [&str; 18] = [
         "distributor.receivers.otlp.protocols.grpc.endpoint",

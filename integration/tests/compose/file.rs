@@ -23,7 +23,7 @@ integration::trials![
     every_cluster_leads_to_a_container,
 ];
 
-/// These need the library where there is no plugin.
+/// These need the library if the plugin is not installed.
 pub fn read_by_compose() -> Vec<Trial> {
     let needs: &'static [Part] = if has_plugin() { &[] } else { &[part::COMPOSE] };
     let name = |test: &str| format!("{}::{test}", module_path!());
@@ -61,8 +61,8 @@ pub fn text(value: &Value) -> Result<&str> {
         .with_context(|| format!("{value} is no text"))
 }
 
-/// Whether Compose reads that file, and what it says: the plugin of Docker where there is one, else the library that
-/// the plugin is made of.
+/// Whether Compose accepts that file, and its messages: the plugin of Docker if it is installed, otherwise the
+/// library that the plugin is made of.
 fn check(file: &Path) -> Result<(bool, String)> {
     let mut command = if has_plugin() {
         let mut command = Command::new("docker");
@@ -142,7 +142,7 @@ fn compose_refuses_a_slip() -> Result<()> {
     Ok(())
 }
 
-/// A missing file would be made as an empty folder by the engine, and mounted.
+/// The engine would create a missing file as an empty folder, and mount that.
 fn every_mounted_file_exists() -> Result<()> {
     const MODULE: &str = "../target/scopegate.wasm";
     let mut mounted = BTreeSet::new();
@@ -180,7 +180,7 @@ fn every_mounted_file_exists() -> Result<()> {
     Ok(())
 }
 
-/// Files that have to be read here are the arguments of their programs, or where the image looks for them.
+/// Files that must be read are arguments of their programs, or are where the image looks for them.
 fn every_program_is_told_of_its_file() -> Result<()> {
     for name in ["loki", "mimir", "tempo", "alloy", "collector"] {
         let service = services()?
@@ -263,7 +263,7 @@ fn images_that_the_tests_run_have_the_version_of_the_tests() -> Result<()> {
     Ok(())
 }
 
-/// Nothing but the gate leads to a backend, and nothing at all from another machine.
+/// Only the gate leads to a backend, and nothing at all can be reached from another machine.
 fn only_envoy_reaches_the_backends() -> Result<()> {
     const BACKENDS: [&str; 3] = ["loki", "mimir", "tempo"];
     const PUBLISHED: [&str; 3] = ["envoy", "grafana", "keycloak"];

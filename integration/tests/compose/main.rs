@@ -1,10 +1,10 @@
-//! `integration/docker-compose.yaml` where there is no engine: whatever of it can be tried without one.
+//! `integration/docker-compose.yaml` without a container engine: everything in it that can be tried without one.
 //!
 //! | module | asks |
 //! |---|---|
-//! | [`file`] | is it a Compose file, and would a slip be noticed; do the names and ports in it fit together |
-//! | [`bootstrap`] | is Envoy's file the shipped one but for what must differ; does Envoy take it, does it let the right people in |
-//! | [`clients`] | can Grafana, Alloy and the Collector do with their files what they are meant to |
+//! | [`file`] | is it a Compose file, and would a mistake be noticed; do the names and ports in it fit together |
+//! | [`bootstrap`] | is Envoy's file the shipped one except for what must differ; does Envoy accept it, and does it let the right people in |
+//! | [`clients`] | can Grafana, Alloy and the Collector use their files as intended |
 
 mod bootstrap;
 mod clients;

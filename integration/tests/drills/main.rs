@@ -1,8 +1,8 @@
 //! Drills: a steady load of valid requests through a real Envoy while something happens to the provider, or while
 //! another tenant does its worst.
 //!
-//! Each drill counts what became of the requests, what the provider was asked, how long a request waited at most and
-//! how many waited at once, and fails when it misses its target. `make drills` prints the table.
+//! Each drill counts the outcomes of the requests and what the provider was asked, how long a request waited at most
+//! and how many waited at once, and fails if it misses its target. `make drills` prints the table.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -34,7 +34,7 @@ use tokio::time::{Instant, sleep};
 use report::Row;
 use scene::{LoadedScene, Tokens};
 
-/// The rows of all drills, in the order of their ends.
+/// The rows of all drills, in the order in which they ended.
 static ROWS: Mutex<Vec<Row>> = Mutex::new(Vec::new());
 
 fn main() -> ExitCode {
@@ -138,7 +138,7 @@ fn bad_answers() -> [(&'static str, AnswerMode); 10] {
     ]
 }
 
-/// However many workers there are, they ask once.
+/// However many workers there are, they fetch once.
 async fn workers(count: u32) -> Result<Row> {
     let scene = LoadedScene::start(drill::configuration(), count, |settings| settings).await?;
     sleep(Duration::from_secs(3)).await;
@@ -149,8 +149,8 @@ async fn workers(count: u32) -> Result<Row> {
     })
 }
 
-/// After 80 % of the interval one worker asks again, for all. Only then is another key under an old ID noticed: forged
-/// signatures start no fetch, so neither do these.
+/// After 80 % of the interval, one worker fetches again for all of them. Only then is it noticed that an old ID has
+/// another key: forged signatures trigger no fetch, so neither do these.
 async fn refresh() -> Result<Row> {
     let scene = LoadedScene::start(every_minute(), 8, |settings| settings).await?;
     let began = Instant::now();
@@ -191,7 +191,7 @@ async fn refresh() -> Result<Row> {
     })
 }
 
-/// Without sharing each thread asks for itself: the workers, and Envoy's main thread.
+/// Without sharing, each thread fetches for itself: the workers, and Envoy's main thread.
 async fn unshared() -> Result<Row> {
     let mut configuration = drill::configuration();
     configuration["providers"][0]["jwks"]["share"] = json!(false);
@@ -202,7 +202,7 @@ async fn unshared() -> Result<Row> {
     Ok(row)
 }
 
-/// As Dex and Keycloak do: the key signs from the moment on in which it is published.
+/// As in Dex and Keycloak, the key signs from the moment at which it is published.
 async fn new_key() -> Result<Row> {
     let scene = LoadedScene::start(drill::configuration(), 2, |settings| settings).await?;
     sleep(Duration::from_secs(1)).await;
@@ -218,7 +218,7 @@ async fn new_key() -> Result<Row> {
     })
 }
 
-/// The tokens of a key that left the set end on every worker within a second of the new set.
+/// Within a second of the new set, every worker refuses tokens of a key that has left it.
 async fn withdrawn_key() -> Result<Row> {
     let scene = LoadedScene::start(drill::configuration(), 2, |settings| settings).await?;
     let leaving = fresh(
@@ -264,7 +264,7 @@ async fn withdrawn_key() -> Result<Row> {
     })
 }
 
-/// Of a refresh that withdraws a key and a fetch right after it that fails, no worker sees the second only.
+/// A refresh withdraws a key, and a fetch right after it fails. No worker may see only the latter.
 async fn withdrawn_before_failures() -> Result<Row> {
     let scene = LoadedScene::start(every_minute(), 8, |settings| settings).await?;
     let corporate = &scene.corporate;
@@ -277,8 +277,8 @@ async fn withdrawn_before_failures() -> Result<Row> {
     scene.end().await
 }
 
-/// A stranger's key ID has just had the gate fetch, when a key is published and used at once, by tokens that are a
-/// few minutes old: nobody is refused for good, and all are let in after the half minute.
+/// A stranger's key ID has just triggered a fetch when a key is published and used at once, by tokens that are a few
+/// minutes old. Nobody is refused permanently, and all are let in after half a minute.
 async fn key_in_the_cool_down() -> Result<Row> {
     let scene = LoadedScene::start(drill::configuration(), 2, |settings| settings).await?;
     let corporate = &scene.corporate;
@@ -305,7 +305,7 @@ async fn key_in_the_cool_down() -> Result<Row> {
     })
 }
 
-/// The provider's servers do not agree about a new key; the old one is in every answer.
+/// The provider's servers do not agree about a new key, but the old one is in every answer.
 async fn flapping() -> Result<Row> {
     let scene = LoadedScene::start(drill::configuration(), 2, |settings| settings).await?;
     for turn in 0..12 {
@@ -326,7 +326,7 @@ async fn flapping() -> Result<Row> {
     })
 }
 
-/// Nobody is refused for good, and all are let in soon after it is there.
+/// Nobody is refused permanently, and all are let in soon after the provider is there.
 async fn down_from_the_start() -> Result<Row> {
     let scene = LoadedScene::start_without_keys(drill::configuration()).await?;
     sleep(Duration::from_secs(4)).await;
@@ -346,7 +346,7 @@ async fn down_from_the_start() -> Result<Row> {
     })
 }
 
-/// The provider's first answer is bad and its second good: whoever may wait longer than that is let in.
+/// The provider's first answer is bad and its second one good. Whoever may wait longer than that is let in.
 async fn first_fetch_fails() -> Result<Row> {
     let issuer = Issuer::corporate().await?;
     issuer.answer_first([AnswerMode::Held(Box::new(AnswerMode::Status(500)))]);
@@ -362,7 +362,7 @@ async fn first_fetch_fails() -> Result<Row> {
     })
 }
 
-/// Keys serve until `max_stale`; then nobody is let in, and nobody refused for good.
+/// Keys are used until `max_stale`. After that nobody is let in, and nobody is refused permanently.
 async fn too_stale() -> Result<Row> {
     let mut configuration = every_minute();
     configuration["providers"][0]["jwks"]["max_stale"] = json!("1m");
@@ -392,7 +392,7 @@ async fn too_stale() -> Result<Row> {
     })
 }
 
-/// Strangers cannot make the gate ask more than once in 30 s, nor hold up those who are known.
+/// Strangers cannot make the gate fetch more than once in 30 s, nor delay known callers.
 async fn invented_kids() -> Result<Row> {
     let scene = LoadedScene::start(drill::configuration(), 2, |settings| settings).await?;
     let deadline = Instant::now() + Duration::from_secs(6);
@@ -411,7 +411,7 @@ async fn invented_kids() -> Result<Row> {
     })
 }
 
-/// A new configuration each second: keys and what is known of tokens stay.
+/// A new configuration is loaded each second. Keys, and what is known about tokens, are kept.
 async fn reloads() -> Result<Row> {
     let scene = LoadedScene::start(drill::configuration(), 2, EnvoySettings::dynamic).await?;
     // Each worker gets to know each token first.
@@ -437,8 +437,8 @@ async fn reloads() -> Result<Row> {
     })
 }
 
-/// A new configuration each second while the provider answers nothing but errors: the keys that are held go on
-/// serving, and no change is a reason to ask.
+/// A new configuration is loaded each second while the provider answers with errors only. The held keys remain in
+/// use, and no change causes a fetch.
 async fn reloads_without_provider(share: bool) -> Result<Row> {
     let mut configuration = drill::configuration();
     let jwks = &mut configuration["providers"][0]["jwks"];
@@ -512,7 +512,7 @@ async fn dead_vm() -> Result<Row> {
     })
 }
 
-/// The wall clock jumps ahead by ten minutes, and back: schedules go by the other clock.
+/// The wall clock jumps ahead by ten minutes, and back. Schedules use the other clock.
 async fn clock_steps() -> Result<Row> {
     let clock = Clock::new()?;
     let scene =
@@ -549,7 +549,7 @@ async fn discovery() -> Result<Row> {
     })
 }
 
-/// Its keys are not used, whatever it says, until its issuer is ours.
+/// Its keys are not used, whatever it says, until it names the configured issuer.
 async fn wrong_discovery() -> Result<Row> {
     let scene = LoadedScene::start_with_discovery_of(
         "https://login.example.com/realms/other",
@@ -578,7 +578,7 @@ async fn wrong_discovery() -> Result<Row> {
     })
 }
 
-/// The last good set goes on serving.
+/// The last good set remains in use.
 async fn bad_answer(name: &'static str, answer: AnswerMode) -> Result<Row> {
     let scene = LoadedScene::start(drill::configuration(), 2, |settings| settings).await?;
     scene.corporate.set_answer(answer);

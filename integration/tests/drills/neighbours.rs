@@ -1,7 +1,7 @@
 //! One tenant does its worst for a minute, in all ways at once, beside another tenant's calls.
 //!
-//! The rates are bounded: on two cores, which also run the attackers, anybody who is let in can take the processor's
-//! time from others, which no gate can mend and a rate limit can. What is shown is that nothing else is taken: no
+//! The rates are bounded: on two cores, which also run the attackers, anybody who is let in can take processor time
+//! from others. No gate can prevent that, but a rate limit can. The drill shows that nothing else can be taken: no
 //! connection, window, queue, memory or key.
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::report::Row;
 use crate::victim::Street;
 
-/// What is done, how often a second, and the statuses that may come of it.
+/// The attacks, how often each is made per second, and the statuses that may result.
 const ATTACKS: [(Attack, u32, &[u16]); 9] = [
     (Attack::Trailers, 10, &[200]),
     (Attack::HugePush, 1, &[200]),
@@ -36,18 +36,18 @@ const ATTACKS: [(Attack, u32, &[u16]); 9] = [
     (Attack::SlowReader, 10, &[GONE]),
 ];
 
-/// Each request has a connection of its own.
+/// A kind of attack. Each request has a connection of its own.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Attack {
-    /// Behind the body of a gRPC call.
+    /// Trailers behind the body of a gRPC call.
     Trailers,
-    /// 4 MiB.
+    /// A push of 4 MiB.
     HugePush,
-    /// The form of a scoped query, as much as is allowed, drop by drop for ten seconds.
+    /// The longest form that a scoped query may have, sent slowly for ten seconds.
     SlowForm,
-    /// An invented key ID.
+    /// A token with an invented key ID.
     UnknownKey,
-    /// Over TLS.
+    /// A handshake over TLS.
     Handshake,
     /// A read of 64 tenants at once.
     ManyTenants,
@@ -57,7 +57,7 @@ enum Attack {
     SlowReader,
 }
 
-/// The attacker's tenant is many, and has a group that sees a part of one.
+/// The attacker holds many tenants, and has a group that sees a part of one of them.
 fn configuration() -> Value {
     let mut configuration = drill::configuration();
     let acme = &mut configuration["organizations"][0];
@@ -125,14 +125,14 @@ pub async fn at_their_worst() -> Result<Row> {
     street.row(&beside, &note)
 }
 
-/// What came of the requests: by status, [`GONE`] where the attacker did not wait for one.
+/// The outcomes of the requests by status, or [`GONE`] if the attacker did not wait for one.
 #[derive(Debug, Default)]
 struct Tally {
     statuses: BTreeMap<u16, usize>,
     error: Option<String>,
 }
 
-/// Attack at that rate until then, whether or not the ones before are over.
+/// Attacks at that rate until then, whether or not earlier attacks are over.
 async fn keep_on(attacker: Arc<Attacker>, attack: Attack, rate: u32, until: Instant) -> Tally {
     let mut under_way = JoinSet::new();
     let mut tally = Tally::default();
@@ -174,7 +174,7 @@ struct Attacker {
 }
 
 impl Attacker {
-    /// The status that came of it.
+    /// The resulting status.
     async fn attack(&self, attack: Attack, until: Instant) -> Result<u16> {
         // Signatures of this key are cheap to make, so that it is the gate that works.
         let reader = Recipe::of("reader").key("p256-a");
@@ -242,7 +242,7 @@ impl Attacker {
     }
 }
 
-/// Until when the slow ones stay.
+/// How long the slow attackers stay.
 fn patience(until: Instant) -> Instant {
     until.min(Instant::now() + Duration::from_secs(10))
 }
@@ -250,10 +250,10 @@ fn patience(until: Instant) -> Instant {
 /// The attacker has left without an answer.
 const GONE: u16 = 1;
 const LASTING: Duration = Duration::from_secs(60);
-/// Two seconds each, so that the last one ends with the attack.
+/// Each window takes two seconds, so that the last one ends with the attack.
 const WINDOWS: u32 = 30;
 const PUSH: usize = 4 << 20;
-/// What a form may have.
+/// The longest form that is accepted.
 const FORM: usize = 256 * 1024;
-/// Bytes that come one a second.
+/// Bytes that are sent one per second.
 const DROPS: usize = 30;

@@ -1,35 +1,34 @@
-//! The table.
+//! The table of results.
 
 use std::time::Duration;
 
 use crate::scene::RATE;
 
-/// What a drill brought, and what it may bring.
+/// The results of a drill, and its targets.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
     pub drill: &'static str,
     pub requests: usize,
     pub failed: usize,
-    /// Answered 401 or 403: what an agent drops its data for.
+    /// Requests that were answered with 401 or 403, for which an agent drops its data.
     pub refused: usize,
     pub fetches: usize,
     pub longest: Duration,
     pub waiting: u64,
     pub rate: f64,
-    /// The requests a second that there should be; 0 where it is the load of all drills.
+    /// The number of requests per second that there should be, or 0 for the load of all drills.
     pub due: f64,
-    /// Of a caller that nothing was done to: its p99 alone, and beside what was done.
+    /// The p99 of a caller who was not attacked: alone, and during the attack.
     pub p99: Option<(Duration, Duration)>,
     /// Whether requests may be answered 503 for a while.
     pub may_fail: bool,
-    /// 0 is any number.
+    /// The maximum number of fetches. 0 stands for any number.
     pub most_fetches: usize,
     pub note: String,
 }
 
 impl Row {
-    /// Whether there were too few requests. Those that wait for keys hold up the ones
-    /// after them on their connections.
+    /// Whether there were too few requests. Those that wait for keys delay those after them on their connections.
     pub fn is_too_slow(&self) -> bool {
         let due = if self.due > 0.0 {
             self.due
@@ -39,7 +38,7 @@ impl Row {
         !self.may_fail && self.rate < due * 0.8
     }
 
-    /// Whether the other's p99 is too long, which may be the machine's doing too.
+    /// Whether the p99 of the other caller is too long, which may also be due to the machine.
     pub fn is_too_long(&self) -> bool {
         self.failed == 0
             && self
@@ -102,6 +101,7 @@ pub fn print(rows: &[Row]) {
     }
 }
 
-/// Below this a p99 is not compared. Envoy, the backends and all callers share two cores with whatever else runs
-/// there, in a debug build, and a process that has lost its core gets it back after a few slices of 3 to 4 ms each.
+/// A p99 below this is not compared. Envoy, the backends and all callers share two cores with whatever else runs
+/// there, in a debug build, and a process that has lost its core gets it back after a few time slices of 3 to 4 ms
+/// each.
 const FLOOR: Duration = Duration::from_millis(25);

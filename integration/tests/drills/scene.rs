@@ -1,4 +1,4 @@
-//! A gate under load, with its provider at hand.
+//! A gate under load, with a provider under the test's control.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::report::Row;
 
-/// The tokens of the load, which a drill may change under way.
+/// The tokens of the load, which a drill may change while it runs.
 #[derive(Clone)]
 pub struct Tokens {
     list: Arc<Mutex<Vec<String>>>,
@@ -102,7 +102,7 @@ impl LoadedScene {
         LoadedScene::start_cold(configuration, issuer).await
     }
 
-    /// A gate of that provider, which is under load before it has keys.
+    /// A gate of that provider that is under load before it has keys.
     pub async fn start_cold(configuration: Value, issuer: Issuer) -> Result<LoadedScene> {
         LoadedScene::of(Scene::start_with(drill::settings(configuration)?, issuer).await?)
     }
@@ -131,7 +131,7 @@ impl LoadedScene {
         })
     }
 
-    /// How long it takes until requests are let in without exception for a second.
+    /// How long it takes until all requests are let in for a second.
     pub async fn recovered(&self, within: Duration) -> Result<Duration> {
         let since = Instant::now();
         loop {
@@ -151,7 +151,7 @@ impl LoadedScene {
         }
     }
 
-    /// A busy machine delays requests; those that are due are still made.
+    /// A busy machine delays requests, but those that are due are still made.
     async fn catch_up(&self) {
         let until = Instant::now() + Duration::from_secs(3);
         while Instant::now() < until {
@@ -163,7 +163,7 @@ impl LoadedScene {
         }
     }
 
-    /// Stop the load and see what came of it.
+    /// Stops the load and returns the results.
     pub async fn end(self) -> Result<Row> {
         self.catch_up().await;
         let lasted = self.began.elapsed();
@@ -185,7 +185,7 @@ impl LoadedScene {
     }
 }
 
-/// Statuses that are no success, in words.
+/// The statuses other than success, as text.
 fn other(statuses: &std::collections::BTreeMap<u16, usize>) -> String {
     let words: Vec<String> = statuses
         .iter()
@@ -195,7 +195,7 @@ fn other(statuses: &std::collections::BTreeMap<u16, usize>) -> String {
     words.join(", ")
 }
 
-/// The most requests that waited at once, as the gauge shows it.
+/// The maximum number of requests that waited at once, as the gauge shows it.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -1,4 +1,4 @@
-//! Readers of one tenant that do not read, beside another tenant's calls to the same backend.
+//! Clients of one tenant that do not read their answers, beside another tenant's calls to the same backend.
 
 use anyhow::{Context, Result, ensure};
 use integration::drill;
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::report::Row;
 use crate::victim::Street;
 
-/// As many as there are, they take neither the other's answers away nor more memory than the settings give them.
+/// However many there are, they neither take the other tenant's answers away nor more memory than the settings allow.
 pub async fn as_shipped() -> Result<Row> {
     let street = Street::start(drill::configuration(), false, |settings| settings).await?;
     let before = street.memory().await?;
@@ -39,7 +39,7 @@ pub async fn as_shipped() -> Result<Row> {
     street.row(&beside, &note)
 }
 
-/// Of more slow readers than Envoy has memory for some are reset, and nobody else is.
+/// If there are more slow readers than Envoy has memory for, some of them are reset, and nobody else is.
 pub async fn beyond_memory() -> Result<Row> {
     let street = Street::start(drill::configuration(), false, |settings| {
         settings.edit(|bootstrap| {
@@ -75,16 +75,16 @@ pub async fn beyond_memory() -> Result<Row> {
 }
 
 const FEW: usize = 8;
-/// Nearly all that a connection carries, so that the victim's calls come over the same one. What they leave unread is
-/// in its window, and so is what has been read, until that is half of the window and is given back.
+/// Nearly as many streams as a connection carries, so that the victim's calls use the same connection. What the
+/// readers leave unread is in its window, and so is what has been read, until that is half of the window and is given
+/// back.
 const NEARLY: usize = 95;
 const MANY: usize = 300;
 const PARTS: usize = 3;
 const WINDOWS: u32 = 3;
-/// What the shipped bootstrap lets a connection to a backend carry.
+/// The number of streams that the shipped bootstrap allows on a connection to a backend.
 const STREAMS: usize = 100;
-/// 256 KiB of a window at the backend's side and as much at the reader's, and what belongs to a connection and a
-/// stream.
+/// 256 KiB of a window on the backend's side and as much on the reader's, and what a connection and a stream take.
 const PER_READER: u64 = 640 << 10;
-/// For about half of the many.
+/// Enough for about half of the many readers.
 const HEAP: u64 = 160 << 20;

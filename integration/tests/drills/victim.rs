@@ -1,4 +1,4 @@
-//! A gate in front of backends that two tenants share, and the calls of the one that does nothing wrong.
+//! A gate in front of backends that two tenants share, and the calls of the tenant that does nothing wrong.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub struct Street {
     pub envoy: Envoy,
     /// The listener without TLS.
     pub gate: SocketAddr,
-    /// Tempo's streams: without an end for `acme`.
+    /// Tempo's streams, which have no end for `acme`.
     pub hose: Firehose,
     victim: Victim,
     quiet: Vec<Window>,
@@ -37,8 +37,8 @@ pub struct Street {
 }
 
 impl Street {
-    /// A gate that has its keys, with one worker: whatever can be shared is. Its listener is without TLS, and where
-    /// `tls` is on there is another one with it.
+    /// A gate that has its keys, with one worker, so that everything that can be shared is shared. Its listener has
+    /// no TLS; if `tls` is set, there is another one with TLS.
     pub async fn start(
         configuration: Value,
         tls: bool,
@@ -89,12 +89,12 @@ impl Street {
         })
     }
 
-    /// The victim's calls in so many windows.
+    /// The victim's calls in this many windows.
     pub async fn windows(&self, count: u32) -> Vec<Window> {
         self.victim.windows(count).await
     }
 
-    /// So many, one after the other: at once they would leave less unread.
+    /// Opens this many, one after the other: all at once would leave less unread.
     pub async fn slow_readers(&self, count: usize) -> Result<Vec<SlowReaders>> {
         let bearer = format!("Bearer {}", drill::token_of("reader")?);
         let mut slow = Vec::new();
@@ -123,7 +123,7 @@ impl Street {
         Ok(allocated.parse()?)
     }
 
-    /// What the victim saw beside something, with its p99 in words.
+    /// What the victim saw during an attack, with its p99 as text.
     pub fn row(&self, beside: &[Window], note: &str) -> Result<Row> {
         let (quiet, all) = (pace::together(&self.quiet), pace::together(beside));
         ensure!(
@@ -154,8 +154,8 @@ impl Street {
     }
 }
 
-/// Take all there is and say little: a backend that looks at what it gets, in a debug build and on the cores of those
-/// who are timed, would be timed itself.
+/// Reads everything and answers little. A backend that examines what it receives, in a debug build and on the cores
+/// of those who are timed, would affect the times itself.
 async fn swallow(request: Request<Incoming>) -> Result<Response<Body>> {
     let is_grpc = request
         .headers()
@@ -246,7 +246,7 @@ async fn search(client: GrpcClient, bearer: &str) -> Result<()> {
     Ok(())
 }
 
-/// Calls a second: enough for a p99, and a tenth of what would keep a core busy.
+/// Calls per second: enough for a p99, and a tenth of what would keep a core busy.
 pub const RATE: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(2);
 const QUIET: u32 = 3;

@@ -23,7 +23,7 @@ mod host;
 /// When all of this happens, in seconds since 1970.
 const NOW: u64 = 1_800_000_000;
 
-/// What came of a request.
+/// The verdict on a request.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Verdict {
     pub status: u16,
@@ -39,8 +39,7 @@ pub struct Gate<'recipe> {
 }
 
 impl<'recipe> Gate<'recipe> {
-    /// A gate whose configuration is this and nothing else but three backends, and which has had a moment to fetch its
-    /// keys.
+    /// A gate whose configuration consists of this and three backends, and which has had a moment to fetch its keys.
     pub fn start(document: &Value, recipe: &'recipe Recipe) -> Result<Gate<'recipe>> {
         let mut document = document.clone();
         document["backends"] = json!({"loki": {}, "mimir": {}, "tempo": {}});

@@ -1,4 +1,4 @@
-//! A page of `docs/providers`: what of it is the gate's configuration.
+//! A page of `docs/providers`, and the parts of it that are the gate's configuration.
 
 use std::collections::BTreeSet;
 use std::fs;

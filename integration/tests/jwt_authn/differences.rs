@@ -1,7 +1,8 @@
 //! Where the gate and `jwt_authn` differ, and why.
 //!
-//! A difference says what a pair is, not what has become of it. The test fails on a pair that the two judge differently
-//! and that none of these describes, and on a difference that was the only one to describe such a pair not once.
+//! A difference describes pairs of key set and token, independent of their verdicts. The test fails on a pair that
+//! the two judge differently and that no difference describes. It also fails on a difference that was never the only
+//! one to describe such a pair.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
@@ -12,7 +13,7 @@ use crate::tokens::{AUDIENCE, Credential, Pair, SKEW, Shape, Writing};
 
 /// One way in which they differ.
 pub struct Difference {
-    /// What such a pair is.
+    /// What characterises such a pair.
     pub what: &'static str,
     /// Why that is right.
     pub why: &'static str,
@@ -323,8 +324,8 @@ pub const ONLY_BY_JWT_AUTHN: &[Difference] = &[
     },
 ];
 
-/// What the gate lets in and `jwt_authn` refuses. None of these takes a signature, a date, an issuer or an audience on
-/// trust: the gate has verified the same token with a key that this provider publishes for it.
+/// What the gate lets in and `jwt_authn` refuses. None of these means that the gate takes a signature, a date, an
+/// issuer or an audience on trust: it has verified the same token with a key that this provider publishes for it.
 pub const ONLY_BY_GATE: &[Difference] = &[
     Difference {
         what: "a byte order mark before the key set",

@@ -14,7 +14,7 @@ use crate::signers::{Kind, Pool, Signer, decoded};
 #[derive(Clone)]
 pub struct Published {
     pub jwk: Value,
-    /// Whose public half it is, unless it is none that anybody signs with.
+    /// The signer whose public half it is, unless nobody here can sign with it.
     pub signer: Option<Arc<Signer>>,
 }
 
@@ -294,7 +294,7 @@ impl Document {
     }
 }
 
-/// Keys of several kinds with IDs, but for one now and then.
+/// Keys of several kinds with IDs, one of which is sometimes missing.
 fn ordinary(pool: &Pool, random: &mut Random) -> Document {
     let mut signers: Vec<Arc<Signer>> = Vec::new();
     for _ in 0..=random.below(3) {

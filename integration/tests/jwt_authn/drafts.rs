@@ -1,4 +1,4 @@
-//! Tokens for a key set, valid and not: a valid one, changed, and then signed.
+//! Tokens for a key set, valid and invalid: each begins as a valid one, is changed, and is then signed.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
-//! The same tokens for the same key sets through the gate and through Envoy's own `jwt_authn`, in one Envoy: ten
+//! The same tokens for the same key sets, judged by the gate and by Envoy's own `jwt_authn` in one Envoy: ten
 //! thousand pairs, of which [`differences`] lists and explains all that the two judge differently.
 //!
-//! Pairs are drawn from a seed: `SCOPEGATE_SEED` draws others than those that are always drawn. Key sets are fetched by
-//! both, because the gate reads those of its own configuration more strictly.
+//! The pairs are drawn from a fixed seed; `SCOPEGATE_SEED` draws others. Both fetch the key sets, because the gate is
+//! stricter about those in its own configuration.
 
 #![allow(clippy::expect_used)]
 
@@ -33,10 +33,10 @@ const SETS: usize = 1280;
 const TOKENS_PER_SET: usize = 8;
 /// Fewest pairs that both let in, and that both refuse.
 const LEAST_AGREED: usize = 2500;
-/// Most faults that are told of.
+/// The number of faults that are reported.
 const MOST_TOLD: usize = 30;
 
-/// A pair and what became of it.
+/// A pair and the verdicts on it.
 struct Judged {
     /// Which it is.
     set: usize,
@@ -52,7 +52,7 @@ impl Judged {
         self.set / PROVIDERS
     }
 
-    /// Whether both have said something about the token: anything else would pass for a refusal.
+    /// Whether both have judged the token. Any other outcome could be mistaken for a refusal.
     fn is_judged(&self) -> bool {
         let by_gate = matches!(self.gate.status, 200 | 400 | 401) || self.gate.lacks_keys();
         by_gate && matches!(self.jwt_authn.status, 200 | 400 | 401 | 403)
@@ -172,8 +172,8 @@ async fn ask_block(scene: &Scene, corpus: &Corpus, block: usize) -> Result<Vec<J
     Ok(judged)
 }
 
-/// Has every pair answered that the gate knew no answer to yet, as a client would that tries again: for an unknown key
-/// it asks the provider once in thirty seconds, which pass in no time here.
+/// Sends every pair again on which the gate had no verdict yet, as a client would that tries again. For an unknown
+/// key the gate asks the provider once in thirty seconds, which the test skips over.
 async fn ask_again(scene: &Scene, judged: &mut [Judged]) -> Result<()> {
     for round in 0..8 {
         // In two steps, so that no fetch that is under way runs out of time.
@@ -286,7 +286,7 @@ impl Report {
     }
 }
 
-/// All there is to know of a pair.
+/// Everything that is known about a pair.
 fn told(one: &Judged) -> String {
     let Judged {
         set,

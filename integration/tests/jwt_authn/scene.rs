@@ -1,7 +1,7 @@
-//! One Envoy with one worker, in which both read the same key sets and tell of each token whether they let it in.
+//! One Envoy with one worker, in which both read the same key sets and report for each token whether they let it in.
 //!
-//! The gate takes 64 providers a configuration, so the key sets are dealt out to as many listeners as that needs, and
-//! each of them has a twin with `jwt_authn` in the place of the gate.
+//! The gate accepts 64 providers per configuration, so the key sets are distributed over as many listeners as that
+//! requires. Each of them has a twin with `jwt_authn` in place of the gate.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

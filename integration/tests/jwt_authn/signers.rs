@@ -1,4 +1,4 @@
-//! Key pairs that providers may have, and signatures by them under any name of an algorithm.
+//! Key pairs that providers may have, and signatures with them under any name of an algorithm.
 
 use std::sync::Arc;
 

@@ -191,7 +191,7 @@ pub async fn replicas_say_the_same_byte_for_byte(cluster: &mut Cluster) -> Resul
     Ok(())
 }
 
-/// What a replica says that has not seen the last change, but only its outcome.
+/// The answer of a replica that has not seen the last change, but only its result.
 pub async fn a_replica_that_came_later_is_no_step_back(cluster: &mut Cluster) -> Result<()> {
     cluster.put(&resource("a", "x")).await?;
     cluster.put(&resource("b", "x")).await?;
@@ -237,7 +237,7 @@ pub async fn a_replica_that_came_later_is_no_step_back(cluster: &mut Cluster) ->
     Ok(())
 }
 
-/// Older installations have v1alpha1 alone.
+/// Older installations have only v1alpha1.
 pub async fn the_older_version_is_read_where_there_is_no_other(
     cluster: &mut Cluster,
 ) -> Result<()> {

@@ -1,4 +1,4 @@
-//! etcd and kube-apiserver, each a process on loopback, and what an administrator does there.
+//! etcd and kube-apiserver, each as a process on loopback, and what an administrator does there.
 
 use std::fs;
 use std::path::Path;
@@ -24,7 +24,7 @@ use tempfile::TempDir;
 /// How long a server may take to begin.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What an administrator shows.
+/// The administrator's credential.
 const ADMIN: &str = "administrator-of-one-test-run";
 
 /// The handle. Fields end in this order: a graceful end of the API would hang once etcd is gone, so both are killed.
@@ -139,7 +139,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// What the API says to a document, without taking it.
+    /// The API's verdict on a document, without storing it.
     pub async fn dry_run(&self, document: &Value) -> Result<()> {
         let name = document["metadata"]["name"].as_str().context("no name")?;
         let mut parameters = PatchParams::apply("tests").force().dry_run();
@@ -364,7 +364,7 @@ fn shipped(name: &str) -> Result<String> {
     )?)
 }
 
-/// What kustomize makes of that folder.
+/// The output of kustomize for that folder.
 pub fn built(folder: &str) -> Result<Vec<Value>> {
     let output = program("kustomize")?
         .arg("build")

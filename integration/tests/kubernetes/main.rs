@@ -1,7 +1,9 @@
-//! `scopegate serve-organizations` against a real Kubernetes API: etcd and kube-apiserver on loopback, the shipped
-//! service account and role, a definition of the resource. Beside it, what the API says to plain Envoy's base.
+//! `scopegate serve-organizations` with a real Kubernetes API: etcd and kube-apiserver on loopback, the shipped
+//! service account and role, and a definition of the resource. In addition, what the API says about the kustomize
+//! base for plain Envoy.
 //!
-//! One cluster for all tests, one after the other. Each begins with the definition and without a resource.
+//! There is one cluster for all tests, which run one after the other. Each begins with the definition and without a
+//! resource.
 
 mod cases;
 mod cluster;

@@ -1,4 +1,4 @@
-//! The bases for kustomize: that it builds them, and that Envoy finds in its pod what its bootstrap names.
+//! The bases for kustomize: kustomize can build them, and Envoy finds in its pod what its bootstrap names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

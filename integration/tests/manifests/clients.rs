@@ -1,4 +1,4 @@
-//! The clients' files: each is read as its client would, as far as that client is at hand.
+//! The files for clients: each is read as its client would read it, as far as that client is available.
 
 use std::process::Command;
 

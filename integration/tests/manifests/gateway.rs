@@ -1,5 +1,5 @@
-//! The routes in a real Envoy, written as Istio and as Envoy Gateway write them: with the module every endpoint
-//! reaches its backend, without it nobody does, whatever headers they send.
+//! The routes in a real Envoy, in the form in which Istio and Envoy Gateway write them. With the module every
+//! endpoint reaches its backend; without it nobody does, whatever headers they send.
 
 use std::collections::BTreeMap;
 

@@ -1,14 +1,15 @@
-//! What operators copy: the manifests under `envoy/istio`, `envoy/gateway` and `envoy/kustomize`, and the clients' files.
+//! The files that operators copy: the manifests under `envoy/istio`, `envoy/gateway` and `envoy/kustomize`, and those
+//! for clients.
 //!
 //! | module | asks |
 //! |---|---|
-//! | [`schemas`] | does each resource satisfy its definition, and would a slip be noticed |
-//! | [`bases`] | does kustomize build them, and is everything in a pod where its Envoy looks for it |
-//! | [`plugin`] | does the gate read the configuration in it; does it agree with `envoy/envoy.yaml` |
-//! | [`routing`] | does every endpoint have its one route, and nothing a route past the gate |
+//! | [`schemas`] | does each resource satisfy its definition, and would a mistake be noticed |
+//! | [`bases`] | can kustomize build them, and is everything in a pod where its Envoy looks for it |
+//! | [`plugin`] | does the gate accept the configuration in them; does it agree with `envoy/envoy.yaml` |
+//! | [`routing`] | does every endpoint have exactly one route, and does none lead past the gate |
 //! | [`gateway`] | the same in a real Envoy, with the module and without it |
 //! | [`windows`] | can slow readers of one tenant keep the others from their answers |
-//! | [`watching`] | the same of what is under `envoy/monitoring`; is the dashboard one |
+//! | [`watching`] | the same for the files under `envoy/monitoring`; is the dashboard a valid one |
 //! | [`clients`] | can the clients read their files |
 
 mod bases;

@@ -1,4 +1,4 @@
-//! The module's configuration in the manifests, and what they must say as `envoy/envoy.yaml` says it.
+//! The module's configuration in the manifests, and what they must say in agreement with `envoy/envoy.yaml`.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use integration::yaml;

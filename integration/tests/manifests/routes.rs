@@ -1,4 +1,4 @@
-//! Routes of the Gateway API as a table, and which of them takes a request.
+//! Routes of the Gateway API as a table, and the search for the one that takes a request.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! That every endpoint has its one route, by the order of the Gateway API, and nothing has one past the gate.
+//! Every endpoint has exactly one route, by the precedence of the Gateway API, and no route leads past the gate.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Every resource against its definition, by kubeconform; and that kubeconform would notice.
+//! kubeconform compares every resource with its definition, and would notice a mistake.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! What watches a gate, under `envoy/monitoring`: its resources against their definitions, and the dashboard against
-//! Grafana's own types.
+//! The files that monitor a gate, under `envoy/monitoring`: kubeconform compares the resources with their
+//! definitions, and the dashboard is compared with Grafana's own types.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! That no set lets readers who do not read use up the connections that all tenants share.
+//! No set of manifests lets clients that do not read use up the connections that all tenants share.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! schemathesis asks, the document says what may be answered.
+//! schemathesis sends requests, and the document says which answers are allowed.
 //!
-//! It makes requests out of the document, some as it wants them and some not, and holds each answer against it: its
-//! status, type, body and headers. Each run has another caller; for the one that is let in, most queries are taken
-//! from lists, since texts at random are seldom queries.
+//! It generates requests from the document, some valid and some not, and compares each answer with the document: its
+//! status, type, body and headers. Each run has a different caller. For the caller who is let in, most queries are
+//! taken from lists, because random texts are seldom queries.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! The document by itself: no server is needed.
+//! Checks of the document alone, for which no server is needed.
 
 use std::fs;
 use std::path::Path;

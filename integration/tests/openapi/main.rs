@@ -1,10 +1,10 @@
-//! `docs/openapi.yaml` against its own standard, and the gate against `docs/openapi.yaml`.
+//! `docs/openapi.yaml` compared with its own standard, and the gate compared with `docs/openapi.yaml`.
 //!
 //! | module | asks |
 //! |---|---|
-//! | [`document`] | is it valid OpenAPI 3.1; is every example what its schema says |
-//! | [`answers`] | does schemathesis get an answer, through Envoy from Loki and Mimir, that is not in it |
-//! | [`scene`] | what runs for that |
+//! | [`document`] | is it valid OpenAPI 3.1; does every example satisfy its schema |
+//! | [`answers`] | does schemathesis get an answer, through Envoy from Loki and Mimir, that the document does not describe |
+//! | [`scene`] | the servers that run for this |
 
 mod answers;
 mod document;

@@ -1,4 +1,4 @@
-//! Envoy with the gate, an issuer, real Loki and Mimir, and what two resources of a project have in them.
+//! Envoy with the gate, an issuer, real Loki and Mimir, and the data of two resources of a project.
 
 use std::time::{Duration, Instant};
 

@@ -1,10 +1,10 @@
-//! The operator's whole path, as `docs/first-steps.md` has it: a deployment file is written, checked, rendered and
-//! started, data go in and out, and then one thing after the other breaks, is seen, and is mended.
+//! The operator's whole path, as `docs/first-steps.md` describes it: a deployment file is written, checked, rendered
+//! and started, data goes in and out, and then one thing after another breaks, is noticed, and is fixed.
 //!
-//! The page is the script: its commands are typed into a shell, with the program `scopegate`, a real Envoy and curl, and
-//! what they print is what the page shows. Between them stands here what happens elsewhere, such as at a provider, and
-//! what is looked at more closely than a page can. Envoy runs the rendered files; only addresses and ports are others,
-//! `/etc/envoy` is another folder, and the authorities that are believed are the one of the run.
+//! The page is the script. Its commands are typed into a shell, with the program `scopegate`, a real Envoy and curl,
+//! and they must print what the page shows. The code in between does what happens elsewhere, such as at a provider,
+//! and examines more closely what a page cannot. Envoy runs the rendered files. Only addresses and ports differ,
+//! `/etc/envoy` is another folder, and the trusted authorities are that of the run.
 //!
 //! | module | holds |
 //! |---|---|

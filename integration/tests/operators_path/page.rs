@@ -1,4 +1,4 @@
-//! `docs/first-steps.md` as a script: what its blocks say is to be done, and what is to come of it.
+//! `docs/first-steps.md` as a script: what its blocks say has to be done, and what the result has to be.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What stands around the gate of the page: two providers behind TLS, the backends, and the Envoy that runs what was
+//! The surroundings of the gate on the page: two providers behind TLS, the backends, and the Envoy that runs what was
 //! rendered.
 
 use std::collections::BTreeMap;

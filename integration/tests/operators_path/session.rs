@@ -1,4 +1,5 @@
-//! A terminal in the folder of the deployment file: what the page says is typed there and compared with what it shows.
+//! A terminal in the folder of the deployment file. The commands of the page are typed there, and their output is
+//! compared with what the page shows.
 
 use std::collections::BTreeMap;
 use std::fs;

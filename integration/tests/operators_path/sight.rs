@@ -1,4 +1,4 @@
-//! Where an operator sees why a request was refused: each place is asked for the same word.
+//! The places in which an operator sees why a request was refused. All of them must show the same code.
 
 use std::time::{Duration, Instant};
 

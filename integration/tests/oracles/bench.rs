@@ -1,4 +1,4 @@
-//! One language before its oracles, and what came of it.
+//! The queries of one language before its oracles, and the results.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use crate::corpus;
 use crate::loki::Server;
 use crate::oracle::{Oracle, Question};
 
-/// More say nothing new about the same fault.
+/// Further findings say nothing new about the same fault.
 const MOST_FINDINGS: usize = 20;
 
 /// What the oracles of one language work with: its corpus, and the row of the table that they fill.
@@ -36,7 +36,7 @@ impl Bench {
         })
     }
 
-    /// All that read this language and can be had, in processes of their own; the backends' own parsers first.
+    /// All available oracles for this language, in processes of their own, beginning with the backends' own parsers.
     pub fn oracles(&self) -> Result<Vec<Oracle>> {
         let mut oracles = Vec::new();
         if self.has_backend()? {
@@ -63,7 +63,7 @@ impl Bench {
         Oracle::loki(loki.insert(server).connect()?)
     }
 
-    /// What nothing can be said without.
+    /// The parts without which nothing can be said.
     pub const fn needs(&self) -> &'static [Part] {
         match self.language {
             // Its grammar takes much that no backend reads so, and alone would raise alarm for that.
@@ -72,7 +72,7 @@ impl Bench {
         }
     }
 
-    /// What more is said with.
+    /// The parts with which more can be said.
     pub const fn wants(&self) -> &'static [Part] {
         match self.language {
             Language::LogQl => &[part::LOKI],
@@ -126,7 +126,7 @@ impl Bench {
     }
 }
 
-/// What is told at the end.
+/// The results that are printed at the end.
 #[derive(Default)]
 pub struct Row {
     /// Queries of the corpus that each oracle takes.
@@ -136,14 +136,14 @@ pub struct Row {
     pub mutations: Mutations,
 }
 
-/// What came of the mutations.
+/// The results of the mutations.
 #[derive(Default)]
 pub struct Mutations {
     pub made: u64,
     pub accepted_by_gate: u64,
     pub accepted_by_oracle: u64,
     pub by_oracle: BTreeMap<&'static str, Tally>,
-    /// Unscoped to the grammars, while no backend reads it at all.
+    /// Unscoped for the grammars, although no backend accepts the query at all.
     pub only_grammars: u64,
     /// Some that the gate refused were shown to an oracle as they were: how many, and how many were valid.
     pub refused_asked: u64,

@@ -1,4 +1,4 @@
-//! Whether the oracles see: queries with a selector that is not scoped must be noticed.
+//! Whether the oracles work: they must notice queries with a selector that is not scoped.
 
 use anyhow::{Result, ensure};
 use scopegate::scoping::query::{self, Language, Shape};

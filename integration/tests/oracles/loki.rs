@@ -1,4 +1,4 @@
-//! A running Loki as a reader of queries: it is asked to format them, and prints what its parser has read.
+//! A running Loki as an oracle: it is asked to format queries, and prints what its parser has read.
 
 use std::net::SocketAddr;
 

@@ -4,12 +4,13 @@
 //! |---|---|
 //! | [`canary`] | would the oracles notice a selector that is not scoped |
 //! | [`corpus`] | is every query of `tests/queries` scoped and still valid; which valid ones are refused |
-//! | [`mutations`] | the same for a million changed ones, which nobody would write |
+//! | [`mutations`] | the same for a million random changes of them, which nobody would write |
 //!
-//! Where Loki cannot be had, LogQL is read by its grammar alone, and the tests count as skipped.
+//! If Loki is not available, LogQL is read by its grammar alone, and the tests count as skipped.
 //!
-//! `SCOPEGATE_SEED` repeats the mutations, `SCOPEGATE_FUZZ_SECONDS` makes as many as that time allows, for each
-//! language. `cargo test -p integration --features stack --test oracles -- NAME` runs those whose names contain NAME.
+//! `SCOPEGATE_SEED` repeats the mutations, and `SCOPEGATE_FUZZ_SECONDS` makes as many as that time allows for each
+//! language. `cargo test -p integration --features stack --test oracles -- NAME` runs the tests whose names contain
+//! NAME.
 
 mod bench;
 mod canary;

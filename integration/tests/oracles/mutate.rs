@@ -1,7 +1,7 @@
 //! Queries that nobody would write: those of a corpus, torn apart and put together again.
 //!
-//! Most of what is done moves whole tokens, so that much of it is still a query; the rest knows no tokens and aims at
-//! readers that find other ones: quotes, comments, brackets, ends of lines, letters that are none.
+//! Most changes move whole tokens, so that many results are still queries. The others ignore tokens, and aim at
+//! readers that split the text differently: quotes, comments, brackets, line ends, characters that are not letters.
 
 use scopegate::scoping::query::Language;
 

@@ -1,4 +1,4 @@
-//! The corpora changed at random: whatever of that the gate lets through is scoped in the eyes of every oracle.
+//! The corpora, changed at random: for every oracle, whatever the gate lets through is scoped.
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! An oracle: another reader of a query language, in a process of its own.
 //!
-//! Most are asked in batches of lines and answer one line each; Loki is asked over HTTP. How they must be built and
-//! what they say stands in `integration/oracles`.
+//! Most oracles are asked in batches of lines and answer with one line each; Loki is asked over HTTP.
+//! `integration/oracles` describes how they are built and what they say.
 
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::loki::{Loki, Word};
 
-/// No query takes a parser as long; who waits longer waits for ever.
+/// No query takes a parser this long. Whoever waits longer would wait forever.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is asked.

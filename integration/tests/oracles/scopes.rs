@@ -1,7 +1,7 @@
-//! The scopes that queries are given, and what an oracle must find of them.
+//! The scopes that are inserted into queries, and what an oracle must find of them.
 //!
-//! What is expected is written out here rather than taken from the gate: a matcher that the gate writes wrongly would
-//! be found where it put it.
+//! The expectation is written out here rather than taken from the gate, because a matcher that the gate writes
+//! incorrectly would otherwise be found where the gate has put it.
 
 use anyhow::{Result, anyhow};
 use scopegate::scoping::query::{Language, Matcher};

@@ -1,4 +1,4 @@
-//! What queries are changed with.
+//! The words with which queries are changed.
 
 use scopegate::scoping::query::Language;
 

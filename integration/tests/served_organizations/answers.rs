@@ -1,4 +1,4 @@
-//! What is answered to whom.
+//! The answers that different callers get.
 
 use anyhow::{Context, Result, ensure};
 use integration::client::RawRequest;

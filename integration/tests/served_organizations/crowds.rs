@@ -1,4 +1,4 @@
-//! Connections by the hundred that ask nothing, and whoever wants an answer beside them.
+//! Hundreds of connections that ask for nothing, and a caller beside them who wants an answer.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

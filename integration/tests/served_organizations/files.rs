@@ -1,4 +1,4 @@
-//! Files that change, swap, break and go.
+//! Files that change, are swapped, break and disappear.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,4 +1,4 @@
-//! Gates in real Envoys that go by what is served, over TLS and with a token, and by who has signed it.
+//! Gates in real Envoys that use what is served, over TLS and with a token, and depending on who has signed it.
 
 use std::time::{Duration, Instant};
 

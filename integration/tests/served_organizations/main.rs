@@ -1,13 +1,13 @@
-//! `scopegate serve-organizations` from files: a real process on loopback, and whoever asks it.
+//! `scopegate serve-organizations` from files: a real process on loopback, and its clients.
 //!
 //! | module | asks |
 //! |---|---|
-//! | [`answers`] | what is answered to whom, before the first list, with a tag, without a token |
-//! | [`crowds`] | one among hundreds of connections that ask nothing |
-//! | [`files`] | what becomes of files that change, swap, break and go |
+//! | [`answers`] | the answers that different callers get: before the first list, with a tag, without a token |
+//! | [`crowds`] | one caller among hundreds of connections that ask for nothing |
+//! | [`files`] | files that change, are swapped, break and disappear |
 //! | [`gates`] | gates in real Envoys: over TLS, and by signatures |
-//! | [`process`] | certificates and tokens that are renewed, the signal to end, wrong use |
-//! | [`signatures`] | documents that are signed: alike, anew, with another key |
+//! | [`process`] | certificates and tokens that are renewed, the signal to end, incorrect use |
+//! | [`signatures`] | signed documents: the same signature in replicas, signing again, another key |
 
 mod answers;
 mod crowds;

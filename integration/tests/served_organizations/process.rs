@@ -1,4 +1,4 @@
-//! Certificates and tokens that are renewed, the signal to end, wrong use.
+//! Certificates and tokens that are renewed, the signal to end, and incorrect use.
 
 use std::time::Duration;
 

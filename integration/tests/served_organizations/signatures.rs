@@ -1,4 +1,4 @@
-//! Documents that are signed: alike, anew, with another key.
+//! Signed documents: the same signature in replicas, signing again, and another key.
 
 use anyhow::{Context, Result, ensure};
 use integration::client::RawRequest;

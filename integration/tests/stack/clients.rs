@@ -1,14 +1,14 @@
-//! Real clients, as they are, through the gate with TLS.
+//! Real clients, unchanged, through the gate with TLS.
 //!
 //! | module | client |
 //! |---|---|
 //! | [`logcli`], [`statistics`], [`tail`] | logcli: queries, and `--tail` over its websocket |
 //! | [`promtool`] | promtool |
 //! | [`remote_read`] | a Prometheus that reads another one's data |
-//! | [`rules`], [`deletes`] | what mimirtool, lokitool and curl send to change rules and to delete logs |
+//! | [`rules`], [`deletes`] | the requests of mimirtool, lokitool and curl that change rules and delete logs |
 //!
-//! An answer belongs to a tenant when the tenant's name is in it. That the same question has an answer for the other
-//! tenant as well is shown by asking the server itself, past the gate.
+//! An answer belongs to a tenant if it contains the tenant's name. Asking the server itself, past the gate, shows
+//! that the same question has an answer for the other tenant as well.
 
 mod deletes;
 mod logcli;

@@ -1,5 +1,5 @@
-//! Dex as it is: a provider whose tokens carry no word of their kind, whose audience is the client that asks, and whose
-//! keys change by the clock.
+//! Dex as it is: a provider whose tokens do not state their kind, whose audience is the client that asks, and whose
+//! keys change at fixed times.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -461,7 +461,7 @@ fn provider(name: &str, dex: &Dex, cluster: &str) -> Value {
     })
 }
 
-/// The names in the label `owner`, which are those of the tenants.
+/// A read of the names in the label `owner`, which are those of the tenants.
 fn read(scene: &Scene) -> RawRequest {
     RawRequest::get(&format!(
         "/prometheus/api/v1/label/owner/values?start={}&end={}",
@@ -480,7 +480,7 @@ fn subject(person: &Person) -> String {
     URL_SAFE_NO_PAD.encode(message)
 }
 
-/// The client that is the gate's audience, and nobody's to log in to.
+/// The client that is the gate's audience. Nobody logs in to it.
 const AUDIENCE: &str = "observability";
 /// What asks for it.
 const FOR_THE_GATE: &str = "audience:server:client_id:observability";

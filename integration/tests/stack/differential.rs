@@ -1,5 +1,5 @@
-//! Requests drawn at random, each judged by a model that knows nothing of the gate: what it allows is answered as by
-//! the server, what it does not is refused and seen by no server.
+//! Requests drawn at random, each judged by a model that knows nothing about the gate. What the model allows must be
+//! answered as the server answers it; what it does not allow must be refused and reach no server.
 
 use std::collections::BTreeMap;
 
@@ -237,7 +237,7 @@ async fn passed(scene: &Scene) -> Result<BTreeMap<&'static str, i64>> {
     Ok(Backend::ALL.into_iter().map(count).collect())
 }
 
-/// A refusal holds nobody's data.
+/// Whether an answer contains a tenant's data, which no refusal may.
 fn tells(reply: &Reply) -> bool {
     reply.text().contains(ACME) || reply.text().contains(GLOBEX)
 }

@@ -1,5 +1,5 @@
-//! What the gate does of its own accord, in front of the real servers: tenants that are not named, pages in browsers,
-//! and what data sources ask unasked.
+//! What the gate offers besides forwarding, in front of the real servers: tenants that are not named, pages in
+//! browsers, and the requests that data sources send on their own.
 
 use std::time::{Duration, Instant};
 

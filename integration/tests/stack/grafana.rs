@@ -7,7 +7,7 @@
 //! | [`metrics`] | Prometheus, on Mimir |
 //! | [`traces`] | Tempo over HTTP |
 //! | [`streaming`] | Tempo over gRPC |
-//! | [`headers`] | what Grafana sends beside the question, and compressed answers |
+//! | [`headers`] | what Grafana sends in addition to the question, and compressed answers |
 
 mod headers;
 mod logs;

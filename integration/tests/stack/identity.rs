@@ -1,4 +1,4 @@
-//! Who a token of Keycloak's speaks of, and by which way it comes: roles of clients, groups that pose as something else,
+//! Whom a token of Keycloak's identifies, and how it is sent: roles of clients, groups that pose as something else,
 //! names beyond ASCII, tokens as passwords and beside ID tokens, keys of another algorithm.
 
 #![expect(clippy::float_cmp, reason = "what is compared is whole numbers")]

@@ -1,4 +1,4 @@
-//! What one tenant writes only that tenant reads.
+//! What one tenant writes, only that tenant can read.
 
 use anyhow::{Result, bail, ensure};
 use integration::client::{Protocol, RawRequest, Reply};

@@ -1,5 +1,5 @@
-//! Keycloak as it is: which of its tokens the gate takes, which it refuses and why, and what becomes of requests while
-//! its keys, sessions and memberships change.
+//! Keycloak as it is: which of its tokens the gate accepts, which it refuses and why, and what happens to requests
+//! while its keys, sessions and memberships change.
 
 #![expect(
     clippy::cast_precision_loss,

@@ -1,9 +1,9 @@
-//! What one tenant writes only that tenant reads: real servers and real clients, through the gate.
+//! What one tenant writes, only that tenant can read: real servers and real clients, through the gate.
 //!
 //! One stack is started for all tests of this binary, filled by the agents, and stopped at the end. The tests of the
-//! first two parts run side by side; those of the last stop and start what they need, one after the other.
+//! first two parts run in parallel. Those of the last part stop and start what they need, one after the other.
 //!
-//! `cargo test -p integration --features stack --test stack -- NAME` runs those whose names contain NAME.
+//! `cargo test -p integration --features stack --test stack -- NAME` runs the tests whose names contain NAME.
 
 mod alerts;
 mod clients;

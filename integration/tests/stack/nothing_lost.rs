@@ -1,22 +1,22 @@
-//! Nothing lost: while agents push, what they need is taken away and given back; what they sent is counted against
-//! what is stored, thing by thing.
+//! Nothing is lost: while agents push, what they need is taken away and given back. What they sent is compared with
+//! what is stored, item by item.
 //!
 //! | drill | what goes away | what may be lost |
 //! |---|---|---|
 //! | `backends` | Loki, Mimir and Tempo are killed 15 s after each other and stay away for 60 s each, all while the provider is away | nothing: 502 and refused connections make clients wait and send again |
-//! | `provider` | the provider is killed and stays away for 180 s; the gate's keys are refetched every minute, in vain | nothing: the last good keys go on serving, and no write is refused |
-//! | `envoy` | Envoy is killed twice with pushes in flight and started again on its ports, once at once and once after 10 s | nothing: a connection that breaks or is refused is tried again |
-//! | `limit` | nothing, but each tenant may write five times a second only, by the limits in `envoy/rate-limits` | nothing: 503, and UNAVAILABLE over gRPC, make clients wait and send again |
-//! | `withdrawal` | the writer's grant | what is sent while it is withdrawn, and nothing else: 403 is a verdict, and both clients drop what it is said about at once, each saying why in its log |
+//! | `provider` | the provider is killed and stays away for 180 s; the gate tries in vain to fetch its keys again every minute | nothing: the last good keys remain in use, and no write is refused |
+//! | `envoy` | Envoy is killed twice with pushes in flight and started again on its ports, once at once and once after 10 s | nothing: clients try again if a connection breaks or is refused |
+//! | `limit` | nothing, but each tenant may write only five times per second, by the limits in `envoy/rate-limits` | nothing: 503, and UNAVAILABLE over gRPC, make clients wait and send again |
+//! | `withdrawal` | the writer's grant | what is sent while it is withdrawn, and nothing else: 403 is a verdict, and both clients drop the data at once, each saying why in its log |
 //!
-//! Machines get tokens of 15 minutes for the `provider` drill (the realm's are of five), by the client's attribute
-//! `access.token.lifespan`: the provider needs a minute or more to start, and what is tested is the gate, not whether
-//! an agent's token outlives an outage. With a token that ends meanwhile the Collector would be refused with 401 and
-//! drop its data; Prometheus, which asks for its tokens itself, would wait.
+//! For the `provider` drill, machines get tokens of 15 minutes (those of the realm last five), through the client's
+//! attribute `access.token.lifespan`. The provider needs a minute or more to start, and the test is about the gate,
+//! not about whether an agent's token outlives an outage. With a token that expires in the meantime, the Collector
+//! would be refused with 401 and drop its data; Prometheus, which fetches its tokens itself, would wait.
 //!
-//! A killed backend has what it has acknowledged in its write-ahead log. What it took and could not acknowledge is
-//! sent again; Loki and Mimir know it by its time and content, Tempo by its ids. Tempo's stand-in is not killed: it
-//! closes its ports and keeps what it has.
+//! A killed backend has what it has acknowledged in its write-ahead log. What it received but could not acknowledge
+//! is sent again. Loki and Mimir recognise it by its time and content, Tempo by its IDs. Tempo's stand-in is not
+//! killed: it closes its ports and keeps what it has.
 
 mod load;
 mod signal;

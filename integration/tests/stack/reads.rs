@@ -1,4 +1,4 @@
-//! Every read of the endpoint table as a question whose answer is known to hold something of the tenant.
+//! Every read of the endpoint table, as a question whose answer is known to contain data of the tenant.
 
 use std::net::SocketAddr;
 

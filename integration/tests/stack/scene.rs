@@ -1,8 +1,8 @@
 //! The stack of a run and what the agents have written into it.
 //!
-//! Everything that belongs to a tenant carries the tenant's name: in label names and values, metric names, lines,
-//! span names and attributes. So any answer shows by its text alone whose data is in it. After [`Scene::start`] the
-//! data stands still, and the same question has the same answer.
+//! Everything that belongs to a tenant carries the tenant's name: in names and values of labels, metric names, lines,
+//! span names and attributes. The text of any answer therefore shows whose data it contains. After [`Scene::start`]
+//! the data does not change, and the same question has the same answer.
 
 #![expect(
     clippy::cast_precision_loss,

@@ -1,16 +1,16 @@
-//! Scoped callers: of a tenant that several teams share, each sees its own part, whatever it asks.
+//! Scoped callers: several teams share a tenant, and each sees its own part, whatever it asks.
 //!
 //! | module | shows |
 //! |---|---|
-//! | [`apart`] | every read that can be scoped, alone and of several tenants, and a tail |
+//! | [`apart`] | every read that can be scoped, for one tenant and for several, and a tail |
 //! | [`random`] | queries drawn from the corpora and from templates |
-//! | [`twins`] | every answer is that of a tenant in which nothing else is, for fixed and random questions |
-//! | [`patterns`] | patterns, of a Loki that keeps them and of one that does not |
-//! | [`traces`] | traces, of a real Tempo; and the same rules on the stand-in |
+//! | [`twins`] | every answer is that of a tenant with nothing else in it, for fixed and random questions |
+//! | [`patterns`] | the patterns of a Loki that stores them and of one that does not |
+//! | [`traces`] | the traces of a real Tempo; and the same rules on the stand-in |
 //! | [`resources`] | the projects API |
 //! | [`refusals`] | what cannot be scoped, or not without doubt, reaches no server |
-//! | [`bodies`], [`answers`] | which bodies reach a server, and what of its answer comes back |
-//! | [`directory`] | a directory of projects that is asked by HTTP |
+//! | [`bodies`], [`answers`] | which bodies reach a server, and which parts of its answer come back |
+//! | [`directory`] | a directory of projects that is asked over HTTP |
 //! | [`data`], [`asks`], [`queries`] | the data of three tenants, and the questions about it |
 //! | [`twin_data`], [`questions`] | the data of two more, and the questions about it |
 //! | [`gates`] | gates beside the scene's |

@@ -1,4 +1,4 @@
-//! How many requests the servers themselves have seen.
+//! The numbers of requests that the servers themselves have seen.
 
 use anyhow::Result;
 use integration::client;

@@ -1,4 +1,4 @@
-//! A gate beside the scene's: another Envoy on ports of its own, in front of the same servers.
+//! A gate beside that of the scene: another Envoy on ports of its own, in front of the same servers.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Wire sizes as they occur: bodies of 10 and 50 MiB, many tails, and readers that are slow. Envoy streams them, the
-//! module sees none of it, and memory stays where it was.
+//! Realistic sizes: bodies of 10 and 50 MiB, many tails, and slow readers. Envoy streams them, the module sees none
+//! of it, and memory does not grow.
 
 #![expect(
     clippy::cast_precision_loss,

@@ -1,5 +1,5 @@
-//! TLS on both sides of the gate, as `envoy/envoy.yaml` has it: the listener towards clients, and the clusters towards
-//! a backend and the provider.
+//! TLS on both sides of the gate, as in `envoy/envoy.yaml`: the listener for clients, and the clusters for a backend
+//! and the provider.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,7 @@
-//! A proxy-wasm module that lets every request through: what remains of its cost
-//! is Envoy's cost of having a module at all.
+//! A proxy-wasm module that lets every request through. What it costs is what it costs Envoy to have a module at all.
 //!
-//! Bare ABI 0.2.1, no SDK: only the callbacks without which Envoy refuses the
-//! module, and the one in which a gate would have to decide.
+//! It uses the bare ABI 0.2.1 without an SDK: only the callbacks without which Envoy refuses a module, and the one in
+//! which a gate would have to decide.
 
 const CONTINUE: u32 = 0;
 

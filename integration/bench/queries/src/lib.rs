@@ -1,5 +1,5 @@
-//! Typical queries, scoped many times. The module's own build of the recognisers runs in
-//! Node, whose engine is Envoy's (V8); `main.rs` runs them natively.
+//! Typical queries that are scoped many times. The recognisers as they are built for the module run in Node, whose
+//! engine is that of Envoy (V8); `main.rs` runs them natively.
 
 use scopegate::scoping::query::{Language, Matcher, Shape, scope};
 use scopegate::scoping::scope::{Attributes, LabelName, LabelValue, Scope};

@@ -1,4 +1,4 @@
-//! The same natively, and the table.
+//! The same, run natively, and the table of results.
 
 use std::time::Instant;
 

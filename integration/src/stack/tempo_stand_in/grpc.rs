@@ -23,7 +23,7 @@ use crate::form;
 use crate::grpc::{SearchRequest, SearchResponse, SearchTagsResponse, framed};
 use crate::server::{Body, full};
 
-/// What a method does: from path, metadata and message to the messages of the answer.
+/// What a method does: it turns path, metadata and message into the messages of the answer.
 type Call = fn(&Shared, &str, &HeaderMap, &[u8]) -> Result<Vec<Vec<u8>>, Refusal>;
 
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
@@ -31,7 +31,7 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     content_type.is_some_and(|value| crate::grpc::is_grpc(value.as_bytes()))
 }
 
-/// One request message, the messages `call` gives, and whether all went well.
+/// Answers one request message with the messages that `call` returns. Also returns whether all went well.
 pub(super) async fn answer(
     shared: &Shared,
     request: Request<Incoming>,
@@ -53,15 +53,15 @@ pub(super) async fn answer(
     (reply(outcome), good)
 }
 
-/// The query port: `tempopb.StreamingQuerier`, and what must stay behind the gate.
+/// Answers on the query port: `tempopb.StreamingQuerier`, and methods that nobody may reach through the gate.
 pub(super) fn query(
     shared: &Shared,
     path: &str,
     headers: &HeaderMap,
     message: &[u8],
 ) -> Result<Vec<Vec<u8>>, Refusal> {
-    // Tempo serves its components' own methods on the same port. They answer OK and empty, so that a test can show
-    // that the server answers and the gate does not.
+    // Tempo serves its components' own methods on the same port. Here they answer OK and empty, so that a test can
+    // show that the server answers and the gate does not.
     if INTERNAL.contains(&path) {
         return Ok(vec![Vec::new()]);
     }
@@ -72,7 +72,7 @@ pub(super) fn query(
         message: format!("unknown method {path}"),
     };
     let method = method.ok_or_else(unknown)?;
-    // Tempo: exactly one value in the metadata; otherwise an error without a code.
+    // Tempo requires exactly one value in the metadata; otherwise it returns an error without a code.
     let Some(value) = only_tenant(headers) else {
         return Err(Refusal {
             http: 401,
@@ -97,8 +97,8 @@ pub(super) fn query(
                     limit => limit,
                 },
             };
-            // Tempo streams what has been found so far and sends each trace once. Here every trace is a message of its
-            // own, and an empty result is one empty message, so that streaming is seen at the other end.
+            // Tempo streams what has been found so far, and sends each trace once. Here every trace is a message of
+            // its own, and an empty result is one empty message, so that the client notices the streaming.
             let mut messages: Vec<Vec<u8>> = store::search(&spans, &filter, bounds)
                 .into_iter()
                 .map(|found| {
@@ -175,7 +175,7 @@ fn decoded<M: Message + Default>(message: &[u8]) -> Result<M, Refusal> {
     M::decode(message).map_err(|error| Refusal::bad_request(error.to_string()))
 }
 
-/// The one message of a request. The Collector's otlp exporter packs it with gzip unless told otherwise.
+/// The single message of a request. The Collector's otlp exporter compresses it with gzip by default.
 fn unframed(body: &[u8]) -> Result<Vec<u8>, Refusal> {
     let wrong = || Refusal::bad_request("not one gRPC message");
     let (head, message) = body.split_at_checked(5).ok_or_else(wrong)?;
@@ -195,7 +195,7 @@ fn reply(outcome: Result<Vec<Vec<u8>>, Refusal>) -> Response<Body> {
         Err(refusal) => (Vec::new(), grpc_status(refusal.grpc, &refusal.message)),
     };
     if messages.is_empty() {
-        // Nothing to say but the status: it goes into the headers.
+        // There is nothing to send but the status, so it goes into the headers.
         status.insert("content-type", GRPC);
         let mut response = Response::new(full(Bytes::new()));
         *response.headers_mut() = status;

@@ -29,9 +29,9 @@ enum Answer {
     Protobuf(Vec<u8>),
 }
 
-/// Tempo registers its handlers without a method filter: whatever the method, this is the answer.
+/// Tempo registers its handlers without a method filter, so this is the answer for any method.
 pub(super) fn answer(shared: &Shared, head: &Parts) -> Response<Body> {
-    // Tempo's router looks at the decoded path: `%2F` is a slash to it, also between `/status` and `config`.
+    // Tempo's router uses the decoded path: it treats `%2F` as a slash, even between `/status` and `config`.
     let path = form::decode_path(head.uri.path());
     // Tempo's querier has a copy of the read API for the frontend, on the same port.
     let copy = path.strip_prefix("/querier/");
@@ -49,7 +49,7 @@ pub(super) fn answer(shared: &Shared, head: &Parts) -> Response<Body> {
     response(status, content_type, body)
 }
 
-/// The route's name in Tempo's metrics, and the answer.
+/// The name of the route in Tempo's metrics, and the answer.
 fn api(shared: &Shared, head: &Parts, path: &str) -> (String, Result<Answer, Refusal>) {
     let parameters = Parameters::parse(head.uri.query().unwrap_or_default());
     let segments: Vec<&str> = path.split('/').collect();
@@ -60,7 +60,7 @@ fn api(shared: &Shared, head: &Parts, path: &str) -> (String, Result<Answer, Ref
     };
     let spans = || spans(shared, &head.headers);
     let outcome = match *route {
-        // Tempo asks for no tenant in these two.
+        // Tempo requires no tenant for these two.
         ["echo"] if !second => Ok(Answer::Text("echo".to_owned())),
         ["status", "buildinfo"] if !second => Ok(Answer::Json(
             json!({ "version": "stand-in", "revision": "", "branch": "", "goVersion": "" }),
@@ -72,7 +72,7 @@ fn api(shared: &Shared, head: &Parts, path: &str) -> (String, Result<Answer, Ref
         }
         ["search"] if !second => spans().and_then(|spans| search(&spans, &parameters)),
         ["search", "tags"] => spans().and_then(|spans| tags(&spans, &parameters, second)),
-        // Tempo: a tag may hold slashes.
+        // Tempo allows slashes in a tag.
         ["search", "tag", ref tag @ .., "values"] => {
             let tag = tag.join("/");
             let query = second.then(|| parameters.text("q"));
@@ -81,7 +81,8 @@ fn api(shared: &Shared, head: &Parts, path: &str) -> (String, Result<Answer, Ref
         ["metrics", which @ ("query" | "query_range")] if !second => {
             spans().and_then(|spans| metric(&spans, &parameters, which == "query_range"))
         }
-        // As Go's router says it; among these are overrides, mcp and metrics/summary, which are not configured.
+        // This is the answer of Go's router. Among these paths are overrides, mcp and metrics/summary, which are not
+        // configured.
         _ => {
             let refusal = Refusal {
                 http: 404,
@@ -100,9 +101,9 @@ fn api(shared: &Shared, head: &Parts, path: &str) -> (String, Result<Answer, Ref
     (format!("api_{version}{name}"), outcome)
 }
 
-/// What the caller's tenants have written.
+/// The spans that the caller's tenants have written.
 fn spans(shared: &Shared, headers: &HeaderMap) -> Result<Vec<Arc<StoredSpan>>, Refusal> {
-    // Tempo over HTTP: of two headers the first counts, and `a|b` is the union of both.
+    // Tempo over HTTP uses the first of two headers, and `a|b` is the union of both.
     let first = headers.get(TENANT).map(HeaderValue::as_bytes);
     let tenant = first.filter(|value| !value.is_empty());
     let tenant = tenant.ok_or_else(|| Refusal {
@@ -123,7 +124,8 @@ fn trace(
     let bytes = hex::decode(&padded).ok().filter(|bytes| bytes.len() == 16);
     let invalid = || Refusal::bad_request("trace IDs can only contain hex characters, at most 32");
     let found = store::trace(spans, &bytes.ok_or_else(invalid)?);
-    // Tempo: an unknown id, which is what another tenant's is, is 404 in v1 and 200 with an empty trace in v2.
+    // Tempo answers an unknown ID, and so one of another tenant, with 404 in v1, and in v2 with 200 and an empty
+    // trace.
     if found.is_empty() && !second {
         return Err(Refusal {
             http: 404,
@@ -141,12 +143,12 @@ fn trace(
             trace.encode_to_vec()
         }));
     }
-    // Tempo's v1 keeps the name of a field that protobuf has long renamed.
+    // Tempo's v1 keeps the name of a field that protobuf renamed long ago.
     let list = resource_spans(&found, Dialect::Tempo);
     Ok(Answer::Json(match (second, found.is_empty()) {
         (false, _) => json!({ "batches": list }),
         (true, false) => json!({ "trace": { "resourceSpans": list }, "metrics": {} }),
-        // Tempo's JSON leaves out empty fields.
+        // Tempo's JSON omits empty fields.
         (true, true) => json!({ "trace": {}, "metrics": {} }),
     }))
 }
@@ -213,7 +215,7 @@ fn tags(
     }))
 }
 
-/// Tag names by scope; an empty scope or `none` means all of them.
+/// The names of tags by scope. An empty scope or `none` means all of them.
 pub(super) fn in_scope(
     spans: &[Arc<StoredSpan>],
     scope: &str,
@@ -231,7 +233,7 @@ pub(super) fn in_scope(
         .collect())
 }
 
-/// `query` is there in v2 only.
+/// Answers with the values of a tag. `query` exists in v2 only.
 fn tag_values(
     spans: &[Arc<StoredSpan>],
     tag: &str,
@@ -249,7 +251,7 @@ fn tag_values(
     Ok(Answer::Json(json!({ "tagValues": values, "metrics": {} })))
 }
 
-/// The field a tag name means: v1 takes bare attribute names, v2 TraceQL's spelling only.
+/// The field that a tag name denotes. v1 takes bare attribute names, and v2 only TraceQL's spelling.
 pub(super) fn field(tag: &str, second: bool) -> Result<Field, Refusal> {
     let invalid = || {
         let reason = "tag name is not valid intrinsic or scoped attribute";
@@ -262,7 +264,7 @@ pub(super) fn field(tag: &str, second: bool) -> Result<Field, Refusal> {
     }
 }
 
-/// Tempo aligns the window to the step; here it stays as asked for.
+/// Tempo aligns the window to the step; here it remains as requested.
 fn metric(
     spans: &[Arc<StoredSpan>],
     parameters: &Parameters,

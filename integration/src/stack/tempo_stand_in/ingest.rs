@@ -19,7 +19,7 @@ use crate::grpc::EXPORT_TRACES;
 use crate::otlp::{ExportTraceServiceRequest, json};
 use crate::server::{Body, full};
 
-/// `POST /v1/traces`, in protobuf or JSON, plain or gzip; refusals before the encoding is known are text.
+/// Handles `POST /v1/traces`, in protobuf or JSON, plain or gzip. Refusals before the encoding is known are text.
 pub(super) async fn http(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let body = body
@@ -48,7 +48,7 @@ pub(super) async fn http(shared: Arc<Shared>, request: Request<Incoming>) -> Res
         .map_err(|error| Refusal::bad_request(error.to_string()))
         .and_then(|body| decoded(&head.headers, &body, json))
         .and_then(|message| take(&shared, &head.headers, message));
-    // Tempo's receiver answers in the encoding of the request, a refusal as google.rpc.Status.
+    // Tempo's receiver answers in the encoding of the request, and a refusal is a google.rpc.Status.
     let (status, body) = match (taken, json) {
         (Ok(()), false) => (200, Bytes::new()),
         (Ok(()), true) => (200, json!({ "partialSuccess": {} }).to_string().into()),
@@ -72,7 +72,7 @@ pub(super) async fn http(shared: Arc<Shared>, request: Request<Incoming>) -> Res
     response(status, content_type, body)
 }
 
-/// `TraceService/Export`.
+/// Handles `TraceService/Export`.
 pub(super) fn grpc(
     shared: &Shared,
     path: &str,
@@ -92,7 +92,7 @@ pub(super) fn grpc(
     Ok(vec![Vec::new()])
 }
 
-/// Unpacked gzip.
+/// Decompresses gzip.
 pub(super) fn gunzip(packed: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut plain = Vec::new();
     GzDecoder::new(packed).read_to_end(&mut plain)?;
@@ -124,7 +124,7 @@ fn decoded(
         let plain = match encoding {
             None | Some(b"" | b"identity") => body.to_vec(),
             Some(b"gzip") => gunzip(body)?,
-            // Tempo's receiver knows more of them.
+            // Tempo's receiver supports more encodings.
             Some(_) => anyhow::bail!("unsupported Content-Encoding"),
         };
         if json {
@@ -136,13 +136,13 @@ fn decoded(
     decode().map_err(|error| Refusal::bad_request(format!("{error:#}")))
 }
 
-/// Tempo's distributor asks for the tenant only after its receiver has decoded the message.
+/// Tempo's distributor looks for the tenant only after its receiver has decoded the message.
 fn take(
     shared: &Shared,
     headers: &HeaderMap,
     message: ExportTraceServiceRequest,
 ) -> Result<(), Refusal> {
-    // Tempo: a missing or repeated tenant is an error that clients repeat, 503 and UNAVAILABLE.
+    // In Tempo, a missing or repeated tenant is an error that clients retry: 503 and UNAVAILABLE.
     let Some(value) = only_tenant(headers) else {
         return Err(Refusal {
             http: 503,
@@ -150,7 +150,7 @@ fn take(
             message: "no org id".to_owned(),
         });
     };
-    // Tempo: `a|b` on a write is a permanent 400; `a|a` is a.
+    // In Tempo, `a|b` on a write is a permanent 400, and `a|a` means a.
     let tenants = tenants(value)?;
     let [tenant] = &tenants[..] else {
         return Err(Refusal::bad_request("multiple org IDs present"));
@@ -159,7 +159,7 @@ fn take(
     let mut spans = groups
         .flat_map(|group| &group.scope_spans)
         .flat_map(|scoped| &scoped.spans);
-    // Tempo: one bad id spoils the whole request.
+    // In Tempo, one invalid ID spoils the whole request.
     if spans.any(|span| span.trace_id.len() != 16) {
         return Err(Refusal::bad_request("trace ids must be 128 bit"));
     }

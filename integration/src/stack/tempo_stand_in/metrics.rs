@@ -9,7 +9,7 @@ use super::traceql::{Metric, parse_metrics};
 use super::wire::{InstantSeries, Sample, TimeSeries};
 use crate::otlp::{self, KeyValue};
 
-/// From, to (exclusive) and step, in nanoseconds.
+/// The start, the end (exclusive) and the step, in nanoseconds.
 #[derive(Clone, Copy)]
 pub(super) struct Window {
     pub(super) start: u64,
@@ -17,7 +17,7 @@ pub(super) struct Window {
     pub(super) step: u64,
 }
 
-/// One sample for each step; no series when nothing matches, as with Tempo.
+/// One sample for each step. As in Tempo, there is no series if nothing matches.
 pub(super) fn range(
     spans: &[Arc<StoredSpan>],
     query: &str,
@@ -86,5 +86,5 @@ fn counted(
     Ok((vec![otlp::attribute("__name__", name)], values))
 }
 
-/// As Prometheus has it; keeps a hostile step from asking for memory without end.
+/// The limit that Prometheus has. It keeps a hostile step from requesting unlimited memory.
 const MAX_STEPS: usize = 11_000;

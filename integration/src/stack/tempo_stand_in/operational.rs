@@ -1,10 +1,11 @@
-//! What Tempo serves beside its API on the same port, and nobody outside should reach.
+//! What Tempo serves in addition to its API on the same port, and nobody outside should reach.
 
 use std::sync::PoisonError;
 
 use super::shared::Shared;
 
-/// Class A: Tempo answers these to anyone who reaches the port. Text that a test can recognise, not Tempo's own.
+/// Class A: Tempo answers these requests to anyone who reaches the port. The text is not Tempo's own, but one that a
+/// test can recognise.
 pub(super) fn page(shared: &Shared, path: &str) -> Option<String> {
     let pages = [
         "/status",

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::shared::Refusal;
 
-/// Query parameters; of a repeated one the first counts, as in Go's `Query().Get`.
+/// Query parameters. If one is repeated, the first counts, as in Go's `Query().Get`.
 pub(super) struct Parameters(BTreeMap<String, String>);
 
 impl Parameters {
@@ -28,7 +28,7 @@ impl Parameters {
         }
     }
 
-    /// Unix seconds, or nanoseconds from 11 digits on; in nanoseconds.
+    /// A time in Unix seconds or, from 11 digits on, in nanoseconds. The result is in nanoseconds.
     pub(super) fn time(&self, name: &str) -> Result<Option<u64>, Refusal> {
         match self.text(name) {
             "" => Ok(None),
@@ -39,7 +39,7 @@ impl Parameters {
         }
     }
 
-    /// Seconds, or a number with one unit; in nanoseconds.
+    /// A duration in seconds, or a number with one unit. The result is in nanoseconds.
     pub(super) fn duration(&self, name: &str) -> Result<Option<u64>, Refusal> {
         let text = self.text(name);
         if text.is_empty() {
@@ -63,7 +63,7 @@ fn invalid(name: &str, text: &str) -> Refusal {
     Refusal::bad_request(format!("invalid {name}: {text:?}"))
 }
 
-/// `name=value name="a value"`; no escapes inside the quotes.
+/// Parses `name=value name="a value"`. There are no escapes inside the quotes.
 pub(super) fn logfmt(text: &str) -> Result<Vec<(String, String)>, Refusal> {
     let mut pairs = Vec::new();
     let mut rest = text.trim_start();

@@ -1,4 +1,4 @@
-//! What the ports have in common: what is stored, who asks, and how one says no.
+//! What the ports share: the stored spans, the tenant of a request, and refusals.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
@@ -12,7 +12,7 @@ use super::store::Store;
 pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) requests: AtomicUsize,
-    /// Answers of the query port by (method, route, status code), for `/metrics`.
+    /// The number of answers of the query port by (method, route, status code), for `/metrics`.
     pub(super) answered: Mutex<BTreeMap<(String, String, String), u64>>,
 }
 
@@ -24,7 +24,7 @@ impl Shared {
     }
 }
 
-/// An answer that says no, in both protocols.
+/// A refusal, in both protocols.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) http: u16,
@@ -42,7 +42,7 @@ impl Refusal {
     }
 }
 
-/// The value of the tenant header, where it stands there once and is not empty.
+/// The value of the tenant header, if it occurs once and is not empty.
 pub(super) fn only_tenant(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(TENANT).iter();
     let only = values.next().filter(|value| !value.is_empty());
@@ -50,13 +50,13 @@ pub(super) fn only_tenant(headers: &HeaderMap) -> Option<&[u8]> {
         .map(HeaderValue::as_bytes)
 }
 
-/// The tenants that a header value names: dskit's rules, by which Tempo lives.
+/// The tenants that a header value names, by the rules of dskit, which Tempo uses.
 pub(super) fn tenants(value: &[u8]) -> Result<Vec<String>, Refusal> {
     let invalid = |what: &str| Refusal::bad_request(format!("tenant ID {what}"));
     let text = std::str::from_utf8(value).map_err(|_| invalid("contains unsupported character"))?;
     let mut names = Vec::new();
     for element in text.split('|') {
-        // dskit takes what follows a colon for metadata and cuts it off: one of the reasons for a gate.
+        // dskit takes what follows a colon for metadata and cuts it off, which is one of the reasons for a gate.
         let name = element.split(':').next().unwrap_or_default();
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!-_.*'()".contains(&byte);
         if !name.bytes().all(allowed) {

@@ -1,8 +1,8 @@
-//! A span as it is kept.
+//! A span as it is stored.
 
 use crate::otlp::{InstrumentationScope, Resource, Span};
 
-/// A span with what its group said of it.
+/// A span, together with what its group says about it.
 pub(super) struct StoredSpan {
     pub(super) resource: Resource,
     pub(super) scope: Option<InstrumentationScope>,

@@ -1,4 +1,4 @@
-//! Spans by tenant, and what is asked about them.
+//! Stores spans by tenant, and answers queries about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use super::traceql::{Field, Filter};
 use crate::grpc::TraceSearchMetadata;
 use crate::otlp::{AnyValue, ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Value};
 
-/// In memory, and kept while the listeners are down: a real Tempo has its write-ahead log for that.
+/// The spans in memory. They are kept while the listeners are down, as a real Tempo does with its write-ahead log.
 #[derive(Default)]
 pub(super) struct Store {
     tenants: Mutex<BTreeMap<String, Vec<Arc<StoredSpan>>>>,
@@ -20,7 +20,7 @@ pub(super) struct Found {
     pub(super) matched: Vec<Arc<StoredSpan>>,
 }
 
-/// Bounds of a search in Unix seconds, 0 for none, and the most traces to answer.
+/// The bounds of a search in Unix seconds, or 0 for none, and the largest number of traces to return.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds {
     pub(super) start: u32,
@@ -53,7 +53,7 @@ impl Store {
         lists.flatten().cloned().collect()
     }
 
-    /// How many spans each tenant has.
+    /// The number of spans that each tenant has.
     pub(super) fn counts(&self) -> BTreeMap<String, usize> {
         let tenants = self.lock();
         let count = |(name, spans): (&String, &Vec<_>)| (name.clone(), spans.len());
@@ -65,7 +65,7 @@ impl Store {
     }
 }
 
-/// One trace, grouped by resource; nothing when none of the spans belongs to it.
+/// One trace, grouped by resource. It is empty if none of the spans belongs to it.
 pub(super) fn trace(spans: &[Arc<StoredSpan>], id: &[u8]) -> Vec<ResourceSpans> {
     let mut groups: Vec<ResourceSpans> = Vec::new();
     for stored in spans.iter().filter(|stored| stored.span.trace_id == id) {
@@ -89,7 +89,7 @@ pub(super) fn trace(spans: &[Arc<StoredSpan>], id: &[u8]) -> Vec<ResourceSpans> 
     groups
 }
 
-/// Traces with a span that the filter matches, latest first.
+/// The traces with a span that the filter matches, latest first.
 pub(super) fn search(spans: &[Arc<StoredSpan>], filter: &Filter, bounds: Bounds) -> Vec<Found> {
     let mut traces: BTreeMap<&[u8], Vec<&Arc<StoredSpan>>> = BTreeMap::new();
     for stored in spans {
@@ -128,7 +128,7 @@ fn metadata(id: &[u8], spans: &[&Arc<StoredSpan>]) -> Option<TraceSearchMetadata
         )
     };
     Some(TraceSearchMetadata {
-        // Search answers cut leading zeros off (tempo#4723), unlike the paths, which take both forms.
+        // Search answers omit leading zeros (tempo#4723), unlike the paths, which accept both forms.
         trace_id: hex::encode(id).trim_start_matches('0').to_owned(),
         root_service_name: of_root(Field::Resource("service.name".to_owned())),
         root_trace_name: of_root(Field::Name),
@@ -137,7 +137,7 @@ fn metadata(id: &[u8], spans: &[&Arc<StoredSpan>]) -> Option<TraceSearchMetadata
     })
 }
 
-/// Attribute names by scope, `resource` and `span`, and the intrinsics that can be asked about.
+/// The names of attributes by scope, `resource` and `span`, and the intrinsics that can be queried.
 pub(super) fn tags(
     spans: &[Arc<StoredSpan>],
     filter: &Filter,
@@ -156,7 +156,7 @@ pub(super) fn tags(
     ]
 }
 
-/// Values of that field as `(type, text)`.
+/// The values of that field, as `(type, text)`.
 pub(super) fn tag_values(
     spans: &[Arc<StoredSpan>],
     field: &Field,

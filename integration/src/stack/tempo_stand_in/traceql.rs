@@ -1,6 +1,7 @@
-//! The part of TraceQL the stand-in understands: `{ field = "text" && ( … ) && field =~ "^(?:text|…)$" }`, in metrics
-//! queries followed by `| rate()` or `| count_over_time()`; of patterns only such lists of plain words. Everything else is an error, never a guess: a result for a query that was not understood
-//! would let a test of the gate pass for the wrong reason.
+//! The part of TraceQL that the stand-in understands: `{ field = "text" && ( … ) && field =~ "^(?:text|…)$" }`,
+//! followed in metrics queries by `| rate()` or `| count_over_time()`. Of patterns it accepts only such lists of
+//! plain words. Everything else is an error and never a guess: a result for a query that was not understood would let
+//! a test of the gate pass for the wrong reason.
 
 use super::span::StoredSpan;
 use crate::otlp::{self, AnyValue, Value};
@@ -9,13 +10,13 @@ use crate::otlp::{self, AnyValue, Value};
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Filter(Vec<(Field, Vec<String>)>);
 
-/// What a condition looks at.
+/// What a condition refers to.
 #[derive(Debug, PartialEq)]
 pub(super) enum Field {
     Name,
     Resource(String),
     Span(String),
-    /// `.attribute`: of the span or of its resource.
+    /// `.attribute`, of the span or of its resource.
     Either(String),
 }
 
@@ -26,7 +27,7 @@ pub(super) enum Metric {
 }
 
 impl Filter {
-    /// A search query; the empty one finds everything, as with Tempo.
+    /// Parses a search query. As in Tempo, the empty one finds everything.
     pub(super) fn parse(query: &str) -> Result<Filter, String> {
         if query.trim().is_empty() {
             return Ok(Filter::default());
@@ -37,7 +38,7 @@ impl Filter {
         }
     }
 
-    /// The older `tags` parameter: each tag is an attribute that must be there with that value.
+    /// The older `tags` parameter: each tag is an attribute that must have that value.
     pub(super) fn from_tags(tags: impl IntoIterator<Item = (String, String)>) -> Filter {
         let field = |name: String| match name.as_str() {
             "name" => Field::Name,
@@ -59,7 +60,7 @@ impl Filter {
 }
 
 impl Field {
-    /// `name` or a scoped attribute; `None` for a bare word, as Tempo has it.
+    /// Parses `name` or a scoped attribute. As in Tempo, a bare word gives `None`.
     pub(super) fn parse(text: &str) -> Option<Field> {
         let attribute = |prefix| {
             text.strip_prefix(prefix)
@@ -92,7 +93,7 @@ impl Field {
     }
 }
 
-/// A metrics query.
+/// Parses a metrics query.
 pub(super) fn parse_metrics(query: &str) -> Result<(Filter, Metric), String> {
     let (filter, rest) = spanset(query)?;
     match rest.strip_prefix('|').map(str::trim) {
@@ -114,7 +115,7 @@ fn spanset(query: &str) -> Result<(Filter, &str), String> {
     Ok((Filter(conditions), end.trim()))
 }
 
-/// Conditions and groups of them that must all hold; gives what follows.
+/// Conditions and groups of them that must all hold. Returns what follows.
 fn all_of<'text>(
     text: &'text str,
     conditions: &mut Vec<(Field, Vec<String>)>,
@@ -152,7 +153,7 @@ fn condition<'text>(
     Ok(tail)
 }
 
-/// The words of `^(?:one|other)$`.
+/// The words in `^(?:one|other)$`.
 fn words(pattern: &str) -> Result<Vec<String>, String> {
     let list = pattern
         .strip_prefix("^(?:")
@@ -178,7 +179,7 @@ fn after<'text>(text: &'text str, mark: &str) -> Result<&'text str, String> {
     rest.ok_or_else(|| unsupported(text))
 }
 
-/// A string in double quotes with backslash escapes, or in backquotes without.
+/// Parses a string in double quotes with backslash escapes, or in back quotes without.
 fn quoted(text: &str) -> Result<(String, &str), String> {
     let text = text.trim_start();
     let quote = text.chars().next().filter(|first| "\"`".contains(*first));
@@ -201,7 +202,7 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
     Err("invalid TraceQL query: the string has no end".to_owned())
 }
 
-/// Begins as Tempo's own message does.
+/// A message that begins like Tempo's own.
 fn unsupported(rest: &str) -> String {
     format!("invalid TraceQL query: not understood by this stand-in, from {rest:?} on")
 }

@@ -1,4 +1,4 @@
-//! The messages of `tempopb.StreamingQuerier` that [`crate::grpc`] does not have; only fields somebody looks at.
+//! The messages of `tempopb.StreamingQuerier` that [`crate::grpc`] does not have, with only the fields that are used.
 
 use prost::Message;
 
@@ -59,7 +59,7 @@ pub struct TagValue {
     pub value: String,
 }
 
-/// `tempopb.QueryRangeRequest`; `tempopb.QueryInstantRequest` is the same without the step. Times in nanoseconds.
+/// `tempopb.QueryRangeRequest`. `tempopb.QueryInstantRequest` is the same without the step. Times are in nanoseconds.
 #[derive(Clone, PartialEq, Message)]
 pub struct QueryRangeRequest {
     #[prost(string, tag = "1")]

@@ -1,4 +1,4 @@
-//! Deletion of logs: Loki's API for it, by administrators only.
+//! The deletion of logs through Loki's API, by administrators only.
 
 use anyhow::{Context, Result, ensure};
 use integration::client::RawRequest;

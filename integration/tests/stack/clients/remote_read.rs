@@ -1,4 +1,4 @@
-//! Remote read: a Prometheus that has nothing itself and asks Mimir through the gate.
+//! Remote read: a Prometheus without data of its own asks Mimir through the gate.
 
 use anyhow::{Context, Result, ensure};
 use integration::client::{self, RawRequest};

@@ -1,4 +1,4 @@
-//! `logcli stats` and Grafana's index/stats: numbers without names, which count what lies in Loki's store.
+//! `logcli stats` and Grafana's index/stats: numbers without names that count what is in Loki's store.
 
 use anyhow::{Context, Result, ensure};
 use integration::client::RawRequest;

@@ -1,4 +1,4 @@
-//! `logcli query --tail`: a websocket that a real client opens, reads, and opens again when it is ended.
+//! `logcli query --tail`: a WebSocket that a real client opens, reads, and opens again when it is ended.
 
 #![expect(clippy::float_cmp, reason = "what is compared is whole numbers")]
 

@@ -1,4 +1,4 @@
-//! What Grafana sends beside the question, what of it reaches a server, and how answers travel.
+//! What Grafana sends in addition to the question, which of it reaches a server, and how answers are transferred.
 
 use std::time::Duration;
 

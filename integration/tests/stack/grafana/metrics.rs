@@ -1,4 +1,4 @@
-//! The Prometheus data source, on Mimir: POST by default, GET where only that is served.
+//! The Prometheus data source, on Mimir: with POST by default, and with GET where only that is served.
 
 use anyhow::{Context, Result, ensure};
 use integration::client::RawRequest;

@@ -1,9 +1,9 @@
-//! Agents that push all the time, and the ledger of what they took to push.
+//! Agents that push all the time, and the ledger of what they accepted.
 //!
-//! A real Prometheus scrapes a counter of ours four times a second. A real Collector is handed a numbered line and a
-//! numbered point four times a second, and twice a second a trace, which a second one gets too and exports over gRPC.
-//! What was sent is what the client took over: the samples in Prometheus' own store, and what a Collector answered
-//! 200 to.
+//! A real Prometheus scrapes a counter of the test four times per second. A real Collector is given a numbered line
+//! and a numbered point four times per second, and a trace twice per second; a second Collector gets the same trace
+//! and exports it over gRPC. What counts as sent is what the client has accepted: the samples in Prometheus' own
+//! store, and what a Collector answered with 200.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

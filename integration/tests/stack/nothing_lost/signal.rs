@@ -1,4 +1,4 @@
-//! What is sent: its kinds, and how each thing is known again.
+//! What is sent: its kinds, and how each item is recognised again.
 
 #![expect(
     clippy::cast_precision_loss,

@@ -1,4 +1,4 @@
-//! What the backends have, asked directly, and how it compares with what was sent.
+//! What the backends have stored, asked directly, compared with what was sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The writer's grant is withdrawn and given back: what is lost is what was sent meanwhile, and the clients say so.
+//! The writer's grant is withdrawn and given back: what was sent in the meantime is lost, and the clients say so.
 
 use std::time::Duration;
 

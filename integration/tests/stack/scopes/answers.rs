@@ -1,4 +1,4 @@
-//! What of a backend's answer reaches a scoped caller, and what of the caller's headers reaches a backend.
+//! Which parts of a backend's answer reach a scoped caller, and which of the caller's headers reach a backend.
 
 use anyhow::{Context, Result, ensure};
 use integration::client::{Protocol, RawRequest};

@@ -1,4 +1,5 @@
-//! Each read by each method: one's own namespaces and no other, alone and of several tenants, however it is asked.
+//! Each read with each method returns the caller's own namespaces and no others, for one tenant and for several,
+//! however it is asked.
 
 use std::time::Duration;
 

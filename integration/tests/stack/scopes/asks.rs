@@ -1,7 +1,8 @@
-//! Every read that can be scoped, as a caller sends it and as somebody who knows the scope would write it.
+//! Every read that can be scoped, both as a caller sends it and as somebody who knows the scope would write it.
 //!
-//! In values `FROM` and `TO` stand for the time of the data. Where the scope belongs stands a mark that is left out of
-//! what is sent through the gate: `~` behind another condition, `§` behind a bare metric name, `^` for the scope alone.
+//! In values, `FROM` and `TO` stand for the time of the data. A mark shows where the scope belongs, and is removed
+//! from what is sent through the gate: `~` behind another condition, `§` behind a bare metric name, `^` for the scope
+//! alone.
 
 use integration::client::RawRequest;
 use integration::form;

@@ -1,4 +1,4 @@
-//! What reaches a backend of a scoped request with a body.
+//! What reaches a backend from a scoped request with a body.
 
 use std::convert::Infallible;
 

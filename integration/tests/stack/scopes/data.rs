@@ -1,8 +1,9 @@
-//! What the teams of a tenant have written: three namespaces, two resources in each, in three tenants.
+//! What the teams of a tenant have written: in each of three tenants there are three namespaces with two resources
+//! each.
 //!
-//! Whatever belongs to a namespace carries the name of its bird, whatever belongs to a resource that of its stone: in
-//! names and values of labels, metric names, lines and spans. No query has to hold these words, so that an answer with
-//! such a word in it holds data.
+//! Whatever belongs to a namespace carries the name of its bird, and whatever belongs to a resource that of its
+//! stone: in names and values of labels, metric names, lines and spans. No query needs to contain these words, so an
+//! answer with such a word in it contains data.
 
 #![expect(
     clippy::cast_precision_loss,

@@ -1,4 +1,5 @@
-//! A directory of projects that is asked by HTTP: with the caller's token, once for as long as its answer counts.
+//! A directory of projects that is asked over HTTP: with the caller's token, and only once for as long as its answer
+//! is valid.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Gates beside the scene's whose backends only write down what reaches them, and what a refusal is called.
+//! Gates beside that of the scene whose backends only record what reaches them, and the names of refusals.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -1,10 +1,11 @@
-//! Patterns of a Loki that writes them into its own store, and asks for them there by a second query.
+//! Patterns of a Loki that writes them to its own store, and reads them from there with a second query.
 //!
-//! Loki 3.7 makes that second query of the caller's matchers, and puts the value of the one on `service_name` into it
-//! as it is. A value with a quote in it ends the string and goes on as LogQL of the caller's choice, outside of every
-//! matcher of the first query. So a scoped caller may not send one, and the first test shows that there is a reason.
+//! Loki 3.7 builds that second query from the caller's matchers, and pastes the value of the one on `service_name`
+//! into it unchanged. A value with a quote in it ends the string and continues as LogQL of the caller's choice,
+//! outside of every matcher of the first query. A scoped caller may therefore not send such a value, and the first
+//! test shows why.
 //!
-//! Patterns are written when they are three hours old; so half of the lines are older than that.
+//! Patterns are written when they are three hours old, so half of the lines are older than that.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! Questions drawn at random, to every endpoint of Loki and Mimir that can be scoped and answers at once.
 //!
-//! Left out is what tells a matcher of the gate's from one of the caller's by the words of the query alone, not by any
-//! data: `absent` makes labels of the matchers of its selector. For the same reason volumes always name `namespace`.
+//! A question is left out if the text of the query alone, and no data, distinguishes a matcher of the gate from one
+//! of the caller: `absent` turns the matchers of its selector into labels. For the same reason, volumes always name
+//! `namespace`.
 
 use integration::drill::Random;
 use scopegate::authz::endpoint::Backend;

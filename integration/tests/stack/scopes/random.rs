@@ -1,8 +1,8 @@
-//! Queries drawn at random, by somebody who sees one namespace, of the real Loki and the real Mimir.
+//! Queries drawn at random, sent to the real Loki and the real Mimir by a caller who sees one namespace.
 //!
-//! Half are drawn from the corpora in `tests/queries`, with selectors of the data that is there in place of their own;
-//! the answer never holds another namespace's words. Half are built from templates; their answer is also that of the
-//! server to the same query with the scope written by hand.
+//! Half of them are drawn from the corpora in `tests/queries`, with selectors for the existing data in place of their
+//! own; their answers never contain words of another namespace. The other half is built from templates; their answers
+//! also equal the server's answer to the same query with the scope written by hand.
 
 use anyhow::{Result, ensure};
 use integration::drill::Random;

@@ -1,4 +1,5 @@
-//! The projects API in front of the real servers: whose resource, which defaults, and nothing of another resource.
+//! The projects API in front of the real servers: who may read which resource, which defaults apply, and that nothing
+//! of another resource is returned.
 
 use anyhow::{Result, ensure};
 use integration::client::{Protocol, RawRequest, Reply, Target};

@@ -1,8 +1,8 @@
-//! What a scoped caller is shown of traces, in front of a real Tempo.
+//! What a scoped caller sees of traces, in front of a real Tempo.
 //!
-//! Without one these are skipped, and [`stand_in`] tries the same rules on the stand-in, with the questions that it
-//! understands. The whole traces are known by what the gate lets through on purpose: root name, root service, start
-//! and duration of a trace of which one span is in scope.
+//! Without one, these tests are skipped, and [`stand_in`] tries the same rules on the stand-in, with the questions
+//! that it understands. About whole traces, the gate deliberately lets through the root name, the root service, the
+//! start and the duration of a trace of which one span is in scope.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
-//! The same data twice: in one tenant with what other teams have written, in another one alone.
+//! The same data twice: in one tenant together with what other teams have written, and in another tenant alone.
 //!
-//! Whatever belongs to the namespace `web` is in both, byte for byte and at the same times. So whoever is limited to
-//! `web` in the first must get the answers that anybody gets in the second.
+//! Whatever belongs to the namespace `web` is in both, byte for byte and with the same times. A caller who is limited
+//! to `web` in the first tenant must therefore get the answers that anybody gets in the second.
 
 #![expect(
     clippy::cast_precision_loss,

@@ -1,13 +1,13 @@
-//! Whoever sees a part of a tenant gets the answers that they would get if there were nothing else in it.
+//! A caller who sees a part of a tenant gets the answers that there would be if the tenant held nothing else.
 //!
-//! The same question is asked by a scoped caller of a tenant with everybody's data, and by one who is not scoped of a
-//! tenant with only the data in scope, both through the gate. Whatever Loki and Mimir say of the rest, in a name, a
-//! value, a count, a number of bytes or what a limit leaves out, makes the two differ. Not compared are:
+//! The same question is asked twice through the gate: by a scoped caller in a tenant with everybody's data, and by
+//! one without a scope in a tenant with only the data in scope. Whatever Loki and Mimir reveal about the rest, in a
+//! name, a value, a count, a number of bytes or what a limit leaves out, makes the answers differ. Not compared are:
 //!
-//! 1. in answers of Loki the members of `stats` that are no counts of what was read: times, and what caches did;
-//! 2. places in the query, which warnings name and errors too: the query with the scope is longer. Of errors only the
-//!    status is compared, and that no word of another namespace is in them;
-//! 3. the order of lists, and of numbers what is beyond nine digits: neither is settled for one server alone.
+//! 1. in answers of Loki, the members of `stats` that do not count what was read: times, and what caches did;
+//! 2. positions in the query, which warnings and errors name, because the query with the scope is longer. For errors,
+//!    only the status is compared, and that no word of another namespace is in them;
+//! 3. the order of lists, and digits of numbers beyond the ninth: neither is fixed even for one server alone.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
