@@ -1,8 +1,8 @@
-# What one can do here: `make` lists it.
+# `make` lists what you can do here.
 #
-# Nothing that is built or fetched lands in the checkout but target/scopegate.wasm.
-# The rest is in $(SCOPEGATE_CACHE); ENVOY, PROMETHEUS, WRK and CARGO_TARGET_DIR,
-# when set, are used as they are.
+# Nothing that is built or fetched is stored in the checkout, except target/scopegate.wasm.
+# The rest is in $(SCOPEGATE_CACHE). If ENVOY, PROMETHEUS, WRK and CARGO_TARGET_DIR are set,
+# they are used as they are.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -14,17 +14,17 @@ export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),$(SCOPEGATE_CACHE)
 export SCOPEGATE_WASM := $(CURDIR)/target/scopegate.wasm
 
 tools := integration/tools
-# The servers that the integration crate starts. Found once, at first use in a recipe.
+# The servers that the integration crate starts. They are looked for once, when a recipe first uses them.
 servers = ENVOY="$$($(tools)/envoy.sh)"; PROMETHEUS="$$($(tools)/prometheus.sh)"; export ENVOY PROMETHEUS;
-# What cannot be had of the parts, so that the tests do not try again; taken as it is if somebody has tried before.
-# parts.sh gets $(1).
+# The parts that are not available, so that the tests do not try to get them again. If the variable is set already,
+# its value is used. parts.sh gets $(1).
 missing = SCOPEGATE_MISSING="$${SCOPEGATE_MISSING-$$($(tools)/parts.sh $(1))}"; export SCOPEGATE_MISSING;
-# The whole workspace and both features at once: with other packages and features than `make test` and each other
-# they would have two dozen crates built again.
+# These commands build the whole workspace with both features at once. With packages or features that differ from those
+# of `make test` or of each other, two dozen crates would be built again.
 heavy := --workspace --features scopegate/serve,integration/drills,integration/stack
 
 .PHONY: help
-help: ## this list
+help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "Needs Rust 1.89 or newer. Envoy 1.33 or newer is taken from ENVOY or PATH,"
@@ -42,61 +42,61 @@ cli: ## build the command `scopegate` for this machine: target/scopegate
 	@echo target/scopegate
 
 .PHONY: schema
-schema: ## write what comes of the table of keys: envoy/*.schema.json and docs/configuration.md
+schema: ## generate envoy/*.schema.json and docs/configuration.md from the table of keys
 	@cargo build --quiet --locked --features cli --bin scopegate
 	@"$(CARGO_TARGET_DIR)/debug/scopegate" schema >envoy/scopegate.schema.json
 	@"$(CARGO_TARGET_DIR)/debug/scopegate" schema --deployment >envoy/deployment.schema.json
 	@"$(CARGO_TARGET_DIR)/debug/scopegate" schema --markdown >docs/configuration.md
 
 .PHONY: manifests
-manifests: ## write the files under envoy/ anew from envoy/deployment.yaml and the templates
+manifests: ## generate the files under envoy/ from envoy/deployment.yaml and the templates
 	@cargo build --quiet --locked --features cli --bin scopegate
 	@render() { "$(CARGO_TARGET_DIR)/debug/scopegate" render "$$1" envoy/deployment.yaml --output-dir "$$2"; }; \
 	render envoy envoy && render istio envoy/istio && render envoy-gateway envoy/gateway && \
 	render kubernetes envoy/kustomize/envoy
 
 .PHONY: run
-run: wasm ## Envoy with the module, an issuer and a Prometheus, until Ctrl-C
+run: wasm ## run Envoy with the module, an issuer and a Prometheus, until Ctrl-C
 	@$(servers) exec cargo run --quiet --locked -p integration --bin scopegate-run
 
 .PHONY: test
-test: wasm ## every test: native, and the module in a real Envoy
+test: wasm ## run the native tests, and those of the module in a real Envoy
 	@$(servers) python3 $(tools)/two_at_a_time.py --locked --workspace --features scopegate/serve
 
 .PHONY: drills
-drills: wasm ## what becomes of valid requests while the provider rotates, stalls or dies: a table
+drills: wasm ## show what happens to valid requests while the provider rotates keys, stalls or dies
 	@$(servers) cargo test --locked $(heavy) --test drills -- $(DRILL)
 
 .PHONY: parts
-parts: ## build or fetch what stack and test-stack need, and print what cannot be had
+parts: ## build or fetch what stack and test-stack need, and print what is not available
 	@$(tools)/parts.sh
 
 .PHONY: stack
-stack: wasm ## the whole platform on this machine: real Loki, Mimir, Keycloak, agents; needs Go, Java, Maven
+stack: wasm ## run the whole platform on this machine: real Loki, Mimir, Keycloak, agents; needs Go, Java, Maven
 	@ENVOY="$$($(tools)/envoy.sh)"; export ENVOY; $(call missing,stack) \
 	exec cargo run --quiet --locked -p integration --bin scopegate-stack
 
 .PHONY: test-stack
-test-stack: wasm ## the proof against those; STACK="name" runs only what has that in its name
+test-stack: wasm ## run the tests with that platform; STACK="text" selects tests by their names
 	@$(servers) $(if $(STACK),$(call missing,stack),$(call missing)) \
 	failed=0; cargo test --locked $(heavy) --no-fail-fast $(if $(STACK),,$(beside_stack)) --test stack -- $(STACK) || failed=1; \
 	$(if $(STACK),,"$(CARGO_TARGET_DIR)/debug/scopegate-stack" --self-test || failed=1;) exit $$failed
 
-# What needs parts, but no stack of its own making. The printed commands come last, by the program that was built for
-# the tests.
+# The tests that need parts but start no stack of their own. The printed commands come last, run by the program that
+# was built for the tests.
 beside_stack := --test manifests --test compose --test oracles --test openapi-answers --test kubernetes --test playground
 
 .PHONY: fuzz
-fuzz: ## queries torn apart, ten minutes a language, read by the backends' parsers; FUZZ_SECONDS=, SCOPEGATE_SEED=
+fuzz: ## let the backends' parsers read mutated queries, ten minutes for each language; FUZZ_SECONDS=, SCOPEGATE_SEED=
 	@SCOPEGATE_FUZZ_SECONDS="$(or $(FUZZ_SECONDS),600)" \
 	cargo test --locked $(heavy) --test oracles -- $(FUZZ)
 
 .PHONY: integration
-integration: wasm ## only the tests in a real Envoy
+integration: wasm ## run only the tests in a real Envoy
 	@$(servers) cargo test --locked --no-fail-fast -p integration
 
 .PHONY: lint
-lint: ## format, clippy, documentation and prose, without a warning
+lint: ## check format, clippy, documentation and prose
 	@python3 $(tools)/prose.py
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
@@ -105,14 +105,14 @@ lint: ## format, clippy, documentation and prose, without a warning
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
 
 .PHONY: bench
-bench: wasm ## CPU of Envoy per request beside jwt_authn + RBAC, about three minutes
+bench: wasm ## measure Envoy's CPU per request, compared with jwt_authn and RBAC; about three minutes
 	@ENVOY="$$($(tools)/envoy.sh)"; WRK="$$($(tools)/wrk.sh)"; \
 	SCOPEGATE_EMPTY_WASM="$$($(tools)/wasm.sh integration/bench/empty/Cargo.toml "$(CURDIR)/target/empty.wasm")"; \
 	export ENVOY WRK SCOPEGATE_EMPTY_WASM; \
 	exec python3 integration/bench/bench.py $(BENCH)
 
 .PHONY: bench-queries
-bench-queries: ## what scoping a query costs, natively and in V8; needs Node
+bench-queries: ## measure what scoping a query costs, natively and in V8; needs Node
 	@queries="$$($(tools)/wasm.sh integration/bench/queries/Cargo.toml "$(CURDIR)/target/queries.wasm")"; \
 	cargo run --quiet --locked --release --manifest-path integration/bench/queries/Cargo.toml -- \
 		$$(node integration/bench/queries/run.mjs "$$queries")
@@ -122,12 +122,12 @@ playground: ## a page that explains requests in a browser, offline: target/playg
 	@$(tools)/playground.sh
 
 .PHONY: docs
-docs: ## a site of the pages in docs/: target/docs/index.html; builds mdBook once, walks a Chromium through the playground
+docs: ## build a site from the pages in docs/: target/docs/index.html; walk a Chromium through the playground
 	@MDBOOK="$$($(tools)/mdbook.sh)"; export MDBOOK; $(tools)/docs.sh
 	@cargo test --quiet --locked $(heavy) --test playground -- browser
 
 .PHONY: clean
-clean: ## remove what was built; downloads stay, and so does a CARGO_TARGET_DIR of yours
+clean: ## remove what was built, but not downloads or a CARGO_TARGET_DIR of your own
 	rm -rf target "$(SCOPEGATE_CACHE)/target"
 
 .PHONY: distclean
