@@ -86,6 +86,11 @@ test-stack: wasm ## run the tests with that platform; STACK="text" selects tests
 # was built for the tests.
 beside_stack := --test manifests --test compose --test oracles --test openapi-answers --test kubernetes --test playground
 
+.PHONY: test-control-planes
+test-control-planes: wasm ## run the manifests on the real Istio and Envoy Gateway; PLANES="istio" runs only what has that in its name
+	@ENVOY="$$($(tools)/envoy.sh)"; export ENVOY; $(call missing,control-planes) \
+	cargo test --locked $(heavy) --test control-planes -- $(PLANES)
+
 .PHONY: fuzz
 fuzz: ## let the backends' parsers read mutated queries, ten minutes for each language; FUZZ_SECONDS=, SCOPEGATE_SEED=
 	@SCOPEGATE_FUZZ_SECONDS="$(or $(FUZZ_SECONDS),600)" \

@@ -44,6 +44,7 @@ pub mod grpc;
 pub mod identity;
 pub mod issuer;
 pub mod keys;
+pub mod kubernetes;
 pub mod load;
 pub mod loki_push;
 pub mod organizations;

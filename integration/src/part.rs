@@ -85,6 +85,8 @@ pub const COMPOSE: Part = Part::new("", "compose.sh", "");
 pub const OPENAPI_PYTHON: Part = Part::new("OPENAPI_PYTHON", "openapi.sh", "");
 /// The folder of etcd, kube-apiserver and kustomize.
 pub const KUBERNETES: Part = Part::new("", "kubernetes.sh", "");
+/// The folder of the control planes of Istio and Envoy Gateway, with their charts and definitions.
+pub const CONTROL_PLANES: Part = Part::new("", "control-planes.sh", "");
 /// The library with a wall clock that can be stepped.
 pub const CLOCK: Part = Part::new("SCOPEGATE_CLOCK_LIBRARY", "clock.sh", "").shows(Shows::Presence);
 /// The module that a test can kill.

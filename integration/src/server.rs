@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 pub type Body = UnsyncBoxBody<Bytes, anyhow::Error>;
@@ -30,15 +30,30 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to listen on a free loopback port. What `connection` returns serves each connection.
+    /// Listen on a free loopback port; each connection is served by what `connection` returns.
     pub async fn start<C, F>(connection: C) -> Result<Server>
     where
         C: Fn(TcpStream) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .context("no loopback port")?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await;
+        Server::on(listener.context("no loopback port")?, connection)
+    }
+
+    /// The same at an address and port of the caller's, which others may listen on too.
+    pub fn start_at<C, F>(address: SocketAddr, connection: C) -> Result<Server>
+    where
+        C: Fn(TcpStream) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Server::on(listen(address)?, connection)
+    }
+
+    fn on<C, F>(listener: TcpListener, connection: C) -> Result<Server>
+    where
+        C: Fn(TcpStream) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let server = Server {
             address: listener.local_addr()?,
             connection: Arc::new(move |stream| -> Serving { Box::pin(connection(stream)) }),
@@ -77,7 +92,7 @@ impl Server {
         }
         let mut last = None;
         for _ in 0..50 {
-            match TcpListener::bind(self.address).await {
+            match listen(self.address) {
                 Ok(listener) => {
                     self.serve(listener);
                     return Ok(());
@@ -145,3 +160,16 @@ async fn accept(listener: TcpListener, connection: Connection) {
 
 /// More than anything that Envoy lets through (60 KiB by default), so that this server is never the one to refuse.
 const MAX_HEADER_LIST: u32 = 1024 * 1024;
+
+/// A port of that address, shared with whoever else asks for it like this: a proxy may listen on the same port of every
+/// address.
+fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    if !address.ip().is_loopback() {
+        socket.set_reuseport(true)?;
+    }
+    let bound = socket.bind(address);
+    bound.with_context(|| format!("cannot listen on {address}"))?;
+    Ok(socket.listen(1024)?)
+}

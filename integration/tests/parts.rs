@@ -121,6 +121,7 @@ fn what_is_refused_is_listed_and_no_failure() -> Result<()> {
         "prometheus",
         "oracles",
         "kubernetes",
+        "control-planes",
         "keycloak",
         "collector",
         "dex",
@@ -128,6 +129,7 @@ fn what_is_refused_is_listed_and_no_failure() -> Result<()> {
         "compose",
         "lezer",
         "grafana",
+        "browser",
     ];
     ensure!(names == wanted, "{list}");
     ensure!(list.contains("loki: the registry says 403\n"), "{list}");

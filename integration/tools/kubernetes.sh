@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Prints a folder with a Kubernetes API to run on loopback, bin/etcd and bin/kube-apiserver, and bin/kustomize,
-# built with Go from integration/stack/kubernetes once, into the cache. About four minutes.
+# built with Go from integration/control-planes once, into the cache. About four minutes.
 set -euo pipefail
 . "$(dirname "$0")/deps.sh"
 
-module="$(cd "$(dirname "$0")/../stack/kubernetes" && pwd)"
+module="$(cd "$(dirname "$0")/../control-planes" && pwd)"
 have go || die "no go to build etcd and kube-apiserver with: install Go 1.26 or newer (https://go.dev/dl/)"
 
 # build FOLDER. A server that does not know its version does not start.

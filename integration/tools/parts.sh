@@ -20,9 +20,10 @@ part_seconds=$((all_seconds * 3 / 5))
 # In two lanes: while the one waits for a network or links, the other compiles. The oracles
 # come after the servers that they share most packages with.
 case "${1:-all}" in
-all) one=(loki mimir prometheus oracles kubernetes) other=(keycloak collector dex manifests openapi compose lezer grafana browser playground tempo) ;;
+all) one=(loki mimir prometheus oracles kubernetes control-planes) other=(keycloak collector dex manifests openapi compose lezer grafana browser tempo) ;;
 stack) one=(loki mimir prometheus) other=(keycloak collector) ;;
-*) die "usage: parts.sh [stack]" ;;
+control-planes) one=(kubernetes control-planes) other=() ;;
+*) die "usage: parts.sh [stack | control-planes]" ;;
 esac
 
 # named VARIABLE...: is each of them set?

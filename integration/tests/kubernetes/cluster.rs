@@ -1,40 +1,29 @@
-//! etcd and kube-apiserver, each as a process on loopback, and what an administrator does there.
+//! A Kubernetes API, and what an administrator does there.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use integration::authority::Authority;
-use integration::process::{Process, free_port};
+use integration::kubernetes::{KubernetesApi, documents, program};
+use integration::paths;
 use integration::served::Served;
-use integration::{part, paths};
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::GroupVersionKind;
 use kube::{Client, Config};
-use rcgen::KeyPair;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How long a server may take to begin.
+/// How long something may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The administrator's credential.
-const ADMIN: &str = "administrator-of-one-test-run";
-
-/// The handle. Fields end in this order: a graceful end of the API would hang once etcd is gone, so both are killed.
+/// The handle.
 pub struct Cluster {
-    api: Option<Process>,
-    _etcd: Process,
+    servers: KubernetesApi,
     folder: TempDir,
-    etcd_port: u16,
-    port: u16,
-    ca: String,
     admin: Client,
     /// Of the shipped service account.
     kubeconfig: String,
@@ -42,38 +31,14 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start() -> Result<Cluster> {
-        let folder = tempfile::tempdir()?;
-        let (etcd_port, peer_port, port) = (free_port()?, free_port()?, free_port()?);
-        let authority = Authority::new()?;
-        let (certificate, key) = authority.issue(&["localhost", "127.0.0.1"])?;
-        fs::write(folder.path().join("tls.crt"), certificate)?;
-        fs::write(folder.path().join("tls.key"), key)?;
-        let accounts = KeyPair::generate()?;
-        fs::write(folder.path().join("accounts.key"), accounts.serialize_pem())?;
-        fs::write(
-            folder.path().join("accounts.pub"),
-            accounts.public_key_pem(),
-        )?;
-        let admin = format!("{ADMIN},admin,admin,system:masters\n");
-        fs::write(folder.path().join("tokens.csv"), admin)?;
-        let etcd = Process::start_in(
-            "etcd",
-            etcd(folder.path(), etcd_port, peer_port)?,
-            &folder.path().join("etcd.log"),
-        )?;
-        let ca = authority.pem();
-        let admin = client(&kubeconfig(port, &ca, ADMIN)).await?;
+        let servers = KubernetesApi::start().await?;
+        let admin = client(&servers.admin_kubeconfig()).await?;
         let mut cluster = Cluster {
-            api: None,
-            _etcd: etcd,
-            folder,
-            etcd_port,
-            port,
-            ca,
+            servers,
+            folder: tempfile::tempdir()?,
             admin,
             kubeconfig: String::new(),
         };
-        cluster.start_api().await?;
         cluster.put_definition(&definition()?).await?;
         cluster.install().await?;
         Ok(cluster)
@@ -89,9 +54,10 @@ impl Cluster {
         )
         .await?;
         self.bind().await?;
-        let token = self.token("scopegate", "scopegate-organizations").await?;
+        let account = "scopegate-organizations";
+        let token = self.servers.token("scopegate", account, None, None).await?;
         let file = self.folder.path().join("kubeconfig");
-        fs::write(&file, kubeconfig(self.port, &self.ca, &token))?;
+        fs::write(&file, self.servers.kubeconfig(&token))?;
         self.kubeconfig = file.display().to_string();
         Ok(())
     }
@@ -139,7 +105,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The API's verdict on a document, without storing it.
+    /// What the API says to a document, without taking it.
     pub async fn dry_run(&self, document: &Value) -> Result<()> {
         let name = document["metadata"]["name"].as_str().context("no name")?;
         let mut parameters = PatchParams::apply("tests").force().dry_run();
@@ -152,42 +118,13 @@ impl Cluster {
         Ok(())
     }
 
-    async fn token(&self, namespace: &str, account: &str) -> Result<String> {
-        let body = json!({
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"expirationSeconds": 3600},
-        });
-        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
-        let request = http_request("POST", &path, &body)?;
-        let answer: Value = self.admin.request(request).await?;
-        Ok(answer["status"]["token"]
-            .as_str()
-            .context("no token")?
-            .to_owned())
-    }
-
     /// Kill the API, as an outage does.
     pub fn stop_api(&mut self) {
-        drop(self.api.take());
+        self.servers.stop_api();
     }
 
     pub async fn start_api(&mut self) -> Result<()> {
-        let command = api_server(self.folder.path(), self.etcd_port, self.port)?;
-        let log = self.folder.path().join("apiserver.log");
-        let mut process = Process::start_in("kube-apiserver", command, &log)?;
-        let admin = self.admin.clone();
-        let ready = async || {
-            let request = http_request("GET", "/readyz", &Value::Null);
-            let Ok(request) = request else { return false };
-            admin
-                .request_text(request)
-                .await
-                .is_ok_and(|text| text == "ok")
-        };
-        process.wait_until("ready", PATIENCE, ready).await?;
-        self.api = Some(process);
-        Ok(())
+        self.servers.start_servers().await
     }
 
     /// The command under test with the shipped account, following this cluster.
@@ -279,7 +216,7 @@ impl Cluster {
 
     /// The state in which each test begins.
     pub async fn clear(&mut self) -> Result<()> {
-        if self.api.is_none() {
+        if !self.servers.is_up() {
             self.start_api().await?;
         }
         if self.definitions().get_opt(NAME).await?.is_none() {
@@ -353,7 +290,7 @@ async fn put(api: &Api<DynamicObject>, document: &Value) -> Result<u64> {
 
 /// The definition with all its versions.
 pub fn definition() -> Result<Value> {
-    let file = paths::integration().join("stack/kubernetes/definition.yaml");
+    let file = paths::integration().join("control-planes/grafana-organization.yaml");
     let mut documents = documents(&fs::read_to_string(file)?)?;
     documents.pop().context("no definition")
 }
@@ -364,7 +301,7 @@ fn shipped(name: &str) -> Result<String> {
     )?)
 }
 
-/// The output of kustomize for that folder.
+/// What kustomize makes of that folder.
 pub fn built(folder: &str) -> Result<Vec<Value>> {
     let output = program("kustomize")?
         .arg("build")
@@ -375,105 +312,12 @@ pub fn built(folder: &str) -> Result<Vec<Value>> {
     documents(&String::from_utf8(output.stdout)?)
 }
 
-fn documents(text: &str) -> Result<Vec<Value>> {
-    let documents = serde_yaml_ng::Deserializer::from_str(text);
-    let documents = documents.map(serde::Deserialize::deserialize);
-    Ok(documents.collect::<Result<_, serde_yaml_ng::Error>>()?)
-}
-
-fn http_request(method: &str, path: &str, body: &Value) -> Result<hyper::Request<Vec<u8>>> {
-    let body = if body.is_null() {
-        Vec::new()
-    } else {
-        serde_json::to_vec(body)?
-    };
-    let request = hyper::Request::builder().method(method).uri(path);
-    Ok(request
-        .header("content-type", "application/json")
-        .body(body)?)
-}
-
-fn kubeconfig(port: u16, ca: &str, token: &str) -> String {
-    use base64::Engine as _;
-    let ca = base64::engine::general_purpose::STANDARD.encode(ca);
-    let config = json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "test", "cluster": {
-            "server": format!("https://127.0.0.1:{port}"),
-            "certificate-authority-data": ca,
-        }}],
-        "users": [{"name": "test", "user": {"token": token}}],
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        "current-context": "test",
-    });
-    config.to_string()
-}
-
 async fn client(kubeconfig: &str) -> Result<Client> {
     let kubeconfig = Kubeconfig::from_yaml(kubeconfig)?;
     let options = KubeConfigOptions::default();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
     config.connect_timeout = Some(Duration::from_secs(2));
     Ok(Client::try_from(config)?)
-}
-
-fn program(name: &str) -> Result<Command> {
-    Ok(Command::new(
-        part::KUBERNETES.find()?.join("bin").join(name),
-    ))
-}
-
-fn etcd(folder: &Path, port: u16, peer_port: u16) -> Result<Command> {
-    let mut command = program("etcd")?;
-    let (url, peer) = (
-        format!("http://127.0.0.1:{port}"),
-        format!("http://127.0.0.1:{peer_port}"),
-    );
-    command
-        .arg("--name=test")
-        .arg(format!("--data-dir={}", folder.join("etcd").display()))
-        .args([
-            format!("--listen-client-urls={url}"),
-            format!("--advertise-client-urls={url}"),
-        ])
-        .args([
-            format!("--listen-peer-urls={peer}"),
-            format!("--initial-advertise-peer-urls={peer}"),
-        ])
-        .arg(format!("--initial-cluster=test={peer}"))
-        // Nothing here outlives the run.
-        .args(["--unsafe-no-fsync", "--log-level=warn"]);
-    Ok(command)
-}
-
-fn api_server(folder: &Path, etcd_port: u16, port: u16) -> Result<Command> {
-    let file = |name: &str| folder.join(name).display().to_string();
-    let mut command = program("kube-apiserver")?;
-    command
-        .arg(format!("--etcd-servers=http://127.0.0.1:{etcd_port}"))
-        .args([
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            "--endpoint-reconciler-type=none",
-        ])
-        .arg(format!("--secure-port={port}"))
-        .arg("--service-cluster-ip-range=10.96.0.0/24")
-        .arg(format!("--tls-cert-file={}", file("tls.crt")))
-        .arg(format!("--tls-private-key-file={}", file("tls.key")))
-        .arg(format!("--token-auth-file={}", file("tokens.csv")))
-        .arg(format!(
-            "--service-account-key-file={}",
-            file("accounts.pub")
-        ))
-        .arg(format!(
-            "--service-account-signing-key-file={}",
-            file("accounts.key")
-        ))
-        .arg("--service-account-issuer=https://kubernetes.default.svc")
-        .args(["--authorization-mode=RBAC", "--profiling=false"])
-        .arg(format!("--cert-dir={}", file("certificates")));
-    Ok(command)
 }
 
 /// Why the client was refused, by status.

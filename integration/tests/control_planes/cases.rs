@@ -1,0 +1,329 @@
+//! What must hold under both control planes, each from the shipped manifests.
+
+use std::pin::Pin;
+
+use anyhow::{Context as _, Result, ensure};
+use integration::client::RawRequest;
+use serde_json::json;
+
+use crate::product::{Kind, Product, by, reader};
+
+pub type Case = for<'p> fn(&'p mut Product) -> Pin<Box<dyn Future<Output = Result<()>> + 'p>>;
+
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => {
+        pub const ALL: &[(&str, Case)] = &[$((
+            stringify!($name),
+            |product| Box::pin($name(product)),
+        )),*];
+    };
+}
+
+cases![
+    every_manifest_is_taken_as_it_is,
+    people_and_agents_get_what_they_may,
+    a_backend_sees_the_tenant_and_no_credential,
+    a_tenant_is_added,
+    a_bad_configuration_leaves_the_old_one,
+    another_digest_is_refused,
+    without_the_gate_nothing_is_reached,
+    a_route_of_another_namespace_leads_nowhere,
+    provider_and_registry_may_be_away,
+    a_bad_first_configuration_refuses,
+    it_serves_without_control_plane_and_api,
+];
+
+/// Strictly, in order and in reverse order.
+async fn every_manifest_is_taken_as_it_is(product: &mut Product) -> Result<()> {
+    let files = product.kind.files();
+    for file in files.iter().chain(files.iter().rev()) {
+        for document in product.shipped(file)? {
+            let answer = product.scene.api.try_apply(&document).await?;
+            let (kind, name) = (&document["kind"], &document["metadata"]["name"]);
+            ensure!(answer.refusal().is_none(), "{kind} {name}: {answer:?}");
+            // istiod warns of every EnvoyFilter, whatever is in it.
+            let expected = usize::from(document["kind"] == "EnvoyFilter");
+            ensure!(
+                answer.warnings.len() <= expected,
+                "{kind} {name}: {:?}",
+                answer.warnings
+            );
+            let there = product.scene.api.get(&document).await?;
+            let lost = lost(&document["spec"], &there["spec"]);
+            ensure!(lost.is_empty(), "{kind} {name} lost {lost:?}");
+        }
+    }
+    Ok(())
+}
+
+/// The places of what stands in the one and not in the other.
+fn lost(written: &serde_json::Value, there: &serde_json::Value) -> Vec<String> {
+    use serde_json::Value;
+    match (written, there) {
+        (Value::Object(written), Value::Object(there)) => {
+            let members = written.iter().flat_map(|(name, value)| {
+                let other = there.get(name).unwrap_or(&Value::Null);
+                let places = lost(value, other).into_iter();
+                places.map(move |place| format!(".{name}{place}"))
+            });
+            members.collect()
+        }
+        (Value::Array(written), Value::Array(there)) if written.len() == there.len() => {
+            let elements = written.iter().zip(there).enumerate();
+            let elements = elements.flat_map(|(position, (value, other))| {
+                let places = lost(value, other).into_iter();
+                places.map(move |place| format!("[{position}]{place}"))
+            });
+            elements.collect()
+        }
+        (written, there) if written == there => Vec::new(),
+        _ => vec![String::new()],
+    }
+}
+
+async fn people_and_agents_get_what_they_may(product: &mut Product) -> Result<()> {
+    let get = RawRequest::get;
+    for path in [
+        "/loki/api/v1/labels",
+        "/prometheus/api/v1/query?query=up",
+        "/tempo/api/search/tags",
+    ] {
+        product
+            .pass(&by(&["developers"], get(path), "platform"))
+            .await?;
+        product.refuse(&get(path).tenant("platform"), 401).await?;
+        product
+            .refuse(&by(&["developers"], get(path), "elsewhere"), 403)
+            .await?;
+        product
+            .refuse(&by(&["strangers"], get(path), "platform"), 403)
+            .await?;
+    }
+    let rules = "/prometheus/config/v1/rules/checkout";
+    let change = RawRequest::post(rules, "name: checkout\nrules: []\n");
+    product
+        .pass(&by(&["sre"], change.clone(), "shared"))
+        .await?;
+    product
+        .refuse(&by(&["developers"], change, "shared"), 403)
+        .await?;
+    product
+        .refuse(&by(&["platform-admins"], get("/config"), "platform"), 404)
+        .await?;
+    let health = product.send(&get("/healthz")).await?;
+    ensure!(
+        health.status == 200 && health.text() == "ok\n",
+        "{health:?}"
+    );
+    Ok(())
+}
+
+async fn a_backend_sees_the_tenant_and_no_credential(product: &mut Product) -> Result<()> {
+    let seen = product.pass(&reader()).await?;
+    let header = |name: &str| {
+        let values = seen.header(name).into_iter();
+        let values = values.map(|value| String::from_utf8_lossy(value).into_owned());
+        values.collect::<Vec<_>>()
+    };
+    ensure!(header("x-scope-orgid") == ["platform"], "{seen:?}");
+    ensure!(header("x-scopegate-subject") == ["ann"], "{seen:?}");
+    for absent in ["authorization", "x-scopegate-backend"] {
+        ensure!(header(absent).is_empty(), "{absent}: {seen:?}");
+    }
+    // What a client says of itself counts for nothing.
+    let posing = reader()
+        .header("x-scopegate-subject", "root")
+        .header("x-scopegate-backend", "mimir");
+    let seen = product.pass(&posing).await?;
+    ensure!(seen.header("x-scopegate-subject") == [b"ann"], "{seen:?}");
+    ensure!(seen.header("x-scopegate-backend").is_empty(), "{seen:?}");
+    Ok(())
+}
+
+async fn a_tenant_is_added(product: &mut Product) -> Result<()> {
+    let newcomer = by(
+        &["developers"],
+        RawRequest::get("/loki/api/v1/labels"),
+        "newco",
+    );
+    product.refuse(&newcomer, 403).await?;
+    let with_it = product.configured(|config| {
+        if let Some(tenants) = config["organizations"][0]["tenants"].as_array_mut() {
+            tenants.push(json!("newco"));
+        }
+    });
+    product.put(&with_it).await?;
+    let took = product.until_status(&newcomer, 200).await?;
+    eprintln!("{}: a tenant is live after {took:?}", product.kind.name());
+    Ok(())
+}
+
+async fn a_bad_configuration_leaves_the_old_one(product: &mut Product) -> Result<()> {
+    let bad = product.configured(|config| config["mode"] = json!("enforced"));
+    product.put(&bad).await?;
+    let line = "configuration: mode: must be one of enforce, report";
+    until(async || product.proxy_log().contains(line), line, product).await?;
+    // A while longer.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    product.pass(&reader()).await?;
+    let (condition, told) = match product.kind {
+        Kind::Istio => (None, "ACK ERROR"),
+        Kind::EnvoyGateway => (Some("Accepted=True Accepted"), "rejected the last update"),
+    };
+    ensure!(product.condition().await?.as_deref() == condition);
+    until(async || product.plane_log().contains(told), told, product).await
+}
+
+async fn until(holds: impl AsyncFn() -> bool, what: &str, product: &Product) -> Result<()> {
+    let deadline = std::time::Instant::now() + crate::product::LIVE;
+    while !holds().await {
+        ensure!(
+            std::time::Instant::now() < deadline,
+            "{}: never {what}",
+            product.kind.name()
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// One that nobody has, and one that is not the image's.
+async fn another_digest_is_refused(product: &mut Product) -> Result<()> {
+    let (status, digest) = (
+        match product.kind {
+            Kind::Istio => 403,
+            Kind::EnvoyGateway => 500,
+        },
+        product.scene.digest.clone(),
+    );
+    let with = |other: &str, all: bool| -> Result<serde_json::Value> {
+        let carrier = product.carrier_with(|_| {}).to_string();
+        let carrier = if all {
+            carrier.replace(&digest, other)
+        } else {
+            carrier.replace(
+                &format!("\"sha256\":\"{digest}\""),
+                &format!("\"sha256\":\"{other}\""),
+            )
+        };
+        Ok(serde_json::from_str(&carrier)?)
+    };
+    for other in [with(&"0".repeat(64), true)?, with(&"1".repeat(64), false)?] {
+        product.put(&other).await?;
+        product.until_status(&reader(), status).await?;
+        product.refuse(&reader(), status).await?;
+        if product.kind == Kind::EnvoyGateway {
+            let condition = product.condition().await?;
+            ensure!(
+                condition.as_deref() == Some("Accepted=False Invalid"),
+                "{condition:?}"
+            );
+        }
+        product.begin().await?;
+    }
+    Ok(())
+}
+
+async fn without_the_gate_nothing_is_reached(product: &mut Product) -> Result<()> {
+    let smuggling = reader().header("x-scopegate-backend", "loki");
+    product.delete_carrier().await?;
+    product.until_status(&reader(), 404).await?;
+    product.refuse(&smuggling, 404).await?;
+    // The same where it is for something that is not there.
+    let astray = product.carrier_with(|carrier| {
+        carrier["spec"]["targetRefs"][0]["name"] = json!("nobody");
+    });
+    product.put(&astray).await?;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    product.refuse(&reader(), 404).await?;
+    product.refuse(&smuggling, 404).await?;
+    product.begin().await?;
+    // And where it was lost.
+    product.put(&astray).await?;
+    product.until_status(&reader(), 404).await?;
+    product.refuse(&smuggling, 404).await?;
+    Ok(())
+}
+
+async fn a_route_of_another_namespace_leads_nowhere(product: &mut Product) -> Result<()> {
+    let route = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "around", "namespace": "loki"},
+        "spec": {
+            "parentRefs": [{"name": "observability", "namespace": "scopegate"}],
+            "hostnames": [crate::scene::HOST],
+            "rules": [{
+                "matches": [{"path": {"type": "Exact", "value": "/ready"}}],
+                "backendRefs": [{"name": "loki-gateway", "port": 80}],
+            }],
+        },
+    });
+    product.scene.api.apply(&route).await?;
+    let told = async || {
+        let route = product.scene.api.get(&route).await.unwrap_or_default();
+        let conditions = route["status"]["parents"][0]["conditions"]
+            .as_array()
+            .cloned();
+        let mut conditions = conditions.into_iter().flatten();
+        conditions.any(|it| it["type"] == "Accepted" && it["reason"] == "NotAllowedByListeners")
+    };
+    until(told, "NotAllowedByListeners", product).await?;
+    product.refuse(&RawRequest::get("/ready"), 404).await?;
+    product.scene.api.delete(&route).await
+}
+
+/// What is loaded goes on without them.
+async fn provider_and_registry_may_be_away(product: &mut Product) -> Result<()> {
+    ensure!(
+        product.scene.issuer.fetches().jwks > 0,
+        "no keys were fetched"
+    );
+    product.scene.provider.down().await;
+    product.scene.stop_registry();
+    for _ in 0..20 {
+        product.pass(&reader()).await?;
+    }
+    product.scene.provider.up().await?;
+    product.scene.start_registry().await
+}
+
+async fn a_bad_first_configuration_refuses(product: &mut Product) -> Result<()> {
+    let bad = product.configured(|config| config["mode"] = json!("enforced"));
+    product.put(&bad).await?;
+    product.start_proxy().await?;
+    let status = match product.kind {
+        Kind::Istio => 500,
+        Kind::EnvoyGateway => 503,
+    };
+    product.until_status(&reader(), status).await?;
+    let reply = product.refuse(&reader(), status).await?;
+    if product.kind == Kind::Istio {
+        ensure!(reply.body.is_empty(), "{reply:?}");
+    }
+    Ok(())
+}
+
+async fn it_serves_without_control_plane_and_api(product: &mut Product) -> Result<()> {
+    product.stop_control_plane();
+    product.pass(&reader()).await?;
+    product.scene.api.stop();
+    product.pass(&reader()).await?;
+    product
+        .refuse(
+            &by(
+                &["strangers"],
+                RawRequest::get("/loki/api/v1/labels"),
+                "platform",
+            ),
+            403,
+        )
+        .await?;
+    product
+        .scene
+        .api
+        .start_servers()
+        .await
+        .context("the API does not come back")?;
+    product.start_control_plane().await
+}

@@ -1,0 +1,330 @@
+//! What Istio and Envoy Gateway have in common for a test: the shipped manifests, the resource that carries the gate's
+//! configuration, and a gate that answers.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use integration::client::{Protocol, RawRequest, Reply, Target};
+use integration::drill;
+use integration::kubernetes::documents;
+use integration::paths;
+use integration::token::Recipe;
+use integration::upstream::Seen;
+use serde_json::{Value, json};
+
+use crate::envoy_gateway::EnvoyGateway;
+use crate::istio::Istio;
+use crate::scene::{HOST, POD, Scene};
+
+/// How long a change may take until it is served.
+pub const LIVE: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    Istio,
+    EnvoyGateway,
+}
+
+impl Kind {
+    pub const ALL: [Self; 2] = [Self::Istio, Self::EnvoyGateway];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Istio => "istio",
+            Self::EnvoyGateway => "envoy_gateway",
+        }
+    }
+
+    /// The folder of its manifests.
+    pub const fn folder(self) -> &'static str {
+        match self {
+            Self::Istio => "envoy/istio",
+            Self::EnvoyGateway => "envoy/gateway",
+        }
+    }
+
+    /// Its files, in the order in which its page has them applied.
+    pub const fn files(self) -> &'static [&'static str] {
+        match self {
+            Self::Istio => &[
+                "provider.yaml",
+                "gateway.yaml",
+                "envoyfilter.yaml",
+                "plugin.yaml",
+                "grants.yaml",
+                "routes.yaml",
+            ],
+            Self::EnvoyGateway => &[
+                "gateway.yaml",
+                "policy.yaml",
+                "backends.yaml",
+                "traffic.yaml",
+                "routes.yaml",
+            ],
+        }
+    }
+
+    /// The file with the resource that names the image and holds the configuration.
+    const fn carrier(self) -> &'static str {
+        match self {
+            Self::Istio => "plugin.yaml",
+            Self::EnvoyGateway => "policy.yaml",
+        }
+    }
+}
+
+enum Plane {
+    Istio(Istio),
+    EnvoyGateway(EnvoyGateway),
+}
+
+/// A control plane with its proxy.
+pub struct Product {
+    pub kind: Kind,
+    pub scene: Scene,
+    plane: Plane,
+    /// The shipped resource with the digest of the module's image.
+    carrier: Value,
+}
+
+impl Product {
+    /// The control plane, the shipped manifests but for the digest, and a proxy that is ready.
+    pub async fn start(kind: Kind) -> Result<Self> {
+        let scene = Scene::open().await?;
+        let plane = match kind {
+            Kind::Istio => Plane::Istio(Istio::start(&scene).await?),
+            Kind::EnvoyGateway => Plane::EnvoyGateway(EnvoyGateway::start(&scene).await?),
+        };
+        let shipped = shipped(kind, kind.carrier())?;
+        let carrier = shipped.first().context("it carries nothing")?.to_string();
+        let carrier = serde_json::from_str(&carrier.replace(&"0".repeat(64), &scene.digest))?;
+        let mut product = Self {
+            kind,
+            scene,
+            plane,
+            carrier,
+        };
+        for file in kind.files() {
+            for document in product.shipped(file)? {
+                product.scene.api.apply(&document).await?;
+            }
+        }
+        product.start_proxy().await?;
+        Ok(product)
+    }
+
+    /// The documents of a shipped file, with the digest of the module's image.
+    pub fn shipped(&self, file: &str) -> Result<Vec<Value>> {
+        let mut documents = shipped(self.kind, file)?;
+        if file == self.kind.carrier() {
+            documents = vec![self.carrier.clone()];
+        }
+        Ok(documents)
+    }
+
+    /// Start the proxy anew, and wait until it says that it is ready.
+    pub async fn start_proxy(&mut self) -> Result<()> {
+        match &mut self.plane {
+            Plane::Istio(istio) => istio.start_proxy(&self.scene).await,
+            Plane::EnvoyGateway(gateway) => gateway.start_proxy(&self.scene).await,
+        }
+    }
+
+    /// The control plane goes away, and its proxy stays.
+    pub fn stop_control_plane(&mut self) {
+        match &mut self.plane {
+            Plane::Istio(istio) => istio.stop(),
+            Plane::EnvoyGateway(gateway) => gateway.stop(),
+        }
+    }
+
+    pub async fn start_control_plane(&mut self) -> Result<()> {
+        match &mut self.plane {
+            Plane::Istio(istio) => istio.restart(&self.scene).await,
+            Plane::EnvoyGateway(gateway) => gateway.restart(&self.scene).await,
+        }
+    }
+
+    /// As every case begins: everything as shipped, and served.
+    pub async fn begin(&mut self) -> Result<()> {
+        self.put(&self.carrier).await?;
+        self.until_status(&reader(), 200).await?;
+        self.scene.log.clear();
+        Ok(())
+    }
+
+    /// What the logs say, for a case that has failed.
+    pub async fn told(&self) -> String {
+        let log = match &self.plane {
+            Plane::Istio(istio) => istio.log(),
+            Plane::EnvoyGateway(gateway) => gateway.log(),
+        };
+        let lines: Vec<String> = log
+            .lines()
+            .rev()
+            .take(12)
+            .map(|line| line.chars().take(400).collect())
+            .collect();
+        let status = self.scene.api.get(&self.carrier).await;
+        let status = status.map(|it| it["status"].clone()).unwrap_or_default();
+        format!(
+            "the newest lines first:\n{}\nstatus: {status}",
+            lines.join("\n")
+        )
+    }
+
+    /// What the proxy has written.
+    pub fn proxy_log(&self) -> String {
+        match &self.plane {
+            Plane::Istio(istio) => istio.proxy_log(),
+            Plane::EnvoyGateway(gateway) => gateway.proxy_log(),
+        }
+    }
+
+    /// What the control plane has written.
+    pub fn plane_log(&self) -> String {
+        match &self.plane {
+            Plane::Istio(istio) => istio.plane_log(),
+            Plane::EnvoyGateway(gateway) => gateway.plane_log(),
+        }
+    }
+
+    /// The resource as shipped, changed in its configuration and around it.
+    pub fn carrier_with(&self, change: impl FnOnce(&mut Value)) -> Value {
+        let mut carrier = self.carrier.clone();
+        change(&mut carrier);
+        carrier
+    }
+
+    /// The same for the gate's configuration alone.
+    pub fn configured(&self, change: impl FnOnce(&mut Value)) -> Value {
+        let kind = self.kind;
+        self.carrier_with(|carrier| {
+            change(match kind {
+                Kind::Istio => &mut carrier["spec"]["pluginConfig"],
+                Kind::EnvoyGateway => &mut carrier["spec"]["wasm"][0]["config"],
+            });
+        })
+    }
+
+    /// Put it into the place of what is there.
+    ///
+    /// # Errors
+    /// The API refuses it.
+    pub async fn put(&self, document: &Value) -> Result<()> {
+        let answer = self.scene.api.replace(document).await?;
+        match answer.refusal() {
+            None => Ok(()),
+            Some(refusal) => bail!("{}: {refusal}", answer.status),
+        }
+    }
+
+    pub async fn delete_carrier(&self) -> Result<()> {
+        self.scene.api.delete(&self.carrier).await
+    }
+
+    /// Its type, status and reason, and whether they are of the resource as it stands; nothing if there is no status.
+    pub async fn condition(&self) -> Result<Option<String>> {
+        let carrier = self.scene.api.get(&self.carrier).await?;
+        let condition = &carrier["status"]["ancestors"][0]["conditions"][0];
+        let Some(kind) = condition["type"].as_str() else {
+            return Ok(None);
+        };
+        let (status, reason) = (&condition["status"], &condition["reason"]);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let stale = condition["observedGeneration"] != carrier["metadata"]["generation"];
+        let stale = if stale { " (stale)" } else { "" };
+        Ok(Some(format!(
+            "{kind}={} {}{stale}",
+            text(status),
+            text(reason)
+        )))
+    }
+
+    pub fn target(&self) -> Target {
+        let port = match self.kind {
+            Kind::Istio => 443,
+            // Its proxy listens without privileges.
+            Kind::EnvoyGateway => 10443,
+        };
+        Target::tls(
+            SocketAddr::from((POD, port)),
+            &self.scene.authority.der(),
+            HOST,
+        )
+    }
+
+    pub async fn send(&self, request: &RawRequest) -> Result<Reply> {
+        request.send(&self.target(), Protocol::H2).await
+    }
+
+    /// The status of the answer; none if there is no answer.
+    pub async fn status(&self, request: &RawRequest) -> Option<u16> {
+        self.send(request).await.ok().map(|reply| reply.status)
+    }
+
+    /// Wait until such a request is answered so, and say how long that took.
+    pub async fn until_status(&self, request: &RawRequest, status: u16) -> Result<Duration> {
+        let started = Instant::now();
+        loop {
+            let got = self.status(request).await;
+            if got == Some(status) {
+                return Ok(started.elapsed());
+            }
+            ensure!(
+                started.elapsed() < LIVE,
+                "{got:?} instead of {status} for {LIVE:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Send it, and give the one request that has reached a backend.
+    pub async fn pass(&self, request: &RawRequest) -> Result<Seen> {
+        self.scene.log.clear();
+        let reply = self.send(request).await?;
+        ensure!((200..300).contains(&reply.status), "{reply:?}");
+        let mut all = self.scene.log.all();
+        ensure!(all.len() == 1, "{all:?}");
+        all.pop().context("a request")
+    }
+
+    /// Send it, and see that it is answered so and that no backend has seen it.
+    pub async fn refuse(&self, request: &RawRequest, status: u16) -> Result<Reply> {
+        self.scene.log.clear();
+        let reply = self.send(request).await?;
+        ensure!(reply.status == status, "not {status}: {reply:?}");
+        let seen = self.scene.log.all();
+        ensure!(seen.is_empty(), "{seen:?}");
+        Ok(reply)
+    }
+}
+
+fn shipped(kind: Kind, file: &str) -> Result<Vec<Value>> {
+    let path = paths::repository().join(kind.folder()).join(file);
+    documents(&fs::read_to_string(&path).with_context(|| path.display().to_string())?)
+}
+
+/// A token of the shipped configuration's provider.
+pub fn token(groups: &[&str]) -> Result<String> {
+    let recipe = Recipe::of("reader").claim("sub", "ann");
+    drill::fresh(recipe.claim("groups", json!(groups)))
+}
+
+/// Somebody who may read asks for the names of labels.
+pub fn reader() -> RawRequest {
+    by(
+        &["developers"],
+        RawRequest::get("/loki/api/v1/labels"),
+        "platform",
+    )
+}
+
+/// A request of somebody in these groups.
+pub fn by(groups: &[&str], request: RawRequest, tenant: &str) -> RawRequest {
+    request
+        .bearer(&token(groups).unwrap_or_default())
+        .tenant(tenant)
+}

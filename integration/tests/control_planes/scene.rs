@@ -1,0 +1,394 @@
+//! What stands around a control plane: the Kubernetes API, the provider, the backends, the registry, and names that lead
+//! to them.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use integration::authority::Authority;
+use integration::issuer::Issuer;
+use integration::kubernetes::{KubernetesApi, documents};
+use integration::process::Process;
+use integration::server::Server;
+use integration::terminator::{relay, terminate_at};
+use integration::upstream::{Upstream, UpstreamLog};
+use integration::{drill, part, paths};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
+
+/// What clients call the gate.
+pub const HOST: &str = "observability.example.com";
+/// The proxy's pod.
+pub const POD: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 1);
+pub const NODE: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
+pub const ISTIOD: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
+pub const ENVOY_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 3);
+const REGISTRY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 8);
+/// The provider, and who answers for names.
+const PROVIDER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 9);
+const LOKI: Ipv4Addr = Ipv4Addr::new(10, 1, 2, 1);
+const MIMIR: Ipv4Addr = Ipv4Addr::new(10, 1, 2, 2);
+const TEMPO: Ipv4Addr = Ipv4Addr::new(10, 1, 2, 3);
+
+/// A Service: its namespace, name and address, and its ports by name, number and what is spoken there.
+type Service = (&'static str, &'static str, Ipv4Addr, &'static [Port]);
+type Port = (&'static str, u16, &'static str);
+
+/// Services as the backends' charts have them.
+const SERVICES: [Service; 6] = [
+    ("loki", "loki-gateway", LOKI, &[("http", 80, "http")]),
+    ("loki", "loki-write", LOKI, &[("grpc", 9095, "grpc")]),
+    ("mimir", "mimir-gateway", MIMIR, &[("http", 80, "http")]),
+    (
+        "mimir",
+        "mimir-distributor",
+        MIMIR,
+        &[("grpc", 9095, "grpc")],
+    ),
+    (
+        "tempo",
+        "tempo-query-frontend",
+        TEMPO,
+        &[("http", 3200, "http"), ("grpc", 9095, "grpc")],
+    ),
+    (
+        "tempo",
+        "tempo-distributor",
+        TEMPO,
+        &[("otlp-http", 4318, "http"), ("otlp-grpc", 4317, "grpc")],
+    ),
+];
+
+pub struct Scene {
+    pub api: KubernetesApi,
+    pub issuer: Issuer,
+    pub provider: Server,
+    pub log: UpstreamLog,
+    pub authority: Authority,
+    pub folder: TempDir,
+    /// The digest of the module's image, in hexadecimal.
+    pub digest: String,
+    registry: Option<Process>,
+    layout: PathBuf,
+    _upstreams: Vec<Upstream>,
+    _doors: Vec<Server>,
+    names: JoinHandle<()>,
+}
+
+impl Scene {
+    pub async fn open() -> Result<Scene> {
+        let folder = tempfile::tempdir()?;
+        let authority = Authority::new()?;
+        trust(&authority)?;
+        let names = tokio::spawn(answer_for_names(hosts()?));
+        let api = KubernetesApi::start().await?;
+        let issuer = Issuer::corporate().await?;
+        let door = SocketAddr::from((PROVIDER, 443));
+        let provider = terminate_at(door, &authority, "login.example.com", issuer.address())?;
+        let (upstreams, doors, log) = backends().await?;
+        let layout = folder.path().join("image");
+        let version = env!("CARGO_PKG_VERSION");
+        let digest = image(&drill::module()?, &layout, version)?;
+        let mut scene = Scene {
+            api,
+            issuer,
+            provider,
+            log,
+            authority,
+            folder,
+            digest,
+            registry: None,
+            layout,
+            _upstreams: upstreams,
+            _doors: doors,
+            names,
+        };
+        scene.start_registry().await?;
+        scene.put_services().await?;
+        Ok(scene)
+    }
+
+    /// A file of the run's own.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Take the registry away.
+    pub fn stop_registry(&mut self) {
+        drop(self.registry.take());
+    }
+
+    pub async fn start_registry(&mut self) -> Result<()> {
+        let (certificate, key) = self.authority.issue(&["registry.example.com"])?;
+        let (certificate_file, key_file) = (self.file("registry.crt"), self.file("registry.key"));
+        fs::write(&certificate_file, certificate)?;
+        fs::write(&key_file, key)?;
+        let mut command = Command::new(part::CONTROL_PLANES.find()?.join("bin/registry"));
+        let image = format!(
+            "registry.example.com/scopegate:test={}",
+            self.layout.display()
+        );
+        command.arg(SocketAddr::from((REGISTRY, 443)).to_string());
+        command.args([certificate_file, key_file]).arg(image);
+        let log = self.file("registry.log");
+        let _ = fs::remove_file(&log);
+        let pushed = format!("registry.example.com/scopegate:test sha256:{}", self.digest);
+        let mut registry = Process::start_in("registry", command, &log)?;
+        let there = async || fs::read_to_string(&log).is_ok_and(|log| log.contains(&pushed));
+        registry
+            .wait_until("it holds the image", Duration::from_secs(20), there)
+            .await?;
+        self.registry = Some(registry);
+        Ok(())
+    }
+
+    /// Namespaces, the backends' Services with the endpoints that a controller would make, and the gate's certificate.
+    async fn put_services(&self) -> Result<()> {
+        for name in ["scopegate", "loki", "mimir", "tempo"] {
+            self.put_namespace(name).await?;
+        }
+        for (namespace, name, address, ports) in SERVICES {
+            let listed = ports.iter().map(|(name, port, protocol)| {
+                json!({"name": name, "port": port, "targetPort": port, "appProtocol": protocol})
+            });
+            self.api
+                .apply(&json!({
+                    "apiVersion": "v1",
+                    "kind": "Service",
+                    "metadata": {"name": name, "namespace": namespace},
+                    "spec": {"ports": listed.collect::<Vec<_>>()},
+                }))
+                .await?;
+            let ports: Vec<(&str, u16)> =
+                ports.iter().map(|(name, port, _)| (*name, *port)).collect();
+            self.put_endpoints(namespace, name, address, &ports, None)
+                .await?;
+        }
+        let (certificate, key) = self.authority.issue(&[HOST])?;
+        let secret = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "kubernetes.io/tls",
+            "metadata": {"name": "observability-tls", "namespace": "scopegate"},
+            "data": {"tls.crt": STANDARD.encode(certificate), "tls.key": STANDARD.encode(key)},
+        });
+        self.api.apply(&secret).await?;
+        Ok(())
+    }
+
+    pub async fn put_namespace(&self, name: &str) -> Result<()> {
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        self.api.apply(&namespace).await?;
+        Ok(())
+    }
+
+    /// What leads from a Service to an address.
+    pub async fn put_endpoints(
+        &self,
+        namespace: &str,
+        service: &str,
+        address: Ipv4Addr,
+        ports: &[(&str, u16)],
+        pod: Option<&str>,
+    ) -> Result<()> {
+        let mut endpoint = json!({
+            "addresses": [address.to_string()],
+            "conditions": {"ready": true, "serving": true},
+        });
+        if let Some(pod) = pod {
+            endpoint["targetRef"] = json!({"kind": "Pod", "name": pod, "namespace": namespace});
+        }
+        let ports = ports
+            .iter()
+            .map(|(name, port)| json!({"name": name, "port": port, "protocol": "TCP"}));
+        self.api
+            .apply(&json!({
+                "apiVersion": "discovery.k8s.io/v1",
+                "kind": "EndpointSlice",
+                "metadata": {
+                    "name": format!("{service}-1"),
+                    "namespace": namespace,
+                    "labels": {"kubernetes.io/service-name": service},
+                },
+                "addressType": "IPv4",
+                "endpoints": [endpoint],
+                "ports": ports.collect::<Vec<_>>(),
+            }))
+            .await?;
+        Ok(())
+    }
+
+    /// A file for a client that is that service account.
+    pub async fn kubeconfig_of(&self, namespace: &str, account: &str) -> Result<PathBuf> {
+        let token = self.api.token(namespace, account, None, None).await?;
+        let file = self.file(&format!("{account}.kubeconfig"));
+        fs::write(&file, self.api.kubeconfig(&token))?;
+        Ok(file)
+    }
+
+    /// Apply all of a chart but what the run does by hand: what runs, and what has been applied before.
+    pub async fn put_chart(&self, file: &Path) -> Result<()> {
+        let skipped = [
+            "CustomResourceDefinition",
+            "Deployment",
+            "HorizontalPodAutoscaler",
+            "Job",
+            // Istio's own, for who may use which revision.
+            "ValidatingAdmissionPolicy",
+            "ValidatingAdmissionPolicyBinding",
+        ];
+        for document in documents(&fs::read_to_string(file)?)? {
+            if !skipped.iter().any(|kind| document["kind"] == *kind) {
+                self.api.apply(&document).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Apply the definitions in that file, and wait until they are served.
+    pub async fn put_definitions(&self, file: &Path) -> Result<()> {
+        for document in documents(&fs::read_to_string(file)?)? {
+            if document["kind"] == "CustomResourceDefinition" {
+                self.api.apply(&document).await?;
+            }
+        }
+        self.api.until_defined().await
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.names.abort();
+    }
+}
+
+/// The program's image as `make image` writes it; gives the digest of its manifest in hexadecimal.
+pub fn image(module: &Path, layout: &Path, version: &str) -> Result<String> {
+    let script = paths::integration().join("tools/image.py");
+    let output = Command::new("python3")
+        .arg(script)
+        .args([module, layout])
+        .arg(version)
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    let digest = String::from_utf8(output.stdout)?;
+    let digest = digest.trim().strip_prefix("sha256:").context("no digest")?;
+    Ok(digest.to_owned())
+}
+
+/// Have every program here trust what the authority has issued, and no more what one of before has: all have the same
+/// name, by which programs look for them.
+fn trust(authority: &Authority) -> Result<()> {
+    let (store, before) = (
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/ssl/certs/before.crt",
+    );
+    if !Path::new(before).exists() {
+        fs::copy(store, before)?;
+    }
+    let trusted = fs::read_to_string(before)?;
+    fs::write(store, trusted + &authority.pem())?;
+    Ok(())
+}
+
+/// Every name that somebody here asks for, also as a file for programs that read that.
+fn hosts() -> Result<Vec<(String, Ipv4Addr)>> {
+    let mut names = vec![
+        ("login.example.com".to_owned(), PROVIDER),
+        ("registry.example.com".to_owned(), REGISTRY),
+        (HOST.to_owned(), POD),
+        ("istiod.istio-system.svc".to_owned(), ISTIOD),
+        ("istiod.istio-system.svc.cluster.local".to_owned(), ISTIOD),
+        (
+            "envoy-gateway.envoy-gateway-system.svc.cluster.local".to_owned(),
+            ENVOY_GATEWAY,
+        ),
+    ];
+    for (namespace, name, address, _) in SERVICES {
+        names.push((format!("{name}.{namespace}.svc.cluster.local"), address));
+    }
+    let mut file = "127.0.0.1 localhost\n".to_owned();
+    for (name, address) in &names {
+        writeln!(file, "{address} {name}")?;
+    }
+    fs::write("/etc/hosts", file)?;
+    fs::write(
+        "/etc/resolv.conf",
+        format!("nameserver {PROVIDER}\noptions ndots:1\n"),
+    )?;
+    Ok(names)
+}
+
+/// Answer for these names, with or without a dot at their ends, and for no others.
+async fn answer_for_names(names: Vec<(String, Ipv4Addr)>) {
+    let Ok(socket) = UdpSocket::bind((PROVIDER, 53)).await else {
+        return;
+    };
+    let mut question = [0; 512];
+    while let Ok((length, from)) = socket.recv_from(&mut question).await {
+        if let Some(answer) = answer(&question[..length], &names) {
+            let _ = socket.send_to(&answer, from).await;
+        }
+    }
+}
+
+/// RFC 1035, section 4: one question, and an address for it or none.
+fn answer(question: &[u8], names: &[(String, Ipv4Addr)]) -> Option<Vec<u8>> {
+    const HEADER: usize = 12;
+    const ADDRESS: [u8; 2] = [0, 1];
+    let mut at = HEADER;
+    let mut labels = Vec::new();
+    loop {
+        let length = usize::from(*question.get(at)?);
+        at += 1;
+        if length == 0 {
+            break;
+        }
+        labels.push(String::from_utf8_lossy(question.get(at..at + length)?).to_lowercase());
+        at += length;
+    }
+    let end = at + 4;
+    let name = labels.join(".");
+    let found = names.iter().find(|(known, _)| *known == name);
+    let address = found.filter(|_| question.get(at..at + 2) == Some(&ADDRESS));
+    let mut answer = question.get(..2)?.to_vec();
+    // An answer with authority, recursion as if; 3 is "no such name".
+    answer.extend([0x85, if found.is_some() { 0x80 } else { 0x83 }]);
+    answer.extend([0, 1, 0, u8::from(address.is_some()), 0, 0, 0, 0]);
+    answer.extend(question.get(HEADER..end)?);
+    if let Some((_, address)) = address {
+        // The name of the question, an address in the class of the internet, for five seconds.
+        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4]);
+        answer.extend(address.octets());
+    }
+    Some(answer)
+}
+
+/// One that records for each backend, behind each of its ports.
+async fn backends() -> Result<(Vec<Upstream>, Vec<Server>, UpstreamLog)> {
+    let log = UpstreamLog::new();
+    let (mut upstreams, mut doors) = (Vec::new(), Vec::new());
+    for (name, address, ports) in [
+        ("loki", LOKI, &[80, 9095][..]),
+        ("mimir", MIMIR, &[80, 9095]),
+        ("tempo", TEMPO, &[3200, 9095, 4318, 4317]),
+    ] {
+        let upstream = Upstream::start(name, &log).await?;
+        for port in ports {
+            let door = SocketAddr::from((address, *port));
+            doors.push(relay(door, upstream.address())?);
+        }
+        upstreams.push(upstream);
+    }
+    Ok((upstreams, doors, log))
+}
