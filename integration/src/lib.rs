@@ -12,6 +12,7 @@
 //! | [`scenario`], [`replay`] | the scenario table and its run through a real Envoy |
 //! | [`clock`] | clocks for a process under test that a test steps |
 //! | [`command`] | the command `scopegate` as a program for a shell |
+//! | [`walkthrough`] | a page of the manual as a script, and the shell that types it |
 //! | [`served`] | `scopegate serve-organizations` as a process |
 //! | [`authority`], [`terminator`] | certificates for one run, and TLS in front of a server that has none |
 //! | [`stack`] | the real backends, provider and agents, as processes on this machine |
@@ -66,4 +67,5 @@ pub mod terminator;
 pub mod token;
 pub mod trial;
 pub mod upstream;
+pub mod walkthrough;
 pub mod yaml;

@@ -8,14 +8,10 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`page`] | the commands of the page, and what it shows of each |
-//! | [`session`] | the shell |
 //! | [`scene`] | the machine: providers, backends, Envoy |
 //! | [`sight`] | the places where a refusal is seen |
 
-mod page;
 mod scene;
-mod session;
 mod sight;
 
 use std::process::ExitCode;
@@ -28,14 +24,14 @@ use integration::client::{Protocol, RawRequest};
 use integration::issuer::PublishedKey;
 use integration::token::Recipe;
 use integration::upstream::Behaviour;
+use integration::walkthrough::page::Page;
+use integration::walkthrough::session::{Session, starts};
 use integration::{command, drill, loki_push, remote_write};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::page::Page;
 use crate::scene::{Scene, agent, alice, auditor, tokens};
-use crate::session::Session;
 use crate::sight::{Refused, all_counted, expression};
 
 fn main() -> ExitCode {
@@ -53,12 +49,12 @@ fn main() -> ExitCode {
 }
 
 async fn walk() -> Result<()> {
-    let mut page = Page::read()?;
+    let mut page = Page::read("docs/first-steps.md")?;
     let mut session = Session::open()?;
     for (variable, token) in tokens()? {
         session.export(variable, &token);
     }
-    let file = session.here(&page.deployment);
+    let file = session.here(&page.block("The file", "yaml")?);
     std::fs::write(session.work().join("deployment.yaml"), file)?;
     let mut scene = Scene::open(session).await?;
 
@@ -89,24 +85,7 @@ async fn started(scene: &mut Scene, page: &mut Page) -> Result<()> {
     scene.session.go_on(page, "Check and render")?;
     // The start is the one that the rendered file asks for; here it is the harness's, at other ports.
     let bootstrap = std::fs::read_to_string(scene.session.machine().join("envoy.yaml"))?;
-    let flags = |text: &str| -> Vec<String> {
-        let words = text
-            .split_whitespace()
-            .filter(|word| !matches!(*word, "\\" | "#"));
-        words.map(str::to_owned).collect()
-    };
-    let wanted = bootstrap
-        .split_once("#       envoy -c envoy.yaml ")
-        .and_then(|(_, rest)| Some(rest.split_once("\n#\n")?.0))
-        .context("the bootstrap does not say how to start")?;
-    let start = page.start.replace("/etc/envoy/", "");
-    let typed = start
-        .strip_prefix("envoy -c envoy.yaml ")
-        .context("another start")?;
-    ensure!(
-        flags(typed).starts_with(&flags(wanted)),
-        "{typed}, not {wanted}"
-    );
+    starts(&page.block("Start", "sh")?, &bootstrap)?;
     scene.partner_door.down().await;
     scene.start().await?;
     scene.session.go_on(page, "Start")

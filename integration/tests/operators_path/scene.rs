@@ -10,7 +10,6 @@ use anyhow::{Context, Result, ensure};
 use integration::authority::Authority;
 use integration::client::{Protocol, RawRequest, Reply};
 use integration::drill;
-use integration::envoy::bootstrap::SERVER_NAME;
 use integration::envoy::{Envoy, EnvoySettings};
 use integration::issuer::{Issuer, IssuerSettings};
 use integration::scene::BACKEND_CLUSTERS;
@@ -18,9 +17,8 @@ use integration::server::Server;
 use integration::terminator::terminate;
 use integration::token::Recipe;
 use integration::upstream::{Seen, Upstream, UpstreamLog};
+use integration::walkthrough::session::Session;
 use serde_json::json;
-
-use crate::session::Session;
 
 /// All of it.
 pub struct Scene {
@@ -40,12 +38,7 @@ impl Scene {
     /// The machine before anything is rendered: a certificate and the module are there.
     pub async fn open(session: Session) -> Result<Scene> {
         let authority = Arc::new(Authority::new()?);
-        let (chain, key) = authority.issue(&[SERVER_NAME])?;
-        let machine = session.machine();
-        fs::write(machine.join("tls/tls.crt"), chain)?;
-        fs::write(machine.join("tls/tls.key"), key)?;
-        fs::write(machine.join("tls/ca.crt"), authority.pem())?;
-        fs::copy(drill::module()?, machine.join("scopegate.wasm"))?;
+        session.furnish(&authority)?;
 
         let corporate = Issuer::corporate().await?;
         let partner = Issuer::start(IssuerSettings::partner()).await?;

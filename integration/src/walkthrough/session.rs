@@ -1,6 +1,7 @@
 //! A terminal in the folder of the deployment file. The commands of the page are typed there, and their output is
 //! compared with what the page shows.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,11 +10,13 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use integration::{command, envoy};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use crate::page::{Page, Step, shows};
+use super::page::{Page, Step, shows};
+use crate::authority::Authority;
+use crate::envoy::bootstrap::SERVER_NAME;
+use crate::{command, drill, envoy};
 
 /// The terminal, and the machine as far as the page names its files.
 pub struct Session {
@@ -21,6 +24,8 @@ pub struct Session {
     /// What the page says, and what it is here.
     places: Vec<(&'static str, String)>,
     variables: BTreeMap<String, String>,
+    /// When Envoy was given another file.
+    changed: Cell<Option<Instant>>,
 }
 
 impl Session {
@@ -58,20 +63,49 @@ impl Session {
             folder,
             places,
             variables: BTreeMap::new(),
+            changed: Cell::new(None),
         })
     }
 
+    /// Put what every page begins with into its place: the module, and a certificate for [`SERVER_NAME`] from an
+    /// authority that is believed.
+    pub fn furnish(&self, authority: &Authority) -> Result<()> {
+        let (chain, key) = authority.issue(&[SERVER_NAME])?;
+        let machine = self.machine();
+        fs::write(machine.join("tls/tls.crt"), chain)?;
+        fs::write(machine.join("tls/tls.key"), key)?;
+        fs::write(machine.join("tls/ca.crt"), authority.pem())?;
+        fs::copy(drill::module()?, machine.join("scopegate.wasm"))?;
+        Ok(())
+    }
+
+    /// Save a block of the page under the name in its first line, `# NAME`.
+    pub fn save(&self, block: &str) -> Result<()> {
+        let name = block
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("# "));
+        let name = self.here(name.context("a file without a name")?);
+        // Of no effect on an absolute name.
+        let path = self.work().join(name);
+        ensure!(path.starts_with(self.folder.path()), "{}", path.display());
+        fs::write(&path, self.here(block)).with_context(|| path.display().to_string())
+    }
+
     /// What is `/etc/envoy` on the page.
+    #[must_use]
     pub fn machine(&self) -> PathBuf {
         self.folder.path().join("machine")
     }
 
     /// Where the commands are typed.
+    #[must_use]
     pub fn work(&self) -> PathBuf {
         self.folder.path().join("work")
     }
 
     /// Text of the page as it holds here.
+    #[must_use]
     pub fn here(&self, text: &str) -> String {
         let places = self.places.iter();
         places.fold(text.to_owned(), |text, (page, here)| {
@@ -93,19 +127,21 @@ impl Session {
     /// Type what stands under that heading.
     pub fn go_on(&self, page: &mut Page, heading: &str) -> Result<()> {
         let started = Instant::now();
-        let mut changed = false;
-        for step in page.next(heading)? {
+        for step in page.steps(heading)? {
+            let changed = self.changed.get();
             // What only looks may look again, since Envoy logs and counts with a delay, and what was changed has a
             // second to be there.
             let patience = if step.only_looks() {
                 COUNTS
-            } else if changed {
+            } else if changed.is_some_and(|changed| changed.elapsed() < CHANGES) {
                 CHANGES
             } else {
                 Duration::ZERO
             };
             self.take(&step, patience)?;
-            changed = step.changes();
+            if step.changes() {
+                self.changed.set(Some(Instant::now()));
+            }
         }
         eprintln!("{heading}: {:?}", started.elapsed());
         Ok(())
@@ -166,6 +202,30 @@ impl Session {
         }
         Ok(symlink(file, name)?)
     }
+}
+
+/// Whether the page starts Envoy with the flags that a rendered bootstrap asks for, and perhaps more.
+///
+/// # Errors
+/// The bootstrap asks for none, or the page has others.
+pub fn starts(page: &str, bootstrap: &str) -> Result<()> {
+    let flags = |text: &str| -> Vec<String> {
+        let words = text.split_whitespace();
+        let words = words.filter(|word| !matches!(*word, "\\" | "#"));
+        words.map(str::to_owned).collect()
+    };
+    let wanted = bootstrap
+        .split_once("#       envoy -c envoy.yaml ")
+        .and_then(|(_, rest)| Some(rest.split_once("\n#\n")?.0))
+        .context("the bootstrap does not say how to start")?;
+    let typed = page
+        .strip_prefix("envoy -c /etc/envoy/envoy.yaml ")
+        .context("another start")?;
+    ensure!(
+        flags(typed).starts_with(&flags(wanted)),
+        "{typed}, not {wanted}"
+    );
+    Ok(())
 }
 
 /// The authorities of most Linux distributions; here, the one of the run.
