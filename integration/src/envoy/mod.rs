@@ -89,12 +89,16 @@ impl EnvoySettings {
         EnvoySettings::from_file(&paths::repository().join("envoy/envoy.yaml"))
     }
 
-    /// The bootstrap at that path, with `ecds/scopegate.yaml` beside it.
+    /// The bootstrap at that path, with `ecds/scopegate.yaml` beside it, if there is one.
     pub fn from_file(path: &Path) -> Result<EnvoySettings> {
         let file = path.with_file_name("ecds/scopegate.yaml");
         Ok(EnvoySettings {
             bootstrap: yaml::read(path)?,
-            discovered: yaml::read(&file)?,
+            discovered: if file.exists() {
+                yaml::read(&file)?
+            } else {
+                Value::Null
+            },
             file,
             as_rendered: false,
             wasm: None,
