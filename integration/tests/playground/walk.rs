@@ -34,10 +34,12 @@ fn every_example_is_there() -> Result<()> {
         }
     }
     for entry in fs::read_dir(&folder)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        let is_other = !name.ends_with(".yaml") || name == "requests.yaml";
+        let path = entry?.path();
+        let name = path.file_name().context("no name")?.to_string_lossy();
+        let is_other =
+            path.extension().is_none_or(|kind| kind != "yaml") || name == "requests.yaml";
         ensure!(
-            is_other || names.contains(&name),
+            is_other || names.contains(&*name),
             "{name} is not in the playground"
         );
     }
