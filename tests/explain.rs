@@ -740,6 +740,18 @@ fn the_configuration_may_stand_in_any_file_that_holds_one() {
         assert_eq!(said.outcome, Outcome::Problems, "{file}: {}", said.errors);
         assert_eq!(said.verdict().1, "tenant_not_granted", "{file}");
     }
+    // What `check` refuses: of a key that stands twice nobody can say which one Envoy takes.
+    desk.put("claims.json", &json!({"groups": ["acme-viewers"]}));
+    let twice = serde_yaml_ng::to_string(&configuration()).unwrap();
+    let twice = twice.replace("viewers:", "viewers: [nobody]\n    viewers:");
+    desk.put("scopegate.json", &json!(twice));
+    let said = desk.by_claims(&[]);
+    assert_eq!(said.outcome, Outcome::Problems);
+    assert!(
+        said.output.contains("the key \"viewers\" stands twice"),
+        "{}",
+        said.output
+    );
     // Two of them in one file.
     desk.put("claims.json", &json!({"groups": ["acme-viewers"]}));
     let one = serde_yaml_ng::to_string(&configuration()).unwrap();

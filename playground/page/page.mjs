@@ -6,7 +6,12 @@ import { examples as shipped, run } from "./module.mjs";
 const CONFIGURATION = "scopegate.yaml";
 
 const at = (id) => document.getElementById(id);
-const value = (id) => at(id).value;
+// Half of a surrogate pair is no text.
+const value = (id) => at(id).value.toWellFormed();
+// A token that somebody has put elsewhere than into its field.
+const TOKEN = /\beyJ[\w-]+\.[\w-]+\.[\w-]*/g;
+const masked = (text) => text.replaceAll(TOKEN, "<token>");
+
 const chosen = (name) => document.querySelector(`input[name=${name}]:checked`).value;
 
 // The lines of a field that hold something.
@@ -43,10 +48,10 @@ function question() {
   put("--method", value("method"));
   put("--path", value("path"));
   const option = at("form").checked ? "--form" : "--param";
-  const name = value("path").includes("/tempo/") || value("path").startsWith("/api/") ? "q" : "query";
-  if (value("query").trim() !== "") put(option, `${name}=${value("query").trim()}`);
+  if (value("query") !== "") put(option, `${value("parameter")}=${value("query")}`);
   for (const line of lines("params")) put(option, line);
   for (const line of lines("headers")) put("--header", line);
+  if (value("number").trim() !== "") put("--number", value("number").trim());
   if (value("body") !== "" && !at("form").checked) file("--body-file", "body", value("body"));
   if (at("grpc").checked) words.push("--grpc");
   if (value("at").trim() !== "") put("--at", value("at").trim());
@@ -76,12 +81,19 @@ const shown = (bytes) => (typeof bytes === "string" ? bytes : `(base64) ${bytes.
 
 function query(parameter, when) {
   const box = [element("h3", `The parameter ${parameter.parameter}${when}`)];
-  if (parameter.before !== null) box.push(element("pre", parameter.before, "before"));
+  const part = (caption, content) => {
+    const figure = element("figure");
+    figure.append(element("figcaption", caption), content);
+    box.push(figure);
+  };
+  part("as sent", element("pre", parameter.before ?? "nothing", "before"));
   const after = element("pre", undefined, "after");
-  for (const { text, inserted } of parameter.pieces ?? [{ text: parameter.after ?? "(not there)" }]) {
+  // Where nothing was sent, all of it was inserted.
+  const whole = { text: parameter.after ?? "nothing", inserted: parameter.before === null };
+  for (const { text, inserted } of parameter.pieces ?? [whole]) {
     after.append(inserted ? element("ins", text) : text);
   }
-  box.push(after);
+  part("as the backend gets it", after);
   return box;
 }
 
@@ -153,7 +165,8 @@ function trouble(title, text) {
   at("verdict").className = "bad";
   at("verdict").textContent = title;
   at("problems").hidden = false;
-  at("problems").textContent = text.trim();
+  // What the command says of itself is of no use here.
+  at("problems").textContent = masked(text.split(/\n\n(?:Usage:|For more information)/)[0].trim());
 }
 
 function explain(module) {
@@ -161,7 +174,7 @@ function explain(module) {
   const call = question();
   let said;
   try {
-    said = run(module, { ...call, arguments: [...call.arguments, "--output", "json"] });
+    said = run(module, { ...call, plain: true, arguments: [...call.arguments, "--output", "json"] });
   } catch (error) {
     trouble("This is a fault of scopegate's: please report it", String(error));
     return;
@@ -174,13 +187,13 @@ function explain(module) {
     return;
   }
   at("shell").hidden = false;
-  const line = ["scopegate", ...call.arguments].map(quoted).join(" ");
-  at("shell").querySelector("pre").textContent = line;
+  const variables = Object.entries(call.variables).map(([name, value]) => `${name}=${quoted(value)}`);
+  const line = [...variables, "scopegate", ...call.arguments.map(quoted)].join(" ");
+  at("shell").querySelector("pre").textContent = masked(line);
 }
 
 // The providers of the configuration, as far as a glance tells: the command itself says which there are.
 function providers() {
-  const before = value("provider");
   const names = new Set();
   let inside = false;
   for (const line of value("configuration").split("\n")) {
@@ -188,9 +201,14 @@ function providers() {
     const name = inside && /^\s*(?:-\s*)?(?:\{\s*)?name:\s*["']?([a-z0-9-]+)/.exec(line);
     if (name) names.add(name[1]);
   }
-  const options = [new Option("by iss, or the only one", ""), ...[...names].map((name) => new Option(name, name))];
-  at("provider").replaceChildren(...options);
-  at("provider").value = names.has(before) ? before : "";
+  at("providers").replaceChildren(...[...names].map((name) => new Option(name, name)));
+}
+
+// The name of the parameter that holds the query, as the backends have it.
+function parameter(path) {
+  if (path.startsWith("/tempo/")) return "q";
+  const metrics = path.startsWith("/prometheus/") && /\/(series|labels|values)\b/.test(path);
+  return metrics || /^\/loki\/api\/v1\/series\b/.test(path) ? "match[]" : "query";
 }
 
 function choose(name, wanted) {
@@ -200,6 +218,8 @@ function choose(name, wanted) {
 function parts() {
   for (const part of document.querySelectorAll("[data-for]")) part.hidden = part.dataset.for !== chosen("caller");
   at("way").hidden = chosen("caller") === "nobody";
+  // A form is the body.
+  at("body").disabled = at("form").checked;
 }
 
 function load(example) {
@@ -213,6 +233,7 @@ function load(example) {
   at("path").value = example.path;
   const { query, q, ...others } = example.param ?? {};
   at("query").value = query ?? q ?? "";
+  at("parameter").value = q === undefined ? parameter(example.path) : "q";
   at("params").value = Object.entries(others).map(([name, value]) => `${name}=${value}`).join("\n");
   at("body").value = example.body ?? "";
   at("more").open = at("params").value !== "" || at("body").value !== "";
@@ -239,7 +260,16 @@ async function start() {
     }
     groups.get(example.example).append(new Option(example.title, number));
   });
-  const again = () => explain(module);
+  // In a moment, so that the page shows what was entered and that it works: an RSA key takes a second.
+  let waiting;
+  const again = () => {
+    clear();
+    at("verdict").textContent = "…";
+    at("answer").classList.remove("stale");
+    at("stale").hidden = true;
+    clearTimeout(waiting);
+    waiting = setTimeout(() => explain(module), 0);
+  };
   at("example").addEventListener("change", () => {
     load(examples[Number(value("example"))]);
     again();
@@ -251,8 +281,13 @@ async function start() {
   at("question").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) again();
   });
+  at("question").addEventListener("input", () => {
+    at("answer").classList.add("stale");
+    at("stale").hidden = false;
+  });
+  at("path").addEventListener("input", () => (at("parameter").value = parameter(value("path"))));
   at("configuration").addEventListener("change", providers);
-  at("caller").addEventListener("change", parts);
+  for (const id of ["caller", "form"]) at(id).addEventListener("change", parts);
   // The first one whose query is rewritten shows most of what there is to see.
   const first = examples.findIndex((example) => example.becomes?.query !== undefined);
   at("example").value = String(Math.max(first, 0));

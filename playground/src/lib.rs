@@ -13,7 +13,8 @@
 //! }
 //! ```
 //!
-//! `now` counts nanoseconds since 1970, as a text because JSON's numbers are not that exact. What is no UTF-8 in a file
+//! With `"plain": true` what `--output json` prints has its hidden characters escaped, as they are on a terminal, so
+//! that a page can show it. `now` counts nanoseconds since 1970, as a text because JSON's numbers are not that exact. What is no UTF-8 in a file
 //! stands as `{"base64": "…"}`. The answer has the `exit` status, the `output` and the `errors` of the command.
 
 pub mod examples;
@@ -26,6 +27,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Parser as _;
 use scopegate::cli::{self, Arguments, Console, Unconnected};
+use scopegate::words::wire::is_hidden;
 use serde_json::{Value, json};
 
 static BUFFER: Mutex<Vec<u8>> = Mutex::new(Vec::new());
@@ -101,11 +103,45 @@ pub fn run(call: &[u8]) -> Value {
         web: &mut Unconnected,
     };
     let exit = cli::run(arguments, &mut console).status();
+    let mut output = String::from_utf8_lossy(&output).into_owned();
+    if call.get("plain") == Some(&Value::Bool(true))
+        && let Ok(mut document) = serde_json::from_str(&output)
+    {
+        make_plain(&mut document, false);
+        output = document.to_string();
+    }
     json!({
         "exit": exit,
-        "output": String::from_utf8_lossy(&output),
+        "output": output,
         "errors": String::from_utf8_lossy(&errors),
     })
+}
+
+/// Members that hold texts of several lines, each of which has a place of its own on a page.
+const LONG: [&str; 4] = ["body", "before", "after", "pieces"];
+
+/// Escapes what a reader would not see, or see elsewhere, in every text.
+fn make_plain(value: &mut Value, is_long: bool) {
+    match value {
+        Value::String(text) => {
+            let mut plain = String::with_capacity(text.len());
+            for c in text.chars() {
+                if is_hidden(c) && !(is_long && matches!(c, '\n' | '\r' | '\t')) {
+                    plain.extend(c.escape_default());
+                } else {
+                    plain.push(c);
+                }
+            }
+            *text = plain;
+        }
+        Value::Array(list) => list.iter_mut().for_each(|value| make_plain(value, is_long)),
+        Value::Object(members) => {
+            for (name, value) in members.iter_mut() {
+                make_plain(value, is_long || LONG.contains(&name.as_str()));
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 fn failed(why: &str) -> Value {

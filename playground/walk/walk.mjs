@@ -54,17 +54,20 @@ try {
     const said = await verdict.innerText();
     return said.startsWith("Allowed") ? "allowed" : said.split(" ").at(-1);
   };
+  const told = () =>
+    page.waitForFunction(() => !["", "…"].includes(document.getElementById("verdict").textContent));
   const explain = async () => {
     await page.locator("#explain").click();
-    await page.waitForFunction(() => document.getElementById("verdict").textContent !== "");
+    await told();
   };
-  await page.waitForFunction(() => document.getElementById("verdict").textContent !== "");
+  await told();
 
   // Each example says what it is there to say.
   const options = page.locator("#example option");
   assert.equal(await options.count(), given.expected.length);
   for (const [number, expected] of given.expected.entries()) {
     await page.locator("#example").selectOption(String(number));
+    await told();
     assert.equal(await code(), expected.code, `example ${number}: ${await text("#answer")}`);
     const rewritten = page.locator("#queries .after");
     if (expected.query !== undefined) {
@@ -81,11 +84,60 @@ try {
   if (pictures) {
     const shown = given.expected.findIndex((expected) => expected.query !== undefined);
     await page.locator("#example").selectOption(String(shown));
+    await told();
     await page.screenshot({ path: join(pictures, "playground-scoped.png") });
     const refused = given.expected.findIndex((expected) => expected.code === "tenant_not_granted");
     await page.locator("#example").selectOption(String(refused));
+    await told();
     await page.screenshot({ path: join(pictures, "playground-refused.png") });
   }
+
+  // What stands in a field goes to the gate as it is: a blank that a query may not have is not taken off.
+  const scoped = given.expected.findIndex((expected) => expected.query !== undefined);
+  await page.locator("#example").selectOption(String(scoped));
+  await told();
+  for (const query of ['{a="b"}\u00a0', '\ufeff{a="b"}', '{a="b"}\u000b']) {
+    await page.locator("#query").fill(query);
+    assert.ok(await page.locator("#stale").isVisible(), "an old answer stands beside a new question");
+    await explain();
+    assert.ok(await page.locator("#stale").isHidden());
+    assert.match(await code(), /^(query_refused|parameters_malformed)$/, JSON.stringify(query));
+  }
+  // What hides in a text, or makes a line of its own, is written out.
+  await page.locator("#query").fill('sum(a{x="\u202e"})');
+  await page.locator("#claims").fill(JSON.stringify({ groups: ["nobody\nfull (claim groups)", "\u202egroups"] }));
+  await explain();
+  const answered = await text("#answer");
+  assert.ok(answered.includes("nobody\\nfull") && answered.includes("\\u{202e}groups"), answered);
+  assert.ok(!answered.includes("\u202e"));
+  // The parameter is the one that the backend of the path reads, and can be another.
+  for (const [path, name] of [
+    ["/api/v1/projects/p/resources/r/logs", "query"],
+    ["/tempo/api/search", "q"],
+    ["/prometheus/api/v1/label/tempo/values", "match[]"],
+    ["/loki/api/v1/label/tempo/values", "query"],
+    ["/loki/api/v1/series", "match[]"],
+  ]) {
+    await page.locator("#path").fill(path);
+    assert.equal(await page.locator("#parameter").inputValue(), name, path);
+  }
+  // The line for a terminal has all of it, but no token that somebody has put into another field.
+  await page.locator("#example").selectOption(String(given.expected.length - 1));
+  await page.locator("#example").selectOption(String(scoped));
+  await told();
+  await page.locator("#more").evaluate((more) => (more.open = true));
+  await page.locator("#variables").fill("SCOPEGATE_LOKI_ENABLED=false");
+  await explain();
+  assert.equal(await code(), "backend_not_configured", await text("#answer"));
+  const elsewhere = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.c2ln";
+  await page.locator("#params").fill(`note=${elsewhere}`);
+  await explain();
+  const line = await page.locator("#shell pre").textContent();
+  assert.ok(line.startsWith("SCOPEGATE_LOKI_ENABLED=false scopegate explain "), line);
+  assert.ok(line.includes("note=<token>") && !line.includes("eyJ"), line);
+  await page.locator("#headers").fill(`x-other: ${elsewhere}`);
+  await explain();
+  assert.match(await text("#problems"), /a credential does not belong/);
 
   // A token of somebody's own, with the provider's keys and without them.
   await page.locator("#configuration").fill(given.configuration);
@@ -97,8 +149,7 @@ try {
   await page.locator("#path").fill(given.path);
   await page.locator("#query").fill("");
   await page.locator("#more").evaluate((more) => (more.open = true));
-  await page.locator("#body").fill("");
-  await page.locator("#params").fill("");
+  for (const field of ["body", "params", "headers", "variables"]) await page.locator(`#${field}`).fill("");
   await explain();
   assert.equal(await code(), "keys_unavailable", await text("#answer"));
   await page.locator("#jwks").fill(given.jwks);
@@ -106,6 +157,7 @@ try {
   assert.equal(await code(), "allowed", await text("#answer"));
   await page.locator("#token").fill(`${given.token.slice(0, -8)}AAAAAAAA`);
   await page.locator("#token").press("Control+Enter");
+  await told();
   assert.equal(await code(), "signature_invalid", await text("#answer"));
   await page.locator("#token").fill(given.token);
 

@@ -194,6 +194,8 @@ pub(super) fn load(
         Some(fault) => found.diagnostics.error(&source, fault, ""),
         None => recognise::read(&source, &mut found),
     }
+    let mut errors = std::mem::take(&mut found.diagnostics).sorted();
+    errors.retain(|one| one.severity == Severity::Error);
     let documents = found.documents.iter();
     let mut all: Vec<&found::Document> = documents
         .filter(|document| document.kind == found::Kind::Configuration)
@@ -211,17 +213,8 @@ pub(super) fn load(
         Unusable::Problems(texts.collect())
     };
     let document = match all.as_slice() {
-        [] => {
-            let diagnostics = std::mem::take(&mut found.diagnostics).sorted();
-            let errors = diagnostics.into_iter();
-            let errors: Vec<_> = errors
-                .filter(|one| one.severity == Severity::Error)
-                .collect();
-            return Err(match errors.as_slice() {
-                [] => Unusable::Nothing,
-                _ => text(errors),
-            });
-        }
+        [] if errors.is_empty() => return Err(Unusable::Nothing),
+        [] => return Err(text(errors)),
         [document] => *document,
         several => {
             let lines = several.iter().map(|document| {
@@ -231,6 +224,12 @@ pub(super) fn load(
             return Err(Unusable::Several(lines.collect()));
         }
     };
+    // What the file says otherwise than its JSON would, such as a key that stands twice.
+    let whole = document.source.outer(&document.root.span);
+    errors.retain(|one| whole.contains(&one.span.start));
+    if !errors.is_empty() {
+        return Err(text(errors));
+    }
     let environment = document::environment(document, &found, own);
     let json = document::json(document);
     let pairs = environment.clone();

@@ -185,12 +185,20 @@ fn header(text: &str) -> Result<(String, String), String> {
 /// what was written.
 fn no_credentials(arguments: &Arguments) -> io::Result<()> {
     let mut names = arguments.header.iter().map(|(name, _)| name.as_str());
-    if names.any(|name| matches!(name, "authorization" | "proxy-authorization")) {
+    let mut values = arguments.header.iter().map(|(_, value)| value.as_str());
+    if names.any(|name| matches!(name, "authorization" | "proxy-authorization"))
+        || values.any(looks_like_token)
+    {
         return Err(wrong(
             "a credential does not belong on a command line: use --token-file or --request",
         ));
     }
     Ok(())
+}
+
+/// Whether a text is a JWS in compact form (RFC 7515 §7.1), whose header is a JSON object.
+fn looks_like_token(text: &str) -> bool {
+    text.starts_with("eyJ") && text.split('.').count() == 3
 }
 
 /// What `--token-file` names. An error does not repeat the name, which may be a token.
