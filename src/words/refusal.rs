@@ -66,6 +66,8 @@ pub enum Rule {
     Matcher,
     /// A name begins with two underscores, which backends reserve for themselves.
     ReservedName,
+    /// An attribute is that of a span's parent, which may be out of scope.
+    Parent,
     /// Something other than numbers and durations stands where only they may.
     Range,
     /// A selector is missing, or is not the only expression where it has to be.
@@ -104,6 +106,7 @@ impl Rule {
             Self::Matcher => "not a label matcher",
             Self::NoFilter => "a pipeline must start with a filter: { }",
             Self::OneSelector => "one selector and nothing else is expected",
+            Self::Parent => "a span's parent may be out of scope",
             Self::Pasted => "no quote, backslash or back quote in a string here",
             Self::Range => "only numbers and durations may stand here",
             Self::ReservedName => "names that begin with __ are reserved",

@@ -312,7 +312,11 @@ impl Reader<'_> {
     fn word(&mut self) -> Result<(), Refusal> {
         let begin = self.lexer.here();
         let word = self.lexer.take_word();
-        if self.spans_only && matches!(word, b"rootName" | b"rootServiceName" | b"traceDuration") {
+        let of_trace = matches!(
+            word,
+            b"childCount" | b"rootName" | b"rootServiceName" | b"traceDuration"
+        );
+        if self.spans_only && of_trace {
             return begin.refuse(Rule::WholeTrace);
         }
         let scoped = matches!(
@@ -320,7 +324,9 @@ impl Reader<'_> {
             b"event" | b"instrumentation" | b"link" | b"resource" | b"span"
         );
         match self.lexer.peek() {
-            Some(b'.') if scoped || word == b"parent" => {
+            // Newer versions of Tempo may read the other span's attributes.
+            Some(b'.') if word == b"parent" => begin.refuse(Rule::Parent),
+            Some(b'.') if scoped => {
                 self.lexer.bump();
                 self.lexer.attribute()
             }
@@ -330,7 +336,11 @@ impl Reader<'_> {
                 if name.is_empty() {
                     return self.lexer.unexpected();
                 }
-                if self.spans_only && word == b"trace" && name != b"id" {
+                let of_trace = match word {
+                    b"trace" => name != b"id",
+                    _ => name == b"childCount",
+                };
+                if self.spans_only && of_trace {
                     return begin.refuse(Rule::WholeTrace);
                 }
                 match self.lexer.peek() {

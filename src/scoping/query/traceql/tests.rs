@@ -81,6 +81,10 @@ fn and_and_or_have_the_same_precedence() {
 
 #[test]
 fn what_is_inserted_cannot_be_closed() {
+    refuses("{ parent.a = 1 }", Rule::Parent, 2);
+    refuses("{ .a = 1 && parent.span.b = 2 }", Rule::Parent, 12);
+    refuses("{ } | select(parent.resource.a)", Rule::Parent, 13);
+    refuses("{ } | rate() by(parent.resource.a)", Rule::Parent, 16);
     refuses("{ .a) || (.b }", Rule::Unbalanced, 4);
     refuses("{ ) || ( }", Rule::Unbalanced, 2);
     refuses("{ (.a }", Rule::Unbalanced, 6);
@@ -192,7 +196,6 @@ fn filters_and_their_operands() {
     accepts("{~(~nestedSetParent<0 && true~)~}");
     accepts("{~(~ .http.status_code>=500||span.x!=nil ~)~}");
     accepts("{~(~ resource.service.name=~\"a.*\" ~)~}");
-    accepts("{~(~ parent.resource.a = parent.span.b ~)~}");
     accepts("{~(~ event.a-b = 1 && link.a/b = 2 && instrumentation.a:b@c = 3 ~)~}");
     accepts("{~(~ event:name = \"x\" && span:duration>-1.5ms && trace:id = \"ab\" ~)~}");
     accepts("{~(~ instrumentation:version = \"1\" && link:traceID = \"1\" ~)~}");
