@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use integration::client::RawRequest;
 use serde_json::json;
 
+use crate::live::changes_lose_no_request;
 use crate::product::{Kind, Product, by, reader};
 
 pub type Case = for<'p> fn(&'p mut Product) -> Pin<Box<dyn Future<Output = Result<()>> + 'p>>;
@@ -24,6 +25,9 @@ cases![
     people_and_agents_get_what_they_may,
     a_backend_sees_the_tenant_and_no_credential,
     a_tenant_is_added,
+    changes_lose_no_request,
+    a_route_without_the_gates_header_leads_past_nothing,
+    a_grant_that_is_gone_ends_in_no_backend,
     a_bad_configuration_leaves_the_old_one,
     another_digest_is_refused,
     without_the_gate_nothing_is_reached,
@@ -271,6 +275,46 @@ async fn a_route_of_another_namespace_leads_nowhere(product: &mut Product) -> Re
     until(told, "NotAllowedByListeners", product).await?;
     product.refuse(&RawRequest::get("/ready"), 404).await?;
     product.scene.api.delete(&route).await
+}
+
+/// Whoever may write routes beside the gate's can lead a path to a backend, but not past the gate.
+async fn a_route_without_the_gates_header_leads_past_nothing(product: &mut Product) -> Result<()> {
+    let routes = product.shipped("routes.yaml")?;
+    let mut around = routes
+        .into_iter()
+        .find(|route| route["kind"] == "HTTPRoute" && route["metadata"]["name"] == "loki")
+        .context("no route to Loki")?;
+    around["metadata"]["name"] = json!("around");
+    let rule = &mut around["spec"]["rules"][0];
+    rule["matches"] = json!([{"path": {"type": "PathPrefix", "value": "/ready"}}]);
+    let rule = rule.clone();
+    around["spec"]["rules"] = json!([rule]);
+    product.scene.api.apply(&around).await?;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let refused = async |request: RawRequest, status: u16| product.refuse(&request, status).await;
+    refused(RawRequest::get("/ready"), 404).await?;
+    refused(by(&["sre"], RawRequest::get("/ready"), "platform"), 404).await?;
+    let smuggling = RawRequest::get("/ready").header("x-scopegate-backend", "loki");
+    refused(smuggling, 404).await?;
+    product.scene.api.delete(&around).await
+}
+
+/// Istio's routes lead to other namespaces, which allow that by a grant.
+async fn a_grant_that_is_gone_ends_in_no_backend(product: &mut Product) -> Result<()> {
+    if product.kind != Kind::Istio {
+        return Ok(());
+    }
+    let grants = product.shipped("grants.yaml")?;
+    let of_loki = grants
+        .iter()
+        .find(|grant| grant["metadata"]["namespace"] == "loki");
+    let of_loki = of_loki.context("no grant of Loki's")?;
+    product.scene.api.delete(of_loki).await?;
+    product.until_status(&reader(), 500).await?;
+    product.refuse(&reader(), 500).await?;
+    product.scene.api.apply(of_loki).await?;
+    product.until_status(&reader(), 200).await?;
+    Ok(())
 }
 
 /// What is loaded goes on without them.

@@ -9,12 +9,14 @@
 //! | [`product`] | what both products have in common: manifests, a gate, conditions, logs |
 //! | [`istio`], [`envoy_gateway`] | each control plane, and its proxy |
 //! | [`cases`] | what must hold under both |
+//! | [`live`] | what callers notice of changes while they ask |
 //!
 //! A product is started once and its cases run one after the other, each from the shipped manifests.
 
 mod cases;
 mod envoy_gateway;
 mod istio;
+mod live;
 mod namespaces;
 mod pod;
 mod product;
@@ -37,9 +39,9 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     if arguments.list || namespaces::is_inside() {
-        let (scenes, tests) = tests();
-        let conclusion = libtest_mimic::run(&arguments, tests);
-        drop(scenes);
+        let stage = Arc::new(Stage::default());
+        let conclusion = libtest_mimic::run(&arguments, tests(&stage));
+        stage.clear();
         return conclusion.exit_code();
     }
     match namespaces::enter() {
@@ -52,56 +54,37 @@ fn main() -> ExitCode {
 }
 
 fn names() -> impl Iterator<Item = String> {
+    cases().map(|(name, ..)| name)
+}
+
+/// Each case under each product, by its whole name.
+fn cases() -> impl Iterator<Item = (String, Kind, cases::Case)> {
     Kind::ALL.into_iter().flat_map(|kind| {
         let cases = cases::ALL.iter();
-        cases.map(move |(name, _)| format!("{}::{name}", kind.name()))
+        cases.map(move |(name, case)| (format!("{}::{name}", kind.name()), kind, *case))
     })
 }
 
-fn tests() -> (Vec<Arc<Stage>>, Vec<Trial>) {
-    let mut stages = Vec::new();
-    let mut tests = Vec::new();
-    for kind in Kind::ALL {
-        let stage = Arc::new(Stage::new(kind));
-        for (name, case) in cases::ALL {
-            let stage = Arc::clone(&stage);
-            let name = format!("{}::{name}", kind.name());
-            tests.push(trial::needing(&name, NEEDED, move || stage.run(*case)));
-        }
-        // The other product wants the same ports.
-        let ending = Arc::clone(&stage);
-        tests.push(trial::needing(
-            &format!("{}::it_ends", kind.name()),
-            NEEDED,
-            move || {
-                ending.end();
-                Ok(())
-            },
-        ));
-        stages.push(stage);
-    }
-    (stages, tests)
+fn tests(stage: &Arc<Stage>) -> Vec<Trial> {
+    let tests = cases().map(|(name, kind, case)| {
+        let stage = Arc::clone(stage);
+        trial::needing(&name, NEEDED, move || stage.run(kind, case))
+    });
+    tests.collect()
 }
 
-/// One product, from the first case that needs it to the last.
-struct Stage {
-    kind: Kind,
-    running: Mutex<Option<(Runtime, Product)>>,
-}
+/// The product that runs: both want the same ports.
+#[derive(Default)]
+struct Stage(Mutex<Option<(Runtime, Product)>>);
 
 impl Stage {
-    fn new(kind: Kind) -> Self {
-        Self {
-            kind,
-            running: Mutex::default(),
-        }
-    }
-
-    fn run(&self, case: cases::Case) -> Result<()> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Runs a case of a product, which is started if it is not the one that runs.
+    fn run(&self, kind: Kind, case: cases::Case) -> Result<()> {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        running.take_if(|(_, product)| product.kind != kind);
         if running.is_none() {
             let runtime = Runtime::new()?;
-            let product = runtime.block_on(Product::start(self.kind))?;
+            let product = runtime.block_on(Product::start(kind))?;
             *running = Some((runtime, product));
         }
         let (runtime, product) = running.as_mut().context("nothing runs")?;
@@ -112,8 +95,8 @@ impl Stage {
         outcome.with_context(|| runtime.block_on(product.told()))
     }
 
-    fn end(&self) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+    fn clear(&self) {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         drop(running.take());
     }
 }

@@ -78,7 +78,7 @@ pub struct Scene {
     pub digest: String,
     registry: Option<Process>,
     layout: PathBuf,
-    _upstreams: Vec<Upstream>,
+    upstreams: Vec<Upstream>,
     _doors: Vec<Server>,
     names: JoinHandle<()>,
 }
@@ -107,7 +107,7 @@ impl Scene {
             digest,
             registry: None,
             layout,
-            _upstreams: upstreams,
+            upstreams,
             _doors: doors,
             names,
         };
@@ -119,6 +119,12 @@ impl Scene {
     /// A file of the run's own.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    pub fn upstream(&self, name: &str) -> Result<&Upstream> {
+        let mut upstreams = self.upstreams.iter();
+        let found = upstreams.find(|upstream| upstream.name() == name);
+        found.with_context(|| format!("no upstream {name}"))
     }
 
     /// Take the registry away.
