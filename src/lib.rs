@@ -68,3 +68,6 @@ pub mod scoping;
 pub mod serve;
 pub mod words;
 pub mod worker;
+
+/// The version of this crate, as the log, the metrics and the command tell it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -98,7 +98,7 @@ impl Gauge<'_> {
     pub fn name(self) -> String {
         match self {
             Self::BuildInfo => {
-                concat!("scopegate_build_info.version=", env!("CARGO_PKG_VERSION")).to_owned()
+                format!("scopegate_build_info.version={}", crate::VERSION)
             }
             Self::ConfigHash => "scopegate_config_hash".to_owned(),
             Self::Organizations => "scopegate_organizations".to_owned(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::VERSION;
 use crate::authn::key_cache::Keys;
 use crate::authn::key_lease::Lease;
 use crate::authn::keys::{Algorithm, SignatureEngine};
@@ -32,8 +33,7 @@ use crate::worker::root::Root;
 use crate::worker::roster::Roster;
 use crate::worker::sources::Served;
 
-/// The version of this build, and its commit if the build knows it.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit of this build, if the build knows it.
 const COMMIT: Option<&str> = option_env!("SCOPEGATE_COMMIT");
 
 /// The state machine of one thread of a proxy.
