@@ -924,7 +924,10 @@ fn every_problem_is_told_with_its_place() {
     for (text, told) in [
         ("", "expected an object"),
         ("a: [", "not YAML"),
-        ("mode: enforce\nmode: enforce\n", "duplicate"),
+        (
+            "realm: a\nmode: enforce\nmode: enforce\n",
+            "error: the key \"mode\" stands twice in one object\n --> standard input:3:1\n",
+        ),
         ("1: a\n", "expected texts as keys"),
         ("a: !b c\n", "!b means nothing here"),
         ("a: .inf\n", "expected a number"),

@@ -135,8 +135,12 @@ pub(super) fn run(
 pub(super) fn shown(name: &str, text: &str, problems: Vec<Problem>) -> Vec<String> {
     let file = File::new(name.to_owned(), text);
     let source = Rc::new(Source::of_file(0, &file));
-    let (documents, _) = yaml::read(&source.text);
-    let root = documents.into_iter().next().map(|document| document.root);
+    let (documents, fault) = yaml::read(&source.text);
+    let first = documents.into_iter().next();
+    let (root, mut faults) = first.map_or((None, Vec::new()), |document| {
+        (Some(document.root), document.faults)
+    });
+    faults.extend(fault);
     let document = found::Document {
         source: Rc::clone(&source),
         // What cannot be read has one problem, which tells its place itself.
@@ -152,9 +156,22 @@ pub(super) fn shown(name: &str, text: &str, problems: Vec<Problem>) -> Vec<Strin
         machine: None,
         deployment: None,
     };
-    let problems = problems.into_iter();
-    problems
-        .map(|problem| render::text(&document::locate(&document, problem), &file, false))
+    // What keeps a file from being read as a whole has no place, and this reader knows it better.
+    let (whole, problems): (Vec<_>, Vec<_>) = problems
+        .into_iter()
+        .partition(|problem| problem.place.is_empty() && !faults.is_empty());
+    if whole.is_empty() {
+        faults.clear();
+    }
+    let faults = faults
+        .into_iter()
+        .map(|fault| Diagnostic::new(Severity::Error, &source, fault, ""));
+    let problems = problems
+        .into_iter()
+        .map(|problem| document::locate(&document, problem));
+    faults
+        .chain(problems)
+        .map(|diagnostic| render::text(&diagnostic, &file, false))
         .collect()
 }
 
