@@ -699,8 +699,8 @@ fn istio_is_told_of_what_is_outside_of_it() {
     assert_eq!(
         services,
         [
-            &json!("loki-write.loki.svc.cluster.local"),
-            &json!("mimir-distributor.mimir.svc.cluster.local")
+            &json!("otel-collector.loki.svc.cluster.local"),
+            &json!("otel-collector.mimir.svc.cluster.local")
         ]
     );
 

@@ -82,7 +82,8 @@ const HEAD: &str = "\
 #
 #   SCOPEGATE_BLESS=1 cargo test -p integration --features stack --test compose
 #
-# The addresses under `clusters:` are aliases of the containers.
+# The addresses under `clusters:` are aliases of the containers. There are no containers for the
+# Collectors that take OTLP over gRPC in front of Loki and Mimir.
 ";
 
 const FILTER_HEAD: &str = "\

@@ -45,14 +45,9 @@ type Port = (&'static str, u16, &'static str);
 /// Services as the backends' charts have them.
 const SERVICES: [Service; 6] = [
     ("loki", "loki-gateway", LOKI, &[("http", 80, "http")]),
-    ("loki", "loki-write", LOKI, &[("grpc", 9095, "grpc")]),
+    ("loki", "otel-collector", LOKI, &[("grpc", 4317, "grpc")]),
     ("mimir", "mimir-gateway", MIMIR, &[("http", 80, "http")]),
-    (
-        "mimir",
-        "mimir-distributor",
-        MIMIR,
-        &[("grpc", 9095, "grpc")],
-    ),
+    ("mimir", "otel-collector", MIMIR, &[("grpc", 4317, "grpc")]),
     (
         "tempo",
         "tempo-query-frontend",
@@ -385,8 +380,8 @@ async fn backends() -> Result<(Vec<Upstream>, Vec<Server>, UpstreamLog)> {
     let log = UpstreamLog::new();
     let (mut upstreams, mut doors) = (Vec::new(), Vec::new());
     for (name, address, ports) in [
-        ("loki", LOKI, &[80, 9095][..]),
-        ("mimir", MIMIR, &[80, 9095]),
+        ("loki", LOKI, &[80, 4317][..]),
+        ("mimir", MIMIR, &[80, 4317]),
         ("tempo", TEMPO, &[3200, 9095, 4318, 4317]),
     ] {
         let upstream = Upstream::start(name, &log).await?;

@@ -34,10 +34,10 @@ fn section(properties: &Value, about: &str) -> Value {
 
 /// The schema of the section.
 pub(super) fn schema() -> Value {
-    let backend = |others: &[&str], about: &str| {
+    let backend = |grpc: &str, others: &[&str], about: &str| {
         let mut members = json!({
             "url": url("Where it is, over HTTP."),
-            "grpc_url": url("Where it is over gRPC, if that is another place."),
+            "grpc_url": url(grpc),
         });
         if let Some(members) = members.as_object_mut() {
             let others = others.iter();
@@ -84,9 +84,9 @@ pub(super) fn schema() -> Value {
             "replicas": count(1000, "How many pods."),
             "trusted_ca": file("The authorities that may sign certificates of providers and backends."),
             "backends": section(&json!({
-                "loki": backend(&[], "Loki."),
-                "mimir": backend(&[], "Mimir."),
-                "tempo": backend(&["otlp_url", "otlp_grpc_url"], "Tempo."),
+                "loki": backend(IN_FRONT, &[], "Loki."),
+                "mimir": backend(IN_FRONT, &[], "Mimir."),
+                "tempo": backend(SEARCH, &["otlp_url", "otlp_grpc_url"], "Tempo."),
             }), "Where the backends are."),
             "clusters": described(
                 json!({"type": ["object", "null"], "additionalProperties": cluster}),
@@ -96,6 +96,10 @@ pub(super) fn schema() -> Value {
         "Where the gate runs.",
     )
 }
+
+/// What a gRPC URL is for at Loki and Mimir, whose own gRPC ports are for their parts.
+const IN_FRONT: &str = "A Collector in front of it that takes OTLP over gRPC, which it does not.";
+const SEARCH: &str = "Where it takes streaming searches, over gRPC.";
 
 #[cfg(test)]
 mod tests {
