@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use integration::client::RawRequest;
 use integration::identity::{ALLOWED, Kind, Recipe, Token};
-use integration::{paths, token, yaml};
+use integration::{grpc, paths, token, yaml};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -203,6 +203,22 @@ impl Asked {
         }))
     }
 
+    /// The same logs over gRPC, if that is what it sends.
+    pub fn over_grpc(&self, recipe: &Recipe, token: &Token) -> Result<Option<RawRequest>> {
+        if self.path != PUSH {
+            return Ok(None);
+        }
+        let mut asked = self.clone();
+        grpc::EXPORT_LOGS.clone_into(&mut asked.path);
+        asked.body = None;
+        let request = asked.sent(recipe, Some(token))?;
+        let mut request = request
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        request.body = grpc::framed(&[]).to_vec();
+        Ok(Some(request))
+    }
+
     pub fn body(&self) -> &[u8] {
         self.body.as_deref().unwrap_or_default().as_bytes()
     }
@@ -218,6 +234,8 @@ impl Way {
     }
 }
 
+/// Where logs are written over HTTP.
+const PUSH: &str = "/loki/api/v1/push";
 /// What is no parameter in [`Asked::becomes`].
 const TENANT: &str = "tenant";
 /// As `explain` writes parameters, so that paths can be compared.

@@ -39,6 +39,11 @@ fn each_file_is_good_and_is_rendered_for_every_target() -> Result<()> {
         }
         let lines = example.text.lines().count();
         ensure!((40..=90).contains(&lines), "{name}: {lines} lines");
+        // Neither takes OTLP over gRPC: their own ports for gRPC are for their parts among each other.
+        for backend in ["loki", "mimir"] {
+            let grpc = &example.document["deployment"]["backends"][backend]["grpc_url"];
+            ensure!(grpc.is_null(), "{name}: {backend} over gRPC at {grpc}");
+        }
     }
     Ok(())
 }

@@ -152,6 +152,20 @@ impl Scene {
                 let seen = seen.pop().context("nothing was seen")?;
                 as_explained(&seen, &said["forwarded"], asked).context(what)?;
             }
+            // No example leads OTLP over gRPC to Loki, which would not take it: the sender is told at once.
+            let over_grpc = asked.over_grpc(recipe, &token)?;
+            if let Some(request) = over_grpc.filter(|_| asked.expect == ALLOWED) {
+                let id = format!("{} over gRPC", example.name);
+                let request = request.header(TEST_ID, id.as_str());
+                let reply = request.send(&envoy.target(), Protocol::H2).await?;
+                ensure!(
+                    reply.header("grpc-status").as_deref() == Some(UNIMPLEMENTED),
+                    "{}: {reply:?}",
+                    asked.title
+                );
+                let seen = self.log.take(&id);
+                ensure!(seen.is_empty(), "{}: {seen:?}", asked.title);
+            }
         }
         recorded(&envoy, &refused).await?;
         envoy.stop().await?;
@@ -372,6 +386,8 @@ fn host(url: &str) -> &str {
 
 /// How a line of the gate's begins in Envoy's log.
 const RECORD: &str = "wasm log scopegate: ";
+/// The status of gRPC for what nobody serves.
+const UNIMPLEMENTED: &str = "12";
 /// Five Envoys start at once, on two cores.
 const START: Duration = Duration::from_secs(20);
 /// The log is read while Envoy writes it.
