@@ -61,15 +61,15 @@ pub(super) fn json(document: &Document) -> String {
     }
 }
 
-/// What is wrong with the rest of a deployment file, as `judges` tells of its JSON.
+/// What is wrong with the rest of a deployment file: the problems that `check` finds in its JSON.
 pub(super) fn judge_deployment(
     document: &Document,
-    judges: &dyn Fn(&str) -> Vec<Problem>,
+    check: &dyn Fn(&str) -> Vec<Problem>,
 ) -> Vec<Diagnostic> {
     let Some(whole) = &document.deployment else {
         return Vec::new();
     };
-    let problems = judges(&whole.to_json()).into_iter();
+    let problems = check(&whole.to_json()).into_iter();
     problems
         .map(|problem| locate_in(document, whole, problem))
         .collect()

@@ -394,7 +394,7 @@ impl Context<'_> {
             let by = if names.is_empty() {
                 String::new()
             } else {
-                format!(", '{}' by way of {}", endpoint.permission, names.join(", "))
+                format!(", '{}' through {}", endpoint.permission, names.join(", "))
             };
             format!("{tenant}: {}{by}", held.join(", "))
         });
