@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use clap::Parser as _;
 use jwt_simple::algorithms::{ECDSAP256KeyPairLike as _, ES256KeyPair};
 use jwt_simple::claims::JWTClaims;
+use scopegate::authz::endpoint::TABLE;
 use scopegate::cli::{Arguments, Console, Disk, Fetched, Outcome, Wanted, Web, run};
+use scopegate::words::method::Methods;
+use scopegate::words::permission::Permission;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -913,6 +916,62 @@ fn only_one_file_comes_from_standard_input() {
         LABELS,
     ];
     assert_eq!(desk.run(&words, text.as_bytes()).outcome, Outcome::Good);
+}
+
+/// What the changelog says of an upgrade from 0.1.0: which default roles reach Mimir's Alertmanager, and with which
+/// roles they do not.
+#[test]
+fn the_roles_of_the_changelog_keep_the_alertmanager_to_admins() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let changelog = fs::read_to_string(root.join("CHANGELOG.md")).unwrap();
+    let (_, block) = changelog.split_once("   ```yaml\n   roles:\n").unwrap();
+    let (block, _) = block.split_once("   ```\n").unwrap();
+    let written: Value = serde_yaml_ng::from_str(block).unwrap();
+    let mut configuration = configuration();
+    configuration["organizations"] = json!([{
+        "name": "acme",
+        "tenants": [{"name": "acme", "types": ["data", "alerting"]}],
+        "rbac": {"admins": ["admin"], "editors": ["editor"], "viewers": ["viewer"], "writers": ["writer"]},
+    }]);
+    let mut desk = Desk::new();
+    for roles in [None, Some(written)] {
+        if let Some(roles) = &roles {
+            configuration["roles"] = roles.clone();
+        }
+        desk.put("scopegate.json", &configuration);
+        let mut rows = 0;
+        for row in TABLE {
+            let needs = row.permission;
+            if ![Permission::AlertsRead, Permission::AlertsWrite].contains(&needs) {
+                continue;
+            }
+            rows += 1;
+            let methods = Methods::NAMES.iter();
+            for (_, method) in methods.filter(|(one, _)| row.methods.has(*one)) {
+                for role in ["admin", "editor", "viewer", "writer"] {
+                    desk.put("claims.json", &json!({"sub": "alice", "groups": [role]}));
+                    let path = row.template.replace("{id}", "1");
+                    let mut words = vec!["explain", "scopegate.json", "--claims", "claims.json"];
+                    words.extend(["--offline", "--output", "json", "--tenant", "acme"]);
+                    words.extend(["--method", method, "--path", &path]);
+                    let allowed = match role {
+                        "admin" => true,
+                        "editor" => roles.is_none(),
+                        "viewer" => roles.is_none() && needs == Permission::AlertsRead,
+                        _ => false,
+                    };
+                    let code = if allowed {
+                        "allowed"
+                    } else {
+                        "permission_missing"
+                    };
+                    let said = desk.run(&words, b"").verdict().1;
+                    assert_eq!(said, code, "{role}: {method} {path}");
+                }
+            }
+        }
+        assert!(rows > 8, "{rows}");
+    }
 }
 
 #[test]
