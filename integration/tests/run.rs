@@ -154,7 +154,7 @@ async fn the_readmes_configuration_does_what_the_readme_says() -> Result<()> {
     let expired = drill::fresh(Recipe::of("reader").exp_in(-3600.0))?;
     for (what, request, status) in [
         ("the team reads", drill::read(&team, "acme"), 200),
-        ("it writes", push(&team), 200),
+        ("it writes", push(&team), 403),
         ("it changes rules", rules(&team), 200),
         ("another tenant", drill::read(&team, "globex"), 403),
         ("the agent writes", push(&agent), 200),
