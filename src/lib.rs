@@ -26,7 +26,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | [`words`] | `hash` `time` `wire` `tenant` `identity` `origin` `request` `own_header` `method` `own_answer` `permission` `refusal` `version` `credential` `secret` `unscoped` `denial` `verdict` |
+//! | [`words`] | `build` `hash` `time` `wire` `tenant` `identity` `origin` `request` `own_header` `method` `own_answer` `permission` `refusal` `version` `credential` `secret` `unscoped` `denial` `verdict` |
 //! | [`authn`] | `bearer` `basic` `json` `keys` `token` `refused` `jwks` `discovery` `group_source` `claims` `verifier` `token_cache` `key_cache` `key_lease` `authenticator` `signed_document` |
 //! | [`scoping`] | `scope` `tags` `query` `form` `parameters` `narrow` |
 //! | [`authz`] | `endpoint` `policy` `projects` |
@@ -68,6 +68,3 @@ pub mod scoping;
 pub mod serve;
 pub mod words;
 pub mod worker;
-
-/// The version of this crate, as the log, the metrics and the command tell it.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -172,7 +172,7 @@ async fn says_once_what_it_has_loaded(scene: &Scene) -> Result<()> {
     let document = configuration().to_string();
     let config = Config::parse(document.as_bytes(), &Environment::default());
     let config = config.map_err(|problems| anyhow!("{problems:?}"))?;
-    let line = format!("scopegate {}", scopegate::VERSION);
+    let line = format!("scopegate {}", scopegate::words::build::VERSION);
     let log = scene.envoy.log();
     let lines: Vec<&str> = log.lines().filter(|known| known.contains(&line)).collect();
     ensure!(lines.len() == 1, "{lines:?}");
@@ -185,7 +185,7 @@ async fn says_once_what_it_has_loaded(scene: &Scene) -> Result<()> {
     #[expect(clippy::cast_precision_loss, reason = "it has 48 bits")]
     let expected = config.fingerprint.number() as f64;
     ensure!((shown - expected).abs() < 0.5, "{shown} {expected}");
-    let version = scopegate::VERSION;
+    let version = scopegate::words::build::VERSION;
     let build = scene
         .envoy
         .metric("scopegate_build_info", &[("version", version)])

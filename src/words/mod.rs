@@ -1,5 +1,6 @@
 //! The vocabulary: small types that every other module uses.
 
+pub mod build;
 pub mod credential;
 pub mod denial;
 pub mod hash;

@@ -27,7 +27,7 @@ impl Announcement {
     /// Announces a configuration with this line. `number` distinguishes it from others.
     #[must_use]
     pub fn new(line: String, number: u64) -> Self {
-        let version = crate::VERSION;
+        let version = crate::words::build::VERSION;
         Self {
             key: format!("scopegate/3/load/{version}/{number:012x}"),
             line,

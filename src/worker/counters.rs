@@ -98,7 +98,10 @@ impl Gauge<'_> {
     pub fn name(self) -> String {
         match self {
             Self::BuildInfo => {
-                format!("scopegate_build_info.version={}", crate::VERSION)
+                format!(
+                    "scopegate_build_info.version={}",
+                    crate::words::build::VERSION
+                )
             }
             Self::ConfigHash => "scopegate_config_hash".to_owned(),
             Self::Organizations => "scopegate_organizations".to_owned(),

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::VERSION;
 use crate::authn::key_cache::Keys;
 use crate::authn::key_lease::Lease;
 use crate::authn::keys::{Algorithm, SignatureEngine};
 use crate::authz::projects;
 use crate::config::{Config, Environment, Mode};
 use crate::gate::Gate;
+use crate::words::build::{COMMIT, VERSION};
 use crate::words::denial::Denial;
 use crate::words::hash::QuickHash;
 use crate::words::time::{Monotonic, Now, Time};
@@ -32,9 +32,6 @@ use crate::worker::received::not_sent;
 use crate::worker::root::Root;
 use crate::worker::roster::Roster;
 use crate::worker::sources::Served;
-
-/// The commit of this build, if the build knows it.
-const COMMIT: Option<&str> = option_env!("SCOPEGATE_COMMIT");
 
 /// The state machine of one thread of a proxy.
 pub struct Worker {

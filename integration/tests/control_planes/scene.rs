@@ -90,7 +90,7 @@ impl Scene {
         let provider = terminate_at(door, &authority, "login.example.com", issuer.address())?;
         let (upstreams, doors, log) = backends().await?;
         let layout = folder.path().join("image");
-        let version = scopegate::VERSION;
+        let version = scopegate::words::build::VERSION;
         let digest = image(&drill::module()?, &layout, version)?;
         let mut scene = Scene {
             api,
