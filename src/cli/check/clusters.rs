@@ -1,4 +1,4 @@
-//! Clusters that a document names and no proxy has.
+//! Clusters that a document names and that no proxy has.
 
 use super::diagnostic::Diagnostics;
 use super::fault::Fault;
@@ -6,7 +6,8 @@ use super::found::{Document, Found, Host};
 use super::place;
 use super::tree::Node;
 
-/// Warns of clusters that are named and not there, or that would fetch keys from anybody.
+/// Warns of clusters that a document names but the proxy does not have, and of clusters that are
+/// used for an `https` URL but do not verify the server.
 pub(super) fn judge(found: &Found, diagnostics: &mut Diagnostics) {
     for document in &found.documents {
         for Named { node, secure } in named(&document.root) {
@@ -34,7 +35,7 @@ const VERIFY: &str = "give its UpstreamTlsContext a validation_context with trus
 /// A cluster that a document names.
 struct Named<'a> {
     node: &'a Node,
-    /// Whether what it leads to is named by an https URL.
+    /// Whether the cluster is used to fetch from an `https` URL.
     secure: bool,
 }
 
@@ -67,7 +68,7 @@ fn named(root: &Node) -> Vec<Named<'_>> {
     all
 }
 
-/// What is wrong with a name, and what would be right.
+/// What is wrong with the name of a cluster, and what would be right.
 fn doubt(document: &Document, name: &str, found: &Found) -> Option<(String, String)> {
     let clusters = &found.clusters;
     if clusters.names.contains(name) {
@@ -76,7 +77,7 @@ fn doubt(document: &Document, name: &str, found: &Found) -> Option<(String, Stri
     if document.host == Host::Istio {
         return of_istio(name, found);
     }
-    // What a control plane hands out is not known here.
+    // Clusters that a control plane hands out do not appear in the files.
     let complete = clusters.bootstrap && !clusters.discovered;
     complete.then(|| {
         let known: Vec<&str> = clusters.names.iter().map(String::as_str).collect();
@@ -89,7 +90,7 @@ fn doubt(document: &Document, name: &str, found: &Found) -> Option<(String, Stri
     })
 }
 
-/// The same where Istio makes the clusters.
+/// The same for names of clusters that Istio makes.
 fn of_istio(name: &str, found: &Found) -> Option<(String, String)> {
     let Some((port, host)) = parts(name) else {
         let text = format!("Istio has no cluster {name:?} of its own making");
@@ -98,7 +99,7 @@ fn of_istio(name: &str, found: &Found) -> Option<(String, String)> {
         return Some((text, help.to_owned()));
     };
     let entries = &found.clusters.entries;
-    // Services of the cluster are not among the files.
+    // The Services of a Kubernetes cluster do not appear among the files.
     let known = entries.is_empty()
         || host.contains(".svc.")
         || entries.contains(&(host.to_owned(), port.to_owned()));
@@ -116,7 +117,7 @@ fn of_istio(name: &str, found: &Found) -> Option<(String, String)> {
     })
 }
 
-/// Port and host of `outbound|443||login.example.com`.
+/// The port and the host in a name such as `outbound|443||login.example.com`.
 fn parts(name: &str) -> Option<(&str, &str)> {
     let parts: Vec<&str> = name.split('|').collect();
     let [direction, port, _, host] = parts.as_slice() else {

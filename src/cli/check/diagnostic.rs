@@ -1,4 +1,4 @@
-//! One thing that is said about a file.
+//! A diagnostic: an error or a warning about a place in a file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -7,12 +7,12 @@ use std::rc::Rc;
 use super::fault::Fault;
 use super::source::Source;
 
-/// How bad it is.
+/// How serious a diagnostic is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Severity {
-    /// It does not load, or lets requests pass.
+    /// The configuration does not load, or requests pass without the gate.
     Error,
-    /// It loads and can hardly be meant.
+    /// The configuration loads, but is hardly what was meant.
     Warning,
 }
 
@@ -25,23 +25,25 @@ impl Severity {
     }
 }
 
-/// One thing that is said about a file, at a place of it.
+/// An error or a warning about a place in a file.
 #[derive(Debug)]
 pub(super) struct Diagnostic {
     pub(super) severity: Severity,
-    /// The position of the file among those that were handed in.
+    /// The position of the file among those that were handed in, from 0.
     pub(super) file: usize,
-    /// Bytes of the file.
+    /// The piece of the file, in bytes.
     pub(super) span: Range<usize>,
-    /// The place in the document, `providers[0].jwks.cluster`; empty for the whole.
+    /// The place in the document, such as `providers[0].jwks.cluster`; empty for the whole
+    /// document.
     pub(super) place: String,
     /// What is wrong.
     pub(super) message: String,
-    /// What would be right, where the message does not say it.
+    /// What would be right, unless the message says it.
     pub(super) help: Option<String>,
-    /// Another piece of the same file that has to do with it.
+    /// Another piece of the same file that the diagnostic refers to, with a label.
     pub(super) also: Option<(Range<usize>, String)>,
-    /// How many it stands for.
+    /// How many diagnostics this one stands for: more than 1 only in the line that sums up the
+    /// rest.
     pub(super) times: usize,
 }
 
@@ -67,16 +69,17 @@ impl Diagnostic {
     }
 }
 
-/// Most that are told of one file and one severity; whoever has as many mends these first.
+/// The most diagnostics that are shown for one file and one severity. Somebody who has this many
+/// will fix these first.
 const MAX_TOLD: usize = 128;
 
-/// What has been found so far.
+/// The diagnostics found so far.
 #[derive(Debug, Default)]
 pub(super) struct Diagnostics {
     all: Vec<Diagnostic>,
-    /// The pieces of files that errors were found in.
+    /// The pieces of files with errors: the position of the file, the first byte and the end.
     spans: BTreeSet<(usize, usize, usize)>,
-    /// The places of errors, by file.
+    /// The places of errors: the position of the file and the place in its document.
     places: BTreeSet<(usize, String)>,
 }
 
@@ -99,20 +102,21 @@ impl Diagnostics {
         self.add(Diagnostic::new(Severity::Warning, source, fault, place));
     }
 
-    /// Whether an error was found in that piece of a file.
+    /// Whether there is an error about exactly this piece of a file.
     pub(super) fn errs_at(&self, file: usize, span: &Range<usize>) -> bool {
         self.spans.contains(&(file, span.start, span.end))
     }
 
-    /// Whether an error was found anywhere below a place of a document of that file.
+    /// Whether there is an error in a file at a place that begins with `place`.
     pub(super) fn errs_below(&self, file: usize, place: &str) -> bool {
         let mut from = self.places.range((file, place.to_owned())..);
         from.next()
             .is_some_and(|(found, first)| *found == file && first.starts_with(place))
     }
 
-    /// In the order of the files and of their lines, each once. Of very many only the first
-    /// are told, and how many more there are.
+    /// The diagnostics without duplicates, in the order of the files and, within a file, of the
+    /// places. If a file has more than [`MAX_TOLD`] of one severity, the last one shown says how
+    /// many there are from there on.
     pub(super) fn sorted(self) -> Vec<Diagnostic> {
         let mut all = self.all;
         all.sort_by(|a, b| {

@@ -1,4 +1,4 @@
-//! What loads and cannot be meant.
+//! Configurations that load but cannot be what was meant.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +9,9 @@ use super::tree::{Node, Style, Value};
 use super::{grants, issuers, place, scalar, variables};
 use crate::config::{Config, Mode};
 
-/// Warns of all of it in a document. What needs a configuration that loads is left out
-/// without one: that is its own, or for organizations from outside the one `beside` them.
+/// Warns of everything doubtful in a document. Some checks need a configuration that loads, and
+/// are skipped without one: a configuration's own, or for organizations from outside the one
+/// `beside` them.
 pub(super) fn judge(
     document: &Document,
     config: Option<&Config>,
@@ -36,7 +37,7 @@ pub(super) fn judge(
     }
 }
 
-/// Refusals that do not take effect.
+/// Warns of `mode: report`, in which nothing is refused.
 fn mode(document: &Document, config: &Config, diagnostics: &mut Diagnostics) {
     if config.mode != Mode::Report {
         return;
@@ -50,7 +51,7 @@ fn mode(document: &Document, config: &Config, diagnostics: &mut Diagnostics) {
     diagnostics.warning(&document.source, fault, "mode");
 }
 
-/// Texts without quotes that YAML 1.1 reads as something else.
+/// Warns of texts without quotes that YAML 1.1 reads as something else.
 fn words(document: &Document, diagnostics: &mut Diagnostics) {
     if document.is_json {
         return;
@@ -58,7 +59,7 @@ fn words(document: &Document, diagnostics: &mut Diagnostics) {
     let file = document.source.file;
     let mut doubtful: Vec<(String, Fault)> = Vec::new();
     place::walk(&document.root, &mut |node, place| {
-        // `off` may be written either way there.
+        // `audience_check` accepts `off` as a text and as false.
         if place.ends_with(".audience_check") {
             return;
         }
@@ -98,7 +99,7 @@ fn misread(span: std::ops::Range<usize>, text: &str, reading: &str) -> Fault {
     Fault::new(span, message).help(format!("put it in quotes: \"{text}\""))
 }
 
-/// Organizations that grant nothing.
+/// Warns of organizations that grant nothing.
 fn organizations(document: &Document, diagnostics: &mut Diagnostics) {
     let root = &document.root;
     let Some(member) = root.member("organizations") else {
@@ -118,7 +119,7 @@ fn organizations(document: &Document, diagnostics: &mut Diagnostics) {
     for (position, organization) in list.iter().enumerate() {
         let granted = organization.get("rbac").is_some_and(|rbac| {
             let roles = rbac.members().iter();
-            // What is no list is an error, and told as one.
+            // Anything but a list is an error already, which has its own diagnostic.
             roles.into_iter().any(|role| match &role.value.value {
                 Value::List(groups) => !groups.is_empty(),
                 Value::Null => false,
@@ -143,7 +144,7 @@ fn backends(document: &Document, config: &Config, found: &Found, diagnostics: &m
     if backends.loki || backends.mimir || backends.tempo {
         return;
     }
-    // One may be switched on by a variable whose value is not among the files.
+    // A backend may be switched on by a variable whose value is not among the files.
     let switched = document.machine.iter().flat_map(|machine| &machine.passed);
     let mut switched = switched.filter(|variable| variables::is_switch(&variable.name));
     let known = |name: &str| found.proxies.iter().any(|set| set.name == name);
@@ -158,9 +159,9 @@ fn backends(document: &Document, config: &Config, found: &Found, diagnostics: &m
     diagnostics.warning(&document.source, fault, "backends");
 }
 
-/// Groups that no token can bring.
+/// Warns of groups that no token can bring.
 fn groups(document: &Document, config: &Config, diagnostics: &mut Diagnostics) {
-    // A group may stand in many organizations: the first tells for all.
+    // A group may be named in many organizations; one warning, at the first, covers them all.
     let mut named: BTreeMap<&str, (Named<'_>, usize)> = BTreeMap::new();
     for one in named_groups(&document.root) {
         if let Some(group) = one.node.text() {
@@ -214,7 +215,9 @@ fn groups(document: &Document, config: &Config, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// A group with the prefix that its own is most like, up to the same last character.
+/// The group with its beginning replaced by the prefix that it nearly matches. The beginning ends
+/// at the first occurrence of the prefix's last character. `None` if the group has a prefix
+/// already, or if none is near enough.
 fn meant(group: &str, prefixes: &BTreeSet<&str>) -> Option<String> {
     if prefixes.iter().any(|prefix| group.starts_with(prefix)) {
         return None;
@@ -231,16 +234,16 @@ fn meant(group: &str, prefixes: &BTreeSet<&str>) -> Option<String> {
     })
 }
 
-/// Most letters of a prefix that are taken for slips.
+/// The most edits of letters between a group's beginning and a prefix for it to count as a slip.
 const MAX_SLIPS: usize = 2;
 
-/// Where a group is named.
+/// A group, and the place where it is named.
 struct Named<'a> {
     node: &'a Node,
     place: String,
 }
 
-/// Where groups are named in a document.
+/// All places in a document where groups are named.
 fn named_groups(root: &Node) -> Vec<Named<'_>> {
     let mut all = Vec::new();
     for (position, organization) in root.list("organizations").iter().enumerate() {

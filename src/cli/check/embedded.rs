@@ -1,4 +1,4 @@
-//! A document of the gate's own, as a text or as a part of another document.
+//! A document for the gate that is written as a text inside another document, or as a part of it.
 
 use std::rc::Rc;
 
@@ -9,7 +9,7 @@ use super::tree::{Node, Text, Value};
 use super::{json, secrets, yaml};
 use crate::config::table::document;
 
-/// What an object that stands alone is, if it is a document of the gate's own.
+/// The kind of an object that stands alone, or `None` if it is not a document for the gate.
 pub(super) fn kind(root: &Node) -> Option<Kind> {
     let has = |name: &str| root.member(name).is_some();
     if has("kind") || has("apiVersion") || has("static_resources") || has("resources") {
@@ -18,8 +18,8 @@ pub(super) fn kind(root: &Node) -> Option<Kind> {
     if has("organizations") && (has("epoch") || has("revision")) && !has("providers") {
         return Some(Kind::Organizations);
     }
-    // Words like these stand in many files, so one alone says little: Traefik, too, has
-    // `providers`, which is an object there.
+    // Other programs use the same keys, so one key alone proves little. Traefik, for example, has
+    // `providers` too, but as an object.
     let keys = document::TABLE.names;
     let known = keys.iter().filter(|key| has(key)).count();
     let mut telling = root.members().iter().filter(|member| {
@@ -30,7 +30,7 @@ pub(super) fn kind(root: &Node) -> Option<Kind> {
     (ours || known > 2).then_some(Kind::Configuration)
 }
 
-/// Takes a document that is a part of another one, as resources of Kubernetes have it.
+/// Notes a configuration that is a part of another document, as in resources of Kubernetes.
 pub(super) fn take_part(
     source: &Rc<Source>,
     root: &Rc<Node>,
@@ -49,7 +49,7 @@ pub(super) fn take_part(
     });
 }
 
-/// Takes the text that Envoy hands to the module, which must be JSON.
+/// Notes the configuration in a text that Envoy hands to the module, which must be JSON.
 pub(super) fn take_text(
     outer: &Rc<Source>,
     scalar: &Node,
@@ -82,7 +82,8 @@ pub(super) fn take_text(
     });
 }
 
-/// What such a text holds, and whether it is JSON as it should be.
+/// Parses such a text. The flag tells whether it is JSON, as it must be. `None` if it cannot be
+/// read as YAML either; the error is noted in both cases.
 fn read_text(source: &Rc<Source>, found: &mut Found) -> Option<(Rc<Node>, bool)> {
     let syntax = match json::read(&source.text) {
         Ok(document) => {

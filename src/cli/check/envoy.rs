@@ -1,4 +1,4 @@
-//! Envoy's own configuration: a bootstrap, resources in files, patches of them.
+//! Envoy's own configuration: a bootstrap, files of resources, and patches of them.
 
 use std::rc::Rc;
 
@@ -25,8 +25,8 @@ pub(super) fn is_envoy(root: &Node) -> bool {
         || filters::is_file(root)
 }
 
-/// Reads what stands anywhere in a piece of Envoy's configuration. Whether something in
-/// there is the gate's.
+/// Reads a piece of Envoy's configuration, at any depth. Returns whether anything in it belongs to
+/// the gate.
 pub(super) fn read(
     source: &Rc<Source>,
     root: &Rc<Node>,
@@ -46,7 +46,7 @@ pub(super) fn read(
     for wasm in wasm {
         let is_ours = match wasm.field("config") {
             Some(module) => read_module(source, root, &module.value, host, found),
-            // Its key may be misspelt.
+            // The key `config` may be misspelt.
             None => wasm.mentions("scopegate"),
         };
         if is_ours {
@@ -64,7 +64,8 @@ pub(super) fn read(
     ours || found.documents.len() > before
 }
 
-/// The fields of a message of that type, also where it is written as a `TypedStruct`.
+/// The fields of a message whose type ends with `kind`, even if it is written as a `TypedStruct`.
+/// `None` if the node is another message.
 fn message<'a>(node: &'a Node, kind: &str) -> Option<&'a Node> {
     let named = |name: &str| {
         node.field(name)
@@ -77,7 +78,8 @@ fn message<'a>(node: &'a Node, kind: &str) -> Option<&'a Node> {
     named("type_url").then(|| node.get("value").map(Rc::as_ref))?
 }
 
-/// Notes the clusters that stand in there.
+/// Notes the clusters in a piece of Envoy's configuration, and whether a control plane may add
+/// more.
 pub(super) fn clusters(piece: &Node, found: &mut Found) {
     if let Some(resources) = piece.field("static_resources") {
         found.clusters.bootstrap = true;
@@ -98,7 +100,7 @@ pub(super) fn clusters(piece: &Node, found: &mut Found) {
     });
 }
 
-/// Notes a cluster.
+/// Notes a cluster, and whether it leaves the server unverified.
 pub(super) fn note_cluster(cluster: &Node, found: &mut Found) {
     let Some(name) = cluster.text_of("name") else {
         return;
@@ -106,7 +108,8 @@ pub(super) fn note_cluster(cluster: &Node, found: &mut Found) {
     let (mut authority, mut host) = (false, false);
     cluster.walk(&mut |node| {
         let has = |names: &[&str]| names.iter().any(|name| node.field(name).is_some());
-        // What comes by SDS, or names the very certificate, is believed to say both.
+        // A validation context that comes by SDS, and a pinned certificate or key, are taken to
+        // check both the authority and the name.
         let both = has(&[
             "validation_context_sds_secret_config",
             "combined_validation_context",
@@ -127,7 +130,7 @@ pub(super) fn note_cluster(cluster: &Node, found: &mut Found) {
     }
 }
 
-/// Whether a module's configuration is for this gate.
+/// Whether the configuration of a module is meant for this gate.
 fn is_ours(config: &Node) -> bool {
     let named = |node: Option<&Member>| {
         node.and_then(|member| member.value.text())
@@ -246,7 +249,8 @@ fn read_module(
     true
 }
 
-/// A `BytesValue`, which is base64 in files. Its lines cannot be told from one another.
+/// Reads a `BytesValue`, which is base64 in files. Its content is attributed to the scalar as a
+/// whole, because lines inside base64 cannot be pointed at.
 fn read_bytes(
     source: &Rc<Source>,
     root: &Node,
@@ -269,7 +273,7 @@ fn read_bytes(
         span: 0..text.len(),
         value: Value::Null,
     };
-    // Quotes would be looked for in what has none.
+    // With any quoted style, quotes would be expected around a text that has none.
     let plain = super::tree::Text {
         text,
         style: super::tree::Style::Plain,
@@ -277,7 +281,8 @@ fn read_bytes(
     embedded::take_text(&inner, &whole, &plain, host, machine, found);
 }
 
-/// Warns of what lets requests pass when the gate fails.
+/// Warns of a setting that lets requests pass when the gate fails: `open` is the value that does,
+/// and `instead` is what to write.
 pub(super) fn warn_of_open(
     source: &Rc<Source>,
     root: &Node,
@@ -301,7 +306,7 @@ pub(super) fn warn_of_open(
     }
 }
 
-/// `environment_variables`
+/// Reads the message `environment_variables`.
 fn read_variables(source: &Rc<Source>, root: &Node, node: &Node) -> Machine {
     let mut machine = Machine::default();
     if let Some(passed) = node.field("host_env_keys") {
@@ -323,7 +328,7 @@ fn read_variables(source: &Rc<Source>, root: &Node, node: &Node) -> Machine {
     machine
 }
 
-/// A variable that is named by a text.
+/// A variable whose name is the text of `name`; `None` if that is not a text.
 pub(super) fn variable(
     source: &Rc<Source>,
     root: &Node,
@@ -339,7 +344,8 @@ pub(super) fn variable(
     })
 }
 
-/// A value of the environment: proxies make texts of what they can.
+/// The value of a variable as a text: proxies convert numbers and booleans. `None` for lists,
+/// objects and null.
 pub(super) fn scalar_text(node: &Node) -> Option<String> {
     match &node.value {
         Value::Text(text) => Some(text.text.clone()),
@@ -349,7 +355,7 @@ pub(super) fn scalar_text(node: &Node) -> Option<String> {
     }
 }
 
-/// Notes secrets of a document in which something of the gate's stands.
+/// Notes the secrets of a document in which something belongs to the gate.
 pub(super) fn note_secrets(source: &Source, root: &Node, found: &mut Found) {
     for span in secrets::spans(root) {
         found.secrets.push((source.file, source.outer(&span)));

@@ -1,16 +1,16 @@
-//! What is wrong with a text, before it is said.
+//! A fault in a text, before it becomes a diagnostic.
 
 use std::ops::Range;
 
-/// Something wrong at a place of a text.
+/// Something that is wrong at a place in a text.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) span: Range<usize>,
-    /// What is wrong, in words.
+    /// What is wrong.
     pub(super) text: String,
-    /// What would be right.
+    /// What would be right, unless the text says it.
     pub(super) help: Option<String>,
-    /// Another place that has to do with it.
+    /// Another place in the same text that the fault refers to, with a label.
     pub(super) also: Option<(Range<usize>, &'static str)>,
 }
 

@@ -1,4 +1,4 @@
-//! Filters of a listener, and the files that they take their configuration from.
+//! The filters of a listener, and the files that they take their configuration from.
 
 use std::rc::Rc;
 
@@ -10,13 +10,14 @@ use super::place;
 use super::source::Source;
 use super::tree::{Node, Value};
 
-/// The type of what such a file holds.
+/// The end of the type of the resources in such a file.
 const EXTENSION: &str = ".core.v3.TypedExtensionConfig";
 
-/// The type of what the gate's filter is configured with.
+/// The end of the type of the gate's filter.
 const WASM: &str = ".http.wasm.v3.Wasm";
 
-/// Whether a document is a file of extensions, also with its key misspelt.
+/// Whether a document is a file of extension configurations, even if its key `resources` is
+/// misspelt.
 pub(super) fn is_file(root: &Node) -> bool {
     extensions(root).next().is_some()
 }
@@ -30,7 +31,7 @@ fn extensions(root: &Node) -> impl Iterator<Item = &Node> {
     })
 }
 
-/// Reads a file of extensions in which something of the gate's stands.
+/// Reads a file of extension configurations in which something belongs to the gate.
 pub(super) fn read_file(source: &Rc<Source>, root: &Node, found: &mut Found) {
     let mut before = false;
     for extension in extensions(root) {
@@ -56,8 +57,8 @@ pub(super) fn read_file(source: &Rc<Source>, root: &Node, found: &mut Found) {
     }
 }
 
-/// Notes the filters of a listener that take a module's configuration from elsewhere, and
-/// warns of a gate among them that is switched off.
+/// Notes the filters of a listener that take a module's configuration from a file of its own, and
+/// warns if the gate is among the filters but switched off.
 pub(super) fn read(source: &Rc<Source>, root: &Node, manager: &Node, found: &mut Found) {
     let Some(filters) = manager.field("http_filters") else {
         return;
@@ -86,7 +87,7 @@ pub(super) fn read(source: &Rc<Source>, root: &Node, manager: &Node, found: &mut
     }
 }
 
-/// Tells of files that no filter of the bootstrap takes.
+/// Reports files whose configuration no filter of the bootstrap takes.
 pub(super) fn judge(found: &Found, diagnostics: &mut Diagnostics) {
     if found.subscriptions.is_empty() {
         return;

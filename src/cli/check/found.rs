@@ -1,4 +1,4 @@
-//! What the files hold together that matters to a gate.
+//! What the files contain that matters to a gate.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -8,58 +8,59 @@ use super::diagnostic::Diagnostics;
 use super::source::Source;
 use super::tree::Node;
 
-/// Everything that was found in all files.
+/// Everything that was found in all files together.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) documents: Vec<Document>,
     pub(super) clusters: Clusters,
-    /// Variables of the proxies' own environment.
+    /// The environment variables of the proxies' own containers.
     pub(super) proxies: Vec<Variable>,
     pub(super) rules: Vec<RouteRule>,
     pub(super) gateways: Gateways,
-    /// Addresses of Envoy Gateway's that take no request.
+    /// The names of Envoy Gateway's `Backend` resources with addresses that take no request.
     pub(super) nowhere: BTreeSet<String>,
-    /// Those that may take some.
+    /// The names of the other `Backend` resources.
     pub(super) somewhere: BTreeSet<String>,
-    /// Files of Envoy's resources that hold the gate.
+    /// The gate's filter configurations in files of Envoy's resources.
     pub(super) extensions: Vec<Extension>,
-    /// The filters that take a module's configuration from such a file.
+    /// The names of filters that take a module's configuration from such a file.
     pub(super) subscriptions: BTreeSet<String>,
-    /// Files with nothing in them.
+    /// The files that contain nothing.
     pub(super) empty: Vec<Rc<Source>>,
     pub(super) diagnostics: Diagnostics,
-    /// What is not to be repeated, by file.
+    /// The secrets in each file, which must not be printed: the position of the file and the
+    /// piece, in bytes.
     pub(super) secrets: Vec<(usize, Range<usize>)>,
 }
 
-/// A document of the gate's own.
+/// A document for the gate.
 #[derive(Debug)]
 pub(super) struct Document {
     pub(super) source: Rc<Source>,
     pub(super) root: Rc<Node>,
     pub(super) kind: Kind,
     pub(super) host: Host,
-    /// The very text, where it is JSON.
+    /// Whether the text is JSON, so that it can be handed to the gate unchanged.
     pub(super) is_json: bool,
-    /// The environment of its VM; `None` where nothing is known of it.
+    /// The environment of its VM; `None` if the files do not define a VM.
     pub(super) machine: Option<Machine>,
-    /// All of it, where it is a deployment file.
+    /// The whole file, if it is a deployment file; `root` leaves out its section `deployment:`.
     pub(super) deployment: Option<Rc<Node>>,
 }
 
-/// What a document is.
+/// The kind of a document.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Kind {
-    /// A configuration.
+    /// The configuration of a gate.
     Configuration,
     /// Organizations from outside.
     Organizations,
 }
 
-/// In what a document stands.
+/// What a document is a part of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Host {
-    /// A file of its own.
+    /// Nothing: the file holds the document alone.
     Alone,
     /// A bootstrap or a resource of Envoy.
     Envoy,
@@ -69,22 +70,22 @@ pub(super) enum Host {
     EnvoyGateway,
 }
 
-/// The environment of a VM.
+/// The environment variables of a VM.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Machine {
-    /// With their values.
+    /// Variables whose values are given in the VM's configuration.
     pub(super) given: Vec<Variable>,
-    /// Whose values come from the proxy.
+    /// Variables whose values the VM takes from the proxy.
     pub(super) passed: Vec<Variable>,
-    /// Where more of these would be named, in words.
+    /// The name of the setting that lists variables to take from the proxy, for messages.
     pub(super) list: &'static str,
 }
 
-/// A variable and where it is named.
+/// An environment variable, and the place where it is named.
 #[derive(Clone, Debug)]
 pub(super) struct Variable {
     pub(super) name: String,
-    /// `None` if the value stands elsewhere.
+    /// `None` if the value is not in the files.
     pub(super) value: Option<String>,
     pub(super) source: Rc<Source>,
     pub(super) span: Range<usize>,
@@ -100,25 +101,26 @@ pub(super) struct Extension {
     pub(super) place: String,
 }
 
-/// The clusters that an Envoy has.
+/// The clusters of a proxy.
 #[derive(Debug, Default)]
 pub(super) struct Clusters {
     pub(super) names: BTreeSet<String>,
-    /// Those of them that take anybody for the server.
+    /// The names of those that do not verify the server: the certificate's authority, its name or
+    /// both go unchecked.
     pub(super) trusting: BTreeSet<String>,
-    /// Whether there is a bootstrap, or what is put into one.
+    /// Whether the files contain a bootstrap, or patches that add clusters to one.
     pub(super) bootstrap: bool,
-    /// Hosts and ports that Istio is told of by a `ServiceEntry`.
+    /// The hosts and ports of `ServiceEntry` resources, from which Istio makes clusters.
     pub(super) entries: BTreeSet<(String, String)>,
-    /// Whether others may come from a control plane.
+    /// Whether a control plane may add other clusters.
     pub(super) discovered: bool,
 }
 
-/// The gateways that a gate stands in.
+/// The gateways that have a gate.
 #[derive(Debug, Default)]
 pub(super) struct Gateways {
     pub(super) names: BTreeSet<String>,
-    /// Whether there is one that may stand in any.
+    /// Whether a gate names no gateway, and so may stand in any.
     pub(super) any: bool,
 }
 
@@ -128,10 +130,11 @@ pub(super) struct RouteRule {
     pub(super) source: Rc<Source>,
     pub(super) span: Range<usize>,
     pub(super) place: String,
-    /// The gateways that it belongs to; none for the routes of a listener with a gate.
+    /// The names of the gateways that the rule belongs to; empty for routes of a listener that has
+    /// a gate.
     pub(super) gateways: Vec<String>,
-    /// Where it leads, if that has a name that matters.
+    /// The name of the Envoy Gateway `Backend` that it leads to, if it leads to exactly one.
     pub(super) backend: Option<String>,
-    /// Whether it asks for the header that only the gate sets.
+    /// Whether it requires the header that only the gate sets.
     pub(super) asks: bool,
 }

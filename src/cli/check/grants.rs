@@ -1,5 +1,5 @@
-//! Who is granted what, where it can hardly be meant: roles, labels and tenants that do
-//! nothing.
+//! Grants that are hardly what was meant: roles, labels and tenants without an effect, and keys
+//! fetched over plain HTTP.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use super::place;
 use super::tree::Node;
 use crate::config::table::roles;
 
-/// Warns of all of it in a document.
+/// Warns of doubtful roles, labels and tenants in a document.
 pub(super) fn judge(document: &Document, diagnostics: &mut Diagnostics) {
     roles(document, diagnostics);
     let organizations = document.root.list("organizations");
@@ -36,7 +36,7 @@ fn is_empty_list(node: &Node) -> bool {
     matches!(&node.value, super::tree::Value::List(list) if list.is_empty())
 }
 
-/// Roles of the document's own that are taken for default ones.
+/// Warns of roles defined in the document that look like default roles.
 fn roles(document: &Document, diagnostics: &mut Diagnostics) {
     let Some(own) = document.root.get("roles") else {
         return;
@@ -57,7 +57,8 @@ fn roles(document: &Document, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// Who holds a role in an organization.
+/// Warns of labels without an effect, and of labels that look like patterns, in the list of groups
+/// that hold a role.
 fn bindings(document: &Document, role: &Node, place: &str, diagnostics: &mut Diagnostics) {
     let mut plain: HashMap<&str, Range<usize>> = HashMap::new();
     for binding in role.elements() {
@@ -99,7 +100,7 @@ fn is_pattern(text: &str) -> bool {
     text.contains(['*', '|', '[']) || text.starts_with('^') || text.ends_with('$')
 }
 
-/// Warns of keys that come over plain HTTP from far away.
+/// Warns of keys that are fetched over plain HTTP from outside the machine and the cluster.
 pub(super) fn keys(document: &Document, diagnostics: &mut Diagnostics) {
     for provider in document.root.list("providers") {
         let Some(node) = provider.at(&["jwks", "uri"]) else {
@@ -121,8 +122,8 @@ pub(super) fn keys(document: &Document, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// Whether a host is this machine or a Service of the same cluster, such as `dex`,
-/// `dex.auth.svc` and `dex.auth.svc.cluster.local`.
+/// Whether a host is this machine or, by the form of its name, a Service of the same Kubernetes
+/// cluster, such as `dex`, `dex.auth.svc` and `dex.auth.svc.cluster.local`.
 fn is_near(authority: &str) -> bool {
     if authority.starts_with('[') {
         return authority.starts_with("[::1]");

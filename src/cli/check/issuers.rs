@@ -1,4 +1,4 @@
-//! Issuers that differ by a slash from what their provider writes.
+//! Issuers that differ from what their provider writes by a slash at the end.
 
 use super::diagnostic::Diagnostics;
 use super::fault::Fault;
@@ -6,14 +6,14 @@ use super::found::Document;
 use super::place;
 use super::tree::Node;
 
-/// Warns of issuers of well-known providers that have a slash at the end where there is
-/// none, or none where there is one: they are compared byte for byte, so that every token
-/// would be refused.
+/// Warns of an issuer of a well-known provider that ends with a slash where the provider writes
+/// none, or lacks one where the provider writes it. Issuers are compared byte for byte, so every
+/// token would be refused.
 pub(super) fn judge(document: &Document, diagnostics: &mut Diagnostics) {
     for provider in document.root.list("providers") {
         let one = provider.get("issuer").into_iter().map(AsRef::as_ref);
         let issuers: Vec<&Node> = match provider.get("issuers") {
-            // Both spellings may stand there.
+            // The list `issuers` may hold both spellings.
             Some(_) => Vec::new(),
             None => one.collect(),
         };
@@ -29,7 +29,8 @@ pub(super) fn judge(document: &Document, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// Who writes it, and how.
+/// The provider's product, and the issuer as that writes it; `None` if the spelling is right or
+/// the product is not known.
 fn spelt_wrong(issuer: &str) -> Option<(&'static str, String)> {
     let rest = issuer.strip_prefix("https://")?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));

@@ -1,4 +1,4 @@
-//! JSON as a tree.
+//! Reads JSON as a tree.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,26 +11,26 @@ use super::source::Source;
 use super::tree::{Member, Node, Style, Text, Value};
 use super::yaml::Document;
 
-/// Nesting that is followed.
+/// The deepest nesting that is read.
 const MAX_DEPTH: usize = 100;
 
-/// Where JSON stops being JSON, and why.
+/// The place where a text stops being JSON, and the reason.
 #[derive(Debug)]
 pub(super) struct Syntax {
-    /// From 1.
+    /// Counted from 1.
     pub(super) line: usize,
-    /// In bytes, from 1.
+    /// Counted in bytes, from 1.
     pub(super) column: usize,
     pub(super) text: String,
 }
 
 impl Syntax {
-    /// The same with its piece of the text.
+    /// The same as a fault at a character of the text.
     pub(super) fn fault(&self, source: &Source) -> Fault {
         let text = format!("this is not JSON: {}", self.text);
         let written = source.text.trim_end();
         let at = source.at_line(self.line, self.column);
-        // Where the end comes too early, the last thing before it is shown.
+        // If the text ends too early, its last character is shown.
         let last = written.char_indices().next_back().map_or(0, |(at, _)| at);
         let at = at.min(last);
         let fault = Fault::new(source.character(at), text);
@@ -43,9 +43,14 @@ impl Syntax {
     }
 }
 
-/// The value of a JSON text, as the module reads it.
+/// Parses a JSON text. A key that appears twice in an object is a fault of the document, which
+/// keeps the first.
+///
+/// # Errors
+/// The text is not JSON, or is nested more than [`MAX_DEPTH`] deep.
 pub(super) fn read(text: &str) -> Result<Document, Syntax> {
-    // serde_json says whether it is JSON. What remains is to see where everything stands.
+    // serde_json checks that it is JSON; the reader below then only has to find where each value
+    // stands.
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| {
         let place = format!(" at line {} column {}", error.line(), error.column());
         let text = error.to_string();
@@ -74,7 +79,7 @@ pub(super) fn read(text: &str) -> Result<Document, Syntax> {
     }
 }
 
-/// Goes through a text that is known to be JSON.
+/// Walks through a text that is known to be JSON.
 struct Reader<'t> {
     text: &'t str,
     at: usize,
@@ -87,7 +92,7 @@ impl Reader<'_> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// The next character that is not blank.
+    /// Skips blanks, and returns the next character without taking it.
     fn next(&mut self) -> Option<char> {
         let rest = self.rest();
         let blank = rest.len().saturating_sub(rest.trim_start().len());
@@ -128,7 +133,7 @@ impl Reader<'_> {
         })
     }
 
-    /// A number, or one of the three words.
+    /// Takes a number, or one of the words `true`, `false` and `null`.
     fn word(&mut self) -> Value {
         let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.');
         let rest = self.rest();

@@ -9,22 +9,23 @@ use super::source::Source;
 use super::tree::{Node, Value};
 use super::{embedded, place, rules};
 
-/// What reading a resource has come to.
+/// The outcome of reading a resource.
 #[derive(Default)]
 pub(super) struct Resource {
-    /// Whether something of the gate's stands in it.
+    /// Whether something in it belongs to the gate.
     pub(super) ours: bool,
     /// Texts in it that may be files of their own.
     pub(super) files: Vec<Rc<Source>>,
 }
 
-/// Whether a document is a resource.
+/// Whether a document is a resource of Kubernetes.
 pub(super) fn is_resource(root: &Node) -> bool {
     let text = |name: &str| root.get(name).is_some_and(|value| value.text().is_some());
     text("kind") && text("apiVersion")
 }
 
-/// Reads a resource. `root` is the document that it stands in, itself or a list.
+/// Reads a resource. `root` is the document that contains it: the resource itself, or a list of
+/// resources.
 pub(super) fn read(
     source: &Rc<Source>,
     root: &Rc<Node>,
@@ -196,7 +197,7 @@ impl Reader<'_> {
         any
     }
 
-    /// The document in a field of a resource.
+    /// Notes the configuration in the field `name` of `node`, or reports why there is none.
     fn take(&self, node: &Node, name: &str, host: Host, machine: Machine, found: &mut Found) {
         let config = node.get(name);
         match config.map(|config| (config, &config.value)) {
@@ -248,7 +249,7 @@ impl Reader<'_> {
         false
     }
 
-    /// The variables of the containers of a pod, or of the proxies of Envoy Gateway.
+    /// Notes the environment variables of the containers of a pod, or of Envoy Gateway's proxies.
     fn containers(&self, spec: &Node, found: &mut Found) {
         let mut all = Vec::new();
         spec.walk(&mut |node| {
@@ -287,8 +288,8 @@ fn note_entry(spec: &Node, found: &mut Found) {
     }
 }
 
-/// Notes whether an address of Envoy Gateway's takes requests: those for documentation
-/// (RFC 5737) do not.
+/// Notes whether a `Backend` of Envoy Gateway takes requests: addresses set aside for
+/// documentation (RFC 5737) do not.
 fn note_backend(resource: &Node, spec: &Node, found: &mut Found) {
     let Some(name) = resource.at(&["metadata", "name"]).and_then(Node::text) else {
         return;
@@ -308,10 +309,10 @@ fn note_backend(resource: &Node, spec: &Node, found: &mut Found) {
     list.insert(name.to_owned());
 }
 
-/// Networks that are set aside for documentation.
+/// The beginnings of addresses in the networks set aside for documentation.
 const NOWHERE: [&str; 3] = ["192.0.2.", "198.51.100.", "203.0.113."];
 
-/// The gateways that a policy or a plugin is for.
+/// Notes the gateways that a policy or a plugin applies to.
 fn note_gateways(spec: &Node, found: &mut Found) {
     let one = spec.get("targetRef").into_iter();
     let several = spec.list("targetRefs");
@@ -326,7 +327,7 @@ fn note_gateways(spec: &Node, found: &mut Found) {
     found.gateways.any |= !any;
 }
 
-/// A cluster that is added to Istio's.
+/// Notes a cluster that an `EnvoyFilter` adds to those of Istio.
 fn note_patched_cluster(patch: &Node, found: &mut Found) {
     let to = patch.get("applyTo").and_then(|to| to.text());
     let name = patch.at(&["patch", "value", "name"]).and_then(Node::text);

@@ -1,6 +1,6 @@
-//! The messages of Envoy that the gate's own file is made of: their keys and words, by the
-//! descriptors in Envoy 1.40. `envoy --mode validate` does not read that file, and Envoy passes
-//! over what it does not know there unless it runs with `--reject-unknown-dynamic-fields`.
+//! The keys and words of the Envoy messages that the gate's own configuration file consists of,
+//! from the descriptors of Envoy 1.40. `envoy --mode validate` does not read that file, and Envoy
+//! ignores unknown keys in it unless it runs with `--reject-unknown-dynamic-fields`.
 
 use std::rc::Rc;
 
@@ -10,19 +10,19 @@ use super::place;
 use super::source::Source;
 use super::tree::{Member, Node, Value, camel};
 
-/// A message, as far as people write it.
+/// A message with its fields.
 pub(super) struct Message {
     fields: &'static [(&'static str, Form)],
 }
 
-/// What a field holds.
+/// What a field may hold.
 enum Form {
     Message(&'static Message),
-    /// One of an enumeration, in its order.
+    /// A word of an enumeration, in the order of its numbers from 0.
     Word(&'static [&'static str]),
-    /// The name of a runtime.
+    /// The name of a Wasm runtime.
     Runtime,
-    /// What is not judged here.
+    /// Anything; it is not judged here.
     Other,
 }
 
@@ -46,7 +46,7 @@ pub(super) const EXTENSION: Message = Message {
 
 /// `envoy.extensions.filters.http.wasm.v3.Wasm`
 pub(super) const WASM: Message = Message {
-    // What is in there is judged by itself.
+    // The module's configuration is judged on its own.
     fields: &[("config", Form::Other)],
 };
 
@@ -133,7 +133,7 @@ const RUNTIMES: [&str; 4] = [
     "envoy.wasm.runtime.null",
 ];
 
-/// Tells what Envoy does not know in a message.
+/// Reports the keys and words of a message that Envoy does not know.
 pub(super) fn judge(
     source: &Rc<Source>,
     root: &Node,
@@ -143,7 +143,7 @@ pub(super) fn judge(
 ) {
     for member in node.members() {
         let names = |name: &str| member.name == name || member.name == camel(name);
-        // It names the message itself.
+        // This key names the type of the message.
         if member.name == "@type" {
             continue;
         }
@@ -174,7 +174,7 @@ pub(super) fn judge(
     }
 }
 
-/// Tells of a module without anything to run.
+/// Reports a module without code.
 pub(super) fn judge_code(
     source: &Rc<Source>,
     root: &Node,
@@ -182,7 +182,7 @@ pub(super) fn judge_code(
     host: Host,
     found: &mut Found,
 ) {
-    // A patch may leave out what stands in what it patches.
+    // A patch may leave out what is in the configuration that it patches.
     if host != Host::Envoy {
         return;
     }
@@ -248,11 +248,11 @@ fn word(member: &Member, words: &[&'static str]) -> Option<Fault> {
     })
 }
 
-/// The known word that one is most like.
+/// The known word most similar to `word`; `None` if none is similar enough.
 fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |known: &str| strsim::damerau_levenshtein(word, known);
     let nearest = known.min_by_key(|known| distance(known))?;
-    // Half of a short word may be any other word.
+    // At most a third may differ: with more, a short word would resemble any other.
     let near = distance(nearest).saturating_mul(3) <= nearest.len();
     near.then_some(nearest)
 }

@@ -74,11 +74,14 @@ pub(super) struct Arguments {
     strict: bool,
 }
 
-/// What is wrong with the section `deployment:` of a deployment file, which is handed in as
-/// JSON, by these variables.
+/// Finds the problems in the section `deployment:` of a deployment file. It takes the whole file
+/// as JSON and the environment variables by name.
 pub(super) type Deployment = fn(&str, &BTreeMap<String, String>) -> Vec<Problem>;
 
-/// Checks the files.
+/// Checks the files and prints what was found in them.
+///
+/// # Errors
+/// A file could not be read, or the outcome could not be written.
 pub(super) fn run(
     arguments: &Arguments,
     format: Format,
@@ -130,8 +133,8 @@ pub(super) fn run(
     Ok(Outcome::Good)
 }
 
-/// Problems that another command has found in the one document of a file, as this one shows
-/// its own: each with the piece of the file that it is about.
+/// Formats problems that another command has found in the only document of a file in the way this
+/// command shows its own, each with the piece of the file that it is about.
 pub(super) fn shown(name: &str, text: &str, problems: Vec<Problem>) -> Vec<String> {
     let file = File::new(name.to_owned(), text);
     let source = Rc::new(Source::of_file(0, &file));
@@ -143,7 +146,7 @@ pub(super) fn shown(name: &str, text: &str, problems: Vec<Problem>) -> Vec<Strin
     faults.extend(fault);
     let document = found::Document {
         source: Rc::clone(&source),
-        // What cannot be read has one problem, which tells its place itself.
+        // A file that cannot be read has one problem, and its message says where.
         root: root.unwrap_or_else(|| {
             Rc::new(tree::Node {
                 span: 0..0,
@@ -175,28 +178,32 @@ pub(super) fn shown(name: &str, text: &str, problems: Vec<Problem>) -> Vec<Strin
         .collect()
 }
 
-/// The configuration in a file, for a command that goes by it.
+/// The configuration in a file, for a command that works with it.
 pub(super) struct Loaded {
-    /// As the gate reads it.
+    /// The configuration as the gate reads it.
     pub(super) json: String,
-    /// The environment of its VM.
+    /// The environment variables of its VM, by name.
     pub(super) environment: BTreeMap<String, String>,
-    /// What the two make.
+    /// The outcome of parsing `json` with `environment`.
     pub(super) config: Config,
 }
 
-/// Why a command cannot go by a file.
+/// Why a command cannot use a file.
 pub(super) enum Unusable {
-    /// There is no configuration in it.
+    /// The file holds no configuration.
     Nothing,
-    /// There are several: on these lines.
+    /// The file holds several configurations, which begin on these lines, counted from 1.
     Several(Vec<usize>),
-    /// Something is wrong with it, as this command shows it.
+    /// Something is wrong with the configuration: the texts of the problems, as this command shows
+    /// them.
     Problems(Vec<String>),
 }
 
-/// Loads the one configuration of a file, or the `number`th of several, counted from one.
-/// `own`: variables for what the file does not tell.
+/// Loads the only configuration of a file, or the `number`th of several, counted from 1. `own` has
+/// the variables of the command's caller, for what the file does not set itself.
+///
+/// # Errors
+/// [`Unusable`]
 pub(super) fn load(
     name: String,
     bytes: Vec<u8>,
@@ -241,7 +248,8 @@ pub(super) fn load(
             return Err(Unusable::Several(lines.collect()));
         }
     };
-    // What the file says otherwise than its JSON would, such as a key that stands twice.
+    // These are faults of the file that its JSON no longer shows, such as a key that appears
+    // twice.
     let whole = document.source.outer(&document.root.span);
     errors.retain(|one| whole.contains(&one.span.start));
     if !errors.is_empty() {
@@ -264,7 +272,8 @@ pub(super) fn load(
     }
 }
 
-/// A file as a text, and what keeps it from being one.
+/// Decodes a file as UTF-8, without its byte order mark. If it is not UTF-8, the fault says where
+/// it stops being so.
 fn file_of(name: String, bytes: Vec<u8>) -> (File, Option<Fault>) {
     let (text, broken) = match String::from_utf8(bytes) {
         Ok(text) => (text, None),
@@ -280,13 +289,13 @@ fn file_of(name: String, bytes: Vec<u8>) -> (File, Option<Fault>) {
     (File::new(name, text), broken)
 }
 
-/// A line about a document that is good.
+/// A line about a file in which nothing is wrong.
 struct Good {
     file: usize,
     text: String,
 }
 
-/// Everything that is to be said of what was found.
+/// Judges everything that was found, and returns the diagnostics and the lines about good files.
 fn judge(
     found: &mut Found,
     deployment: &dyn Fn(&str) -> Vec<Problem>,
@@ -345,7 +354,7 @@ fn judge(
     (diagnostics, good)
 }
 
-/// The files as they may be shown.
+/// The files with their secrets masked, so that pieces of them can be shown.
 fn mask(files: Vec<File>, secrets: &[(usize, std::ops::Range<usize>)]) -> Vec<File> {
     let masked = files.into_iter().enumerate().map(|(position, file)| {
         let here = secrets.iter().filter(|(file, _)| *file == position);

@@ -10,14 +10,17 @@ use crate::authn::json;
 use crate::config::table::roles;
 use crate::config::{Config, Environment, Problem, check_outside};
 
-/// A provider that makes a configuration of organizations alone.
+/// A stand-in provider, without which a configuration of organizations alone would not load.
 const PROVIDER: &str = r#"[{"name":"none","issuer":"none","audiences":["none"],"jwks":{"uri":"https://none/","cluster":"none"}}]"#;
 
-/// Deeper than any role.
+/// Deeper than any role is nested.
 const MAX_DEPTH: usize = 8;
 
-/// Its organizations as a configuration that has nothing else. Its roles are those of the
-/// configuration beside it.
+/// Parses the organizations of a document as a configuration that has nothing else but the roles
+/// of the configuration beside it.
+///
+/// # Errors
+/// The problems of the document.
 pub(super) fn parse(document: &Document, found: &Found) -> Result<Config, Vec<Problem>> {
     let root = &document.root;
     let text = |node: Option<&Node>| node.map_or_else(|| "null".to_owned(), Node::to_json);
@@ -37,8 +40,7 @@ fn configurations(found: &Found) -> impl Iterator<Item = &Document> {
     all.filter(|document| document.kind == Kind::Configuration)
 }
 
-/// What is said of a role that is not known, where there is no configuration that could
-/// define it.
+/// Rewords the error about an unknown role if no configuration among the files could define it.
 pub(super) fn about_roles(document: &Document, found: &Found, diagnostic: &mut Diagnostic) {
     let alone = document.kind == Kind::Organizations && configurations(found).next().is_none();
     let role = diagnostic.place.rsplit_once(".rbac.").map(|(_, role)| role);
@@ -58,7 +60,7 @@ pub(super) fn about_roles(document: &Document, found: &Found, diagnostic: &mut D
     );
 }
 
-/// Warns of organizations that the configuration has too.
+/// Warns of organizations that the configuration beside the document has too.
 pub(super) fn judge(document: &Document, found: &Found, diagnostics: &mut Diagnostics) {
     if document.kind != Kind::Organizations {
         return;

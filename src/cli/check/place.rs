@@ -1,14 +1,14 @@
-//! Places in words, and where they were written.
+//! Places as words, such as `providers[0].jwks`, and the pieces of text that they stand for.
 
 use std::fmt::Write as _;
 use std::ops::Range;
 
 use super::tree::{Node, Value};
 
-/// The piece of the text that a place is about. What is missing is pointed at where it
-/// should be.
+/// The piece of the text that a place is about. If the place is missing from the text, the piece
+/// is the nearest one above it that exists.
 pub(super) fn span(root: &Node, place: &str) -> Range<usize> {
-    // A place that was too long is shortened.
+    // The end of a place that was too long has been cut off.
     let place = place.trim_end_matches('…');
     let mut best = Reached {
         left: place.len().saturating_add(1),
@@ -18,14 +18,14 @@ pub(super) fn span(root: &Node, place: &str) -> Range<usize> {
     best.span
 }
 
-/// How far a place could be followed.
+/// How far along a place the search came.
 struct Reached {
-    /// How many bytes of it were left.
+    /// How many bytes of the place were left.
     left: usize,
     span: Range<usize>,
 }
 
-/// Goes along a place. Names may have dots and brackets in them, so every member that could
+/// Follows a place into the tree. Names may contain dots and brackets, so every member that could
 /// be meant is tried.
 fn follow(node: &Node, key: Option<&Range<usize>>, rest: &str, best: &mut Reached) {
     if rest.len() < best.left {
@@ -61,8 +61,8 @@ fn follow(node: &Node, key: Option<&Range<usize>>, rest: &str, best: &mut Reache
     }
 }
 
-/// The piece that stands for a value: a list or an object may be many lines long, and is
-/// shown by its key, or by the first one in it.
+/// The piece that stands for a value. A list or an object may span many lines, so its key is shown
+/// instead, or without one the first key or element in it.
 pub(super) fn head(node: &Node, key: Option<&Range<usize>>) -> Range<usize> {
     match (&node.value, key) {
         (Value::List(_) | Value::Object(_) | Value::Null, Some(key)) => key.clone(),
@@ -77,7 +77,7 @@ pub(super) fn head(node: &Node, key: Option<&Range<usize>>) -> Range<usize> {
     }
 }
 
-/// The piece that stands for the key of a place, or for its value where it has none.
+/// The piece of the key at a place, or of the value if it has no key.
 pub(super) fn key(root: &Node, place: &str) -> Range<usize> {
     let mut best = span(root, place);
     root.walk(&mut |node| {
@@ -90,7 +90,7 @@ pub(super) fn key(root: &Node, place: &str) -> Range<usize> {
     best
 }
 
-/// Visits everything in a tree with its place.
+/// Visits every value in a tree with its place.
 pub(super) fn walk<'a>(root: &'a Node, visit: &mut impl FnMut(&'a Node, &str)) {
     let mut words = String::new();
     walk_in(root, &mut words, visit);
@@ -114,7 +114,7 @@ fn walk_in<'a>(node: &'a Node, words: &mut String, visit: &mut impl FnMut(&'a No
     }
 }
 
-/// The place at which a value of the tree stands.
+/// The place of a value in the tree; empty if it is not there.
 pub(super) fn of(root: &Node, wanted: &Node) -> String {
     let mut found = None;
     walk(root, &mut |node, place| {

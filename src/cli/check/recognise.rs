@@ -1,4 +1,4 @@
-//! From a file to what it holds of the gate's.
+//! Finds what belongs to the gate in a file.
 
 use std::rc::Rc;
 
@@ -11,19 +11,20 @@ use super::tree::{Node, Value};
 use super::yaml;
 use super::{embedded, envoy, json, kubernetes};
 
-/// How deep files may stand in one another: a bootstrap in a `ConfigMap` in a list.
+/// How deeply files may be nested in one another, as a bootstrap in a `ConfigMap` in a list.
 const MAX_FILES: usize = 3;
 
-/// Reads a file, or a text that may be one.
+/// Reads a file, or the payload of a signed document.
 pub(super) fn read(source: &Rc<Source>, found: &mut Found) {
     match signed(source) {
-        // What a gate finds when it has opened it. Whose signature it is only the gate's keys tell.
+        // The payload is what a gate sees once it has verified the signature, which takes the
+        // gate's keys and is not done here.
         Some(payload) => read_file(&Rc::new(payload), 0, found),
         None => read_file(source, 0, found),
     }
 }
 
-/// The payload of a document that is signed: a JWS in compact form (RFC 7515 §7.1).
+/// The payload of a signed document, which is a JWS in compact form (RFC 7515 §7.1).
 fn signed(source: &Source) -> Option<Source> {
     let text = source.text.trim();
     let [header, payload, _] = text.split('.').collect::<Vec<_>>()[..] else {
@@ -39,7 +40,7 @@ fn read_file(source: &Rc<Source>, depth: usize, found: &mut Found) {
         Ok(document) => (vec![document], None, true),
         Err(syntax) => {
             let (documents, fault) = yaml::read(&source.text);
-            // What is written like JSON is told what JSON wants.
+            // A text that begins like JSON gets the error of the JSON parser.
             let begun = source.text.trim_start().strip_prefix('{');
             let meant = begun.is_some_and(|rest| rest.trim_start().starts_with('"'));
             let fault = if meant {
@@ -62,14 +63,14 @@ fn read_file(source: &Rc<Source>, depth: usize, found: &mut Found) {
             }
         }
     }
-    // What stands in a ConfigMap may be anything.
+    // The texts of a `ConfigMap` may be anything.
     let ours = depth == 0 || source.text.contains("scopegate") || source.text.contains("jwks");
     if let Some(fault) = fault.filter(|_| ours) {
         found.diagnostics.error(source, fault, "");
     }
 }
 
-/// Whether nothing stands in a document, or a list of no resources alone.
+/// Whether a document is empty, or is a list of resources without any.
 fn is_empty(root: &Node) -> bool {
     let none = |node: &Node| match &node.value {
         Value::Null => true,
@@ -85,7 +86,7 @@ fn is_empty(root: &Node) -> bool {
             && members.iter().all(|member| resources(&member.name))
 }
 
-/// Whether something of the gate's stands in a document.
+/// Reads a document, and returns whether anything in it belongs to the gate.
 fn read_document(
     source: &Rc<Source>,
     root: &Rc<Node>,
@@ -113,7 +114,7 @@ fn read_document(
         .flatten();
     found.documents.push(Document {
         source: Rc::clone(source),
-        // Its text has more in it than the document.
+        // The text of a deployment file contains more than the document.
         is_json: is_json && alone.is_none(),
         deployment: alone.is_some().then(|| Rc::clone(root)),
         root: alone.unwrap_or_else(|| Rc::clone(root)),
@@ -124,7 +125,8 @@ fn read_document(
     true
 }
 
-/// A deployment file, as `render` takes it, without what stands beside the configuration.
+/// The configuration in a deployment file of `scopegate render`, which is the file without its
+/// section `deployment:`. `None` if there is no such section.
 fn without_deployment(root: &Rc<Node>) -> Option<Rc<Node>> {
     root.member("deployment")?.value.is_object().then_some(())?;
     let members = root.members().iter();

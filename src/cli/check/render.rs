@@ -1,4 +1,4 @@
-//! Diagnostics as people and programs read them.
+//! Formats diagnostics for people and for programs.
 
 use std::ops::Range;
 
@@ -8,18 +8,19 @@ use serde_json::json;
 use super::diagnostic::{Diagnostic, Severity};
 use super::source::File;
 
-/// Lines shown around one that is meant, where the one between two of them would be missing.
+/// How many lines around a marked line are taken along, so that the only line between two marked
+/// ones is not missing.
 const AROUND: usize = 2;
 
-/// The longest line that is shown as it is, in bytes. A terminal has room for less: what is
-/// beyond is left out by the renderer, which goes through all of it for that.
+/// The longest line that is shown unchanged, in bytes. A terminal has room for less, and the
+/// renderer cuts it further, but walks through the whole line to do so.
 const MAX_LINE: usize = 1024;
 
-/// What is kept of a longer one before and after each place that is meant, in bytes: more
-/// than the renderer shows.
+/// How much of a longer line is kept before and after each marked place, in bytes: more than the
+/// renderer shows.
 const WINDOW: usize = 256;
 
-/// One diagnostic as a compiler shows it.
+/// A diagnostic in the form in which compilers print theirs.
 pub(super) fn text(diagnostic: &Diagnostic, file: &File, styled: bool) -> String {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
@@ -37,8 +38,8 @@ pub(super) fn text(diagnostic: &Diagnostic, file: &File, styled: bool) -> String
             .label(what.as_str());
         snippet = snippet.annotation(context);
     }
-    // As the module's own log says it. What leads to a filter in Envoy's configuration is
-    // long and tells nothing.
+    // The title is the one in the module's own log. The path to the filter in Envoy's
+    // configuration is long and says nothing, so it is cut off.
     let place = diagnostic.place.as_str();
     let place = place
         .rsplit_once("typed_config.")
@@ -58,7 +59,7 @@ pub(super) fn text(diagnostic: &Diagnostic, file: &File, styled: bool) -> String
         Renderer::plain()
     };
     let text = renderer.render(&[group]);
-    // It counts columns in what it was given.
+    // The renderer counts columns in the shortened text, so the column is corrected.
     let (line, column) = position(file, diagnostic.span.start);
     let given = shown.column(&diagnostic.span);
     if given == column {
@@ -68,16 +69,16 @@ pub(super) fn text(diagnostic: &Diagnostic, file: &File, styled: bool) -> String
     text.replacen(&place(given), &place(column), 1)
 }
 
-/// The lines of a file that are shown: all of a large one, or a long line, would take long to
-/// go through.
+/// The lines of a file that are shown. Walking through a whole large file or a long line would
+/// take too long.
 struct Shown {
     text: String,
-    /// The number of the first one.
+    /// The number of the first line, from 1.
     line: usize,
     pieces: Vec<Piece>,
 }
 
-/// A piece of the file, and where it stands in what is shown.
+/// A piece of the file, and the byte at which it begins in the shown text.
 struct Piece {
     written: Range<usize>,
     at: usize,
@@ -103,14 +104,14 @@ impl Shown {
             if meant.iter().any(|meant| meant.abs_diff(number) <= AROUND) {
                 shown.take(file, line, &starts);
             } else {
-                // It is folded away, and only counts.
+                // The renderer folds this line away, so only its number matters.
                 shown.text.push('\n');
             }
         }
         shown
     }
 
-    /// Takes a line, or what is near the places that are meant in a long one.
+    /// Adds a line, or of a long one only what is near the marked places.
     fn take(&mut self, file: &File, line: Range<usize>, starts: &[usize]) {
         if line.len() <= MAX_LINE {
             self.keep(file, line);
@@ -142,9 +143,10 @@ impl Shown {
         self.pieces.push(Piece { written, at });
     }
 
-    /// The same piece in what is shown. A piece of several lines is shown by its first one.
+    /// The piece of the shown text for a piece of the file. If that spans several lines, only the
+    /// first is marked.
     fn inside(&self, span: &Range<usize>) -> Range<usize> {
-        // The end of one is the beginning of another, but for the end of the file.
+        // The end of one piece may be the beginning of another, so the last that fits is taken.
         let piece = self.pieces.iter().rev();
         let mut piece = piece.filter(|piece| piece.written.start <= span.start);
         let Some(Piece { written, at }) = piece.next() else {
@@ -160,7 +162,7 @@ impl Shown {
         start..start.saturating_add(line.len())
     }
 
-    /// The column at which a piece begins in what is shown, in characters, from 1.
+    /// The column in the shown text at which a piece begins, counted in characters from 1.
     fn column(&self, span: &Range<usize>) -> usize {
         let before = self.text.get(..self.inside(span).start).unwrap_or_default();
         let line = before.rsplit('\n').next().unwrap_or_default();
@@ -168,14 +170,14 @@ impl Shown {
     }
 }
 
-/// The first byte of the character that a byte of a file is in.
+/// The first byte of the character that contains the byte `at`.
 fn boundary(file: &File, at: usize) -> usize {
     let before = (0..=at).rev();
     let mut before = before.filter(|at| file.text.is_char_boundary(*at));
     before.next().unwrap_or_default()
 }
 
-/// All diagnostics as one JSON document: a list.
+/// All diagnostics as one JSON document, which is a list.
 pub(super) fn json(diagnostics: &[Diagnostic], files: &[File]) -> String {
     let list: Vec<_> = diagnostics
         .iter()
@@ -199,7 +201,7 @@ pub(super) fn json(diagnostics: &[Diagnostic], files: &[File]) -> String {
     format!("{:#}\n", serde_json::Value::from(list))
 }
 
-/// Line and column of a byte, in characters, both from 1.
+/// The line and the column of a byte, both counted from 1, the column in characters.
 fn position(file: &File, at: usize) -> (usize, usize) {
     let (line, start) = file.line(at);
     let begun = file.text.get(start..at).unwrap_or_default();

@@ -7,11 +7,11 @@ use super::fault::Fault;
 use super::found::{Found, RouteRule};
 use crate::words::request::BACKEND_HEADER;
 
-/// The name that the manifests give to a backend that takes no request, where it is not
-/// among the files.
+/// The name that the manifests give to a backend that takes no request, for when that backend is
+/// not among the files.
 const NOWHERE: &str = "nowhere";
 
-/// Warns of routes to backends that do not ask for the gate's header.
+/// Warns of routes that lead to a backend without requiring the header that only the gate sets.
 pub(super) fn judge(found: &Found, diagnostics: &mut Diagnostics) {
     let asking = found.rules.iter().filter(|rule| rule.asks);
     let mut gateways = found.gateways.names.clone();
@@ -32,7 +32,8 @@ pub(super) fn judge(found: &Found, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The files with routes that ask for the header, each with how many it has.
+/// The positions of files with routes that require the header, each with the number of these
+/// routes.
 pub(super) fn files(found: &Found) -> BTreeMap<usize, usize> {
     let mut files = BTreeMap::new();
     for rule in found.rules.iter().filter(|rule| rule.asks) {

@@ -1,4 +1,4 @@
-//! The rules of routes, and whether they ask for the header that only the gate sets.
+//! The rules of routes, and whether they require the header that only the gate sets.
 
 use std::rc::Rc;
 
@@ -8,7 +8,8 @@ use super::source::Source;
 use super::tree::{Node, Value};
 use crate::words::request::BACKEND_HEADER;
 
-/// Notes the rules of an `HTTPRoute` or a `GRPCRoute`. Whether one of them asks.
+/// Notes the rules of an `HTTPRoute` or a `GRPCRoute`. Returns whether any of them requires the
+/// header.
 pub(super) fn of_gateway_api(
     source: &Rc<Source>,
     root: &Node,
@@ -30,7 +31,7 @@ pub(super) fn of_gateway_api(
         let Some(first) = backends.first() else {
             continue;
         };
-        // Of Envoy Gateway's own kind.
+        // A `Backend` is a resource of Envoy Gateway.
         let own = first.text_of("kind") == Some("Backend") && backends.len() == 1;
         let backend = first.text_of("name").filter(|_| own);
         for (node, asks) in judged(rule, rule.list("matches"), asks) {
@@ -48,10 +49,10 @@ pub(super) fn of_gateway_api(
     any
 }
 
-/// Notes the rules of a `VirtualService`. Whether one of them asks.
+/// Notes the rules of a `VirtualService`. Returns whether any of them requires the header.
 pub(super) fn of_istio(source: &Rc<Source>, root: &Node, spec: &Node, found: &mut Found) -> bool {
     let gateways = spec.list("gateways").iter();
-    // Without their namespaces.
+    // A namespace before the name is left out.
     let gateways = gateways.filter_map(|gateway| gateway.text()?.rsplit('/').next());
     let gateways: Vec<String> = gateways.map(str::to_owned).collect();
     let asks = |node: &Node| {
@@ -79,7 +80,8 @@ pub(super) fn of_istio(source: &Rc<Source>, root: &Node, spec: &Node, found: &mu
     any
 }
 
-/// The matches of a rule, each with whether it asks. A rule without any matches everything.
+/// The matches of a rule, each with whether it requires the header. A rule without a match matches
+/// everything, and so requires nothing.
 fn judged<'a>(
     rule: &'a Node,
     matches: &'a [Rc<Node>],
@@ -92,7 +94,8 @@ fn judged<'a>(
     judged.collect()
 }
 
-/// Notes the routes of a connection manager of Envoy that has a gate. Whether it has one.
+/// Notes the routes of an Envoy connection manager that has a gate or whose routes require the
+/// header. Returns whether it is such a manager.
 pub(super) fn of_envoy(
     source: &Rc<Source>,
     root: &Node,
@@ -131,7 +134,7 @@ pub(super) fn of_envoy(
     true
 }
 
-/// Whether a route of Envoy matches only what has the gate's header.
+/// Whether a route of Envoy matches only requests with the gate's header.
 fn route_asks(route: &Node) -> bool {
     let headers = route
         .get("match")

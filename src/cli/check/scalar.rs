@@ -1,11 +1,12 @@
-//! What a plain scalar of YAML means.
+//! The values of plain scalars in YAML.
 //!
-//! The core schema of YAML 1.2 is what is read here. Much of what is in use goes by YAML 1.1
-//! (PyYAML, and the parser of Kubernetes in parts), and where both differ, people are warned.
+//! Scalars are read by the core schema of YAML 1.2. Many programs still follow YAML 1.1 (PyYAML,
+//! and the parser of Kubernetes in parts), so there are warnings about texts that the two read
+//! differently.
 
 use super::tree::{Style, Text, Value};
 
-/// What it is in the core schema.
+/// The value of a plain scalar in the core schema.
 pub(super) fn resolve(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
@@ -23,7 +24,8 @@ pub(super) fn resolve(text: &str) -> Value {
     }
 }
 
-/// A number of the core schema as JSON writes it.
+/// A number of the core schema in the form in which JSON writes it; `None` if the text is not a
+/// number.
 pub(super) fn number(text: &str) -> Option<String> {
     let based = |prefix: &str, base: u32| {
         let digits = text.strip_prefix(prefix)?;
@@ -60,12 +62,12 @@ pub(super) fn number(text: &str) -> Option<String> {
             return Some(number.to_string());
         }
     }
-    // One that no double holds is no number in JSON either, and stays a text.
+    // A number too large for a double has no form in JSON, and stays a text.
     let number = serde_json::Number::from_f64(text.parse().ok()?)?;
     Some(number.to_string())
 }
 
-/// What YAML 1.1 reads where the core schema of 1.2 reads a text: `false` for `off`.
+/// What YAML 1.1 reads where the core schema of 1.2 reads a text: `false` for `off`, for example.
 pub(super) fn in_yaml_1_1(text: &str) -> Option<&'static str> {
     match text {
         "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Some("true"),
@@ -90,7 +92,7 @@ pub(super) fn in_yaml_1_1(text: &str) -> Option<&'static str> {
     (binary || grouped || is_sexagesimal(&without)).then_some("a number")
 }
 
-/// `12:30:00`
+/// Whether a text is a number in base 60, such as `12:30:00`.
 fn is_sexagesimal(text: &str) -> bool {
     let (text, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -109,7 +111,7 @@ fn is_sexagesimal(text: &str) -> bool {
         && digits(fraction)
 }
 
-/// `2026-01-31`, also with a time.
+/// Whether a text is a date such as `2026-01-31`, with or without a time.
 fn is_date(text: &str) -> bool {
     let date = text.split(['T', 't', ' ']).next().unwrap_or_default();
     let parts: Vec<&str> = date.split('-').collect();

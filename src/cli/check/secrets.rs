@@ -1,10 +1,11 @@
-//! What is not to be repeated on a terminal or in the log of a pipeline.
+//! Secrets, which must not be repeated on a terminal or in the log of a pipeline.
 
 use std::ops::Range;
 
 use super::tree::{Node, Value};
 
-/// Members whose texts are secrets, wherever they stand: people paste them.
+/// Members whose texts are treated as secrets wherever they appear, because people paste secrets
+/// there.
 const SECRETS: [&str; 9] = [
     "client_secret",
     "clientSecret",
@@ -17,7 +18,7 @@ const SECRETS: [&str; 9] = [
     "authorization",
 ];
 
-/// What only the private half of a JWK has (RFC 7518 §6), and what a symmetric one is.
+/// Members that only a private (RFC 7518 §6) or a symmetric JWK has.
 const PRIVATE: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "k"];
 
 /// The pieces of a text that hold secrets.
@@ -31,7 +32,7 @@ pub(super) fn spans(root: &Node) -> Vec<Range<usize>> {
             let secret = SECRETS.contains(&name) || (is_key && PRIVATE.contains(&name));
             if let Value::Text(text) = &member.value.value
                 && secret
-                // The words of forward.authorization.
+                // `forward.authorization` takes these words, which are not secrets.
                 && !matches!(text.text.as_str(), "strip" | "keep")
             {
                 spans.push(member.value.span.clone());
@@ -41,7 +42,7 @@ pub(super) fn spans(root: &Node) -> Vec<Range<usize>> {
     spans
 }
 
-/// The values of variables, but of those that switch the gate's backends.
+/// The values of environment variables, except for those named `SCOPEGATE_…`.
 fn of_variables(node: &Node) -> Vec<Range<usize>> {
     let hidden = |name: &str| !name.starts_with("SCOPEGATE_");
     let mut spans = Vec::new();
@@ -60,7 +61,8 @@ fn of_variables(node: &Node) -> Vec<Range<usize>> {
     spans
 }
 
-/// A text with its secrets made unreadable, byte for byte as long.
+/// The text with every byte of its secrets replaced by `*`, except for white space. It has the
+/// same length.
 pub(super) fn masked(text: &str, spans: &[Range<usize>]) -> String {
     let mut bytes = text.as_bytes().to_vec();
     for span in spans {

@@ -1,14 +1,14 @@
-//! Texts and where they stand in a file.
+//! Texts, and their places in a file.
 
 use std::ops::Range;
 use std::rc::Rc;
 
 use super::tree::{Style, Text};
 
-/// A file as it was handed in, without a byte order mark.
+/// A file as it was handed in, but without a byte order mark.
 #[derive(Clone, Debug)]
 pub(super) struct File {
-    /// As it was named, `-` for standard input.
+    /// The name for messages: the path as it was given, or `standard input`.
     pub(super) name: String,
     pub(super) text: Rc<str>,
     /// The byte at which each line begins.
@@ -25,23 +25,25 @@ impl File {
         }
     }
 
-    /// The number of the line that a byte is in, from 1, and where that line begins.
+    /// The number of the line that contains a byte, from 1, and the byte at which that line
+    /// begins.
     pub(super) fn line(&self, at: usize) -> (usize, usize) {
         let number = self.lines.partition_point(|start| *start <= at).max(1);
         (number, self.start(number))
     }
 
-    /// Where a line begins, or the text ends.
+    /// The byte at which the line with this number, from 1, begins; the end of the text if there
+    /// is no such line.
     pub(super) fn start(&self, number: usize) -> usize {
         let line = self.lines.get(number.saturating_sub(1));
         line.copied().unwrap_or(self.text.len())
     }
 }
 
-/// A text that is a file, or stands in a text inside one.
+/// The text of a whole file, or a text that is written inside another one.
 #[derive(Debug)]
 pub(super) struct Source {
-    /// The position of the file among those that were handed in.
+    /// The position of the file among those that were handed in, from 0.
     pub(super) file: usize,
     pub(super) text: Rc<str>,
     origin: Origin,
@@ -49,9 +51,9 @@ pub(super) struct Source {
 
 #[derive(Debug)]
 enum Origin {
-    /// The text is the file.
+    /// The text is the whole file.
     File,
-    /// For each byte of the text, and for its end, the byte of the file.
+    /// The byte of the file for each byte of the text, and for its end.
     Inside(Vec<usize>),
 }
 
@@ -64,7 +66,7 @@ impl Source {
         }
     }
 
-    /// The text of a scalar whose quotes, escapes or indentation stand at `span`.
+    /// The text of a scalar, which is written at `span` with its quotes, escapes or indentation.
     pub(super) fn inside(&self, span: &Range<usize>, text: &Text) -> Self {
         let raw = self.text.get(span.clone()).unwrap_or_default();
         let offsets = offsets(raw, text);
@@ -77,8 +79,8 @@ impl Source {
         }
     }
 
-    /// A text that came out of a scalar in a way that leaves no trace of places: all of it
-    /// is where the scalar stands.
+    /// A text that was decoded from a scalar in a way that loses all places, such as base64. Every
+    /// byte of it is attributed to the beginning of the scalar.
     pub(super) fn somewhere_in(&self, span: &Range<usize>, text: &str) -> Self {
         let start = self.outer_at(span.start);
         Self {
@@ -88,7 +90,7 @@ impl Source {
         }
     }
 
-    /// Where a piece of the text stands in the file.
+    /// The piece of the file in which a piece of the text is written.
     pub(super) fn outer(&self, span: &Range<usize>) -> Range<usize> {
         let start = self.outer_at(span.start);
         start..self.outer_at(span.end).max(start)
@@ -104,13 +106,13 @@ impl Source {
         }
     }
 
-    /// The character that begins at a byte of the text.
+    /// The piece of the character that begins at a byte of the text.
     pub(super) fn character(&self, at: usize) -> Range<usize> {
         let next = self.text.get(at..).and_then(|rest| rest.chars().next());
         at..at.saturating_add(next.map_or(0, char::len_utf8))
     }
 
-    /// The byte at which a line begins, and a column counted in bytes from 1.
+    /// The byte of the text at a line and a column, both counted from 1, the column in bytes.
     pub(super) fn at_line(&self, line: usize, column: usize) -> usize {
         let before = self.text.split_inclusive('\n').take(line.saturating_sub(1));
         let start: usize = before.map(str::len).sum();
@@ -123,14 +125,15 @@ impl Source {
     }
 }
 
-/// For each byte of the text of a scalar, and for its end, the byte of what was written
-/// for it. What cannot be told exactly stays where the last character was.
+/// For each byte of the text of a scalar, and for its end, the byte of `raw` at which it is
+/// written. Where the place cannot be determined, it is the end of the last character that was
+/// found.
 fn offsets(raw: &str, text: &Text) -> Vec<usize> {
     let mut at = match text.style {
         Style::Plain | Style::Block => 0,
         Style::Single | Style::Double => 1,
     };
-    // A block is said to begin with its first line that is not blank.
+    // The parser lets a block begin with its first line that is not blank.
     let blank = match text.style {
         Style::Block => skipped(&text.text, |c| c == '\n'),
         _ => 0,
@@ -155,14 +158,14 @@ fn offsets(raw: &str, text: &Text) -> Vec<usize> {
     offsets
 }
 
-/// How many bytes of the beginning consist of such characters.
+/// The length in bytes of the beginning of a text that consists of such characters.
 fn skipped(text: &str, which: impl Fn(char) -> bool) -> usize {
     text.len()
         .saturating_sub(text.trim_start_matches(which).len())
 }
 
-/// What was written for a character where nothing is escaped. Indentation is left out, and
-/// a line end may stand for a space.
+/// The piece of `raw` in which a character is written where nothing is escaped. Indentation is
+/// skipped, and a line end may stand for a space.
 fn of_plain(raw: &str, at: usize, c: char) -> Range<usize> {
     let rest = raw.get(at..).unwrap_or_default();
     if c.is_whitespace() {
@@ -188,12 +191,12 @@ fn of_plain(raw: &str, at: usize, c: char) -> Range<usize> {
     }
 }
 
-/// The same between double quotes.
+/// The piece of `raw` in which a character is written between double quotes.
 fn of_double(raw: &str, at: usize, c: char) -> Range<usize> {
     let mut at = at;
     loop {
         let rest = raw.get(at..).unwrap_or_default();
-        // A line that is continued leaves nothing behind.
+        // A line end that is escaped adds nothing to the text.
         let continued = rest
             .strip_prefix("\\\n")
             .or_else(|| rest.strip_prefix("\\\r\n"));
@@ -207,7 +210,7 @@ fn of_double(raw: &str, at: usize, c: char) -> Range<usize> {
         };
         let length: usize = match escape.as_bytes().first() {
             Some(b'x') => 4,
-            // Beyond the first plane JSON writes two of them.
+            // JSON writes a character beyond the first plane as two escapes.
             Some(b'u') if c.len_utf16() == 2 => 12,
             Some(b'u') => 6,
             Some(b'U') => 10,
@@ -221,7 +224,7 @@ fn of_double(raw: &str, at: usize, c: char) -> Range<usize> {
 mod tests {
     use super::*;
 
-    /// What was written for a piece of the text of a scalar.
+    /// What is written in `raw` for a piece of the text of a scalar.
     fn written<'a>(raw: &'a str, style: Style, text: &str, piece: &str) -> &'a str {
         let start = text.find(piece).unwrap();
         let text = Text {

@@ -1,13 +1,14 @@
-//! What a good document comes to, in one line.
+//! Sums up a good document in one line.
 
 use super::found::{Document, Kind};
 use crate::authn::json::{self, Number, Value};
 use crate::config::{Config, Fingerprint};
 
-/// Deeper than any document.
+/// Deeper than any document is nested.
 const MAX_DEPTH: usize = 32;
 
-/// What a gate says of it, and what its gauges show then, to find the gates that go by it.
+/// What a gate logs about the document, and the value that its gauge shows then, so that the gates
+/// that use it can be found.
 pub(super) fn of(document: &Document, config: &Config) -> String {
     match document.kind {
         Kind::Configuration => {
@@ -22,7 +23,7 @@ fn organizations(document: &Document, config: &Config) -> String {
     let organizations = count(config.policy.organization_count(), "organization");
     let tenants = count(config.policy.tenants(), "tenant");
     let text = document.root.to_json();
-    // It has been found good.
+    // The document has been judged good, so it parses.
     let object = json::parse_object(text.as_bytes(), MAX_DEPTH).unwrap_or_default();
     let number = |name: &str| match object.get(name) {
         Some(Value::Number(Number::Unsigned(number))) => *number,
@@ -38,7 +39,7 @@ fn organizations(document: &Document, config: &Config) -> String {
     )
 }
 
-/// `1 tenant`, `2 tenants`
+/// A number with its noun: `1 tenant`, `2 tenants`.
 pub(super) fn count(number: usize, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {what}{plural}")

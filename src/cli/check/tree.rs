@@ -1,9 +1,9 @@
-//! Values with the places where they were written.
+//! Values with the places where they are written.
 
 use std::ops::Range;
 use std::rc::Rc;
 
-/// A value, and which bytes of its text it was written with.
+/// A value, and the bytes of its text that it is written in.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) span: Range<usize>,
@@ -14,21 +14,21 @@ pub(super) struct Node {
 pub(super) enum Value {
     Null,
     Bool(bool),
-    /// As JSON writes it.
+    /// In the form in which JSON writes it.
     Number(String),
     Text(Text),
     List(Vec<Rc<Node>>),
     Object(Vec<Member>),
 }
 
-/// A text and how it was written.
+/// A text, and how it is written.
 #[derive(Debug)]
 pub(super) struct Text {
     pub(super) text: String,
     pub(super) style: Style,
 }
 
-/// How a text was written.
+/// How a text is written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Style {
     /// Without quotes.
@@ -46,7 +46,7 @@ pub(super) enum Style {
 pub(super) struct Member {
     pub(super) key: Range<usize>,
     pub(super) name: String,
-    /// Whether the name has no quotes.
+    /// Whether the name is written without quotes.
     pub(super) plain: bool,
     pub(super) value: Rc<Node>,
 }
@@ -77,39 +77,39 @@ impl Node {
         matches!(self.value, Value::Object(_))
     }
 
-    /// A member by its name.
+    /// The member with this name.
     pub(super) fn member(&self, name: &str) -> Option<&Member> {
         self.members().iter().find(|member| member.name == name)
     }
 
-    /// The value of a member.
+    /// The value of the member with this name.
     pub(super) fn get(&self, name: &str) -> Option<&Rc<Self>> {
         self.member(name).map(|member| &member.value)
     }
 
-    /// The text of a member.
+    /// The text of the member with this name; `None` if it is not a text.
     pub(super) fn text_of(&self, name: &str) -> Option<&str> {
         self.get(name)?.text()
     }
 
-    /// The elements of a member that is a list; none where it is not.
+    /// The elements of the member with this name; none if it is not a list.
     pub(super) fn list(&self, name: &str) -> &[Rc<Self>] {
         self.get(name).map_or(&[], |node| node.elements())
     }
 
-    /// The value at a path of names.
+    /// The value at the end of a path of names.
     pub(super) fn at(&self, path: &[&str]) -> Option<&Self> {
         path.iter()
             .try_fold(self, |node, name| node.get(name).map(Rc::as_ref))
     }
 
-    /// A member of a protobuf message, whose names may be written in two ways:
-    /// `host_env_keys` and `hostEnvKeys`.
+    /// A field of a protobuf message. JSON allows two spellings of its name: `host_env_keys` and
+    /// `hostEnvKeys`.
     pub(super) fn field(&self, name: &str) -> Option<&Member> {
         self.member(name).or_else(|| self.member(&camel(name)))
     }
 
-    /// Visits this and everything in it.
+    /// Visits this value and everything in it.
     pub(super) fn walk<'a>(&'a self, visit: &mut impl FnMut(&'a Self)) {
         visit(self);
         for element in self.elements() {
@@ -120,14 +120,14 @@ impl Node {
         }
     }
 
-    /// Whether a word stands in a text anywhere in there.
+    /// Whether any text in this value contains `word`.
     pub(super) fn mentions(&self, word: &str) -> bool {
         let mut found = false;
         self.walk(&mut |node| found |= node.text().is_some_and(|text| text.contains(word)));
         found
     }
 
-    /// As JSON. What has no form there, such as `.inf`, has become text before.
+    /// This value as JSON. Values that JSON cannot express, such as `.inf`, were read as texts.
     pub(super) fn to_json(&self) -> String {
         let mut json = String::new();
         self.write(&mut json);
@@ -171,7 +171,7 @@ fn quote(text: &str, json: &mut String) {
     json.push_str(&serde_json::Value::from(text).to_string());
 }
 
-/// `host_env_keys` as `hostEnvKeys`.
+/// Converts `host_env_keys` to `hostEnvKeys`.
 pub(super) fn camel(name: &str) -> String {
     let mut words = name.split('_');
     let mut camel = words.next().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! Variables that do nothing.
+//! Environment variables that have no effect.
 
 use super::diagnostic::Diagnostics;
 use super::fault::Fault;
@@ -17,8 +17,8 @@ fn switch_of(backend: &str) -> String {
     format!("SCOPEGATE_{}_ENABLED", backend.to_ascii_uppercase())
 }
 
-/// The variables that hold credentials for servers: `authorization: {environment: NAME}`,
-/// wherever that stands.
+/// The names of the variables that hold credentials for servers: `authorization: {environment:
+/// NAME}` anywhere in a document.
 pub(super) fn named(root: &Node) -> Vec<String> {
     let mut names = Vec::new();
     root.walk(&mut |node| {
@@ -31,7 +31,7 @@ pub(super) fn named(root: &Node) -> Vec<String> {
     names
 }
 
-/// Warns of variables that look like the gate's and do nothing.
+/// Warns of variables that look like the gate's own but have no effect.
 pub(super) fn judge(found: &Found, diagnostics: &mut Diagnostics) {
     let machines: Vec<_> = found
         .documents

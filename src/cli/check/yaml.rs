@@ -1,4 +1,4 @@
-//! YAML as trees.
+//! Reads YAML as trees.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -10,22 +10,22 @@ use super::fault::Fault;
 use super::scalar;
 use super::tree::{Member, Node, Style, Text, Value};
 
-/// Nesting that files may have: a route in a bootstrap stands about twenty levels deep.
+/// The deepest nesting that is read. A route in a bootstrap is about twenty levels deep.
 const MAX_DEPTH: usize = 100;
 
-/// Most values that a document may have once its aliases stand for what they name: what is
-/// short in the file may be endless when it is written out.
+/// The most values that a document may have once its aliases are replaced by what they name. A
+/// short file can expand without end.
 const MAX_VALUES: usize = 4_000_000;
 
-/// One document of a stream.
+/// A document of a stream.
 #[derive(Debug)]
 pub(super) struct Document {
     pub(super) root: Rc<Node>,
-    /// What is wrong with it, though it can be read.
+    /// Faults that do not keep the document from being read.
     pub(super) faults: Vec<Fault>,
 }
 
-/// The documents of a text, as far as it can be read, and what ends them early.
+/// The documents of a text up to the first fault that ends the reading, and that fault.
 pub(super) fn read(text: &str) -> (Vec<Document>, Option<Fault>) {
     let bytes = Bytes::of(text);
     let mut documents = Vec::new();
@@ -50,7 +50,7 @@ pub(super) fn read(text: &str) -> (Vec<Document>, Option<Fault>) {
     (documents, None)
 }
 
-/// What the parser says, with a word on what is behind it where that can be seen.
+/// The parser's error, with its likely cause where that can be seen.
 fn unreadable(text: &str, at: usize, info: &str) -> Fault {
     let before = text.get(..at).unwrap_or_default();
     let line = before.rsplit('\n').next().unwrap_or_default();
@@ -78,13 +78,13 @@ fn unreadable(text: &str, at: usize, info: &str) -> Fault {
     fault
 }
 
-/// What is said where a template stands that nobody has filled in.
+/// The advice about a template that has not been filled in.
 const TEMPLATE: &str = "this looks like a template: check what it gives, such as the output of \
                         `helm template`";
 
-/// From the parser's counts of characters to bytes.
+/// Converts the parser's positions, which count characters, to bytes.
 struct Bytes {
-    /// Empty where every character is a byte.
+    /// The byte of each character; empty if every character is one byte.
     offsets: Vec<usize>,
     length: usize,
 }
@@ -115,22 +115,22 @@ impl Bytes {
     }
 }
 
-/// Makes a tree of the events of one document.
+/// Builds a tree from the events of one document.
 struct Builder<'t> {
     text: &'t str,
     open: Vec<Open>,
-    /// What aliases may name, with how many values it holds.
+    /// The values that aliases may name, each with how many values it contains, itself included.
     anchors: HashMap<usize, (Rc<Node>, usize)>,
     values: usize,
     root: Option<Rc<Node>>,
     faults: Vec<Fault>,
 }
 
-/// A list or an object that has not ended.
+/// A list or an object whose end has not been reached.
 struct Open {
     start: usize,
     anchor: usize,
-    /// How many values there were before it.
+    /// How many values came before it.
     before: usize,
     kind: Kind,
 }
@@ -139,17 +139,17 @@ enum Kind {
     List(Vec<Rc<Node>>),
     Object {
         members: Vec<Member>,
-        /// Where each name stands.
+        /// The piece of each name.
         names: HashMap<String, Range<usize>>,
         key: Option<Key>,
     },
 }
 
-/// A key whose value has not come.
+/// A key whose value has not come yet.
 struct Key {
     span: Range<usize>,
     name: String,
-    /// Whether it has no quotes.
+    /// Whether it is written without quotes.
     plain: bool,
 }
 
@@ -165,7 +165,10 @@ impl<'t> Builder<'t> {
         }
     }
 
-    /// Takes an event, and gives the document when it has ended.
+    /// Takes an event, and returns the document once it has ended.
+    ///
+    /// # Errors
+    /// The fault that ends the reading.
     fn take(&mut self, event: Event<'_>, span: Range<usize>) -> Result<Option<Document>, Fault> {
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) => {}
@@ -262,7 +265,7 @@ impl<'t> Builder<'t> {
 
     fn unknown_tag(&mut self, tag: &Tag, span: &Range<usize>) {
         let plain = tag.is_yaml_core_schema() && matches!(tag.suffix.as_str(), "map" | "seq");
-        // `!` alone makes a text of what follows.
+        // The tag `!` alone makes a text of the value.
         let bare = tag.handle.is_empty() && tag.suffix == "!";
         if !plain && !bare {
             let text = format!("the tag {tag} means nothing to Envoy and Kubernetes");
@@ -321,7 +324,7 @@ impl<'t> Builder<'t> {
             .text
             .get(start..)
             .is_some_and(|rest| rest.starts_with(['{', '[']));
-        // In block style the event comes where the next thing begins.
+        // In block style this event is placed where the next value begins.
         let end = if flow {
             end.end
         } else {
@@ -337,8 +340,8 @@ impl<'t> Builder<'t> {
         self.place(node, &span)
     }
 
-    /// Puts a value that is complete where it belongs. `span` is where it or its alias
-    /// stands.
+    /// Puts a complete value into the list or object that it belongs to. `span` is where the
+    /// value, or its alias, is written.
     fn place(&mut self, node: Rc<Node>, span: &Range<usize>) -> Result<(), Fault> {
         let Some(open) = self.open.last_mut() else {
             self.root = Some(node);
@@ -385,11 +388,11 @@ impl<'t> Builder<'t> {
         Ok(())
     }
 
-    /// The name that a key is, and whether it has no quotes.
+    /// The name that a key stands for, and whether it is written without quotes.
     fn text_of_key(&self, node: &Node, span: &Range<usize>) -> Result<(String, bool), Fault> {
         match &node.value {
             Value::Text(text) => Ok((text.text.clone(), text.style == Style::Plain)),
-            // What JSON makes of them.
+            // JSON makes a text of such a key.
             Value::Bool(_) | Value::Number(_) | Value::Null => {
                 let written = self.text.get(node.span.clone()).unwrap_or_default();
                 Ok((written.to_owned(), true))
