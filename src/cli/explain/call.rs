@@ -1,12 +1,13 @@
-//! A request of the gate's own: for keys, for organizations, to a directory of projects.
+//! A request that the gate itself makes: for keys, for organizations, or to a directory of
+//! projects.
 
 use crate::worker::event::CallId;
 
-/// A request of the worker's own.
+/// A request that the worker wants its host to send.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) id: CallId,
-    /// Milliseconds.
+    /// How long to wait for the answer, in milliseconds.
     pub(super) timeout: u64,
     headers: Vec<(String, Vec<u8>)>,
 }
@@ -28,13 +29,13 @@ impl Call {
         String::from_utf8_lossy(value).into_owned()
     }
 
-    /// Where it goes.
+    /// The URL that the request is sent to.
     pub(super) fn url(&self) -> String {
         let (scheme, authority) = (self.header(":scheme"), self.header(":authority"));
         format!("{scheme}://{authority}{}", self.header(":path"))
     }
 
-    /// Its headers but for those that make its first line.
+    /// The headers without the pseudo-headers, which make up the first line and the authority.
     pub(super) fn headers_to_send(&self) -> Vec<(String, Vec<u8>)> {
         let headers = self.headers.iter();
         let headers = headers.filter(|(name, _)| !name.starts_with(':'));

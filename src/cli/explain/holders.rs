@@ -1,4 +1,5 @@
-//! Which groups would hold something on a tenant, for whoever wonders why a caller's do not.
+//! The groups that hold roles on a tenant. They are shown to somebody who wonders why a caller's
+//! groups do not.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +7,23 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-/// Most organizations of a tenant, and groups of a role, that are told of.
+/// The most organizations of a tenant, and the most groups of a role, that are listed.
 const MOST: usize = 5;
 
-/// Organizations as they stand in a configuration, or in a document from outside.
+/// The organizations of a configuration and of a document from outside, as they are written there.
 pub(super) struct Holders(Vec<Value>);
 
 impl Holders {
-    /// Those of a configuration and of a document from outside.
+    /// Collects the organizations of a configuration and of a document from outside, if there is
+    /// one.
     pub(super) fn of(configuration: &Value, outside: Option<&[u8]>) -> Self {
         let mut all = organizations(configuration);
         all.extend(outside.and_then(payload).iter().flat_map(organizations));
         Self(all)
     }
 
-    /// A line for each organization that has the tenant.
+    /// One line for each organization that has the tenant, up to [`MOST`] and one that counts the
+    /// rest, or one line that says that there is none.
     pub(super) fn on(&self, tenant: &str) -> Vec<String> {
         let having = self
             .0
@@ -47,7 +50,8 @@ fn organizations(document: &Value) -> Vec<Value> {
     list.cloned().unwrap_or_default()
 }
 
-/// A document, or the payload of one that is signed.
+/// The content of a document of organizations, or of its payload if it is signed. `None` if it is
+/// not JSON.
 fn payload(document: &[u8]) -> Option<Value> {
     if let Ok(plain) = serde_json::from_slice(document) {
         return Some(plain);

@@ -1,20 +1,20 @@
-//! Where a text was added to, as far as the two texts tell.
+//! Finds what was inserted into a text, by comparing it with the text before.
 
 use core::ops::Range;
 
-/// Most cells of the table that is filled, which are the bytes that it takes.
+/// The most cells of the table that [`insertions`] fills. Each takes two bytes.
 const MAX_CELLS: usize = 1 << 22;
 
 /// A part of a text.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Piece {
     pub(super) text: String,
-    /// Whether it was added.
+    /// Whether it was inserted.
     pub(super) is_inserted: bool,
 }
 
-/// `after` in pieces, with the fewest insertions that make it of `before`. `None` if
-/// insertions alone do not, or if the texts are too long to say.
+/// `after` in pieces, with the fewest insertions that turn `before` into it. `None` if insertions
+/// alone do not, or if the texts are too long to compare.
 pub(super) fn pieces(before: &str, after: &str) -> Option<Vec<Piece>> {
     let before: Vec<char> = before.chars().collect();
     let after: Vec<char> = after.chars().collect();
@@ -43,15 +43,16 @@ pub(super) fn pieces(before: &str, after: &str) -> Option<Vec<Piece>> {
     Some(pieces)
 }
 
-/// How many characters two texts have in common at their beginnings.
+/// How many characters two texts have in common at the beginning.
 fn common<'c>(one: impl Iterator<Item = &'c char>, other: impl Iterator<Item = &'c char>) -> usize {
     one.zip(other)
         .take_while(|(one, other)| one == other)
         .count()
 }
 
-/// The same insertion, as far to the left as it divides no word. In `{app_id="x",app="y"}`
-/// of `{app="y"}` it may be `app_id="x",` or `_id="x",app`.
+/// The same insertion, moved as far to the left as possible without dividing a word. Between
+/// `{app="y"}` and `{app_id="x",app="y"}`, for example, either `app_id="x",` or `_id="x",app` may
+/// have been inserted.
 fn on_words(after: &[char], least: usize, found: Range<usize>) -> Range<usize> {
     let is_word = |at: Option<usize>| {
         let c = at.and_then(|at| after.get(at));
@@ -73,22 +74,23 @@ fn on_words(after: &[char], least: usize, found: Range<usize>) -> Range<usize> {
     best
 }
 
-/// How a cell of the table is reached by a character that was added.
+/// How an inserted character leads to a cell of the table.
 #[derive(Clone, Copy)]
 enum Added {
-    /// Not at all.
+    /// It cannot.
     Never,
-    /// Behind a character that stands in both.
+    /// It follows a character that is in both texts.
     First,
-    /// Behind another one that was added.
+    /// It follows another inserted character.
     Next,
 }
 
-/// Where `after` was added to.
+/// The ranges of `after` that were inserted; `None` if insertions alone do not turn `before` into
+/// it, or if the table would have more than [`MAX_CELLS`] cells.
 ///
-/// Row by row for the characters of `after`, a cell holds the fewest insertions with which
-/// that many characters of `before` are used up: ending with a character that was kept, or
-/// with one that was added.
+/// The table has a row for each character of `after`. A cell holds the fewest insertions with
+/// which the characters up to there use up a given number of characters of `before`, once if the
+/// last character was kept and once if it was inserted.
 fn insertions(before: &[char], after: &[char]) -> Option<Vec<Range<usize>>> {
     let width = before.len().checked_add(1)?;
     let cells = after.len().checked_mul(width)?;
@@ -98,8 +100,8 @@ fn insertions(before: &[char], after: &[char]) -> Option<Vec<Range<usize>>> {
     let nothing: Vec<Option<u32>> = vec![None; width];
     let (mut kept, mut added) = (nothing.clone(), nothing.clone());
     *kept.first_mut()? = Some(0);
-    // For each cell how it is reached by an added character, and whether a kept one stands
-    // behind an added one.
+    // For each cell: how an inserted character leads to it, and whether a kept character there
+    // follows an inserted one.
     let mut ways: Vec<(Added, bool)> = Vec::with_capacity(cells);
     for c in after {
         let (mut next_kept, mut next_added) = (nothing.clone(), nothing.clone());
@@ -129,7 +131,7 @@ fn insertions(before: &[char], after: &[char]) -> Option<Vec<Range<usize>>> {
         return None;
     }
     let mut is_added = is_less(added, kept);
-    // Back from the last cell.
+    // Follow the choices back from the last cell.
     let mut used = before.len();
     let mut found: Vec<Range<usize>> = Vec::new();
     for row in (0..after.len()).rev() {
@@ -151,7 +153,7 @@ fn insertions(before: &[char], after: &[char]) -> Option<Vec<Range<usize>>> {
     Some(found)
 }
 
-/// Whether there is a number that is less than the other, if that is one.
+/// Whether `one` is a number, and is less than `other` if that is one too.
 fn is_less(one: Option<u32>, other: Option<u32>) -> bool {
     one.is_some_and(|one| other.is_none_or(|other| one < other))
 }
@@ -162,7 +164,7 @@ mod tests {
     use crate::scoping::query::{Language, Matcher, Shape, scope};
     use crate::scoping::scope::{Attributes, LabelName, LabelValue, Scope};
 
-    /// With `[` and `]` around what was added.
+    /// The text after the insertions, with `[` and `]` around each of them.
     fn marked(before: &str, after: &str) -> Option<String> {
         let pieces = pieces(before, after)?.into_iter();
         let pieces = pieces.map(|Piece { text, is_inserted }| {
@@ -226,7 +228,8 @@ mod tests {
                 let pieces = pieces(query, &scoped.text).unwrap();
                 let whole: String = pieces.iter().map(|piece| &*piece.text).collect();
                 assert_eq!(whole, scoped.text);
-                // Which of several brackets in a row was added cannot be told.
+                // If there are several brackets in a row, nobody can tell which of them was
+                // inserted.
                 let found = pieces.iter().filter(|piece| piece.is_inserted);
                 let found: Vec<&str> = found.map(|piece| &*piece.text).collect();
                 let inserted = scoped.insertions.iter();

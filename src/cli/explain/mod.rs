@@ -1,10 +1,10 @@
-//! `scopegate explain`: what a gate makes of one request, and why.
+//! `scopegate explain`: what a gate does with one request, and why.
 //!
-//! A worker is given the configuration, the keys and the request as a host would give them
-//! ([`rehearsal`]), so that the verdict is the gate's own. What it asks servers for comes from
-//! files, from the servers, or from what stands in for them ([`sources`], [`stand_in`]).
-//! [`steps`] tells the way to the verdict, [`report`] prints it. No token is printed
-//! ([`presented`]).
+//! A worker receives the configuration, the keys and the request as a host would hand them in
+//! ([`rehearsal`]), so the verdict is the gate's own. The documents that it asks servers for come
+//! from files, from the servers themselves, or from what stands in for them ([`sources`],
+//! [`stand_in`]). [`steps`] describes the way to the verdict, and [`report`] prints it. No token
+//! is printed ([`presented`]).
 
 mod call;
 mod holders;
@@ -49,7 +49,7 @@ use sources::Sources;
 use stand_in::StandIn;
 use steps::Context;
 
-/// Deepest nesting of claims, as in tokens.
+/// The deepest nesting of claims, the same as in tokens.
 const MAX_DEPTH: usize = 16;
 
 /// How the token is sent.
@@ -181,8 +181,8 @@ fn header(text: &str) -> Result<(String, String), String> {
     Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
 }
 
-/// Refuses credentials among the headers. It is no parser of arguments, whose errors repeat
-/// what was written.
+/// Refuses credentials among the headers of the command line. A parser of arguments could not do
+/// this, because its errors repeat what was typed.
 fn no_credentials(arguments: &Arguments) -> io::Result<()> {
     let mut names = arguments.header.iter().map(|(name, _)| name.as_str());
     let mut values = arguments.header.iter().map(|(_, value)| value.as_str());
@@ -196,12 +196,13 @@ fn no_credentials(arguments: &Arguments) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a text is a JWS in compact form (RFC 7515 §7.1), whose header is a JSON object.
+/// Whether a text looks like a JWS in compact form (RFC 7515 §7.1), whose header is a JSON object.
 fn looks_like_token(text: &str) -> bool {
     text.starts_with("eyJ") && text.split('.').count() == 3
 }
 
-/// What `--token-file` names. An error does not repeat the name, which may be a token.
+/// Reads the file of `--token-file`. An error does not repeat the name, because that may be a
+/// token put there by mistake.
 fn read_token(path: &Path, console: &mut Console<'_>) -> io::Result<Vec<u8>> {
     let read = console.read(path);
     read.map_err(|error| {
@@ -213,7 +214,7 @@ fn read_token(path: &Path, console: &mut Console<'_>) -> io::Result<Vec<u8>> {
 fn time(text: &str) -> Result<Timestamp, String> {
     let seconds = text.parse().ok().or_else(|| {
         let instant = jiff::Timestamp::from_str(text).ok()?;
-        // Before 1970 is too early anyhow.
+        // Any time before 1970 is refused below anyhow.
         Some(u64::try_from(instant.as_second()).unwrap_or_default())
     });
     let seconds = seconds.ok_or_else(|| {
@@ -227,6 +228,9 @@ fn time(text: &str) -> Result<Timestamp, String> {
 }
 
 /// Explains one request.
+///
+/// # Errors
+/// The arguments contradict one another, a file cannot be used, or the output cannot be written.
 pub(super) fn run(
     arguments: &Arguments,
     format: Format,
@@ -292,7 +296,7 @@ fn only_one_from_input(arguments: &Arguments) -> io::Result<()> {
     Ok(())
 }
 
-/// Tells why the file cannot be gone by.
+/// Says why the configuration in a file cannot be used.
 fn unusable_file(name: &str, unusable: Unusable, console: &mut Console<'_>) -> io::Result<Outcome> {
     match unusable {
         Unusable::Nothing => Err(wrong(format!(
@@ -319,7 +323,7 @@ fn unusable_file(name: &str, unusable: Unusable, console: &mut Console<'_>) -> i
     }
 }
 
-/// The request, without a token that stands in a file of its own.
+/// The request as the arguments describe it, without the token of `--token-file` or `--claims`.
 fn read_request(arguments: &Arguments, console: &mut Console<'_>) -> io::Result<Request> {
     let mut request = if let Some(path) = &arguments.request {
         let text = console.read(path)?;
@@ -365,13 +369,15 @@ fn read_request(arguments: &Arguments, console: &mut Console<'_>) -> io::Result<
     Ok(request)
 }
 
-/// The gate and what it is surrounded by.
+/// The gate and everything that it would have around it.
 struct Scene<'a> {
     arguments: &'a Arguments,
     config: &'a Config,
-    /// The configuration as the gate is given it: with stand-ins.
+    /// The configuration for the gate, with keys and other parts replaced where something stands
+    /// in for them.
     document: Value,
-    /// The very text, while nothing stands in for anything.
+    /// The text of the configuration as it was loaded; it is used as long as nothing in `document`
+    /// has been replaced.
     json: &'a str,
     is_changed: bool,
     environment: &'a BTreeMap<String, String>,
@@ -410,13 +416,13 @@ impl<'a> Scene<'a> {
         Timestamp::from_nanos(self.now)
     }
 
-    /// Puts the caller's token into the request.
+    /// Adds the caller's token to the request.
     fn read_caller(&mut self, request: &mut Request, console: &mut Console<'_>) -> io::Result<()> {
         let arguments = self.arguments;
         let token = if let Some(path) = &arguments.token_file {
             let token = read_token(path, console)?;
             let token = token.trim_ascii();
-            // A header may be in the file whole, as it was copied.
+            // The file may hold the whole value of a header, as it was copied.
             let token = token.strip_prefix(b"Bearer ").unwrap_or(token);
             token.to_vec()
         } else if let Some(path) = &arguments.claims {
@@ -449,10 +455,10 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// A token of these claims, and a key set for its provider.
+    /// Signs a token with these claims, and keeps a key set that stands in for its provider's.
     fn sign(&mut self, path: &Path, claims: &[u8]) -> io::Result<Vec<u8>> {
         let problem = |text: &str| wrong(format!("{}: {text}", name_of(path)));
-        // Strictly, as the gate reads a token: a claim that stands twice is no claim.
+        // The gate reads a token strictly, and so must this: a claim may not appear twice.
         json::parse_object(claims, MAX_DEPTH)
             .map_err(|error| problem(&format!("no JSON object of claims: {error}")))?;
         let claims: Map<String, Value> = serde_json::from_slice(claims)
@@ -496,7 +502,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// The provider that claims are of.
+    /// The position of the provider that the claims belong to.
     fn provider_of(&self, claims: &Map<String, Value>) -> Result<usize, String> {
         let providers = &self.config.providers;
         if let Some(name) = &self.arguments.provider {
@@ -511,7 +517,7 @@ impl<'a> Scene<'a> {
                 let issuer = issuer.as_str().unwrap_or_default();
                 let of = |rules: &Provider| rules.issuers.find(issuer).is_some();
                 let found = providers.iter().position(|one| of(&one.rules));
-                // Whose they would be does not matter: the gate refuses them.
+                // If the issuer is unknown, any provider will do: the gate refuses the token.
                 Ok(found.unwrap_or_default())
             }
         }
@@ -530,7 +536,7 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// Key sets from files.
+    /// Reads the key sets of `--jwks`.
     fn read_keys(&mut self, request: &Request, console: &mut Console<'_>) -> io::Result<()> {
         for given in &self.arguments.jwks {
             let named = given.split_once('=').and_then(|(name, file)| {
@@ -563,7 +569,8 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// The provider of the request's own token.
+    /// The position of the provider whose token the request carries. If there is only one
+    /// provider, it is that one.
     fn provider_of_token(&self, request: &Request) -> io::Result<usize> {
         let providers = &self.config.providers;
         if let [_] = providers.as_slice() {
@@ -581,7 +588,7 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// Organizations from outside.
+    /// Reads the organizations of `--organizations`.
     fn read_organizations(&mut self, console: &mut Console<'_>) -> io::Result<()> {
         let Some(path) = &self.arguments.organizations else {
             return Ok(());
@@ -609,7 +616,7 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// Plays the request.
+    /// Sends the request through a worker, and collects everything there is to report.
     fn explain(
         mut self,
         request: &Request,
@@ -685,7 +692,8 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// What would go on in `mode: enforce`, where nothing is changed in the mode that there is.
+    /// What would be changed of the request in `mode: enforce`. `None` if that is the mode
+    /// already, or if the request would not be forwarded.
     fn enforced(
         &self,
         rehearsal: &Rehearsal,
@@ -713,7 +721,8 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// A stand-in makes no bad configuration of a good one, but a file of keys may.
+    /// Checks the configuration with its parts replaced. A stand-in cannot break it, but a file of
+    /// keys can.
     fn check_stand_ins(&self, document: &str) -> io::Result<()> {
         if !self.is_changed {
             return Ok(());
@@ -729,7 +738,7 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// A request that has been played.
+/// A request that a worker has decided.
 struct Explained<'a> {
     enforced: Option<Vec<Changed>>,
     holders: Holders,

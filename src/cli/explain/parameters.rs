@@ -1,4 +1,4 @@
-//! What becomes of a request's parameters.
+//! How the gate changes a request's parameters.
 
 use crate::scoping::form::{self, Pair};
 
@@ -6,24 +6,24 @@ use super::insertions::{Piece, pieces};
 use super::rehearsal::Forwarded;
 use super::request::Request;
 
-/// A parameter that goes on otherwise than it came.
+/// A parameter whose value is changed, added or removed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Changed {
     pub(super) name: String,
-    /// `None` if it did not come.
+    /// `None` if the request did not have it.
     pub(super) before: Option<String>,
-    /// `None` if it does not go on.
+    /// `None` if the forwarded request does not have it.
     pub(super) after: Option<String>,
 }
 
 impl Changed {
-    /// The new value in pieces, if nothing but insertions made it of the old one.
+    /// The new value in pieces, if insertions alone turn the old one into it.
     pub(super) fn pieces(&self) -> Option<Vec<Piece>> {
         pieces(self.before.as_deref()?, self.after.as_deref()?)
     }
 }
 
-/// Those of a request that goes on.
+/// The changed parameters of a request that is forwarded.
 pub(super) fn changed(request: &Request, forwarded: &Forwarded) -> Vec<Changed> {
     let path = forwarded.fields.iter().find(|(name, _)| name == b":path");
     let path = path.map_or(&b""[..], |(_, path)| path);
@@ -40,7 +40,7 @@ fn query(path: &[u8]) -> Vec<Pair> {
     pairs(halves.nth(1).unwrap_or_default())
 }
 
-/// What cannot be read has not been changed either.
+/// A form that cannot be parsed counts as empty: the gate has not changed it either.
 fn pairs(form: &[u8]) -> Vec<Pair> {
     form::parse(form).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What a request shows of who sends it, and how none of that is repeated.
+//! The credentials that a request presents, and how they are kept out of what is printed.
 
 use crate::authn::authenticator::Authenticator;
 use crate::authn::token;
@@ -11,10 +11,10 @@ use super::request::Request;
 /// What is printed in place of a token.
 const MASK: &str = "<token>";
 
-/// Shorter pieces are no secrets, and would be found in many texts.
+/// Shorter pieces are not secret, and would be found in many texts. In bytes.
 const SHORTEST_SECRET: usize = 16;
 
-/// A token, and by which way it comes.
+/// A token, and the way in which it is sent.
 pub(super) struct Credential {
     pub(super) kind: CredentialKind,
     pub(super) token: Vec<u8>,
@@ -26,12 +26,12 @@ pub(super) struct Presented {
     id_token: Option<Credential>,
     /// The names of headers whose values are credentials.
     headers: Vec<Vec<u8>>,
-    /// What must not be repeated, longest first.
+    /// The texts that must not be printed, longest first.
     secrets: Vec<String>,
 }
 
 impl Presented {
-    /// Reads them off a request.
+    /// Finds the credentials of a request.
     pub(super) fn of(request: &Request, accepted: &Credentials) -> Self {
         let id_header = accepted.id_token_header.as_ref();
         let id_header = id_header.map(|name| name.as_str().as_bytes().to_vec());
@@ -66,8 +66,8 @@ impl Presented {
         }
     }
 
-    /// The one that decides: what came in `authorization`, unless there is an ID token and it
-    /// was not made for this service.
+    /// The credential that the decision rests on. That is the one in `authorization`, unless there
+    /// is an ID token too and the one in `authorization` was not made for this service.
     pub(super) fn deciding(&self, authenticator: &Authenticator) -> Option<&Credential> {
         match (&self.access, &self.id_token) {
             (Some(access), Some(id_token)) => {
@@ -78,13 +78,13 @@ impl Presented {
         }
     }
 
-    /// The bytes of all tokens.
+    /// The bytes of each token.
     pub(super) fn tokens(&self) -> impl Iterator<Item = &[u8]> {
         let both = self.access.iter().chain(&self.id_token);
         both.map(|credential| credential.token.as_slice())
     }
 
-    /// The value of a header as it may be shown: of a credential, its scheme alone.
+    /// The value of a header for printing. Of a credential only the scheme is left.
     pub(super) fn masked_header(&self, name: &[u8], value: &[u8]) -> Vec<u8> {
         if !self.headers.iter().any(|known| known == name) {
             return self.masked_bytes(value);
@@ -94,9 +94,9 @@ impl Presented {
         [scheme, MASK.as_bytes()].concat()
     }
 
-    /// Bytes without any of the tokens.
+    /// The bytes with all tokens masked.
     pub(super) fn masked_bytes(&self, bytes: &[u8]) -> Vec<u8> {
-        // What is no text is shown as such, or not at all.
+        // Bytes that are not text are replaced only if there is a token in them.
         let text = String::from_utf8_lossy(bytes);
         let masked = self.masked(&text);
         if masked == text {
@@ -106,7 +106,7 @@ impl Presented {
         }
     }
 
-    /// A text without any of the tokens.
+    /// The text with all tokens masked.
     pub(super) fn masked(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in &self.secrets {
@@ -118,13 +118,13 @@ impl Presented {
     }
 }
 
-/// A text without anything that looks like a token, whoever's it is: three parts of base64url,
-/// of which the first is a JSON object.
+/// The text with everything masked that looks like a token, even if the request does not present
+/// it. That is base64url with a dot in it, whose first part begins as a JSON object does.
 fn without_tokens(text: &str) -> String {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
-    // `eyJ` is `{"` in base64url.
+    // In base64url, `{"` is `eyJ`.
     while let Some((before, after)) = rest.split_once("eyJ") {
         shown.push_str(before);
         let end = after.find(|c: char| !is_part(c)).unwrap_or(after.len());
@@ -141,7 +141,8 @@ fn without_tokens(text: &str) -> String {
     shown
 }
 
-/// A credential and the parts of it that would do in its place, or tell all of it.
+/// A credential, and the parts between its dots: some of them would serve in place of it, or
+/// reveal what it says.
 fn pieces(word: &str) -> impl Iterator<Item = String> {
     let parts = word.split('.').map(str::to_owned);
     std::iter::once(word.to_owned()).chain(parts)
@@ -167,7 +168,8 @@ fn access(value: &[u8]) -> Option<Credential> {
     })
 }
 
-/// Whether a token says that it is of a provider, and names one of its audiences.
+/// Whether a token claims to come from one of the providers, and names one of that provider's
+/// audiences.
 fn is_meant(token: &[u8], authenticator: &Authenticator) -> bool {
     let Some(claims) = token::peek(token) else {
         return false;

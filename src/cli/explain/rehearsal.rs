@@ -1,5 +1,5 @@
-//! One request through a worker, as a host would hand it in, with the clocks standing still
-//! and nothing behind it.
+//! One request through a worker, handed in as a host would do it. The wall clock stands still, and
+//! there is no backend behind the gate.
 
 use std::collections::VecDeque;
 
@@ -22,27 +22,28 @@ use super::sources::Sources;
 const ROOT: RootId = RootId(1);
 const STREAM: StreamId = StreamId(2);
 
-/// Where the monotonic clock stands at the beginning, in nanoseconds.
+/// The reading of the monotonic clock at the beginning, in nanoseconds.
 const UPTIME: u64 = 1_000_000_000_000;
 
-/// From one tick to the next, in nanoseconds: while keys are fetched, and while the request
+/// The time between two ticks, in nanoseconds: while keys are fetched, and while the request
 /// waits.
 const TICK: u64 = 1_000_000_000;
 const TICK_WAITING: u64 = 100_000_000;
 
-/// What an answer of a server takes, in nanoseconds.
+/// How long the answer of a server takes, in nanoseconds.
 const ROUND_TRIP: u64 = 20_000_000;
 
-/// Ticks before the request comes: discovery document, keys, organizations.
+/// How many ticks pass before the request comes, so that the discovery document, the keys and the
+/// organizations can be fetched.
 const TICKS_BEFORE: usize = 3;
 
-/// More than the longest wait has.
+/// More ticks than the longest wait takes.
 const MAX_TICKS: usize = 1_000;
 
-/// Of the worker's own numbers. Nothing of it is seen.
+/// The seed of the worker's random numbers, which have no effect on what is shown.
 const SEED: u64 = 7;
 
-/// The peer, whom nobody is told of.
+/// The address of the client, which is not shown.
 const PEER: &[u8] = b"127.0.0.1:1";
 
 /// A change of a header.
@@ -64,7 +65,7 @@ impl From<&Edit<'_>> for Change {
 }
 
 impl Change {
-    /// Makes it.
+    /// Applies the change to a header list.
     fn apply(&self, fields: &mut Fields) {
         match self {
             Self::Add(name, value) => fields.push((name.clone(), value.clone())),
@@ -77,7 +78,7 @@ impl Change {
     }
 }
 
-/// A proxy that notes down what it is to do.
+/// A proxy that records what the worker wants it to do.
 #[derive(Default)]
 struct Recorder {
     wall: u64,
@@ -129,7 +130,7 @@ impl Proxy for Recorder {
                 count: Count::Decision { verdict, .. },
                 ..
             } => self.verdict = Some(*verdict),
-            // Nothing is shared.
+            // There are no other workers to share anything with.
             Effect::Look { .. } => return Performed::Looked(None),
             Effect::Swap { .. } => return Performed::Swapped(Swap::Unshared),
             Effect::DropTrailers { .. }
@@ -141,24 +142,24 @@ impl Proxy for Recorder {
     }
 }
 
-/// What a backend is sent.
+/// The request that the backend receives.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Forwarded {
-    /// Pseudo-headers too.
+    /// The headers, with the pseudo-headers.
     pub(super) fields: Fields,
-    /// Another body than the client's, if there is one.
+    /// The body that replaces the client's, if it is replaced.
     pub(super) body: Option<Vec<u8>>,
 }
 
-/// What became of the request.
+/// What becomes of the request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Fate {
     /// The gate answers it.
     Answered(Reply),
-    /// It goes on.
+    /// The gate forwards it.
     Forwarded {
         request: Forwarded,
-        /// What is changed in the backend's answer.
+        /// The changes of the backend's answer.
         response: Vec<Change>,
     },
 }
@@ -166,33 +167,34 @@ pub(super) enum Fate {
 /// The outcome of the whole rehearsal.
 pub(super) struct Rehearsal {
     pub(super) fate: Fate,
-    /// `None` for what is no decision, as the answer to a health check.
+    /// `None` if nothing was decided, as when the gate answers a health check.
     pub(super) verdict: Option<Verdict>,
-    /// As the configuration asks for it.
+    /// The record in the form that the configuration asks for, if there is one.
     pub(super) record: Option<String>,
-    /// What the gate's log says beside that.
+    /// The other lines of the gate's log.
     pub(super) log: Vec<(Level, String)>,
     driver: Driver<Recorder>,
 }
 
 impl Rehearsal {
-    /// The worker, as it stands after the request.
+    /// The worker, in its state after the request.
     pub(super) const fn worker(&self) -> &Worker {
         self.driver.worker()
     }
 }
 
-/// The stage that it is played on.
+/// What a rehearsal takes besides the request.
 pub(super) struct Stage<'a, 's> {
     pub(super) document: &'a [u8],
     pub(super) environment: &'a [(String, String)],
-    /// Nanoseconds since the Unix epoch.
+    /// The wall clock, in nanoseconds since the Unix epoch.
     pub(super) now: u64,
     pub(super) sources: &'a mut Sources<'s>,
 }
 
 impl Stage<'_, '_> {
-    /// Plays it. `None` if the worker comes to no end, which is a fault of this command.
+    /// Sends the request through a worker. `None` if the worker does not come to a decision, which
+    /// is a fault of this command.
     pub(super) fn play(self, request: &Request) -> Option<Rehearsal> {
         let recorder = Recorder {
             wall: self.now,
@@ -236,8 +238,8 @@ impl Play<'_, '_> {
         recorder.mono = recorder.mono.saturating_add(nanos);
     }
 
-    /// The monotonic clock goes on; the wall clock stands, so that a token means the same
-    /// throughout.
+    /// Lets time pass, tells the worker, and answers its requests. Only the monotonic clock moves
+    /// on: the wall clock stands still, so that a token is equally valid throughout.
     fn tick(&mut self, nanos: u64) {
         self.pass(nanos);
         self.driver.on(Event::Tick { root: ROOT });
@@ -245,7 +247,8 @@ impl Play<'_, '_> {
     }
 
     fn answer_calls(&mut self) {
-        // What an answer leads to is asked for in the same round: discovery, then keys.
+        // An answer may make the worker ask again, as for keys after a discovery document. Those
+        // requests are answered in the same round.
         while let Some(call) = self.driver.proxy().calls.pop_front() {
             self.pass(ROUND_TRIP);
             match self.sources.answer(&call) {
@@ -350,7 +353,7 @@ impl Play<'_, '_> {
     }
 }
 
-/// The head of a backend's answer.
+/// The head of a backend's answer with status 200.
 struct GoodAnswer;
 
 impl ResponseHead for GoodAnswer {

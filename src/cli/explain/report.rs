@@ -1,4 +1,4 @@
-//! What is printed of an explanation, for people and for programs.
+//! Prints an explanation, for people and for programs.
 
 use std::fmt::Write as _;
 
@@ -18,17 +18,17 @@ use super::rehearsal::{Change, Fate, Forwarded};
 use super::request::Request;
 use super::steps::{Result, Step};
 
-/// Longest body that is shown to people, in bytes.
+/// The longest body that is shown to people, in bytes.
 const MAX_SHOWN: usize = 4_096;
 
-/// Everything that there is to say.
+/// Everything there is to report about a request.
 pub(super) struct Report<'a> {
     pub(super) steps: Vec<Step>,
     pub(super) verdict: Option<Verdict>,
     pub(super) request: &'a Request,
     pub(super) fate: &'a Fate,
     pub(super) changed: Vec<Changed>,
-    /// What would change in `mode: enforce`.
+    /// The parameters that would be changed in `mode: enforce`.
     pub(super) enforced: &'a [Changed],
     pub(super) record: Option<&'a str>,
     pub(super) notes: Vec<String>,
@@ -36,7 +36,7 @@ pub(super) struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// Whether a refusal is recorded and the request passes all the same.
+    /// Whether the request was refused but passes nevertheless, because the mode is `report`.
     fn is_report_only(&self) -> bool {
         let denied = matches!(self.verdict, Some(Verdict::Denied(_)));
         denied && matches!(self.fate, Fate::Forwarded { .. })
@@ -53,7 +53,7 @@ impl Report<'_> {
     fn code(&self) -> String {
         match (self.verdict, self.fate) {
             (Some(verdict), _) => verdict.code().to_owned(),
-            // Details are `scopegate{code}`.
+            // The details have the form `scopegate{code}`.
             (None, Fate::Answered(reply)) => {
                 let code = reply.details.strip_prefix("scopegate{");
                 let code = code.and_then(|rest| rest.strip_suffix('}'));
@@ -63,7 +63,7 @@ impl Report<'_> {
         }
     }
 
-    /// For people.
+    /// The report for people. `styled` adds colours for a terminal.
     pub(super) fn text(&self, styled: bool) -> String {
         let paint = |style: Style, text: &str| {
             if styled {
@@ -206,7 +206,7 @@ impl Report<'_> {
         }
     }
 
-    /// For programs.
+    /// The report for programs: one JSON document.
     pub(super) fn json(&self) -> String {
         let steps = self.steps.iter().map(|step| {
             json!({
@@ -293,7 +293,7 @@ impl Report<'_> {
         })
     }
 
-    /// A text, or an object with base64 for what is none.
+    /// The bytes as a text, or as an object with base64 if they are not UTF-8. Tokens are masked.
     fn bytes(&self, bytes: &[u8]) -> Value {
         let bytes = self.presented.masked_bytes(bytes);
         match String::from_utf8(bytes) {
@@ -333,8 +333,8 @@ fn value_of<'f>(forwarded: &'f Forwarded, name: &[u8]) -> Option<&'f [u8]> {
     found.map(|(_, value)| value.as_slice())
 }
 
-/// All but those that make the first line, and the one that chooses the route and goes no
-/// further.
+/// The headers that are shown: all but the pseudo-headers and the one that chooses the route,
+/// which does not reach the backend.
 fn shown_headers(forwarded: &Forwarded) -> impl Iterator<Item = (&[u8], &[u8])> {
     let fields = forwarded.fields.iter();
     let shown =
@@ -360,12 +360,12 @@ fn push_body(text: &mut String, body: &[u8]) {
     }
 }
 
-/// Bytes as they may stand on a terminal.
+/// The bytes as a text that is safe to print on a terminal.
 fn lossy(bytes: &[u8]) -> String {
     plain(&String::from_utf8_lossy(bytes))
 }
 
-/// A text as it may stand on a terminal: what it does not print is escaped.
+/// The text in a form that is safe to print on a terminal: hidden characters are escaped.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,13 +1,13 @@
-//! The request that is to be explained.
+//! The request to explain.
 
 use std::fmt;
 
 use crate::scoping::form;
 
-/// Names and values, in order.
+/// The names and values of headers, in order.
 pub(super) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Headers that Envoy joins with a comma when they are repeated.
+/// Headers whose values Envoy joins with a comma if they are repeated.
 const JOINED: [&[u8]; 6] = [
     b"authorization",
     b"connection",
@@ -17,19 +17,19 @@ const JOINED: [&[u8]; 6] = [
     b"x-request-id",
 ];
 
-/// A request, as a client sends it.
+/// A request as a client sends it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Request {
     pub(super) method: Vec<u8>,
-    /// Path and query string.
+    /// The path, with the query string.
     pub(super) path: Vec<u8>,
     pub(super) authority: Option<Vec<u8>>,
-    /// Names in lower case.
+    /// The headers other than `Host`, with names in lower case.
     pub(super) headers: Fields,
     pub(super) body: Vec<u8>,
 }
 
-/// Why a file holds no request.
+/// Why a file does not hold a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum RequestError {
     /// The first line is not `METHOD PATH` or `METHOD PATH HTTP/1.1`.
@@ -50,7 +50,7 @@ impl fmt::Display for RequestError {
 }
 
 impl Request {
-    /// Reads a request as HTTP/1.1 writes it (RFC 9112 §2), with either kind of line ends.
+    /// Parses a request in the form of HTTP/1.1 (RFC 9112 §2). Lines may end with LF or CRLF.
     ///
     /// # Errors
     /// [`RequestError`]
@@ -65,7 +65,8 @@ impl Request {
         let (method, path) = line.split_at(space.ok_or(RequestError::Line)?);
         let path = path.strip_prefix(b" ").unwrap_or(path);
         let is_method = method.iter().all(u8::is_ascii_alphabetic);
-        // A command or another form of a request is none, and may hold a token.
+        // A path with a blank or an `@` in it belongs to something else, such as a command, and
+        // may hold a token.
         let is_path =
             path.starts_with(b"/") || !path.iter().any(|byte| matches!(byte, b' ' | b'@'));
         if method.is_empty() || !is_method || !is_path {
@@ -91,7 +92,7 @@ impl Request {
         Ok(request)
     }
 
-    /// Adds a header.
+    /// Adds a header. The first `Host` becomes the authority.
     pub(super) fn header(&mut self, name: &[u8], value: &[u8]) {
         let name = name.to_ascii_lowercase();
         if name == b"host" && self.authority.is_none() {
@@ -101,7 +102,7 @@ impl Request {
         }
     }
 
-    /// Adds a parameter to the query string.
+    /// Adds a parameter to the query string, and escapes its name and value.
     pub(super) fn parameter(&mut self, name: &str, value: &str) {
         let mut pair = String::new();
         form::push_pair(&mut pair, name, value);
@@ -114,12 +115,12 @@ impl Request {
         self.path.extend_from_slice(pair.as_bytes());
     }
 
-    /// Whether it has such a header.
+    /// Whether the request has a header with this name, which is in lower case.
     pub(super) fn has(&self, name: &[u8]) -> bool {
         self.headers.iter().any(|(known, _)| known == name)
     }
 
-    /// The header list as Envoy hands it to a filter.
+    /// The header list in the form in which Envoy hands it to a filter.
     pub(super) fn fields(&self) -> Fields {
         let mut fields: Fields = vec![
             (b":method".to_vec(), self.method.clone()),
@@ -129,7 +130,7 @@ impl Request {
         if let Some(authority) = &self.authority {
             fields.push((b":authority".to_vec(), authority.clone()));
         }
-        // Without this nomination Envoy takes no upgrade for one (RFC 9110 §7.8).
+        // Envoy recognises an upgrade only if `connection` names it (RFC 9110 §7.8).
         let connection = self.headers.iter();
         let mut connection = connection.filter(|(name, _)| name == b"connection");
         let upgrades = connection.any(|(_, value)| {
@@ -159,7 +160,7 @@ impl Request {
     }
 }
 
-/// A line without its end, and what follows it.
+/// The first line without its end, and the text after it.
 fn cut_line(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(|byte| *byte == b'\n');
     let (line, rest) = text.split_at(end.unwrap_or(text.len()));

@@ -1,5 +1,5 @@
-//! Where the documents come from that the gate asks for: files, what stands in for them, or
-//! the servers themselves.
+//! The sources of the documents that the gate asks for: files, stand-ins, or the servers
+//! themselves.
 
 use std::collections::BTreeMap;
 
@@ -10,29 +10,31 @@ use crate::worker::event::CallId;
 
 use super::call::Call;
 
-/// Most bytes that are read of a document: more than the gate takes.
+/// The most bytes that are read of a document, which is more than the gate accepts.
 const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
 
-/// Where a key set is said to be that a file or a stand-in holds.
+/// The path of a made-up address for a key set that comes from a file or is a stand-in.
 const KEYS_PATH: &str = "/scopegate-explain/keys/";
 
 /// The answers to the gate's own requests.
 pub(super) struct Sources<'a> {
     web: Option<&'a mut dyn Web>,
     authorities: Option<Vec<u8>>,
-    /// What is answered without asking anybody, by URL.
+    /// Documents that are returned without asking a server, by URL.
     held: BTreeMap<String, Vec<u8>>,
-    /// What servers have answered, by URL: each is asked once.
+    /// The answers of servers, or the errors, by URL. Each is asked only once.
     answered: BTreeMap<String, Result<Fetched, String>>,
     directory: Option<u16>,
-    /// Addresses that do not exist, and what is meant by them.
+    /// Made-up addresses, each with a description of what it stands for.
     made_up: BTreeMap<String, String>,
-    /// Whether the directory of projects was to be asked.
+    /// Whether the gate wanted to ask the directory of projects.
     pub(super) directory_asked: bool,
 }
 
 impl<'a> Sources<'a> {
-    /// Answers by these servers, or, without any, only by what it is given to hold.
+    /// Sources that ask servers through `web`, or without it only return documents that they are
+    /// given. `authorities` are trusted certificates in PEM in place of the system's, and
+    /// `directory` is the status with which the directory of projects answers.
     pub(super) fn new(
         web: Option<&'a mut dyn Web>,
         authorities: Option<Vec<u8>>,
@@ -49,7 +51,8 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// Holds the keys of a provider; inline ones are not asked for.
+    /// Keeps the key set of a provider for the gate to fetch. Inline keys are not fetched, so they
+    /// are left out.
     pub(super) fn hold_keys(
         &mut self,
         (provider, issuer): (&str, &str),
@@ -79,14 +82,14 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// Holds the organizations from outside.
+    /// Keeps the document of organizations from outside for the gate to fetch.
     pub(super) fn hold_organizations(&mut self, remote: &Remote, document: &[u8]) {
         if let Start::Document(address) = &remote.start {
             self.held.insert(address.to_string(), document.to_vec());
         }
     }
 
-    /// The organizations from outside, if they could be had.
+    /// The document of organizations from outside, if it was handed in or could be fetched.
     pub(super) fn organizations(&self, remote: &Remote) -> Option<&[u8]> {
         let Start::Document(address) = &remote.start else {
             return None;
@@ -99,13 +102,13 @@ impl<'a> Sources<'a> {
         })
     }
 
-    /// A line in which no address stands that does not exist.
+    /// The line with descriptions in place of made-up addresses.
     pub(super) fn named(&self, line: &str) -> String {
         let made_up = self.made_up.iter();
         made_up.fold(line.to_owned(), |line, (url, name)| line.replace(url, name))
     }
 
-    /// Why a server could not be asked, by URL.
+    /// The URLs that could not be fetched, each with the error.
     pub(super) fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
         self.answered.iter().filter_map(|(url, answer)| {
             let error = answer.as_ref().err()?;
@@ -113,13 +116,13 @@ impl<'a> Sources<'a> {
         })
     }
 
-    /// The servers that have answered, by URL.
+    /// The URLs of servers that answered.
     pub(super) fn reached(&self) -> impl Iterator<Item = &str> {
         let answered = self.answered.iter();
         answered.filter_map(|(url, answer)| answer.is_ok().then_some(url.as_str()))
     }
 
-    /// The answer to a request of the gate's own; `None` if nobody answers.
+    /// The answer to a request of the gate; `None` if there is none.
     pub(super) fn answer(&mut self, call: &Call) -> Option<Fetched> {
         if matches!(call.id, CallId::Directory(_)) {
             self.directory_asked = true;

@@ -1,4 +1,4 @@
-//! Where on its way a request stops.
+//! The step at which a request stops.
 
 use crate::words::denial::Denial;
 use crate::words::own_answer::OwnAnswer;
@@ -45,7 +45,7 @@ impl Stage {
         }
     }
 
-    /// The step that a verdict is come to at; `None` if all are passed.
+    /// The step at which a verdict is reached; `None` if the request passes all of them.
     pub(super) const fn of(verdict: Verdict) -> Option<Self> {
         match verdict {
             Verdict::Allowed => None,

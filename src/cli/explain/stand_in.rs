@@ -1,5 +1,5 @@
-//! A token that nobody has issued: claims of the operator's, signed with a key that is
-//! thrown away.
+//! A token that no provider has issued: the operator's claims, signed with a key that is thrown
+//! away.
 
 use std::collections::BTreeSet;
 
@@ -17,16 +17,16 @@ use crate::authn::verifier::Provider;
 use crate::words::credential::Purpose;
 use crate::words::time::Timestamp;
 
-/// The name of the key.
+/// The key ID of the stand-in key.
 const KEY_ID: &str = "scopegate-explain";
 
-/// Bits of an RSA key: the fewest that are accepted, because making one takes time.
+/// The bits of an RSA key: the fewest that are accepted, because making a key takes time.
 const RSA_BITS: usize = 2_048;
 
-/// How long the token is good if nothing is said, in seconds.
+/// How long the token is valid if the claims do not say, in seconds.
 const LIFETIME: u64 = 300;
 
-/// Those that are cheap to make keys for come first.
+/// The algorithms in order of preference: those come first for which a key is cheap to make.
 const PREFERRED: [Algorithm; 9] = [
     Algorithm::EdDSA,
     Algorithm::ES256,
@@ -39,22 +39,22 @@ const PREFERRED: [Algorithm; 9] = [
     Algorithm::PS512,
 ];
 
-/// A token and the key set that stands in for its provider's.
+/// A token, and the key set that stands in for its provider's.
 pub(super) struct StandIn {
     pub(super) token: String,
-    /// A JWK Set.
+    /// The key set as a JWK Set.
     pub(super) jwks: Value,
     pub(super) algorithm: Algorithm,
-    /// The claims that were missing and were filled in.
+    /// The claims that were missing and have been filled in, each with its value.
     pub(super) filled: Vec<String>,
 }
 
 impl StandIn {
-    /// Signs claims as the provider would. What every token has and these lack is filled in;
-    /// what is there stays, also if it is wrong.
+    /// Signs claims as the provider would. Missing claims that every token has are filled in;
+    /// those that are present stay, even if they are wrong.
     ///
     /// # Errors
-    /// Why there is no such token, in words.
+    /// A message that says why the token cannot be made.
     pub(super) fn sign(
         provider: &Provider,
         mut claims: Map<String, Value>,
@@ -90,7 +90,7 @@ impl StandIn {
     }
 }
 
-/// Fills in what is missing, and says what.
+/// Fills in the missing claims, and returns them as texts.
 fn fill(
     provider: &Provider,
     claims: &mut Map<String, Value>,
@@ -127,13 +127,13 @@ fn fill(
     filled
 }
 
-/// A compact JWS and the public key, as a JWK.
+/// A JWS in compact form, and the public key as a JWK.
 fn signed(
     algorithm: Algorithm,
     claims: Map<String, Value>,
     options: &HeaderOptions,
 ) -> Result<(String, String), jwt_simple::Error> {
-    // No claim is jwt-simple's own, so that the token holds these and nothing else.
+    // None of jwt-simple's own claims is set, so the token holds exactly the claims in `claims`.
     let claims = JWTClaims {
         issued_at: None,
         expires_at: None,
