@@ -1,10 +1,10 @@
-//! A regular expression for the durations between two bounds.
+//! A regular expression that matches the durations between two bounds.
 
-/// What a duration may be counted in, with its milliseconds.
+/// The units of durations, each with its length in milliseconds.
 const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 
-/// Matches what the reader takes for a duration of at least `least` and at most `most`
-/// milliseconds.
+/// Matches what the reader of configurations accepts as a duration of at least `least` and at most
+/// `most` milliseconds.
 pub(super) fn pattern(least: u64, most: u64) -> String {
     let units = UNITS.iter().filter_map(|(name, millis)| {
         let least = least.div_ceil(*millis);
@@ -15,7 +15,7 @@ pub(super) fn pattern(least: u64, most: u64) -> String {
     format!("^0*({})$", units.join("|"))
 }
 
-/// Matches the numbers from `least` to `most`, without zeros before them.
+/// Matches the numbers from `least` to `most`, without leading zeros.
 fn numbers(least: u64, most: u64) -> String {
     let mut alternatives = Vec::new();
     let mut first = Some(least);
@@ -27,9 +27,8 @@ fn numbers(least: u64, most: u64) -> String {
     alternatives.join("|")
 }
 
-/// The end of the longest run from `start`, not beyond `most`, that has one digit at each
-/// place before some place, a range of digits there, and all digits after it: 100 to 999,
-/// 30 to 39.
+/// The end of the longest run of numbers from `start` to at most `most` that fixed digits, then a
+/// range of digits and then any digits can match, as in 100 to 999 or 30 to 39.
 fn block(start: u64, most: u64) -> u64 {
     let powers = (0..20).rev().filter_map(|place| 10_u64.checked_pow(place));
     let own = powers.filter(|power| *power <= start.max(1));
@@ -45,7 +44,7 @@ fn block(start: u64, most: u64) -> u64 {
     end.unwrap_or(start)
 }
 
-/// Matches the numbers between two of the same length, digit by digit.
+/// Matches the numbers between two that have the same number of digits.
 fn digits(start: u64, end: u64) -> String {
     let (start, end) = (start.to_string(), end.to_string());
     let digits = start.chars().zip(end.chars()).map(|pair| match pair {
@@ -59,7 +58,8 @@ fn digits(start: u64, end: u64) -> String {
 mod tests {
     use super::*;
 
-    /// Whether an alternative of literal digits and ranges of them matches a number.
+    /// Whether any of the alternatives matches a number. They consist of literal digits and of
+    /// ranges of digits.
     fn matches(numbers: &str, number: u64) -> bool {
         let number = number.to_string();
         numbers.split('|').any(|alternative| {

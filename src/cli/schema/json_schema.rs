@@ -1,9 +1,9 @@
-//! JSON Schema of a configuration, from the table of keys.
+//! The JSON Schema of a configuration, from the table of keys.
 //!
-//! It is draft-07, which every version of the YAML language server understands, and with it
-//! the editors that have it; 2019-09 and 2020-12 came to it late, and nothing here needs
-//! them. What the schema refuses the reader refuses too. The converse does not hold: that a
-//! name is unique or that a variable is set no schema can say.
+//! It is draft-07, which every version of the YAML language server understands, and so every
+//! editor that uses that server. It learnt 2019-09 and 2020-12 late, and nothing here needs them.
+//! What the schema refuses, the reader of configurations refuses too. The converse does not hold:
+//! no schema can say that a name is unique or that a variable is set.
 
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,7 @@ use super::durations;
 use super::prose::plain;
 use crate::config::table::{Constraint, Described, Form, Need, Table, Text, document};
 
-/// The schema of documents.
+/// The schema of a configuration.
 pub(super) fn of_documents() -> Value {
     whole(
         "urn:scopegate:configuration",
@@ -20,7 +20,8 @@ pub(super) fn of_documents() -> Value {
     )
 }
 
-/// The schema of deployment files, which have the section `deployment:` beside that.
+/// The schema of deployment files, which have the section `deployment:` besides the keys of a
+/// configuration.
 pub(super) fn of_deployment_files(deployment: Value) -> Value {
     whole(
         "urn:scopegate:deployment",
@@ -44,7 +45,7 @@ fn whole(id: &str, title: &str, deployment: Option<Value>) -> Value {
     Value::Object(schema)
 }
 
-/// The schema of a section; `pointer` says where it stands in the whole.
+/// The schema of a section; `pointer` is its place in the whole schema, in the form of `$ref`.
 fn section(table: &Table, pointer: &str) -> Map<String, Value> {
     let keys = (table.keys)();
     let member = |key: &Described| {
@@ -107,7 +108,7 @@ fn form_of(form: &Form, pointer: &str) -> Map<String, Value> {
                 forms.map(|(index, form)| form_of(form, &format!("{pointer}/oneOf/{index}")));
             json!({ "oneOf": forms.map(Value::Object).collect::<Value>() })
         }
-        // YAML 1.1 reads some words as false.
+        // YAML 1.1 reads some words, such as `off`, as false.
         Form::Exactly(word) if word.or_false => json!({ "enum": [word.word, false] }),
         Form::Exactly(word) => json!({ "enum": [word.word] }),
         Form::Flag => json!({ "type": "boolean" }),
@@ -149,7 +150,7 @@ fn form_of(form: &Form, pointer: &str) -> Map<String, Value> {
                 value = nullable(value);
             }
             schema.insert("additionalProperties".into(), Value::Object(value));
-            // An editor proposes them.
+            // Editors suggest these names.
             let usual = usual
                 .iter()
                 .map(|name| (name.clone(), json!({ "$ref": each })));
@@ -174,7 +175,7 @@ fn text_of(text: &Text) -> Map<String, Value> {
     let mut schema = Map::new();
     schema.insert("type".into(), json!("string"));
     bound(&mut schema, "minLength", usize::from(!text.may_be_empty), 0);
-    // Characters are never more than bytes.
+    // The limit counts bytes, and no text has more characters than bytes.
     bound(&mut schema, "maxLength", text.longest, usize::MAX);
     if let Some(pattern) = text.pattern {
         schema.insert("pattern".into(), json!(pattern));
@@ -182,21 +183,21 @@ fn text_of(text: &Text) -> Map<String, Value> {
     schema
 }
 
-/// A bound, if it is one.
+/// Adds a bound to the schema, unless it is `none`, which means that there is no bound.
 fn bound(schema: &mut Map<String, Value>, keyword: &str, bound: usize, none: usize) {
     if bound != none {
         schema.insert(keyword.to_owned(), json!(bound));
     }
 }
 
-/// That, or `null`, which says the same as leaving the key out.
+/// The schema with `null` allowed too, which means the same as leaving the key out.
 fn nullable(mut schema: Map<String, Value>) -> Map<String, Value> {
     let null = json!({ "type": "null" });
     if let Some(Value::Array(forms)) = schema.get_mut("oneOf") {
         forms.push(null);
         return schema;
     }
-    // What keys must agree in says nothing of null.
+    // The rules in `allOf` are about objects, and may refuse null.
     if schema.contains_key("allOf") {
         let mut either = Map::new();
         either.insert("oneOf".into(), json!([schema, null]));
@@ -211,9 +212,9 @@ fn nullable(mut schema: Map<String, Value>) -> Map<String, Value> {
     schema
 }
 
-/// What keys must agree in; `None` if the keys themselves say it.
+/// A rule about several keys, as a schema; `None` if the schemas of the keys express it already.
 fn rule_of(rule: Constraint, keys: &[Described]) -> Option<Value> {
-    // A flag is there if it is true.
+    // A flag counts as present only if it is true.
     let there = |name: &str| {
         let flag = keys
             .iter()

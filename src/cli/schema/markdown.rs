@@ -1,4 +1,4 @@
-//! The reference of all keys as Markdown, from the table of keys.
+//! Prints the reference of all keys as Markdown, from the table of keys.
 
 use std::fmt::Write as _;
 
@@ -9,10 +9,11 @@ use crate::config::table::{
     sections_in,
 };
 
-/// Longest default that stands in a cell, in characters; a longer one stands below.
+/// The longest default that is shown in a cell, in characters. A longer one is shown below the
+/// table.
 const MAX_CELL: usize = 60;
 
-/// `docs/configuration.md`.
+/// The page `docs/configuration.md`.
 pub(super) fn reference() -> String {
     let mut page = String::from(
         "# Configuration\n\n\
@@ -28,7 +29,8 @@ pub(super) fn reference() -> String {
     page
 }
 
-/// A section and what is in it. Nothing can go wrong in writing to a string.
+/// Writes a section and the sections in it. Writing to a string cannot fail, so the results are
+/// ignored.
 fn section(page: &mut String, path: &str, table: &Table) {
     let keys = (table.keys)();
     let title = if path.is_empty() {
@@ -112,7 +114,8 @@ fn form_of(form: &Form, path: &str) -> String {
     }
 }
 
-/// What holds if a key is not there. What is too long for a cell goes below the table.
+/// What applies if a key is missing, for the key's row. A default that is too long for a cell is
+/// appended to `below`.
 fn default(key: &Described, rules: &[Constraint], below: &mut String) -> String {
     let by_rule = rules.iter().find_map(|rule| match rule {
         Constraint::OneOf(names) if names.contains(&key.name) => Some("one of these".to_owned()),
@@ -140,7 +143,7 @@ fn default(key: &Described, rules: &[Constraint], below: &mut String) -> String 
     }
 }
 
-/// A value as YAML writes it in one line.
+/// A value as YAML writes it on one line.
 fn flow(value: &Value) -> String {
     match value {
         Value::Array(elements) => {
@@ -181,14 +184,14 @@ fn sentence(rule: Constraint, keys: &[Described]) -> String {
             let others = list(&others);
             format!("Beside `{name}` there may be none of {others}.")
         }
-        // The prose says it.
+        // The prose of the key says this.
         Constraint::NotNull(_) => String::new(),
         Constraint::OneOf(given) => format!("Exactly one of {} must be there.", names(given)),
         Constraint::Unless(name, other) => format!("`{name}` must be there unless `{other}` is."),
     }
 }
 
-/// `a`, `b` and `c`
+/// The elements of a list in one phrase, such as `a`, `b` and `c`.
 fn list(quoted: &[String]) -> String {
     match quoted.split_last() {
         Some((last, [])) => last.clone(),
@@ -197,17 +200,17 @@ fn list(quoted: &[String]) -> String {
     }
 }
 
-/// Prose in one line.
+/// The prose on one line.
 fn paragraph(prose: &str) -> String {
     prose.split_whitespace().collect::<Vec<&str>>().join(" ")
 }
 
-/// What would end a cell, escaped.
+/// The text with everything escaped that would end a cell.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// The anchor of a heading, as GitHub makes it.
+/// The anchor that GitHub makes for a heading.
 fn anchor(heading: &str) -> String {
     heading
         .chars()

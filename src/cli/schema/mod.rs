@@ -1,4 +1,5 @@
-//! `scopegate schema`: what a configuration may hold, from the table of keys.
+//! `scopegate schema`: prints the keys of a configuration as JSON Schema or as a reference, from
+//! the table of keys.
 
 mod durations;
 mod json_schema;
@@ -31,7 +32,7 @@ pub(super) struct Arguments {
     deployment: bool,
 }
 
-/// Prints the one or the other.
+/// Prints the schema or the reference.
 pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> io::Result<Outcome> {
     let text = if arguments.markdown {
         markdown::reference()

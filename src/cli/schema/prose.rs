@@ -1,6 +1,6 @@
-//! The prose of the table, as it is needed where nobody renders Markdown.
+//! The prose in the table of keys, for readers whose program does not render Markdown.
 
-/// Prose without its links.
+/// The prose with each link replaced by its text.
 pub(super) fn plain(prose: &str) -> String {
     let mut plain = String::new();
     let mut rest = prose.trim();
