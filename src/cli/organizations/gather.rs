@@ -1,4 +1,4 @@
-//! Organizations from several files.
+//! Collects organizations from several files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,17 +9,17 @@ use crate::resources::manifests::{self, Manifest};
 use crate::resources::organization::Organization;
 use crate::resources::rules::Rules;
 
-/// What has been found so far.
+/// The organizations collected so far.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     organizations: BTreeMap<String, (Organization, Place)>,
     report: Report,
-    /// Whether there was anything that would be an organization.
+    /// Whether there was a resource that is an organization, in any version.
     found: bool,
 }
 
 impl Gathered {
-    /// Adds what is in a file.
+    /// Adds the resources in a file.
     pub(super) fn file(&mut self, path: &Path, content: &[u8], rules: &Rules) {
         let (manifests, unreadable) = manifests::read(content);
         let mut others: BTreeSet<String> = BTreeSet::new();
@@ -109,7 +109,7 @@ impl Gathered {
         self.organizations.insert(name, (organization, place));
     }
 
-    /// The organizations by name, and what there is to say.
+    /// The organizations, sorted by name, and the report about them.
     pub(super) fn finish(mut self) -> (Vec<Organization>, Report) {
         if !self.found && self.report.is_good() {
             let text = format!("there is no {KIND} of {GROUP} in what was given");

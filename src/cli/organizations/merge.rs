@@ -1,7 +1,7 @@
-//! A configuration with its organizations merged, and the rest as it is.
+//! Merges organizations into a configuration, and leaves the rest of it unchanged.
 //!
-//! The text is edited by lines, which knows little of YAML: so the outcome is read again and
-//! must be what was meant, or nothing is merged.
+//! The text is edited line by line, with little knowledge of YAML. So the outcome is parsed again,
+//! and is used only if it is what was intended.
 
 use serde_json::Value;
 
@@ -13,21 +13,22 @@ use crate::resources::{manifests, proof, yaml};
 
 const KEY: &str = "organizations";
 
-/// Where the elements of a section stand that is written anew.
+/// The indentation of the elements in a section that is written anew, in blanks.
 const INDENT: usize = 2;
 
-/// A merged configuration.
+/// A configuration with organizations merged into it.
 #[derive(Debug)]
 pub(super) struct Merged {
     pub(super) text: String,
-    /// Names of organizations that stood there and were replaced.
+    /// The names of organizations that were there before and have been replaced by different ones.
     pub(super) replaced: Vec<String>,
 }
 
-/// Merges.
+/// Merges organizations into a configuration.
 ///
 /// # Errors
-/// What is wrong with the configuration, or with the outcome.
+/// The problems of the configuration or of the outcome; one of them may be that the text cannot be
+/// edited.
 pub(super) fn merge(
     configuration: &[u8],
     organizations: &[Organization],
@@ -72,7 +73,7 @@ fn one(place: &str, text: impl Into<String>) -> Vec<Problem> {
     }]
 }
 
-/// The only document.
+/// Parses a text that must be one document with an object.
 fn read(text: &str) -> Result<Value, String> {
     let (mut documents, unreadable) = manifests::read(text.as_bytes());
     if let Some(unreadable) = unreadable {
@@ -84,8 +85,8 @@ fn read(text: &str) -> Result<Value, String> {
     }
 }
 
-/// Keys of what may have a configuration somewhere inside: a resource of Kubernetes, a
-/// bootstrap or a file of resources of Envoy.
+/// Keys of documents that may contain a configuration somewhere inside: a resource of Kubernetes,
+/// a bootstrap, or a file of Envoy's resources.
 const AROUND: [&str; 8] = [
     "kind",
     "apiVersion",
@@ -97,7 +98,8 @@ const AROUND: [&str; 8] = [
     "admin",
 ];
 
-/// Refuses what a section put at its top would do nothing in.
+/// Refuses a document in which a section at the top would have no effect, because it is not itself
+/// a configuration.
 fn stands_alone(value: &Value) -> Result<(), String> {
     if let Some(key) = AROUND.iter().find(|key| value.get(**key).is_some()) {
         return Err(format!(
@@ -117,10 +119,10 @@ fn stands_alone(value: &Value) -> Result<(), String> {
     Err("is no configuration: it has none of the keys of one, such as providers".to_owned())
 }
 
-/// The section of a deployment file that stands beside the configuration.
+/// The section of a deployment file that is not part of the configuration.
 const DEPLOYMENT: &str = "deployment";
 
-/// The organizations that are there, with their names.
+/// The organizations of a configuration, with their names.
 fn present(value: &Value) -> Result<Vec<(String, Value)>, Vec<Problem>> {
     let elements = match value.get(KEY) {
         None | Some(Value::Null) => return Ok(Vec::new()),
@@ -145,12 +147,12 @@ fn present(value: &Value) -> Result<Vec<(String, Value)>, Vec<Problem>> {
     }
 }
 
-/// What becomes of each organization.
+/// What the merge does with each organization.
 struct Plan<'a> {
-    /// Of those that are there, in their order: what takes their place.
+    /// For each organization of the configuration, in order, the one that replaces it.
     instead: Vec<Option<&'a Organization>>,
     new: Vec<&'a Organization>,
-    /// All of them.
+    /// All organizations after the merge.
     outcome: Vec<Value>,
     replaced: Vec<String>,
 }
@@ -189,11 +191,11 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Lines of the section in a text.
+/// A text in lines, divided at the section `organizations`.
 struct Section<'t> {
-    /// What stands before it, with its first line.
+    /// The lines before the section, and its first line, which has the key.
     before: &'t [&'t str],
-    /// What is below that line, to its last line that says something.
+    /// The lines below that one, up to the last that is neither empty nor a comment.
     body: &'t [&'t str],
     after: &'t [&'t str],
 }
@@ -217,7 +219,8 @@ impl<'t> Section<'t> {
     }
 }
 
-/// What stands behind the key of the section, without a comment.
+/// What follows the key of the section on its line, without a comment. `None` if the line does not
+/// begin with that key.
 fn after_key(line: &str) -> Option<&str> {
     let rest = line.strip_prefix(KEY)?.trim_start().strip_prefix(':')?;
     let rest = rest.split(" #").next().unwrap_or(rest);
@@ -234,7 +237,8 @@ fn told(lines: &[&str]) -> usize {
     last.map_or(0, |last| last.saturating_add(1))
 }
 
-/// Replaces and adds elements in a section that is a list with dashes.
+/// Replaces and adds elements in a section that is a list with dashes. `None` if it is written in
+/// another way.
 fn edit(text: &str, plan: &Plan<'_>) -> Option<String> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let section = Section::find(&lines)?;
@@ -289,7 +293,7 @@ fn ended(text: &str) -> String {
     }
 }
 
-/// Writes the section anew, where it is or at the end.
+/// Writes the section anew, in its place or at the end of the text.
 fn rewrite(text: &str, plan: &Plan<'_>) -> Option<String> {
     let items = plan.outcome.iter().enumerate().map(|(index, value)| {
         let kept = || yaml::foreign_item(value, INDENT);

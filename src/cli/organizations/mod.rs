@@ -1,4 +1,5 @@
-//! `scopegate organizations`.
+//! `scopegate organizations`: turns `GrafanaOrganization` resources into organizations of a
+//! configuration.
 
 mod gather;
 mod merge;
@@ -76,7 +77,7 @@ fn reserved(name: &str) -> Result<Reserved, NotReserved> {
 }
 
 impl RuleArguments {
-    /// The rules that are meant.
+    /// The rules that the arguments stand for.
     pub(super) fn rules(&self, unknown: Unknown) -> Rules {
         Rules {
             writers: self.writers.clone(),
@@ -86,7 +87,7 @@ impl RuleArguments {
     }
 }
 
-/// Prints the organizations of those files.
+/// Prints the organizations in the files, or a configuration with them merged.
 pub(super) fn run(
     arguments: &Arguments,
     format: Format,
@@ -117,7 +118,8 @@ pub(super) fn run(
     }
 }
 
-/// The section alone, if the reader of configurations takes it.
+/// The section `organizations` by itself, or `None` if the report has an error already. What the
+/// reader of configurations refuses is added to the report.
 fn section(organizations: &[Organization], format: Format, report: &mut Report) -> Option<String> {
     if !report.is_good() {
         return None;

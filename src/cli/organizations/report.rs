@@ -1,4 +1,4 @@
-//! What is said about files on standard error.
+//! The messages about files on standard error.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -10,15 +10,15 @@ use super::merge::Merged;
 use crate::cli::console::Format;
 use crate::config::Problem;
 
-/// Where something is, as far as that can be said.
+/// A place in a file, as precisely as it is known.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub(super) struct Place {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) file: Option<String>,
-    /// Counted from 1.
+    /// The number of the document in its file, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) document: Option<usize>,
-    /// In a list, counted from 0.
+    /// The position in a list of resources, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) item: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,7 +36,7 @@ impl Place {
     }
 }
 
-/// `orgs.yaml, document 2, items[3], acme: spec.tenants: `
+/// Formats a place as in `orgs.yaml, document 2, items[3], acme: spec.tenants: `.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words: Vec<String> = self.file.iter().map(|file| escaped(file)).collect();
@@ -68,7 +68,7 @@ struct Line {
     text: String,
 }
 
-/// Everything that is said.
+/// All messages about the files.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     lines: Vec<Line>,
@@ -87,7 +87,7 @@ impl Report {
         self.lines.push(Line { level, place, text });
     }
 
-    /// What the reader of configurations says.
+    /// Adds a problem that the reader of configurations found.
     pub(super) fn refused(&mut self, problem: &Problem) {
         let place = Place {
             field: Some(problem.place.clone()).filter(|place| !place.is_empty()),
@@ -96,7 +96,7 @@ impl Report {
         self.error(place, &problem.text);
     }
 
-    /// The outcome of a merge, and its text.
+    /// Adds the messages about a merge, and returns the merged text.
     pub(super) fn merged(
         &mut self,
         path: &Path,
@@ -130,7 +130,7 @@ impl Report {
         self.lines.iter().all(|line| line.level == Level::Note)
     }
 
-    /// A line each.
+    /// Writes each message on a line of its own.
     pub(super) fn write(&self, format: Format, to: &mut dyn Write) -> io::Result<()> {
         for line in &self.lines {
             match format {
@@ -149,7 +149,7 @@ impl Report {
     }
 }
 
-/// What a file says cannot write to a terminal as it likes.
+/// The text with control characters escaped, so that a file cannot control the terminal.
 fn escaped(text: &str) -> String {
     let letter = |letter: char| {
         if letter.is_control() {
