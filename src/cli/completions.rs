@@ -1,4 +1,4 @@
-//! `scopegate completions`.
+//! `scopegate completions`: prints a script with which a shell completes the commands.
 
 use std::io;
 
@@ -17,7 +17,7 @@ pub(super) struct Arguments {
     shell: Shell,
 }
 
-/// Prints it for `command`, which is the whole command line.
+/// Prints the script for `command`, which is the whole command line.
 pub(super) fn run(
     arguments: &Arguments,
     mut command: Command,

@@ -1,4 +1,4 @@
-//! What a command reads and writes.
+//! The input and the output of a command.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -19,40 +19,40 @@ pub enum Format {
 /// A document that a command wants from a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// Where it is.
+    /// The URL of the document.
     pub url: &'a str,
-    /// Headers of the request, beside those that every request has.
+    /// Headers to send besides those that every request has.
     pub headers: &'a [(String, Vec<u8>)],
-    /// Longest time, in milliseconds.
+    /// How long to wait for the answer, in milliseconds.
     pub timeout: u64,
-    /// Most bytes that are read of it.
+    /// The most bytes that are read of the body.
     pub most: usize,
-    /// The authorities, in PEM, that the server's certificate must be from; the system's if
-    /// there are none.
+    /// The authorities that may have issued the server's certificate, in PEM; those of the system
+    /// if `None`.
     pub authorities: Option<&'a [u8]>,
 }
 
-/// A server's answer, whatever its status is.
+/// The answer of a server, with any status.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Fetched {
-    /// Its status.
+    /// The status.
     pub status: u16,
-    /// Its headers, names in lower case.
+    /// The headers, with names in lower case.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// Its body.
+    /// The body.
     pub body: Vec<u8>,
 }
 
-/// The way to servers.
+/// Access to servers.
 pub trait Web {
-    /// Asks for a document, and follows nothing that the answer points at.
+    /// Fetches a document. Redirects are not followed.
     ///
     /// # Errors
-    /// Why there is no answer, in words.
+    /// A message that says why there is no answer.
     fn get(&mut self, wanted: Wanted<'_>) -> Result<Fetched, String>;
 }
 
-/// No way to any server.
+/// No access to any server.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unconnected;
 
@@ -62,9 +62,9 @@ impl Web for Unconnected {
     }
 }
 
-/// The files that a command is told to read.
+/// The files that a command can read.
 pub trait Files {
-    /// The content of a file.
+    /// Reads a file.
     ///
     /// # Errors
     /// There is no such file, or it cannot be read.
@@ -89,31 +89,31 @@ impl Files for BTreeMap<PathBuf, Vec<u8>> {
     }
 }
 
-/// What a command reads and writes.
+/// Everything that a command reads and writes.
 pub struct Console<'a> {
     /// Standard input.
     pub input: &'a mut dyn Read,
-    /// Where the files are that arguments name.
+    /// The files that the arguments can name.
     pub files: &'a dyn Files,
-    /// Standard output: results.
+    /// Standard output, for results.
     pub output: &'a mut dyn Write,
-    /// Standard error: what is said about results.
+    /// Standard error, for messages about results.
     pub errors: &'a mut dyn Write,
-    /// Whether results may have colours.
+    /// Whether the output may have colours.
     pub styled: bool,
-    /// The environment.
+    /// The environment variables, by name.
     pub variables: BTreeMap<String, String>,
     /// The time, in nanoseconds since the Unix epoch.
     pub now: u64,
-    /// The way to servers.
+    /// Access to servers.
     pub web: &'a mut dyn Web,
 }
 
 impl Console<'_> {
-    /// The content of a file, or of standard input for `-`.
+    /// Reads a file, or standard input if the path is `-`.
     ///
     /// # Errors
-    /// The error names the file.
+    /// The file cannot be read; the error names it.
     pub fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
         let read = if path == Path::new("-") {
@@ -130,13 +130,13 @@ impl Console<'_> {
         }
     }
 
-    /// Says why a command could not do its work. Whoever reads the output may have closed
-    /// it, as `head` does: that is no failure.
+    /// Says why a command could not do its work, and returns how it ended. A closed output is no
+    /// failure, because whoever reads it may have seen enough, as `head` does.
     pub(super) fn give_up(&mut self, error: &io::Error) -> Outcome {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Outcome::Good;
         }
-        // Nobody is left to tell if this fails too.
+        // If this fails too, there is nobody left to tell.
         let _ = writeln!(self.errors, "scopegate: {error}");
         Outcome::WrongUse
     }

@@ -1,9 +1,8 @@
 //! The command line: what operators run at a terminal or in a pipeline.
 //!
-//! Every command is a function of its arguments and of the [`Console`] handed in, so that
-//! tests run it without a process. What it concludes is an [`Outcome`], which is the exit
-//! status. The gate's own modules do all the judging: nothing here knows a rule of the
-//! configuration.
+//! Every command is a function of its arguments and of a [`Console`], so tests run it without a
+//! process. Its conclusion is an [`Outcome`], which becomes the exit status. All judging is left
+//! to the gate's own modules: nothing here knows a rule of the configuration.
 
 mod arguments;
 mod check;
@@ -30,7 +29,7 @@ pub use outcome::Outcome;
 use arguments::Command;
 use clap::CommandFactory as _;
 
-/// Runs one command.
+/// Runs a command, and prints an error that it ends with.
 pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Outcome {
     let done = match arguments.command {
         Command::Check(check) => check::run(&check, arguments.output, console, render::problems_of),

@@ -1,4 +1,5 @@
-//! The way to servers: HTTP/1.1 with TLS, as the environment's proxy variables say.
+//! Access to servers over HTTP/1.1 with TLS, and through a proxy if the environment variables name
+//! one.
 
 use core::time::Duration;
 
@@ -22,7 +23,7 @@ impl Web for Network {
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .timeout_global(Some(Duration::from_millis(wanted.timeout)))
             .http_status_as_error(false)
-            // An answer that points elsewhere is one that the gate does not follow either.
+            // The gate does not follow redirects either.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .build();

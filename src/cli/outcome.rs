@@ -2,19 +2,19 @@
 
 use std::process::ExitCode;
 
-/// How a command ended: its exit status.
+/// How a command ended, which gives its exit status.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// Everything is as it should be: 0.
+    /// Everything is as it should be: exit status 0.
     Good,
-    /// There are problems, or differences where those were asked for: 1.
+    /// There are problems, or differences where the command was asked for them: exit status 1.
     Problems,
-    /// The command was not understood, or a file could not be read or written: 2.
+    /// The command was not understood, or a file could not be read or written: exit status 2.
     WrongUse,
 }
 
 impl Outcome {
-    /// The exit status.
+    /// The exit status, from 0 to 2.
     #[must_use]
     pub const fn status(self) -> u8 {
         match self {

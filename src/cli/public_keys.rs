@@ -1,4 +1,4 @@
-//! `scopegate public-keys`.
+//! `scopegate public-keys`: prints the public halves of signing keys.
 
 use std::io;
 use std::path::PathBuf;
@@ -31,14 +31,14 @@ pub(super) struct Arguments {
     files: Vec<PathBuf>,
 }
 
-/// Prints the public halves of the keys in those files.
+/// Prints the public halves of the keys in the files, as one JWK Set.
 pub(super) fn run(arguments: &Arguments, console: &mut Console<'_>) -> io::Result<Outcome> {
     let mut keys: Vec<SigningKey> = Vec::new();
     for file in &arguments.files {
         let content = console.read(file)?;
         let key = SigningKey::parse(&content)
             .map_err(|error| io::Error::other(format!("{}: {error}", file.display())))?;
-        // Two of one name would be none to a gate.
+        // The ID of a key is its thumbprint, so this leaves out a key that is given twice.
         if keys.iter().all(|known| known.key_id() != key.key_id()) {
             keys.push(key);
         }

@@ -1,4 +1,4 @@
-//! `scopegate serve-organizations`.
+//! `scopegate serve-organizations`: serves organizations to gates.
 
 use std::io;
 use std::net::SocketAddr;
@@ -115,7 +115,7 @@ pub(super) struct Arguments {
     drain: Duration,
 }
 
-/// The reader of a time within bounds, which are written as times are.
+/// A parser of durations between two bounds, which are written like durations themselves.
 fn between(
     least: &'static str,
     most: &'static str,
@@ -131,7 +131,8 @@ fn between(
     }
 }
 
-/// `500ms`, `2s`, `10m`, `1h`.
+/// Parses a duration such as `500ms`, `2s`, `10m` or `1h`. `None` if it is not one, or is too long
+/// to count in milliseconds.
 fn duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
@@ -147,6 +148,9 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 /// Serves until a signal ends it.
+///
+/// # Errors
+/// The server could not start or could not go on; the error says why.
 pub(super) fn run(arguments: Arguments, format: Format) -> io::Result<Outcome> {
     let unknown = if arguments.kubernetes {
         Unknown::PassOver
