@@ -1,7 +1,7 @@
 """Puts the page, its script and the module into one file: build.py MODULE OUTPUT
 
-The file needs nothing beside it, and its policy forbids it every connection: what may run is the one script with this
-very content, and WebAssembly.
+The file needs no other file, and its policy forbids the page every connection. It lets nothing run but the script with
+exactly this content, and WebAssembly.
 """
 
 import base64
@@ -23,7 +23,7 @@ def fingerprint(text):
 
 
 def script():
-    """Both modules as one, without the words that join them."""
+    """Both modules as one script, without the import and the exports that join them."""
     module = re.sub(r"^export ", "", read("module.mjs"), flags=re.MULTILINE)
     page = read("page.mjs")
     joined, count = re.subn(r'^import \{([^}]*)\} from "\./module\.mjs";$', "", page, flags=re.MULTILINE)
@@ -31,7 +31,7 @@ def script():
         sys.exit("page.mjs does not import module.mjs alone")
     renamed = [name.split(" as ") for name in re.search(r"^import \{([^}]*)\}", page, flags=re.MULTILINE)[1].split(",")]
     aliases = [f"const {pair[1].strip()} = {pair[0].strip()};" for pair in renamed if len(pair) == 2]
-    # A scope of its own for each, so that no name of the one is the other's.
+    # Each module gets a scope of its own, so that their names cannot clash.
     names = [pair[0].strip() for pair in renamed]
     whole = f"const {{ {', '.join(names)} }} = (() => {{\n{module}\nreturn {{ {', '.join(names)} }};\n}})();\n"
     return whole + "{\n" + "\n".join(aliases) + joined + "\n}\n"

@@ -1,16 +1,16 @@
-// Runs the command line of scopegate, which is compiled to WebAssembly, wherever there is JavaScript: in a browser and
-// in Node. Nothing is kept from one call to the next: each has an instance, and so memory, of its own.
+// Runs the command line of scopegate, compiled to WebAssembly, wherever there is JavaScript: in a browser or in
+// Node. Every call has an instance with memory of its own, so nothing is kept from one call to the next.
 
-// What WASI answers for something that is not there: ENOSYS.
+// WASI's error for a function that does not exist: ENOSYS.
 const NOT_THERE = 52;
 
-// What the compiled standard library asks of its host. It gets randomness, and no clock, file or variable: those are
-// handed in with each call.
+// The functions that the compiled standard library calls. The module gets randomness, but no clock, file or
+// variable: those come with each call.
 function host(memory) {
   return {
     random_get(pointer, length) {
       const bytes = new Uint8Array(memory().buffer, pointer, length);
-      // The most that one call gives.
+      // One call gives at most this many bytes.
       for (let at = 0; at < length; at += 65536) {
         crypto.getRandomValues(bytes.subarray(at, at + 65536));
       }
@@ -46,7 +46,7 @@ function answer(exports, length) {
   return JSON.parse(new TextDecoder().decode(bytes));
 }
 
-// Runs one command: {arguments, files, variables, now} gives {exit, output, errors}.
+// Runs one command: takes {arguments, files, variables, now}, and returns {exit, output, errors}.
 export function run(module, call) {
   const exports = instantiate(module);
   const question = new TextEncoder().encode(JSON.stringify(call));
@@ -55,7 +55,7 @@ export function run(module, call) {
   return answer(exports, exports.call());
 }
 
-// The requests that the module brings, each with its configuration.
+// The examples in the module: requests, each with its configuration.
 export function examples(module) {
   const exports = instantiate(module);
   return answer(exports, exports.examples());

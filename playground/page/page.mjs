@@ -1,20 +1,20 @@
-// The page: its fields become the arguments and files of `scopegate explain`, and what that prints is shown. Whatever
-// is shown goes in as text, so nothing that somebody enters can become a part of the page.
+// The page: turns its fields into the arguments and files of `scopegate explain`, and shows what that prints.
+// Everything is shown as text, so nothing that somebody enters can become a part of the page.
 
 import { examples as shipped, run } from "./module.mjs";
 
 const CONFIGURATION = "scopegate.yaml";
 
 const at = (id) => document.getElementById(id);
-// Half of a surrogate pair is no text.
+// Half a surrogate pair is replaced, because it is not text.
 const value = (id) => at(id).value.toWellFormed();
-// A token that somebody has put elsewhere than into its field.
+// A token that somebody has put into another field than the one for tokens.
 const TOKEN = /\beyJ[\w-]+\.[\w-]+\.[\w-]*/g;
 const masked = (text) => text.replaceAll(TOKEN, "<token>");
 
 const chosen = (name) => document.querySelector(`input[name=${name}]:checked`).value;
 
-// The lines of a field that hold something.
+// The lines of a field that are not blank.
 const lines = (id) => value(id).split("\n").filter((line) => line.trim() !== "");
 
 function element(name, text, ...classes) {
@@ -42,7 +42,7 @@ function question() {
     if (value("jwks").trim() !== "") file("--jwks", "keys.json", value("jwks"));
   }
   if (caller !== "nobody" && chosen("way") !== "bearer") words.push("--as", chosen("way"));
-  // With "=", so that nothing that begins with a dash is taken for an option.
+  // With "=", a text that begins with a dash is not taken for an option.
   const put = (option, text) => words.push(`${option}=${text}`);
   if (value("tenant") !== "") put("--tenant", value("tenant"));
   put("--method", value("method"));
@@ -66,7 +66,7 @@ function question() {
   return { arguments: words, files, variables, now };
 }
 
-// A list of headers, a status or request line above it, and a body below.
+// A list of headers, with the status line or request line above it and the body below.
 function message(title, first, headers, body) {
   const box = [element("h3", title)];
   const rows = headers.map(([name, value]) => `${name}: ${shown(value)}`);
@@ -76,7 +76,7 @@ function message(title, first, headers, body) {
   return box;
 }
 
-// Bytes that are no text come in base64.
+// Bytes that are not UTF-8 come as base64.
 const shown = (bytes) => (typeof bytes === "string" ? bytes : `(base64) ${bytes.base64}`);
 
 function query(parameter, when) {
@@ -88,7 +88,7 @@ function query(parameter, when) {
   };
   part("as sent", element("pre", parameter.before ?? "nothing", "before"));
   const after = element("pre", undefined, "after");
-  // Where nothing was sent, all of it was inserted.
+  // If nothing was sent, the whole text was inserted.
   const whole = { text: parameter.after ?? "nothing", inserted: parameter.before === null };
   for (const { text, inserted } of parameter.pieces ?? [whole]) {
     after.append(inserted ? element("ins", text) : text);
@@ -150,7 +150,7 @@ function show(said) {
   }
 }
 
-// A word as a POSIX shell reads it.
+// A word, quoted for a POSIX shell.
 const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
 
 function clear() {
@@ -165,7 +165,7 @@ function trouble(title, text) {
   at("verdict").className = "bad";
   at("verdict").textContent = title;
   at("problems").hidden = false;
-  // What the command says of itself is of no use here.
+  // The command's advice about its own options means nothing on this page.
   at("problems").textContent = masked(text.split(/\n\n(?:Usage:|For more information)/)[0].trim());
 }
 
@@ -192,7 +192,7 @@ function explain(module) {
   at("shell").querySelector("pre").textContent = masked(line);
 }
 
-// The providers of the configuration, as far as a glance tells: the command itself says which there are.
+// The names of the configuration's providers, found at a glance and only suggested: the command itself knows better.
 function providers() {
   const names = new Set();
   let inside = false;
@@ -204,7 +204,7 @@ function providers() {
   at("providers").replaceChildren(...[...names].map((name) => new Option(name, name)));
 }
 
-// The name of the parameter that holds the query, as the backends have it.
+// The name of the parameter in which the backend expects the query.
 function parameter(path) {
   if (path.startsWith("/tempo/")) return "q";
   const metrics = path.startsWith("/prometheus/") && /\/(series|labels|values)\b/.test(path);
@@ -218,7 +218,7 @@ function choose(name, wanted) {
 function parts() {
   for (const part of document.querySelectorAll("[data-for]")) part.hidden = part.dataset.for !== chosen("caller");
   at("way").hidden = chosen("caller") === "nobody";
-  // A form is the body.
+  // A form takes the place of the body.
   at("body").disabled = at("form").checked;
 }
 
@@ -240,7 +240,7 @@ function load(example) {
   parts();
 }
 
-// Text of a data block: gzip in base64.
+// The bytes of a data block, which holds gzip in base64.
 async function unpacked(id) {
   const packed = Uint8Array.from(atob(at(id).textContent.trim()), (c) => c.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -260,7 +260,8 @@ async function start() {
     }
     groups.get(example.example).append(new Option(example.title, number));
   });
-  // In a moment, so that the page shows what was entered and that it works: an RSA key takes a second.
+  // Explain a moment later, so that the page first shows the entered text and a sign of work: making an RSA key
+  // takes a second.
   let waiting;
   const again = () => {
     clear();
@@ -288,7 +289,7 @@ async function start() {
   at("path").addEventListener("input", () => (at("parameter").value = parameter(value("path"))));
   at("configuration").addEventListener("change", providers);
   for (const id of ["caller", "form"]) at(id).addEventListener("change", parts);
-  // The first one whose query is rewritten shows most of what there is to see.
+  // Begin with the first example whose query is rewritten, because it shows the most.
   const first = examples.findIndex((example) => example.becomes?.query !== undefined);
   at("example").value = String(Math.max(first, 0));
   load(examples[Math.max(first, 0)]);

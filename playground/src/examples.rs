@@ -1,4 +1,4 @@
-//! The requests of `envoy/examples`, each with the configuration that it is of.
+//! The requests of `envoy/examples`, each with its configuration.
 
 use serde_json::{Value, json};
 
@@ -18,8 +18,8 @@ const CONFIGURATIONS: [(&str, &str); 5] = [
     ),
 ];
 
-/// All of them: a list of requests as they stand in `requests.yaml`, with the
-/// `configuration` beside each. One that cannot be read, or is of no example, is left out.
+/// A list of the requests in `requests.yaml`, each with its `configuration` added. A request of an unknown example
+/// is left out, and the list is empty if the file cannot be parsed.
 #[must_use]
 pub fn all() -> Value {
     let requests: Vec<Value> = serde_yaml_ng::from_str(REQUESTS).unwrap_or_default();

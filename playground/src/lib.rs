@@ -1,8 +1,9 @@
-//! The command line of scopegate without a machine: files, time and environment are handed in, and nothing is asked of
-//! any server. A page in a browser calls it, and so does a test in Node.
+//! The command line of scopegate without a machine: files, time and environment are handed in, and no server is asked.
+//! A page in a browser calls it, and so does a test in Node.
 //!
-//! The boundary is one buffer of bytes in the module's memory. The caller asks for room by [`reserve`], writes a call
-//! as JSON there, and has [`call`] replace it with the answer, which is JSON too. A [`Call`](run) is:
+//! Calls and answers pass through one buffer of bytes in the module's memory. The caller makes room with [`reserve`] and
+//! writes a call there as JSON, and [`call`] replaces it with the answer, which is JSON too. A call, which [`run`] takes
+//! as well, looks like this:
 //!
 //! ```json
 //! {
@@ -13,9 +14,10 @@
 //! }
 //! ```
 //!
-//! With `"plain": true` what `--output json` prints has its hidden characters escaped, as they are on a terminal, so
-//! that a page can show it. `now` counts nanoseconds since 1970, as a text because JSON's numbers are not that exact. What is no UTF-8 in a file
-//! stands as `{"base64": "…"}`. The answer has the `exit` status, the `output` and the `errors` of the command.
+//! With `"plain": true`, hidden characters in what `--output json` prints are escaped as on a terminal, so that a page
+//! can show it. `now` is in nanoseconds since 1970, as a text because JSON numbers are not exact enough. A file that is
+//! not UTF-8 is given as `{"base64": "…"}`. The answer has the `exit` status, the `output` and the `errors` of the
+//! command.
 
 pub mod examples;
 
@@ -36,7 +38,7 @@ fn buffer() -> MutexGuard<'static, Vec<u8>> {
     BUFFER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes the buffer that many bytes long, and says where it is.
+/// Sets the length of the buffer, in bytes, and returns the address.
 #[unsafe(no_mangle)]
 pub extern "C" fn reserve(length: usize) -> *const u8 {
     let mut buffer = buffer();
@@ -45,7 +47,8 @@ pub extern "C" fn reserve(length: usize) -> *const u8 {
     buffer.as_ptr()
 }
 
-/// Answers the call in the buffer, and says how long the answer is; [`answer`] says where.
+/// Replaces the call in the buffer by its answer, and returns the length of that, in bytes. [`answer`] gives the
+/// address.
 #[unsafe(no_mangle)]
 pub extern "C" fn call() -> usize {
     let mut buffer = buffer();
@@ -53,7 +56,8 @@ pub extern "C" fn call() -> usize {
     buffer.len()
 }
 
-/// Puts the examples of [`all`](examples::all) into the buffer, and says how long that is.
+/// Puts the examples of [`all`](examples::all) into the buffer, and returns their length, in bytes. [`answer`] gives
+/// the address.
 #[unsafe(no_mangle)]
 pub extern "C" fn examples() -> usize {
     let mut buffer = buffer();
@@ -61,13 +65,13 @@ pub extern "C" fn examples() -> usize {
     buffer.len()
 }
 
-/// Where the answer is.
+/// The address of the answer, until the buffer is used again.
 #[unsafe(no_mangle)]
 pub extern "C" fn answer() -> *const u8 {
     buffer().as_ptr()
 }
 
-/// Runs one command.
+/// Runs one command. The call and the answer are the JSON that the documentation of this crate describes.
 #[must_use]
 pub fn run(call: &[u8]) -> Value {
     let call: Value = match serde_json::from_slice(call) {
@@ -117,10 +121,10 @@ pub fn run(call: &[u8]) -> Value {
     })
 }
 
-/// Members that hold texts of several lines, each of which has a place of its own on a page.
+/// Members whose texts may have several lines, because each of these texts has a box of its own on the page.
 const LONG: [&str; 4] = ["body", "before", "after", "pieces"];
 
-/// Escapes what a reader would not see, or see elsewhere, in every text.
+/// Escapes hidden characters in every text, except for tabs and line ends in the members of [`LONG`].
 fn make_plain(value: &mut Value, is_long: bool) {
     match value {
         Value::String(text) => {
@@ -148,7 +152,7 @@ fn failed(why: &str) -> Value {
     json!({"exit": 2, "output": "", "errors": why})
 }
 
-/// A text, or what stands there in base64.
+/// The bytes of a text, or of an object with base64.
 fn bytes(content: &Value) -> Option<Vec<u8>> {
     if let Some(text) = content.as_str() {
         return Some(text.as_bytes().to_vec());
@@ -156,7 +160,7 @@ fn bytes(content: &Value) -> Option<Vec<u8>> {
     STANDARD.decode(content.get("base64")?.as_str()?).ok()
 }
 
-/// The members of an object that are texts.
+/// The members with texts in the object `name` of a call.
 fn texts<'v>(call: &'v Value, name: &str) -> impl Iterator<Item = (&'v str, &'v str)> {
     let object = call.get(name).and_then(Value::as_object);
     let members = object.into_iter().flatten();

@@ -1,7 +1,7 @@
-// Answers calls of the module by lines, for whoever compares them: agree.mjs PAGE/module.mjs MODULE
+// Answers calls of the module line by line, so that a test can compare them: agree.mjs PAGE/module.mjs MODULE
 //
-// A line of standard input is one call as JSON, and a line of standard output the answer to it. The line "examples"
-// asks for those that the module brings.
+// Each line of standard input is a call as JSON, and each line of standard output is its answer. The line "examples"
+// asks for the examples in the module.
 
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";

@@ -1,8 +1,8 @@
 // Walks a Chromium through the playground: walk.mjs PAGE CHROMIUM [PICTURES]
 //
-// Standard input is JSON: the `configuration`, `token` and `jwks` of a caller who may read, the `path` and `tenant` that
-// he asks for, and the `expected` code of each example, in order. With PICTURES, a folder, it leaves pictures there.
-// It ends with an error if something is not as it should be, and prints what it has seen otherwise.
+// Standard input is JSON: the `configuration`, `token` and `jwks` of a caller who may read, the `path` and `tenant`
+// of the request, and the `expected` code of each example, in order. If PICTURES names a folder, pictures are left
+// there. The walk ends with an error if something is not as it should be; otherwise it prints what it saw.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -15,7 +15,7 @@ const [file, browserPath, pictures] = process.argv.slice(2);
 const given = JSON.parse(readFileSync(0, "utf8"));
 const address = pathToFileURL(resolve(file)).href;
 
-// Every connection that the browser makes would come here, to whatever host it is.
+// Every connection that the browser makes ends here, whichever host it is for.
 const connections = [];
 const trap = createServer((socket) => {
   socket.once("data", (bytes) => {
@@ -62,7 +62,7 @@ try {
   };
   await told();
 
-  // Each example says what it is there to say.
+  // Each example shows what it is meant to show.
   const options = page.locator("#example option");
   assert.equal(await options.count(), given.expected.length);
   for (const [number, expected] of given.expected.entries()) {
@@ -92,7 +92,7 @@ try {
     await page.screenshot({ path: join(pictures, "playground-refused.png") });
   }
 
-  // What stands in a field goes to the gate as it is: a blank that a query may not have is not taken off.
+  // The text of a field reaches the gate unchanged: not even a blank that the query may not have is removed.
   const scoped = given.expected.findIndex((expected) => expected.query !== undefined);
   await page.locator("#example").selectOption(String(scoped));
   await told();
@@ -103,14 +103,14 @@ try {
     assert.ok(await page.locator("#stale").isHidden());
     assert.match(await code(), /^(query_refused|parameters_malformed)$/, JSON.stringify(query));
   }
-  // What hides in a text, or makes a line of its own, is written out.
+  // Characters that are hidden, or that would begin a new line, are escaped.
   await page.locator("#query").fill('sum(a{x="\u202e"})');
   await page.locator("#claims").fill(JSON.stringify({ groups: ["nobody\nfull (claim groups)", "\u202egroups"] }));
   await explain();
   const answered = await text("#answer");
   assert.ok(answered.includes("nobody\\nfull") && answered.includes("\\u{202e}groups"), answered);
   assert.ok(!answered.includes("\u202e"));
-  // The parameter is the one that the backend of the path reads, and can be another.
+  // The parameter is the one that the path's backend reads, and can be changed.
   for (const [path, name] of [
     ["/api/v1/projects/p/resources/r/logs", "query"],
     ["/tempo/api/search", "q"],
@@ -121,7 +121,7 @@ try {
     await page.locator("#path").fill(path);
     assert.equal(await page.locator("#parameter").inputValue(), name, path);
   }
-  // The line for a terminal has all of it, but no token that somebody has put into another field.
+  // The command for a terminal has everything but tokens that somebody has put into another field.
   await page.locator("#example").selectOption(String(given.expected.length - 1));
   await page.locator("#example").selectOption(String(scoped));
   await told();
@@ -139,7 +139,7 @@ try {
   await explain();
   assert.match(await text("#problems"), /a credential does not belong/);
 
-  // A token of somebody's own, with the provider's keys and without them.
+  // A token that the visitor brings, with the provider's keys and without them.
   await page.locator("#configuration").fill(given.configuration);
   await page.locator('input[name="caller"][value="token"]').check();
   await page.locator('input[name="way"][value="bearer"]').check();
@@ -161,7 +161,7 @@ try {
   assert.equal(await code(), "signature_invalid", await text("#answer"));
   await page.locator("#token").fill(given.token);
 
-  // A token is in the field where somebody put it, and nowhere else.
+  // A token stays in the field that it was put into, and is nowhere else.
   await explain();
   assert.equal(page.url(), address);
   const secret = given.token.split(".")[2];
@@ -180,13 +180,13 @@ try {
   assert.equal(kept.name, "");
   assert.deepEqual((await context.cookies()).length, 0);
 
-  // A problem of the configuration is told where it stands.
+  // A problem of the configuration is shown with its place.
   await page.locator("#configuration").fill(given.configuration.replace("audiences", "audience"));
   await explain();
   assert.match(await text("#problems"), /audience/);
   await page.locator("#configuration").fill(given.configuration);
 
-  // Markup is text, in every field.
+  // Markup stays text, in every field.
   const markup = `<img src="http://127.0.0.1:${port}/" onerror="alert(1)"><script>alert(2)</script>`;
   const tried = new Set();
   for (const caller of ["token", "claims"]) {
@@ -208,7 +208,7 @@ try {
   const clean = faults.splice(0);
   assert.deepEqual(clean, []);
 
-  // Even what is in the page may not connect, nor leave by a form.
+  // Even a script in the page cannot connect to anything, nor leave the page by sending a form.
   const ways = await page.evaluate(async (url) => {
     const failed = (promise) => promise.then(() => "went", () => "failed");
     const image = new Promise((done, wrong) => {
@@ -236,7 +236,7 @@ try {
 
   const others = requests.filter((url) => url !== address);
   assert.deepEqual(others.filter((url) => !url.startsWith(`http://127.0.0.1:${port}/`)), []);
-  // Chromium asks its maker for updates and accounts by itself; the page names none of these hosts.
+  // Chromium itself asks its maker for updates and accounts; the page names none of these hosts.
   const makers = /^\w+ (http:\/\/)?[\w.-]*\b(google|googleapis|gvt1)\.com[:/]/;
   assert.ok(!/google|gvt1\.com/.test(readFileSync(file, "utf8").replace(/<script type="application[^]*?<\/script>/, "")));
   assert.deepEqual(connections.filter((connection) => !makers.test(connection)), []);
