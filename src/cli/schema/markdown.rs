@@ -17,13 +17,14 @@ const MAX_CELL: usize = 60;
 pub(super) fn reference() -> String {
     let mut page = String::from(
         "# Configuration\n\n\
-         Every key of a configuration, by section. \
-         [`envoy/scopegate.yaml`](../envoy/scopegate.yaml) shows them in place, and\n\
-         [`envoy/scopegate.schema.json`](../envoy/scopegate.schema.json) lets editors check and \
-         complete them.\n`scopegate schema --markdown` prints this page.\n\n\
-         A document has at most 8 MiB, and a list at most 256 elements unless something else \
-         is said here:\nlists of organizations, tenants, groups and resources are as long as \
-         the document has room for\n([what can grow, and how far](bounds.md)).\n",
+         This page lists every key of a configuration, by section. \
+         [`envoy/scopegate.yaml`](../envoy/scopegate.yaml) shows the\n\
+         keys in use, and [`envoy/scopegate.schema.json`](../envoy/scopegate.schema.json) lets \
+         editors check and complete them.\n`scopegate schema --markdown` prints this page.\n\n\
+         A document has at most 8 MiB. A list has at most 256 elements unless its row says \
+         otherwise. Lists of organizations,\ntenants, groups and resources are the exception: \
+         only the size of the document limits them\n\
+         ([what can grow, and how far](bounds.md)).\n",
     );
     section(&mut page, "", &document::TABLE);
     page
