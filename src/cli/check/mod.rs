@@ -1,10 +1,10 @@
-//! `scopegate check`.
+//! `scopegate check`: finds what is wrong in the files around a gate.
 //!
-//! A file becomes trees of values that know where they were written ([`yaml`], [`json`]).
-//! What is the gate's in them is found ([`recognise`]): documents, and what stands around
-//! them, such as clusters, variables and routes. The gate's own reader judges each document
-//! ([`document`]), and its places are turned back into lines of the file ([`place`]). What
-//! loads and cannot be meant draws warnings ([`doubts`] and its neighbours).
+//! Each file is parsed into trees whose values know where they are written ([`yaml`], [`json`]).
+//! Then [`recognise`] finds what belongs to the gate: its documents, and what they depend on, such
+//! as clusters, variables and routes. The gate's own reader judges each document ([`document`]),
+//! and the places in its problems are turned back into lines of the file ([`place`]). What loads
+//! but cannot be meant draws warnings ([`doubts`] and its neighbours).
 
 mod clusters;
 mod diagnostic;
@@ -146,7 +146,7 @@ pub(super) fn shown(name: &str, text: &str, problems: Vec<Problem>) -> Vec<Strin
     faults.extend(fault);
     let document = found::Document {
         source: Rc::clone(&source),
-        // A file that cannot be read has one problem, and its message says where.
+        // A file that cannot be read has no tree, and its faults below have their own places.
         root: root.unwrap_or_else(|| {
             Rc::new(tree::Node {
                 span: 0..0,
@@ -159,7 +159,8 @@ pub(super) fn shown(name: &str, text: &str, problems: Vec<Problem>) -> Vec<Strin
         machine: None,
         deployment: None,
     };
-    // What keeps a file from being read as a whole has no place, and this reader knows it better.
+    // A problem that keeps the whole file from being read comes without a place. The faults that
+    // were found above say where it is, so they are shown instead.
     let (whole, problems): (Vec<_>, Vec<_>) = problems
         .into_iter()
         .partition(|problem| problem.place.is_empty() && !faults.is_empty());

@@ -1,4 +1,4 @@
-//! A document of organizations, as it is served to gates.
+//! Documents of organizations from outside, as they are served to gates.
 
 use std::collections::BTreeSet;
 

@@ -164,7 +164,7 @@ pub(super) enum Fate {
     },
 }
 
-/// The outcome of the whole rehearsal.
+/// The outcome of a rehearsal.
 pub(super) struct Rehearsal {
     pub(super) fate: Fate,
     /// `None` if nothing was decided, as when the gate answers a health check.
