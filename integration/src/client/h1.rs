@@ -16,7 +16,9 @@ pub async fn exchange(target: &Target, request: &RawRequest) -> Result<Reply> {
 pub async fn exchange_bytes(target: &Target, bytes: &[u8], bodiless: bool) -> Result<Reply> {
     let mut stream = target.connect(b"http/1.1").await?;
     // The peer may refuse and close the connection before it has read everything. Its answer still counts.
-    let written = stream.write_all(bytes).await;
+    let mut written = stream.write_all(bytes).await;
+    // TLS may hold some of it back while the socket is full.
+    written = written.and(stream.flush().await);
     let mut received = Vec::new();
     let mut chunk = vec![0; 16 * 1024];
     loop {
@@ -76,6 +78,7 @@ pub async fn exchange_pieces(
         for (pause, piece) in pieces {
             tokio::time::sleep(*pause).await;
             sent = sent.and(writing.write_all(piece).await);
+            sent = sent.and(writing.flush().await);
         }
         // A peer that has answered already may have closed the connection; its answer counts. A connection that is
         // open stays open until the answer arrives.
