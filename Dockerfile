@@ -2,8 +2,11 @@
 # layer with one file, plugin.wasm. Nothing in it runs by itself.
 #
 #   make wasm                                  # target/scopegate.wasm
-#   docker build --build-arg VERSION=0.2.0 -t registry.example.com/scopegate:0.2.0 .
+#   docker build --provenance=false --build-arg VERSION=0.2.0 -t registry.example.com/scopegate:0.2.0 .
 #   docker push registry.example.com/scopegate:0.2.0     # prints the digest
+#
+# With provenance the builder would push an index, and print its digest. Neither product takes
+# an image by that: they want the digest of the manifest that has the layer.
 #
 # Name the digest, not the tag: envoy/istio/plugin.yaml (oci://…@sha256:…) and
 # envoy/gateway/policy.yaml (…@sha256:…). Plain Envoy reads no images; it takes

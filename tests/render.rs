@@ -623,7 +623,7 @@ fn elsewhere() -> String {
         deployment["backends"]["mimir"]["url"] = "http://mimir.gate.svc:8080".into();
         document["backends"]["tempo"]["enabled"] = false.into();
         let provider = "{name: near, issuer: 'http://dex.dex.svc:5556', audiences: [a], \
-             jwks: {discovery: true, cluster: near, share: true, authorization: {environment: KEYS_TOKEN}}, \
+             jwks: {discovery: true, cluster: near, share: false, authorization: {environment: KEYS_TOKEN}}, \
              claims: {groups: [{path: [groups], prefix: 'near:'}]}}";
         let provider = serde_yaml_ng::from_str(provider).unwrap();
         document["providers"]
@@ -659,10 +659,10 @@ fn istio_is_told_of_what_is_outside_of_it() {
         jwks(1)["cluster"],
         json!("outbound|5556||dex.dex.svc.cluster.local")
     );
-    // Only where the file says so.
+    // Spelled out, as the file says it.
     assert_eq!(
         (&jwks(0)["share"], &jwks(1)["share"]),
-        (&json!(false), &json!(true))
+        (&json!(true), &json!(false))
     );
     assert_eq!(resources(&files, "ServiceEntry").len(), 1);
     let grants = resources(&files, "ReferenceGrant");
@@ -803,10 +803,19 @@ fn resources_can_be_applied_in_one_stream() {
             kinds.filter(|kind| kind != "Kustomization").count()
         };
         let files = files(target, &shipped(), &[]);
-        let wanted: usize = files.values().map(|text| count(text)).sum();
+        let (extras, files): (Vec<_>, Vec<_>) = files
+            .iter()
+            .partition(|(name, _)| name.starts_with("extras/"));
+        let wanted: usize = files.iter().map(|(_, text)| count(text)).sum();
         assert!(wanted > 5);
         assert_eq!(count(&printed), wanted);
         assert!(!printed.contains("kind: Kustomization"));
+        assert!(extras.len() > 1);
+        for (name, text) in extras {
+            assert!(!printed.contains(text.as_str()), "{name}");
+            let only = render(&[target, "-", "--only", name], &shipped(), &[]);
+            assert_eq!(&only.good().output, text);
+        }
         let only = render(
             &[target, "-", "--only", "kustomization.yaml"],
             &shipped(),
@@ -814,6 +823,51 @@ fn resources_can_be_applied_in_one_stream() {
         );
         assert!(only.good().output.contains("kind: Kustomization"));
     }
+}
+
+/// In the backends' namespaces, but not in the gate's own, where it would keep everybody out.
+#[test]
+fn extras_are_for_the_namespaces_that_the_file_has() {
+    for target in ["istio", "envoy-gateway"] {
+        let files = files(target, &elsewhere(), &[]);
+        let extras: BTreeMap<String, String> = files
+            .into_iter()
+            .filter(|(name, _)| name.starts_with("extras/"))
+            .collect();
+        let places = |kind: &str| {
+            let found = resources(&extras, kind);
+            let places = found.iter().map(|it| it["metadata"]["namespace"].clone());
+            places.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            places("NetworkPolicy"),
+            [json!("loki"), json!("mimir")],
+            "{target}"
+        );
+        for binding in resources(&extras, "ValidatingAdmissionPolicyBinding") {
+            let selector = &binding["spec"]["matchResources"]["namespaceSelector"];
+            assert_eq!(
+                selector["matchExpressions"][0]["values"],
+                json!(["gate", "loki", "mimir"]),
+                "{target}"
+            );
+        }
+    }
+    // Without a backend elsewhere there is nothing to guard.
+    let within = changed(|document| {
+        for backend in ["loki", "mimir", "tempo"] {
+            let servers = document["deployment"]["backends"][backend]
+                .as_mapping_mut()
+                .unwrap();
+            for (_, url) in servers.iter_mut() {
+                *url = "http://one.scopegate.svc:80".into();
+            }
+        }
+    });
+    let files = files("istio", &within, &[]);
+    assert!(!files.contains_key("extras/network.yaml"));
+    assert!(!files.contains_key("extras/authorization.yaml"));
+    assert!(files.contains_key("extras/admission.yaml"));
 }
 
 #[test]

@@ -27,23 +27,34 @@ impl Set {
 
     /// Every document of the set.
     pub fn documents(self) -> Result<Vec<Document>> {
-        let mut files: Vec<PathBuf> = fs::read_dir(self.folder())?
-            .map(|entry| Ok(entry?.path()))
-            .collect::<Result<_>>()?;
-        files.retain(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "yaml")
-        });
-        files.sort();
-        ensure!(!files.is_empty(), "no file in {}", self.folder().display());
-        let mut documents = Vec::new();
-        for path in files {
-            documents.extend(read(&path)?);
-        }
+        let mut documents = all(&self.folder())?;
         // It says how the others are put together.
         documents.retain(|document| document.kind() != "Kustomization");
         Ok(documents)
     }
+
+    /// What only some want.
+    pub fn extras(self) -> Result<Vec<Document>> {
+        all(&self.folder().join("extras"))
+    }
+}
+
+/// Every document of a folder's files.
+fn all(folder: &Path) -> Result<Vec<Document>> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "yaml")
+    });
+    files.sort();
+    ensure!(!files.is_empty(), "no file in {}", folder.display());
+    let mut documents = Vec::new();
+    for path in files {
+        documents.extend(read(&path)?);
+    }
+    Ok(documents)
 }
 
 /// The resources of plain Envoy in Kubernetes.

@@ -75,6 +75,7 @@ fn all() -> Result<Vec<Document>> {
     let mut documents = Vec::new();
     for set in Set::ALL {
         documents.extend(set.documents()?);
+        documents.extend(set.extras()?);
     }
     documents.extend(plain()?);
     Ok(documents)
@@ -83,7 +84,9 @@ fn all() -> Result<Vec<Document>> {
 /// Pointers to everything in the document's spec that has a definition.
 fn places(document: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    let mut open = vec![("/spec".to_owned(), &document["spec"])];
+    // A ConfigMap has none.
+    let spec = document.get("spec").map(|spec| ("/spec".to_owned(), spec));
+    let mut open: Vec<(String, &Value)> = spec.into_iter().collect();
     while let Some((place, value)) = open.pop() {
         match value {
             Value::Object(members) => {

@@ -7,8 +7,9 @@ use super::document::{Document, Reached};
 use super::printer::Note;
 use super::section::Problems;
 
-/// The gate's document with clusters of these names. What modules share is theirs alone only
-/// by an agreement on names, so nothing is shared unless the file says that it may be.
+/// The gate's document with clusters of these names. Whether workers share what they fetch is
+/// spelled out, because it is decided by who else runs in the proxy, which this program cannot
+/// know.
 pub(super) fn document(document: &Document, name: impl Fn(&Reached) -> String) -> Mapping {
     let mut gate = document.gate.clone();
     let rename = |source: &mut Mapping| {
@@ -23,18 +24,18 @@ pub(super) fn document(document: &Document, name: impl Fn(&Reached) -> String) -
         }
         false
     };
-    let keep_apart = |source: &mut Mapping| {
+    let spell_out = |source: &mut Mapping| {
         if rename(source) {
-            source.entry("share".into()).or_insert(Value::Bool(false));
+            source.entry("share".into()).or_insert(Value::Bool(true));
         }
     };
     for provider in members_of(gate.get_mut("providers")) {
         if let Some(Value::Mapping(jwks)) = provider.get_mut("jwks") {
-            keep_apart(jwks);
+            spell_out(jwks);
         }
     }
     if let Some(Value::Mapping(source)) = gate.get_mut("organizations_from") {
-        keep_apart(source);
+        spell_out(source);
     }
     let directory = gate
         .get_mut("projects")
@@ -100,7 +101,7 @@ pub(super) const STREAM_DURATION: Note = Note {
 };
 
 /// What is said in Envoy Gateway's policy about the gate's document.
-pub(super) const GATEWAY_NOTES: [Note; 5] = [
+pub(super) const GATEWAY_NOTES: [Note; 6] = [
     MODE,
     Note {
         place: "providers[].jwks.cluster",
@@ -110,9 +111,14 @@ pub(super) const GATEWAY_NOTES: [Note; 5] = [
     Note {
         place: "providers[].jwks.share",
         above: &[
-            "True (one fetch for all workers) where no module of strangers runs in this",
-            "proxy: what modules share is theirs alone only by an agreement on names.",
+            "One fetch for all workers of a proxy. Envoy Gateway gives each plugin of each",
+            "policy a vm_id of its own, so no other one has this store.",
         ],
+        behind: "",
+    },
+    Note {
+        place: "organizations_from.share",
+        above: &["One fetch for all workers of a proxy, in the plugin's own store, as with keys."],
         behind: "",
     },
     REWRITE_PATHS,

@@ -96,7 +96,7 @@ pub(super) fn check(document: &Document, problems: &Problems) {
 }
 
 /// What is said in the plugin about the gate's document.
-pub(super) const NOTES: [Note; 5] = [
+pub(super) const NOTES: [Note; 6] = [
     MODE,
     Note {
         place: "providers[].jwks.cluster",
@@ -106,8 +106,17 @@ pub(super) const NOTES: [Note; 5] = [
     Note {
         place: "providers[].jwks.share",
         above: &[
-            "Istio gives all modules one vm_id, and with it one store of shared data. True",
-            "(one fetch for all workers) where no module of strangers runs in this gateway.",
+            "One fetch for all workers of a proxy, through a store that all WasmPlugins of",
+            "this gateway have in common: Istio sets no vm_id, and has no field for one. Set",
+            "it to false if any of them is not yours: it could put keys of its own there.",
+        ],
+        behind: "",
+    },
+    Note {
+        place: "organizations_from.share",
+        above: &[
+            "Through the same store. If any other WasmPlugin of this gateway is not yours, have the",
+            "document signed (signed_by), or set this to false: it could put organizations there.",
         ],
         behind: "",
     },

@@ -27,7 +27,7 @@ use serde_json::Value;
 
 use self::document::Document;
 use self::files::File;
-use self::target::{KUSTOMIZATION, Target};
+use self::target::{EXTRAS, KUSTOMIZATION, Target};
 use super::check;
 use super::console::{Console, Format};
 use super::outcome::Outcome;
@@ -147,7 +147,9 @@ pub(super) fn run(
         None => {
             // One stream for `kubectl apply`, which knows no Kustomization.
             let stream = target.is_stream() && files.len() > 1 && format == Format::Text;
-            files.retain(|file| !(stream && file.path == KUSTOMIZATION));
+            let applied =
+                |file: &File| file.path != KUSTOMIZATION && !file.path.starts_with(EXTRAS);
+            files.retain(|file| !stream || applied(file));
             print(&files, format, console)
         }
     }

@@ -121,6 +121,10 @@ impl Target {
     }
 }
 
+/// The folder of what only some want: it is written, but neither part of the stream that can be
+/// applied nor of the base for kustomize.
+pub(super) const EXTRAS: &str = "extras/";
+
 /// What makes a folder a base for kustomize.
 pub(super) const KUSTOMIZATION: &str = "kustomization.yaml";
 
@@ -162,7 +166,7 @@ const KUBERNETES: [Template; 7] = [
 ];
 
 // In the order in which they are applied: nothing leads to a backend before the gate is there.
-const ISTIO: [Template; 7] = [
+const ISTIO: [Template; 11] = [
     Template {
         file: "provider.yaml",
         text: include_str!("templates/istio/provider.yaml"),
@@ -191,9 +195,25 @@ const ISTIO: [Template; 7] = [
         file: KUSTOMIZATION,
         text: include_str!("templates/istio/kustomization.yaml"),
     },
+    Template {
+        file: "extras/access-log.yaml",
+        text: include_str!("templates/istio/extras/access-log.yaml"),
+    },
+    Template {
+        file: "extras/admission.yaml",
+        text: include_str!("templates/istio/extras/admission.yaml"),
+    },
+    Template {
+        file: "extras/authorization.yaml",
+        text: include_str!("templates/istio/extras/authorization.yaml"),
+    },
+    Template {
+        file: "extras/network.yaml",
+        text: include_str!("templates/istio/extras/network.yaml"),
+    },
 ];
 
-const GATEWAY: [Template; 6] = [
+const GATEWAY: [Template; 8] = [
     Template {
         file: "gateway.yaml",
         text: include_str!("templates/gateway/gateway.yaml"),
@@ -217,5 +237,13 @@ const GATEWAY: [Template; 6] = [
     Template {
         file: KUSTOMIZATION,
         text: include_str!("templates/gateway/kustomization.yaml"),
+    },
+    Template {
+        file: "extras/admission.yaml",
+        text: include_str!("templates/gateway/extras/admission.yaml"),
+    },
+    Template {
+        file: "extras/network.yaml",
+        text: include_str!("templates/gateway/extras/network.yaml"),
     },
 ];

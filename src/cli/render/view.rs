@@ -120,6 +120,7 @@ fn common(document: &Document) -> Value {
         found.map_or(Value::from(()), |(_, servers)| view_of(servers, deployment))
     };
     let clusters: Vec<Value> = document.clusters.iter().map(cluster).collect();
+    let guarded = guarded(document);
     context! {
         loki => backend(Backend::Loki),
         mimir => backend(Backend::Mimir),
@@ -141,7 +142,20 @@ fn common(document: &Document) -> Value {
         },
         // `namespace` is a function of the templates.
         home => deployment.namespace.as_str(),
+        guarded => guarded.clone(),
+        // Where routes and plugins are watched.
+        watched => [vec![deployment.namespace.clone()], guarded].concat(),
     }
+}
+
+/// The namespaces of the backends, but for the gate's own.
+fn guarded(document: &Document) -> Vec<String> {
+    let addresses = document.servers().flat_map(|(_, servers)| servers.all());
+    let places = addresses.filter_map(|address| Some(address.service()?.1));
+    let places: BTreeSet<&str> = places
+        .filter(|place| *place != document.deployment.namespace)
+        .collect();
+    places.into_iter().map(str::to_owned).collect()
 }
 
 fn view_of(servers: &Servers, deployment: &Deployment) -> Value {
