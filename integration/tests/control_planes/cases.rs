@@ -1,26 +1,14 @@
 //! What must hold under both control planes, each from the shipped manifests.
 
-use std::pin::Pin;
-
 use anyhow::{Context as _, Result, ensure};
 use integration::client::RawRequest;
 use serde_json::json;
 
+use crate::case::{cases, until};
 use crate::live::changes_lose_no_request;
-use crate::product::{Kind, Product, by, reader};
+use crate::product::{Kind, Product, by, lost, reader};
 
-pub type Case = for<'p> fn(&'p mut Product) -> Pin<Box<dyn Future<Output = Result<()>> + 'p>>;
-
-macro_rules! cases {
-    ($($name:ident),* $(,)?) => {
-        pub const ALL: &[(&str, Case)] = &[$((
-            stringify!($name),
-            |product| Box::pin($name(product)),
-        )),*];
-    };
-}
-
-cases![
+cases![ALL:
     every_manifest_is_taken_as_it_is,
     people_and_agents_get_what_they_may,
     a_backend_sees_the_tenant_and_no_credential,
@@ -58,31 +46,6 @@ async fn every_manifest_is_taken_as_it_is(product: &mut Product) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The places of what stands in the one and not in the other.
-fn lost(written: &serde_json::Value, there: &serde_json::Value) -> Vec<String> {
-    use serde_json::Value;
-    match (written, there) {
-        (Value::Object(written), Value::Object(there)) => {
-            let members = written.iter().flat_map(|(name, value)| {
-                let other = there.get(name).unwrap_or(&Value::Null);
-                let places = lost(value, other).into_iter();
-                places.map(move |place| format!(".{name}{place}"))
-            });
-            members.collect()
-        }
-        (Value::Array(written), Value::Array(there)) if written.len() == there.len() => {
-            let elements = written.iter().zip(there).enumerate();
-            let elements = elements.flat_map(|(position, (value, other))| {
-                let places = lost(value, other).into_iter();
-                places.map(move |place| format!("[{position}]{place}"))
-            });
-            elements.collect()
-        }
-        (written, there) if written == there => Vec::new(),
-        _ => vec![String::new()],
-    }
 }
 
 async fn people_and_agents_get_what_they_may(product: &mut Product) -> Result<()> {
@@ -176,19 +139,6 @@ async fn a_bad_configuration_leaves_the_old_one(product: &mut Product) -> Result
     };
     ensure!(product.condition().await?.as_deref() == condition);
     until(async || product.plane_log().contains(told), told, product).await
-}
-
-async fn until(holds: impl AsyncFn() -> bool, what: &str, product: &Product) -> Result<()> {
-    let deadline = std::time::Instant::now() + crate::product::LIVE;
-    while !holds().await {
-        ensure!(
-            std::time::Instant::now() < deadline,
-            "{}: never {what}",
-            product.kind.name()
-        );
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    Ok(())
 }
 
 /// One that nobody has, and one that is not the image's.

@@ -18,8 +18,8 @@ use crate::pod::Container;
 use crate::scene::{POD, Scene};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const NAMESPACE: &str = "envoy-gateway-system";
-const NETWORK: &str = "pod";
+pub const NAMESPACE: &str = "envoy-gateway-system";
+pub const NETWORK: &str = "pod";
 
 pub struct EnvoyGateway {
     plane: Option<Process>,
@@ -115,6 +115,11 @@ impl EnvoyGateway {
         proxy.wait_until("ready", PATIENCE, ready).await?;
         self.proxy = Some(proxy);
         Ok(())
+    }
+
+    /// The name of the proxy's Deployment.
+    pub fn deployment(&self) -> &str {
+        &self.deployment
     }
 
     pub fn proxy_log(&self) -> String {

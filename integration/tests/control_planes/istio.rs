@@ -16,7 +16,7 @@ use crate::scene::{ISTIOD, POD, Scene};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const NAMESPACE: &str = "istio-system";
-const DEPLOYMENT: &str = "observability-istio";
+pub const DEPLOYMENT: &str = "observability-istio";
 
 pub struct Istio {
     plane: Option<Process>,

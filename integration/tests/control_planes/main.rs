@@ -8,19 +8,29 @@
 //! | [`pod`] | what a kubelet does with one pod of a Deployment |
 //! | [`product`] | what both products have in common: manifests, a gate, conditions, logs |
 //! | [`istio`], [`envoy_gateway`] | each control plane, and its proxy |
+//! | [`case`] | a case, and lists of them |
 //! | [`cases`] | what must hold under both |
 //! | [`live`] | what callers notice of changes while they ask |
+//! | [`sharing`] | what workers share |
+//! | [`traffic`] | sizes, paths and retries |
+//! | [`observability`] | what shows which configuration runs |
+//! | [`admission`] | what the API refuses by the shipped policies |
 //!
 //! A product is started once and its cases run one after the other, each from the shipped manifests.
 
+mod admission;
+mod case;
 mod cases;
 mod envoy_gateway;
 mod istio;
 mod live;
 mod namespaces;
+mod observability;
 mod pod;
 mod product;
 mod scene;
+mod sharing;
+mod traffic;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,9 +49,9 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     if arguments.list || namespaces::is_inside() {
-        let stage = Arc::new(Stage::default());
-        let conclusion = libtest_mimic::run(&arguments, tests(&stage));
-        stage.clear();
+        let (stage, tests) = tests();
+        let conclusion = libtest_mimic::run(&arguments, tests);
+        drop(stage);
         return conclusion.exit_code();
     }
     match namespaces::enter() {
@@ -54,35 +64,51 @@ fn main() -> ExitCode {
 }
 
 fn names() -> impl Iterator<Item = String> {
-    cases().map(|(name, ..)| name)
+    Kind::ALL
+        .into_iter()
+        .flat_map(|kind| cases_of(kind).map(move |(name, _)| format!("{}::{name}", kind.name())))
 }
 
-/// Each case under each product, by its whole name.
-fn cases() -> impl Iterator<Item = (String, Kind, cases::Case)> {
-    Kind::ALL.into_iter().flat_map(|kind| {
-        let cases = cases::ALL.iter();
-        cases.map(move |(name, case)| (format!("{}::{name}", kind.name()), kind, *case))
-    })
+fn cases_of(kind: Kind) -> impl Iterator<Item = &'static (&'static str, case::Case)> {
+    // First what looks at the logs from their beginning.
+    let lists = [
+        traffic::only(kind),
+        sharing::ALL,
+        traffic::ALL,
+        observability::ALL,
+        admission::ALL,
+        // Last what restarts the proxy and the control plane.
+        cases::ALL,
+    ];
+    lists.into_iter().flatten()
 }
 
-fn tests(stage: &Arc<Stage>) -> Vec<Trial> {
-    let tests = cases().map(|(name, kind, case)| {
-        let stage = Arc::clone(stage);
-        trial::needing(&name, NEEDED, move || stage.run(kind, case))
-    });
-    tests.collect()
+fn tests() -> (Arc<Stage>, Vec<Trial>) {
+    let stage = Arc::new(Stage::default());
+    let mut tests = Vec::new();
+    for kind in Kind::ALL {
+        for (name, case) in cases_of(kind) {
+            let stage = Arc::clone(&stage);
+            let name = format!("{}::{name}", kind.name());
+            tests.push(trial::needing(&name, NEEDED, move || {
+                stage.run(kind, *case)
+            }));
+        }
+    }
+    (stage, tests)
 }
 
-/// The product that runs: both want the same ports.
+/// One product, from the first case that needs it until a case needs the other one, which wants the same ports.
 #[derive(Default)]
-struct Stage(Mutex<Option<(Runtime, Product)>>);
+struct Stage {
+    running: Mutex<Option<(Runtime, Product)>>,
+}
 
 impl Stage {
-    /// Runs a case of a product, which is started if it is not the one that runs.
-    fn run(&self, kind: Kind, case: cases::Case) -> Result<()> {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        running.take_if(|(_, product)| product.kind != kind);
-        if running.is_none() {
+    fn run(&self, kind: Kind, case: case::Case) -> Result<()> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.as_ref().is_none_or(|(_, it)| it.kind != kind) {
+            drop(running.take());
             let runtime = Runtime::new()?;
             let product = runtime.block_on(Product::start(kind))?;
             *running = Some((runtime, product));
@@ -93,10 +119,5 @@ impl Stage {
             case(product).await
         });
         outcome.with_context(|| runtime.block_on(product.told()))
-    }
-
-    fn clear(&self) {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(running.take());
     }
 }

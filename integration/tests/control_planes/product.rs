@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use integration::client::{Protocol, RawRequest, Reply, Target};
+use integration::client::{self, Protocol, RawRequest, Reply, Target};
 use integration::drill;
 use integration::kubernetes::documents;
 use integration::paths;
@@ -124,6 +125,96 @@ impl Product {
         Ok(documents)
     }
 
+    /// The text of a shipped file.
+    pub fn text(&self, file: &str) -> Result<String> {
+        text(self.kind, file)
+    }
+
+    /// The proxy's Deployment, as the control plane has made it.
+    pub async fn deployment(&self) -> Result<Value> {
+        self.scene
+            .api
+            .get(&self.made("apps/v1", "Deployment"))
+            .await
+    }
+
+    /// The Service in front of it.
+    pub async fn service(&self) -> Result<Value> {
+        self.scene.api.get(&self.made("v1", "Service")).await
+    }
+
+    fn made(&self, version: &str, kind: &str) -> Value {
+        let (namespace, name) = match &self.plane {
+            Plane::Istio(_) => ("scopegate", crate::istio::DEPLOYMENT),
+            Plane::EnvoyGateway(gateway) => (crate::envoy_gateway::NAMESPACE, gateway.deployment()),
+        };
+        json!({
+            "apiVersion": version,
+            "kind": kind,
+            "metadata": {"name": name, "namespace": namespace},
+        })
+    }
+
+    /// What Envoy's own administration answers, which listens on the pod's loopback.
+    pub async fn admin(&self, path: &str) -> Result<String> {
+        let script = "import sys, urllib.request; sys.stdout.buffer.write(urllib.request.urlopen(sys.argv[1]).read())";
+        let (port, mut command) = match self.kind {
+            Kind::Istio => (15000, Command::new("python3")),
+            Kind::EnvoyGateway => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!(
+                    "--net=/run/netns/{}",
+                    crate::envoy_gateway::NETWORK
+                ));
+                command.arg("python3");
+                (19000, command)
+            }
+        };
+        let url = format!("http://127.0.0.1:{port}{path}");
+        command.args(["-c", script, &url]);
+        let asked = tokio::task::spawn_blocking(move || command.output()).await??;
+        let said = String::from_utf8_lossy(&asked.stderr);
+        ensure!(asked.status.success(), "{url}: {said}");
+        Ok(String::from_utf8(asked.stdout)?)
+    }
+
+    /// The metrics, where the shipped `PodMonitor`s have Prometheus take them.
+    pub async fn metrics(&self) -> Result<String> {
+        let port = match self.kind {
+            Kind::Istio => 15020,
+            Kind::EnvoyGateway => 19001,
+        };
+        let reply = client::get(SocketAddr::from((POD, port)), "/stats/prometheus").await?;
+        ensure!(reply.status == 200, "{reply:?}");
+        Ok(reply.text())
+    }
+
+    /// Add to the configuration of Istio's mesh, and give the `ConfigMap` as it was before.
+    pub async fn change_mesh(&self, added: &str) -> Result<Value> {
+        let map = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "istio", "namespace": "istio-system"},
+        });
+        let mut before = self.scene.api.get(&map).await?;
+        if let Some(metadata) = before["metadata"].as_object_mut() {
+            metadata.remove("managedFields");
+        }
+        let mesh = before["data"]["mesh"].as_str().context("no mesh")?;
+        let mut mesh: Value = serde_yaml_ng::from_str(mesh)?;
+        let added: Value = serde_yaml_ng::from_str(added)?;
+        for (name, value) in added.as_object().into_iter().flatten() {
+            match (mesh[name].as_object_mut(), value.as_object()) {
+                (Some(there), Some(value)) => there.extend(value.clone()),
+                _ => mesh[name] = value.clone(),
+            }
+        }
+        let mut after = before.clone();
+        after["data"]["mesh"] = json!(mesh.to_string());
+        self.put(&after).await?;
+        Ok(before)
+    }
+
     /// Start the proxy anew, and wait until it says that it is ready.
     pub async fn start_proxy(&mut self) -> Result<()> {
         match &mut self.plane {
@@ -152,6 +243,20 @@ impl Product {
         self.put(&self.carrier).await?;
         self.until_status(&reader(), 200).await?;
         self.scene.log.clear();
+        Ok(())
+    }
+
+    /// After a configuration that was refused: have another one served, so that the proxy holds none that it refuses.
+    pub async fn recover(&self) -> Result<()> {
+        let other = self.configured(|config| {
+            if let Some(tenants) = config["organizations"][0]["tenants"].as_array_mut() {
+                tenants.push(json!("recovered"));
+            }
+        });
+        self.put(&other).await?;
+        let labels = RawRequest::get("/loki/api/v1/labels");
+        self.until_status(&by(&["developers"], labels, "recovered"), 200)
+            .await?;
         Ok(())
     }
 
@@ -302,9 +407,37 @@ impl Product {
     }
 }
 
-fn shipped(kind: Kind, file: &str) -> Result<Vec<Value>> {
+fn text(kind: Kind, file: &str) -> Result<String> {
     let path = paths::repository().join(kind.folder()).join(file);
-    documents(&fs::read_to_string(&path).with_context(|| path.display().to_string())?)
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+fn shipped(kind: Kind, file: &str) -> Result<Vec<Value>> {
+    documents(&text(kind, file)?)
+}
+
+/// The places of what stands in the one and not in the other.
+pub fn lost(written: &Value, there: &Value) -> Vec<String> {
+    match (written, there) {
+        (Value::Object(written), Value::Object(there)) => {
+            let members = written.iter().flat_map(|(name, value)| {
+                let other = there.get(name).unwrap_or(&Value::Null);
+                let places = lost(value, other).into_iter();
+                places.map(move |place| format!(".{name}{place}"))
+            });
+            members.collect()
+        }
+        (Value::Array(written), Value::Array(there)) if written.len() == there.len() => {
+            let elements = written.iter().zip(there).enumerate();
+            let elements = elements.flat_map(|(position, (value, other))| {
+                let places = lost(value, other).into_iter();
+                places.map(move |place| format!("[{position}]{place}"))
+            });
+            elements.collect()
+        }
+        (written, there) if written == there => Vec::new(),
+        _ => vec![String::new()],
+    }
 }
 
 /// A token of the shipped configuration's provider.
