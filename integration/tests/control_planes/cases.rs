@@ -141,7 +141,7 @@ async fn a_bad_configuration_leaves_the_old_one(product: &mut Product) -> Result
     until(async || product.plane_log().contains(told), told, product).await
 }
 
-/// One that nobody has, and one that is not the image's.
+/// One that nobody has, one that is not the image's, and that of an index which names the image.
 async fn another_digest_is_refused(product: &mut Product) -> Result<()> {
     let (status, digest) = (
         match product.kind {
@@ -162,7 +162,12 @@ async fn another_digest_is_refused(product: &mut Product) -> Result<()> {
         };
         Ok(serde_json::from_str(&carrier)?)
     };
-    for other in [with(&"0".repeat(64), true)?, with(&"1".repeat(64), false)?] {
+    let index = product.scene.put_index().await?;
+    for other in [
+        with(&"0".repeat(64), true)?,
+        with(&"1".repeat(64), false)?,
+        with(&index, true)?,
+    ] {
         product.put(&other).await?;
         product.until_status(&reader(), status).await?;
         product.refuse(&reader(), status).await?;

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use integration::authority::Authority;
+use integration::client::{Protocol, RawRequest, Target};
 use integration::issuer::Issuer;
 use integration::kubernetes::{KubernetesApi, documents};
 use integration::process::Process;
@@ -19,11 +20,14 @@ use integration::server::Server;
 use integration::terminator::{relay, terminate_at};
 use integration::upstream::{Upstream, UpstreamLog};
 use integration::{drill, part, paths};
-use serde_json::json;
+use serde_json::{Value, json};
+use sha2::Digest as _;
 use tempfile::TempDir;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
+/// The media type of an index.
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// What clients call the gate.
 pub const HOST: &str = "observability.example.com";
 /// The proxy's pod.
@@ -149,6 +153,36 @@ impl Scene {
             .await?;
         self.registry = Some(registry);
         Ok(())
+    }
+
+    /// Put an index into the registry, which names the image as builders do that add provenance; gives its digest.
+    pub async fn put_index(&self) -> Result<String> {
+        let manifest = self.layout.join("blobs/sha256").join(&self.digest);
+        let manifest = fs::read(manifest)?;
+        let kind = &serde_json::from_slice::<Value>(&manifest)?["mediaType"];
+        let index = json!({
+            "schemaVersion": 2,
+            "mediaType": INDEX,
+            "manifests": [{
+                "mediaType": kind,
+                "digest": format!("sha256:{}", self.digest),
+                "size": manifest.len(),
+                "platform": {"os": "linux", "architecture": "amd64"},
+            }],
+        });
+        let index = index.to_string().into_bytes();
+        let mut digest = String::new();
+        for byte in sha2::Sha256::digest(&index) {
+            write!(digest, "{byte:02x}")?;
+        }
+        let mut put = RawRequest::new("PUT", &format!("/v2/scopegate/manifests/sha256:{digest}"));
+        put = put.header("content-type", INDEX);
+        put.body = index;
+        let registry = SocketAddr::from((REGISTRY, 443));
+        let registry = Target::tls(registry, &self.authority.der(), "registry.example.com");
+        let reply = put.send(&registry, Protocol::H1).await?;
+        ensure!(reply.status == 201, "{reply:?}");
+        Ok(digest)
     }
 
     /// Namespaces, the backends' Services with the endpoints that a controller would make, and the gate's certificate.
