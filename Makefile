@@ -35,6 +35,10 @@ help: ## print this list
 wasm: ## build the module: target/scopegate.wasm
 	@$(tools)/wasm.sh >/dev/null
 
+.PHONY: image
+image: wasm ## write the module's image without an engine, as an OCI layout in target/image, and print its digest
+	@python3 $(tools)/image.py "$(SCOPEGATE_WASM)" target/image "$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n1)"
+
 .PHONY: cli
 cli: ## build the command `scopegate` for this machine: target/scopegate
 	@cargo build --quiet --release --locked --features serve --bin scopegate
