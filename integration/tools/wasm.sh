@@ -94,6 +94,8 @@ esac
 
 mkdir -p "$(dirname "$output")"
 built="$CARGO_TARGET_DIR/$TARGET/release/${name//-/_}.wasm"
+# Another build of the library, without the host, may have been written over it.
+[ $# = 2 ] || grep -q proxy_abi_version_ "$built" || die "$built is no module for a proxy: remove it and build again"
 # Renamed into place: an Envoy that is starting must never see half a module.
 cp "$built" "$output.part"
 mv "$output.part" "$output"
