@@ -26,6 +26,9 @@ else
 fi
 cd "$(dirname "$manifest")"
 name="$(sed -n 's/^name *= *"\(.*\)"/\1/p' Cargo.toml | head -n1)"
+# Other crates build the gate's library too, perhaps with other features, and its file is called as the module's: in the
+# same folder it would be written over that, and cargo would not notice.
+[ $# != 2 ] || CARGO_TARGET_DIR="$CARGO_TARGET_DIR/$name"
 
 new_enough() {
     local version

@@ -130,10 +130,6 @@ impl EnvoyGateway {
     pub fn plane_log(&self) -> String {
         fs::read_to_string(&self.plane_log).unwrap_or_default()
     }
-
-    pub fn log(&self) -> String {
-        self.proxy_log()
-    }
 }
 
 fn command(kubeconfig: &std::path::Path) -> Result<Command> {

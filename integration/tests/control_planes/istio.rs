@@ -153,10 +153,6 @@ impl Istio {
     pub fn plane_log(&self) -> String {
         fs::read_to_string(&self.plane_log).unwrap_or_default()
     }
-
-    pub fn log(&self) -> String {
-        self.proxy_log()
-    }
 }
 
 /// Whether istiod's own checks of resources refuse when it cannot be asked.

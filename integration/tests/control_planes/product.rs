@@ -262,11 +262,8 @@ impl Product {
 
     /// What the logs say, for a case that has failed.
     pub async fn told(&self) -> String {
-        let log = match &self.plane {
-            Plane::Istio(istio) => istio.log(),
-            Plane::EnvoyGateway(gateway) => gateway.log(),
-        };
-        let lines: Vec<String> = log
+        let lines: Vec<String> = self
+            .proxy_log()
             .lines()
             .rev()
             .take(12)
