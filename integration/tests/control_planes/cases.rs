@@ -113,6 +113,8 @@ async fn a_tenant_is_added(product: &mut Product) -> Result<()> {
         RawRequest::get("/loki/api/v1/labels"),
         "newco",
     );
+    // What the case before has changed may still be served.
+    product.until_status(&newcomer, 403).await?;
     product.refuse(&newcomer, 403).await?;
     let with_it = product.configured(|config| {
         if let Some(tenants) = config["organizations"][0]["tenants"].as_array_mut() {
