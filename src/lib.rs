@@ -31,7 +31,7 @@
 //! | [`scoping`] | `scope` `tags` `query` `form` `parameters` `narrow` |
 //! | [`authz`] | `endpoint` `policy` `projects` |
 //! | composition | [`config`] [`gate`] [`forward`] [`reply`] [`audit`] |
-//! | [`worker`] | `headers` `event` `counters` `effect` `excerpt` `announcement` `clocks` `dice` `lifetimes` `room` `directory` `document_fetch` `received` `sources` `root` `commons` `keyring` `roster` `exchange` `machine` `driver` |
+//! | [`worker`] | `headers` `event` `counters` `effect` `excerpt` `announcement` `clocks` `dice` `lifetimes` `succession` `room` `directory` `document_fetch` `received` `sources` `root` `commons` `keyring` `roster` `exchange` `machine` `driver` |
 //! | hosts | [`host`] |
 //! | programs | `resources` `serve` `cli` |
 //!

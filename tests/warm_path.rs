@@ -91,6 +91,7 @@ fn a_warm_request_allocates_nothing() {
             headers: &headers,
             end: true,
             peer: &|| None,
+            entrance: &|| None,
         };
         let mut action = worker.on(head, reading, &mut effects);
         if action == Action::Exact {

@@ -301,6 +301,7 @@ fn a_head_that_cannot_be_read_does_not_pass_in_report_mode() {
             headers: &block,
             end: true,
             peer: &|| None,
+            entrance: &|| None,
         });
         let done = host.take_done();
         let cleaned = done
@@ -688,6 +689,7 @@ fn a_verification_is_counted_for_a_request_that_waited() {
             headers: &headers,
             end: true,
             peer: &|| None,
+            entrance: &|| None,
         },
     );
     let call = driver.proxy().calls.pop().expect("a question");

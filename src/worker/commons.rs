@@ -9,6 +9,7 @@ use crate::worker::event::StreamId;
 use crate::worker::lifetimes::Lifetimes;
 use crate::worker::room::Rooms;
 use crate::worker::sources::Sources;
+use crate::worker::succession::OpenStreams;
 
 /// Gives a number to the sessions of each configuration, and of each state of a configuration.
 #[derive(Debug, Default)]
@@ -38,6 +39,8 @@ pub struct Commons {
     pub clocks: Clocks,
     /// The deadlines of streams.
     pub lifetimes: Lifetimes,
+    /// The streams whose grant may be examined again.
+    pub open: OpenStreams,
     /// The streams that wait, beginning with the one that has waited longest.
     pub waiting: Vec<StreamId>,
     /// The places for requests that wait or whose form is being read.
@@ -59,6 +62,7 @@ impl Commons {
             directory: Directory::default(),
             clocks: Clocks::default(),
             lifetimes: Lifetimes::default(),
+            open: OpenStreams::default(),
             waiting: Vec::new(),
             rooms: Rooms::default(),
             dice,

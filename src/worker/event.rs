@@ -136,6 +136,9 @@ pub enum Event<'a> {
         end: bool,
         /// The address of the peer.
         peer: Lazy<'a>,
+        /// Where it came in, in the host's own spelling: the plugin, the address of the proxy's
+        /// that the client reached, and the server name that it asked for.
+        entrance: Lazy<'a>,
     },
     /// A piece of a request's body has arrived.
     Body {

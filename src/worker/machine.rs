@@ -25,7 +25,7 @@ use crate::worker::event::{
     StreamId, Swap,
 };
 use crate::worker::excerpt::say;
-use crate::worker::exchange::{self, Case, Cause, Desk, Exchange, Why};
+use crate::worker::exchange::{self, Case, Cause, Desk, Exchange, Standing, Why};
 use crate::worker::headers::HeaderBlock;
 use crate::worker::keyring::{Heard, Keyring, Roots};
 use crate::worker::received::not_sent;
@@ -55,6 +55,14 @@ impl fmt::Debug for Worker {
             .field("sources", &self.commons.sources)
             .finish_non_exhaustive()
     }
+}
+
+/// The head of a request, and what the host can say about it.
+struct Arriving<'a> {
+    headers: &'a HeaderBlock,
+    end: bool,
+    peer: Lazy<'a>,
+    entrance: Lazy<'a>,
 }
 
 /// What an event learns about the time.
@@ -118,7 +126,16 @@ impl Worker {
                 headers,
                 end,
                 peer,
-            } => return self.on_head(stream, (headers, end, peer), reading, out),
+                entrance,
+            } => {
+                let head = Arriving {
+                    headers,
+                    end,
+                    peer,
+                    entrance,
+                };
+                return self.on_head(stream, &head, reading, out);
+            }
             Event::Body {
                 stream,
                 size,
@@ -422,6 +439,7 @@ impl Worker {
         while let Some(stream) = self.commons.lifetimes.take_due(now) {
             self.time_is_up(stream, now, out);
         }
+        self.succeed(id, now, out);
         self.show(id, now, out);
         let waiting = self.commons.waiting.iter();
         let waits = waiting.filter(|stream| self.root_of(**stream) == Some(id));
@@ -503,10 +521,21 @@ impl Worker {
         out: &mut dyn Sink,
         step: impl FnOnce(&mut Desk<'_>, Exchange) -> (Exchange, T),
     ) -> Option<T> {
+        self.step_by(None, stream, out, step)
+    }
+
+    /// The same, with another configuration at the desk than the one that answers for the stream.
+    fn step_by<T>(
+        &mut self,
+        by: Option<RootId>,
+        stream: StreamId,
+        out: &mut dyn Sink,
+        step: impl FnOnce(&mut Desk<'_>, Exchange) -> (Exchange, T),
+    ) -> Option<T> {
         let slot = self.exchanges.get_mut(&stream)?;
         let exchange = std::mem::replace(slot, Exchange::Refused);
         exchange.leave(stream, &mut self.commons);
-        let root = exchange.root();
+        let root = by.or_else(|| exchange.root());
         let root = root.and_then(|root| self.roots.get_mut(&root));
         let now = self.commons.clocks.last();
         let mut desk = Desk {
@@ -526,7 +555,7 @@ impl Worker {
     fn on_head(
         &mut self,
         stream: StreamId,
-        (headers, end, peer): (&HeaderBlock, bool, Lazy<'_>),
+        head: &Arriving<'_>,
         reading: Option<Reading>,
         out: &mut dyn Sink,
     ) -> Action {
@@ -557,10 +586,11 @@ impl Worker {
             out,
         };
         let case = Case {
-            headers,
-            end,
+            headers: head.headers,
+            end: head.end,
             arrived: now.mono,
-            peer,
+            peer: head.peer,
+            entrance: head.entrance,
         };
         let step = match time {
             Some(time) => exchange::on_head(&mut desk, &case, time),
@@ -569,6 +599,10 @@ impl Worker {
         let Some((exchange, action)) = step else {
             return Action::Exact;
         };
+        if let Some(root) = self.roots.get_mut(&root) {
+            let (id, open) = (root.id(), &self.commons.open);
+            root.succession.note(id, open, head.entrance);
+        }
         if let Some(slot) = self.exchanges.get_mut(&stream) {
             slot.leave(stream, &mut self.commons);
             exchange.enter(stream, &mut self.commons);
@@ -827,12 +861,35 @@ impl Worker {
                 let Some(denial) = withdrawn else {
                     return (exchange, ());
                 };
+                (withdraw(desk, &exchange, denial), ())
+            });
+        }
+    }
+
+    /// Decides on streams of older configurations in whose place that one serves, and ends those
+    /// that it would refuse.
+    fn succeed(&mut self, id: RootId, now: Now, out: &mut dyn Sink) {
+        let Some(root) = self.roots.get_mut(&id) else {
+            return;
+        };
+        let exchanges = &self.exchanges;
+        let streams = root.succession.next(id, &self.commons.open, |stream| {
+            exchanges.get(&stream)?.opening()?.entrance()
+        });
+        for stream in streams {
+            self.step_by(Some(id), stream, out, |desk, exchange| {
+                desk.now = now;
                 let endpoint = exchange.span().and_then(|(_, endpoint)| endpoint);
-                exchange::withdraw_stream(desk, denial, endpoint);
-                if let Exchange::Forwarded(forwarded) = &exchange {
-                    forwarded.log_gone(desk.stream, desk.out);
-                }
-                (Exchange::Refused, ())
+                let standing = match exchange.opening() {
+                    Some(opening) if desk.root.gate.enforces(endpoint) => opening.succession(desk),
+                    _ => Standing::Granted,
+                };
+                let exchange = match standing {
+                    Standing::Granted => exchange.taken_over(id),
+                    Standing::Unknown => exchange,
+                    Standing::Withdrawn(denial) => withdraw(desk, &exchange, denial),
+                };
+                (exchange, ())
             });
         }
     }
@@ -956,6 +1013,16 @@ impl Worker {
             }
         }
     }
+}
+
+/// Ends a stream that is no longer granted.
+fn withdraw(desk: &mut Desk<'_>, exchange: &Exchange, denial: Denial) -> Exchange {
+    let endpoint = exchange.span().and_then(|(_, endpoint)| endpoint);
+    exchange::withdraw_stream(desk, denial, endpoint);
+    if let Exchange::Forwarded(forwarded) = exchange {
+        forwarded.log_gone(desk.stream, desk.out);
+    }
+    Exchange::Refused
 }
 
 fn is_of(cause: &Cause, source: SourceId) -> bool {

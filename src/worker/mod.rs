@@ -41,6 +41,7 @@ pub mod room;
 mod root;
 pub mod roster;
 pub mod sources;
+pub mod succession;
 
 pub use effect::{Effect, Level, Sink};
 pub use event::{

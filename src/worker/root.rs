@@ -13,6 +13,7 @@ use crate::worker::clocks::Pulse;
 use crate::worker::effect::{Effect, Level, Sink};
 use crate::worker::event::{RootId, SourceId};
 use crate::worker::sources::Served;
+use crate::worker::succession::Succession;
 
 /// The interval at which the root is called if nothing waits, in milliseconds. It is the
 /// precision of clocks, schedules and metrics, and the time within which workers agree on keys.
@@ -115,6 +116,8 @@ pub struct Root {
     pub gate: Gate,
     /// Whether ticks come.
     pub pulse: Pulse,
+    /// What it takes over from older configurations.
+    pub succession: Succession,
     /// The source of each provider's keys, in the order of the configuration. `None` for inline
     /// keys.
     sources: Vec<Option<SourceId>>,
@@ -144,6 +147,7 @@ impl Root {
         Self {
             id,
             pulse: Pulse::new(now),
+            succession: Succession::default(),
             sources: served.keys,
             outside,
             tick: 0,

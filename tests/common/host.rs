@@ -265,6 +265,8 @@ pub struct Host {
     pub slow_store: bool,
     /// Whether the host shares entries that can be read and swapped.
     pub shares: bool,
+    /// Where requests come in from now on, if the host says it.
+    pub entrance: Option<&'static str>,
 }
 
 impl Host {
@@ -297,6 +299,7 @@ impl Host {
             clocks,
             slow_store: false,
             shares: true,
+            entrance: Some("here"),
         }
     }
 
@@ -468,11 +471,13 @@ impl Host {
             .map(|(name, value)| (name.as_slice(), value.as_slice()))
             .collect();
         let headers = HeaderBlock::of(&pairs);
+        let entrance = self.entrance.map(str::as_bytes);
         self.on(Event::Head {
             stream: StreamId(stream),
             headers: &headers,
             end,
             peer: &|| Some(b"127.0.0.1:1".as_slice().into()),
+            entrance: &|| entrance.map(Into::into),
         })
     }
 

@@ -300,6 +300,7 @@ impl Play<'_, '_> {
                 headers: &headers,
                 end: request.body.is_empty(),
                 peer: &|| Some(PEER.into()),
+                entrance: &|| None,
             },
         );
         for _ in 0..MAX_TICKS {

@@ -113,8 +113,17 @@ pub(super) fn on_request_headers(context: u32, end: bool) -> u32 {
         headers: &headers,
         end,
         peer: &|| call::property("source\0address"),
+        entrance: &entrance,
     };
     on_stream(context, event)
+}
+
+/// The plugin, the listener's address and the server name of the current stream.
+fn entrance() -> Option<Box<[u8]>> {
+    let address = call::property("destination\0address")?;
+    let plugin = call::property("plugin_name").unwrap_or_default();
+    let name = call::property("connection\0requested_server_name").unwrap_or_default();
+    Some([&*plugin, &*address, &*name].join(&0).into())
 }
 
 pub(super) fn on_request_body(context: u32, size: usize, end: bool) -> u32 {

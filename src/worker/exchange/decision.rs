@@ -244,6 +244,7 @@ fn wait(
         headers: case.headers.clone(),
         end: case.end,
         peer: desk.peer(&Peer::Ask(case.peer)),
+        entrance: (case.entrance)(),
     };
     desk.root.tick_every(true, desk.out);
     (Exchange::Waiting(Box::new(waiting)), Action::Pause)
@@ -292,6 +293,7 @@ pub fn on_wake(desk: &mut Desk<'_>, waiting: &Waiting, why: Why) -> Exchange {
         end: waiting.end,
         arrived: waiting.arrived,
         peer: &|| waiting.peer.clone(),
+        entrance: &|| waiting.entrance.clone(),
     };
     let facts = &waiting.facts;
     let step = match why {
@@ -395,8 +397,7 @@ fn pass(
     }
     let reported = denial.is_some();
     let record = desk.decided(head, facts, denial.into(), reported, &peer);
-    let changes = desk.root.organizations_source().is_some();
-    let opening = (changes && lifetime.is_some()).then(|| Box::new(Opening::of(case, facts)));
+    let opening = lifetime.map(|_| Box::new(Opening::of(case, facts)));
     let forwarded = Forwarded {
         root,
         lifetime,

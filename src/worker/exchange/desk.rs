@@ -46,6 +46,8 @@ pub struct Case<'a> {
     pub arrived: Monotonic,
     /// The address of the peer.
     pub peer: Lazy<'a>,
+    /// Where it came in.
+    pub entrance: Lazy<'a>,
 }
 
 /// How to obtain a peer's address.

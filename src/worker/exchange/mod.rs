@@ -31,6 +31,6 @@ pub use decision::{
     Step, Why, endpoint_of, on_breach, on_faulty_host, on_head, on_unperformed, on_wake,
 };
 pub use desk::{Case, Desk};
-pub use opening::Opening;
+pub use opening::{Opening, Standing};
 pub use response::{end_stream, on_response, withdraw_stream};
 pub use state::{Cause, Exchange, Forwarded, Reading, Streaming, Waiting};

@@ -10,6 +10,7 @@ use crate::words::request::Head;
 use crate::words::tenant::TenantSet;
 use crate::words::time::Time;
 use crate::worker::headers::HeaderBlock;
+use crate::worker::succession::Entrance;
 
 /// The head of a request that is under way, and what it was granted.
 #[derive(Debug)]
@@ -18,6 +19,18 @@ pub struct Opening {
     end: bool,
     scope: Option<Arc<Scope>>,
     tenants: Box<[u8]>,
+    entrance: Option<Entrance>,
+}
+
+/// What a configuration says of a request that another one has let in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// It grants what the request is given.
+    Granted,
+    /// It would refuse the request.
+    Withdrawn(Denial),
+    /// It cannot say at the moment.
+    Unknown,
 }
 
 impl Opening {
@@ -30,6 +43,7 @@ impl Opening {
             end: case.end,
             scope: facts.scope.clone(),
             tenants: tenants.map_or_else(Box::default, |tenants| tenants.canonical().into()),
+            entrance: Entrance::ask(case.entrance),
         }
     }
 
@@ -45,15 +59,45 @@ impl Opening {
             end: false,
             scope,
             tenants: tenants.unwrap_or_default(),
+            entrance: None,
         }
     }
 
-    /// The reason why the stream must end if it is no longer granted: the denial that the same
-    /// request would get now. What has nothing to do with grants does not end a stream here:
-    /// the expiry of the token is watched elsewhere, and keys that are missing for a moment
-    /// prove nothing.
+    /// Where the request came in, if the host has said it.
+    #[must_use]
+    pub const fn entrance(&self) -> Option<&Entrance> {
+        self.entrance.as_ref()
+    }
+
+    /// The reason why the stream must end if the organizations now in force no longer grant it:
+    /// the denial that the same request would get now. What has nothing to do with grants does
+    /// not end a stream here: the expiry of the token is watched elsewhere, and keys that are
+    /// missing for a moment prove nothing.
     #[must_use]
     pub fn refusal(&self, desk: &mut Desk<'_>) -> Option<Denial> {
+        match self.standing(desk) {
+            Standing::Withdrawn(denial) if is_about_grants(denial) => Some(denial),
+            _ => None,
+        }
+    }
+
+    /// What a newer configuration, that of the desk, says of the stream. It may lack more than
+    /// grants: a provider, an audience, an endpoint. The expiry of the token is watched
+    /// elsewhere, and a fault that the client is to wait out proves nothing.
+    #[must_use]
+    pub fn succession(&self, desk: &mut Desk<'_>) -> Standing {
+        match self.standing(desk) {
+            Standing::Withdrawn(denial) if is_about_grants(denial) => Standing::Withdrawn(denial),
+            Standing::Withdrawn(denial)
+                if denial.is_retryable() || denial == Denial::TokenExpired =>
+            {
+                Standing::Unknown
+            }
+            standing => standing,
+        }
+    }
+
+    fn standing(&self, desk: &mut Desk<'_>) -> Standing {
         let mut head = Head::read(self.headers.iter(), desk.root.own_headers());
         head.has_body = !self.end;
         let attempt = Attempt {
@@ -64,14 +108,17 @@ impl Opening {
         match evaluation.outcome {
             Outcome::Forward(_) => {
                 let DecisionFacts { scope, tenants, .. } = &evaluation.facts;
-                let within = self.is_within(scope.as_ref(), tenants.as_ref());
-                (!within).then_some(Denial::TenantNotGranted)
+                if self.is_within(scope.as_ref(), tenants.as_ref()) {
+                    Standing::Granted
+                } else {
+                    Standing::Withdrawn(Denial::TenantNotGranted)
+                }
             }
-            Outcome::Refuse(denial) => is_about_grants(denial).then_some(denial),
+            Outcome::Refuse(denial) => Standing::Withdrawn(denial),
             Outcome::Answer(_)
             | Outcome::Ask(_)
             | Outcome::AwaitKeys { .. }
-            | Outcome::NeedsClock => None,
+            | Outcome::NeedsClock => Standing::Unknown,
         }
     }
 

@@ -65,6 +65,7 @@ pub struct Waiting {
     pub(super) headers: HeaderBlock,
     pub(super) end: bool,
     pub(super) peer: Option<Box<[u8]>>,
+    pub(super) entrance: Option<Box<[u8]>>,
 }
 
 /// What a request waits for.
@@ -118,7 +119,8 @@ pub struct Reading {
 /// A request that is on its way, with what is needed when its answer arrives.
 #[derive(Debug)]
 pub struct Forwarded {
-    /// The configuration that decided on it.
+    /// The configuration that answers for it: the one that decided on it, or the one that has
+    /// taken it over.
     pub root: RootId,
     /// How long the stream that it opens may last, if it opens one.
     pub lifetime: Option<Lifetime>,
@@ -126,14 +128,15 @@ pub struct Forwarded {
     pub(super) json: bool,
     pub(super) cors: Cors,
     pub(super) record: Option<Record>,
-    /// The request that opened the stream, if grants may change before it ends.
+    /// The request that opened the stream, if it opens one.
     pub(super) opening: Option<Box<Opening>>,
 }
 
 /// A stream that is open.
 #[derive(Debug)]
 pub struct Streaming {
-    /// The configuration that decided on it.
+    /// The configuration that answers for it: the one that decided on it, or the one that has
+    /// taken it over.
     pub root: RootId,
     /// How long it may last.
     pub lifetime: Lifetime,
@@ -185,10 +188,12 @@ impl Exchange {
             }
             Self::Forwarded(Forwarded {
                 lifetime: Some(lifetime),
+                root,
                 ..
             })
-            | Self::Streaming(Streaming { lifetime, .. }) => {
+            | Self::Streaming(Streaming { lifetime, root, .. }) => {
                 commons.lifetimes.end(stream, *lifetime);
+                commons.open.end(*root, stream);
             }
             Self::Opened { .. } | Self::Forwarded(_) | Self::Refused | Self::Done => {}
         }
@@ -210,10 +215,12 @@ impl Exchange {
             }
             Self::Forwarded(Forwarded {
                 lifetime: Some(lifetime),
+                root,
                 ..
             })
-            | Self::Streaming(Streaming { lifetime, .. }) => {
+            | Self::Streaming(Streaming { lifetime, root, .. }) => {
                 commons.lifetimes.begin(stream, *lifetime);
+                commons.open.begin(*root, stream);
             }
             Self::Opened { .. } | Self::Forwarded(_) | Self::Refused | Self::Done => {}
         }
@@ -235,7 +242,7 @@ impl Exchange {
         }
     }
 
-    /// The request that opened it, if it is a stream whose grant may change before it ends.
+    /// The request that opened it, if it is a stream.
     #[must_use]
     pub fn opening(&self) -> Option<&Opening> {
         match self {
@@ -243,6 +250,18 @@ impl Exchange {
             | Self::Streaming(Streaming { opening, .. }) => opening.as_deref(),
             _ => None,
         }
+    }
+
+    /// The same stream, with another configuration that answers for it.
+    #[must_use]
+    pub fn taken_over(mut self, by: RootId) -> Self {
+        match &mut self {
+            Self::Forwarded(Forwarded { root, .. }) | Self::Streaming(Streaming { root, .. }) => {
+                *root = by;
+            }
+            _ => {}
+        }
+        self
     }
 
     /// How long the stream may last, and its endpoint, if it is an open stream.
