@@ -9,9 +9,10 @@
 //! | [`upstream`] | backends that record what reached them |
 //! | [`envoy`], [`prometheus`] | the real servers, each gone when its handle is dropped |
 //! | [`client`], [`grpc`] | requests, byte for byte where that matters |
+//! | [`examples`] | the files from which users start, and requests that show what they promise |
 //! | [`scenario`], [`replay`] | the scenario table and its run through a real Envoy |
 //! | [`clock`] | clocks for a process under test that a test steps |
-//! | [`command`] | the command `scopegate` as a program for a shell |
+//! | [`command`] | the command `scopegate`, as a program for a shell and as a function |
 //! | [`walkthrough`] | a page of the manual as a script, and the shell that types it |
 //! | [`served`] | `scopegate serve-organizations` as a process |
 //! | [`authority`], [`terminator`] | certificates for one run, and TLS in front of a server that has none |
@@ -39,6 +40,7 @@ pub mod command;
 pub mod directory;
 pub mod drill;
 pub mod envoy;
+pub mod examples;
 pub mod firehose;
 pub mod form;
 pub mod grpc;

@@ -82,6 +82,17 @@ impl Process {
         Ok(())
     }
 
+    /// Asks the child to end, and not the processes that it has started.
+    pub fn terminate(&self) -> Result<()> {
+        let status = Command::new("kill")
+            .args(["-s", "TERM", &self.child.id().to_string()])
+            .status()?;
+        if !status.success() {
+            bail!("{}: it cannot be asked to end: {status}", self.name);
+        }
+        Ok(())
+    }
+
     /// Calls `ready` until it returns true. Fails if the child ends first, or if the time is over.
     pub async fn wait_until<F>(&mut self, what: &str, within: Duration, mut ready: F) -> Result<()>
     where

@@ -69,7 +69,8 @@ impl Target {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
-    pub(super) async fn connect(&self, alpn: &[u8]) -> Result<Pin<Box<dyn Stream>>> {
+    /// A connection, over which that protocol is spoken if it has TLS.
+    pub async fn connect(&self, alpn: &[u8]) -> Result<Connected> {
         let stream = TcpStream::connect(self.address)
             .await
             .with_context(|| format!("cannot connect to {}", self.address))?;
@@ -91,8 +92,11 @@ impl Target {
     }
 }
 
+/// A connection to a target.
+pub type Connected = Pin<Box<dyn Stream>>;
+
 /// Any bidirectional stream of bytes.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send {}
+pub trait Stream: AsyncRead + AsyncWrite + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
 

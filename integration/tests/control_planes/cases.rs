@@ -18,6 +18,7 @@ cases![ALL:
     a_grant_that_is_gone_ends_in_no_backend,
     a_bad_configuration_leaves_the_old_one,
     another_digest_is_refused,
+    what_is_no_module_is_refused,
     without_the_gate_nothing_is_reached,
     a_route_of_another_namespace_leads_nowhere,
     provider_and_registry_may_be_away,
@@ -123,7 +124,7 @@ async fn a_tenant_is_added(product: &mut Product) -> Result<()> {
     });
     product.put(&with_it).await?;
     let took = product.until_status(&newcomer, 200).await?;
-    eprintln!("{}: a tenant is live after {took:?}", product.kind.name());
+    product.measured("it is live", took);
     Ok(())
 }
 
@@ -183,6 +184,35 @@ async fn another_digest_is_refused(product: &mut Product) -> Result<()> {
         product.begin().await?;
     }
     Ok(())
+}
+
+/// An image whose digest is as it was named, and which holds a text.
+async fn what_is_no_module_is_refused(product: &mut Product) -> Result<()> {
+    let (good, strange) = (
+        product.scene.digest.clone(),
+        product.scene.strange.1.clone(),
+    );
+    let carrier = product.carrier_with(|_| {}).to_string();
+    let carrier = serde_json::from_str(&carrier.replace(&good, &strange))?;
+    product.put(&carrier).await?;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let status = product.status(&reader()).await;
+    eprintln!(
+        "{}: no module: {status:?} {:?}",
+        product.kind.name(),
+        product.condition().await?
+    );
+    product.start_proxy().await?;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let status = product.status(&reader()).await;
+    eprintln!(
+        "{}: no module at the start: {status:?}",
+        product.kind.name()
+    );
+    eprintln!("{}", product.told().await);
+    let smuggling = reader().header("x-scopegate-backend", "loki");
+    ensure!(product.status(&smuggling).await != Some(200), "it is open");
+    product.begin().await
 }
 
 async fn without_the_gate_nothing_is_reached(product: &mut Product) -> Result<()> {

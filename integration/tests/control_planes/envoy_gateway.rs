@@ -2,7 +2,7 @@
 //! because both listen on the same ports.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -12,18 +12,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use integration::process::Process;
 use integration::{client, envoy, part};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::network::{self, NETWORK, SECOND_NETWORK};
 use crate::pod::Container;
-use crate::scene::{POD, Scene};
+use crate::scene::{POD, SECOND_POD, Scene};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 pub const NAMESPACE: &str = "envoy-gateway-system";
-pub const NETWORK: &str = "pod";
 
 pub struct EnvoyGateway {
     plane: Option<Process>,
     proxy: Option<Process>,
+    second: Option<Process>,
     /// Of the proxy.
     deployment: String,
     plane_log: PathBuf,
@@ -37,10 +38,11 @@ impl EnvoyGateway {
         scene.put_definitions(&chart).await?;
         scene.put_namespace(NAMESPACE).await?;
         scene.put_chart(&chart).await?;
-        network()?;
+        network::make(NETWORK, POD)?;
         let mut gateway = Self {
             plane: None,
             proxy: None,
+            second: None,
             deployment: String::new(),
             plane_log: scene.file("envoy-gateway.log"),
             folder: scene.folder.path().to_path_buf(),
@@ -98,23 +100,65 @@ impl EnvoyGateway {
     pub async fn start_proxy(&mut self, scene: &Scene) -> Result<()> {
         drop(self.proxy.take());
         self.deployment = deployment(scene).await?;
-        let container = Container {
-            namespace: NAMESPACE,
-            deployment: &self.deployment,
-            name: "envoy",
-            entrypoint: &["envoy"],
-            address: POD,
-            network: Some(NETWORK),
-        };
-        let mut proxy = container.start(scene).await?;
-        let address = SocketAddr::from((POD, 19003));
-        let ready = async || {
-            let ready = client::get(address, "/ready").await;
-            ready.is_ok_and(|reply| reply.status == 200)
-        };
-        proxy.wait_until("ready", PATIENCE, ready).await?;
+        let mut proxy = self.container(1, POD, NETWORK).start(scene).await?;
+        until_ready(&mut proxy, POD).await?;
         self.proxy = Some(proxy);
         Ok(())
+    }
+
+    pub async fn start_second_proxy(&mut self, scene: &Scene) -> Result<()> {
+        network::make(SECOND_NETWORK, SECOND_POD)?;
+        let second = self.container(2, SECOND_POD, SECOND_NETWORK);
+        let mut second = second.start(scene).await?;
+        until_ready(&mut second, SECOND_POD).await?;
+        self.second = Some(second);
+        Ok(())
+    }
+
+    pub fn stop_second_proxy(&mut self) {
+        drop(self.second.take());
+    }
+
+    /// As a kubelet ends the pod: first the hook of the container beside Envoy, which has Envoy's connections end.
+    pub async fn end_proxy(&mut self, scene: &Scene) -> Result<()> {
+        let deployment = scene
+            .api
+            .get(&json!({
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {"name": self.deployment, "namespace": NAMESPACE},
+            }))
+            .await?;
+        let containers = deployment["spec"]["template"]["spec"]["containers"].as_array();
+        let mut containers = containers.into_iter().flatten();
+        let beside = containers.find(|container| container["name"] == "shutdown-manager");
+        let hook = beside.context("no container beside Envoy")?;
+        let hook = hook["lifecycle"]["preStop"]["exec"]["command"].as_array();
+        let mut words = hook.context("no hook")?.iter().filter_map(Value::as_str);
+        ensure!(words.next() == Some("envoy-gateway"), "another hook");
+        let mut hook = tokio::process::Command::new("nsenter");
+        hook.arg(format!("--net=/run/netns/{NETWORK}"))
+            .arg(part::CONTROL_PLANES.find()?.join("bin/envoy-gateway"))
+            .args(words);
+        let ended = tokio::time::timeout(PATIENCE, hook.output()).await??;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        ensure!(ended.status.success(), "{said}");
+        let mut proxy = self.proxy.take().context("no proxy")?;
+        proxy.terminate()?;
+        proxy.wait_for_end(PATIENCE).await?;
+        Ok(())
+    }
+
+    fn container(&self, replica: u8, address: Ipv4Addr, network: &'static str) -> Container {
+        Container {
+            namespace: NAMESPACE.to_owned(),
+            deployment: self.deployment.clone(),
+            name: "envoy",
+            entrypoint: vec!["envoy".to_owned()],
+            replica,
+            address,
+            network: Some(network),
+        }
     }
 
     /// The name of the proxy's Deployment.
@@ -130,6 +174,15 @@ impl EnvoyGateway {
     pub fn plane_log(&self) -> String {
         fs::read_to_string(&self.plane_log).unwrap_or_default()
     }
+}
+
+async fn until_ready(proxy: &mut Process, pod: Ipv4Addr) -> Result<()> {
+    let address = SocketAddr::from((pod, 19003));
+    let ready = async || {
+        let ready = client::get(address, "/ready").await;
+        ready.is_ok_and(|reply| reply.status == 200)
+    };
+    proxy.wait_until("ready", PATIENCE, ready).await
 }
 
 fn command(kubeconfig: &std::path::Path) -> Result<Command> {
@@ -153,24 +206,4 @@ async fn deployment(scene: &Scene) -> Result<String> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     anyhow::bail!("it makes no Deployment")
-}
-
-/// A network of its own for the pod, whose address moves there.
-fn network() -> Result<()> {
-    let script = format!(
-        "set -e
-        ip address del {POD}/32 dev lo
-        ip netns add {NETWORK}
-        ip link add toward-{NETWORK} type veth peer name eth0 netns {NETWORK}
-        ip address add 10.1.1.254/24 dev toward-{NETWORK}
-        ip link set toward-{NETWORK} up
-        ip -n {NETWORK} link set lo up
-        ip -n {NETWORK} address add {POD}/24 dev eth0
-        ip -n {NETWORK} link set eth0 up
-        ip -n {NETWORK} route add default via 10.1.1.254"
-    );
-    let made = Command::new("sh").args(["-c", &script]).output()?;
-    let said = String::from_utf8_lossy(&made.stderr);
-    ensure!(made.status.success(), "{said}");
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Istio: pilot-discovery with the rights of its chart, and pilot-agent with an Envoy as the Deployment says.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use integration::process::Process;
 use integration::{envoy, part};
 use serde_json::{Value, json};
 
+use crate::network::{self, SECOND_NETWORK};
 use crate::pod::Container;
-use crate::scene::{ISTIOD, POD, Scene};
+use crate::scene::{ISTIOD, POD, SECOND_POD, Scene};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const NAMESPACE: &str = "istio-system";
@@ -21,6 +22,7 @@ pub const DEPLOYMENT: &str = "observability-istio";
 pub struct Istio {
     plane: Option<Process>,
     proxy: Option<Process>,
+    second: Option<Process>,
     plane_log: std::path::PathBuf,
     proxy_log: std::path::PathBuf,
 }
@@ -50,6 +52,7 @@ impl Istio {
         let mut istio = Self {
             plane: None,
             proxy: None,
+            second: None,
             plane_log: scene.file("istiod.log"),
             proxy_log: scene.file(&format!("{DEPLOYMENT}.log")),
         };
@@ -125,24 +128,32 @@ impl Istio {
     pub async fn start_proxy(&mut self, scene: &Scene) -> Result<()> {
         drop(self.proxy.take());
         until_deployed(scene, "scopegate", DEPLOYMENT).await?;
-        let agent = part::CONTROL_PLANES.find()?.join("bin/pilot-agent");
-        let agent = agent.display().to_string();
-        let container = Container {
-            namespace: "scopegate",
-            deployment: DEPLOYMENT,
-            name: "istio-proxy",
-            entrypoint: &[&agent],
-            address: POD,
-            network: None,
-        };
-        let mut proxy = container.start(scene).await?;
+        let mut proxy = container(1, POD, None)?.start(scene).await?;
         let address = SocketAddr::from(([127, 0, 0, 1], 15021));
-        let ready = async || {
-            let ready = client::get(address, "/healthz/ready").await;
-            ready.is_ok_and(|reply| reply.status == 200)
-        };
-        proxy.wait_until("ready", PATIENCE, ready).await?;
+        until_ready(&mut proxy, address).await?;
         self.proxy = Some(proxy);
+        Ok(())
+    }
+
+    /// A pod in a network of its own.
+    pub async fn start_second_proxy(&mut self, scene: &Scene) -> Result<()> {
+        network::make(SECOND_NETWORK, SECOND_POD)?;
+        let second = container(2, SECOND_POD, Some(SECOND_NETWORK))?;
+        let mut second = second.start(scene).await?;
+        until_ready(&mut second, SocketAddr::from((SECOND_POD, 15021))).await?;
+        self.second = Some(second);
+        Ok(())
+    }
+
+    pub fn stop_second_proxy(&mut self) {
+        drop(self.second.take());
+    }
+
+    /// As a kubelet ends the pod, whose only container has no hook.
+    pub async fn end_proxy(&mut self) -> Result<()> {
+        let mut proxy = self.proxy.take().context("no proxy")?;
+        proxy.terminate()?;
+        proxy.wait_for_end(PATIENCE).await?;
         Ok(())
     }
 
@@ -153,6 +164,28 @@ impl Istio {
     pub fn plane_log(&self) -> String {
         fs::read_to_string(&self.plane_log).unwrap_or_default()
     }
+}
+
+/// One container of the Deployment.
+fn container(replica: u8, address: Ipv4Addr, network: Option<&'static str>) -> Result<Container> {
+    let agent = part::CONTROL_PLANES.find()?.join("bin/pilot-agent");
+    Ok(Container {
+        namespace: "scopegate".to_owned(),
+        deployment: DEPLOYMENT.to_owned(),
+        name: "istio-proxy",
+        entrypoint: vec![agent.display().to_string()],
+        replica,
+        address,
+        network,
+    })
+}
+
+async fn until_ready(proxy: &mut Process, address: SocketAddr) -> Result<()> {
+    let ready = async || {
+        let ready = client::get(address, "/healthz/ready").await;
+        ready.is_ok_and(|reply| reply.status == 200)
+    };
+    proxy.wait_until("ready", PATIENCE, ready).await
 }
 
 /// Whether istiod's own checks of resources refuse when it cannot be asked.

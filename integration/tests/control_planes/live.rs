@@ -88,6 +88,12 @@ pub async fn changes_lose_no_request(product: &mut Product) -> Result<()> {
     product.scene.upstream("mimir")?.behave(Behaviour::Echo);
     let name = product.kind.name();
     eprintln!("{name}: live after {times:?}, the read {complete} after {ended:?}, {statuses:?}");
+    for (what, took) in ["a tenant", "a provider", "a withdrawn role"]
+        .iter()
+        .zip(&times)
+    {
+        product.measured(&format!("{what} is live"), *took);
+    }
     let all: usize = statuses.values().sum();
     ensure!(all > 100 && statuses.len() == 1, "{statuses:?}");
     ensure!(statuses.contains_key(&200), "{statuses:?}");
@@ -123,13 +129,13 @@ async fn long_read(target: Target) -> Result<(Duration, bool)> {
 }
 
 /// Requests of a caller whom no change concerns, each on a connection of its own.
-struct Load {
+pub struct Load {
     going: Arc<AtomicBool>,
     task: JoinHandle<Result<BTreeMap<u16, usize>>>,
 }
 
 impl Load {
-    fn start(target: Target) -> Self {
+    pub fn start(target: Target) -> Self {
         let going = Arc::new(AtomicBool::new(true));
         let task = tokio::spawn(Self::run(target, Arc::clone(&going)));
         Self { going, task }
@@ -151,7 +157,7 @@ impl Load {
         Ok(statuses)
     }
 
-    async fn stop(mut self) -> Result<BTreeMap<u16, usize>> {
+    pub async fn stop(mut self) -> Result<BTreeMap<u16, usize>> {
         self.going.store(false, Ordering::Relaxed);
         (&mut self.task).await?
     }

@@ -4,6 +4,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`namespaces`] | networks, mounts and processes of the run's own, in which all of it runs |
+//! | [`network`] | networks of pods |
 //! | [`scene`] | the API, the provider, the backends, the registry and the names of all of them |
 //! | [`pod`] | what a kubelet does with one pod of a Deployment |
 //! | [`product`] | what both products have in common: manifests, a gate, conditions, logs |
@@ -13,8 +14,14 @@
 //! | [`live`] | what callers notice of changes while they ask |
 //! | [`sharing`] | what workers share |
 //! | [`traffic`] | sizes, paths and retries |
+//! | [`streams`] | tails and gRPC, and what becomes of them when a right is withdrawn |
+//! | [`replicas`] | two pods, one of which is restarted |
+//! | [`rendered`] | what `scopegate render` prints, in the place of the shipped manifests |
+//! | [`organizations`] | organizations from resources of the cluster |
+//! | [`examples`] | the files from which users start |
 //! | [`observability`] | what shows which configuration runs |
 //! | [`admission`] | what the API refuses by the shipped policies |
+//! | [`page`] | the page of the manual that says what was run |
 //!
 //! A product is started once and its cases run one after the other, each from the shipped manifests.
 
@@ -22,14 +29,21 @@ mod admission;
 mod case;
 mod cases;
 mod envoy_gateway;
+mod examples;
 mod istio;
 mod live;
 mod namespaces;
+mod network;
 mod observability;
+mod organizations;
+mod page;
 mod pod;
 mod product;
+mod rendered;
+mod replicas;
 mod scene;
 mod sharing;
+mod streams;
 mod traffic;
 
 use std::process::ExitCode;
@@ -37,7 +51,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use integration::part::{self, Part};
-use integration::trial;
+use integration::{served, trial};
 use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Runtime;
 
@@ -46,6 +60,9 @@ use product::{Kind, Product};
 const NEEDED: &[Part] = &[part::KUBERNETES, part::CONTROL_PLANES];
 
 fn main() -> ExitCode {
+    if let Some(code) = served::as_command() {
+        return code;
+    }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     if arguments.list || namespaces::is_inside() {
@@ -64,9 +81,10 @@ fn main() -> ExitCode {
 }
 
 fn names() -> impl Iterator<Item = String> {
-    Kind::ALL
+    let cases = Kind::ALL
         .into_iter()
-        .flat_map(|kind| cases_of(kind).map(move |(name, _)| format!("{}::{name}", kind.name())))
+        .flat_map(|kind| cases_of(kind).map(move |(name, _)| format!("{}::{name}", kind.name())));
+    cases.chain([page::NAME.to_owned()])
 }
 
 fn cases_of(kind: Kind) -> impl Iterator<Item = &'static (&'static str, case::Case)> {
@@ -77,6 +95,11 @@ fn cases_of(kind: Kind) -> impl Iterator<Item = &'static (&'static str, case::Ca
         traffic::ALL,
         observability::ALL,
         admission::ALL,
+        streams::ALL,
+        // These replace the manifests, and the pods with them.
+        organizations::ALL,
+        examples::ALL,
+        replicas::ALL,
         // Last what restarts the proxy and the control plane.
         cases::ALL,
     ];
@@ -89,12 +112,14 @@ fn tests() -> (Arc<Stage>, Vec<Trial>) {
     for kind in Kind::ALL {
         for (name, case) in cases_of(kind) {
             let stage = Arc::clone(&stage);
-            let name = format!("{}::{name}", kind.name());
-            tests.push(trial::needing(&name, NEEDED, move || {
-                stage.run(kind, *case)
+            let full = format!("{}::{name}", kind.name());
+            tests.push(trial::needing(&full, NEEDED, move || {
+                stage.run(kind, (name, *case))
             }));
         }
     }
+    let shown = Arc::clone(&stage);
+    tests.push(trial::needing(page::NAME, NEEDED, move || shown.show()));
     (stage, tests)
 }
 
@@ -102,10 +127,11 @@ fn tests() -> (Arc<Stage>, Vec<Trial>) {
 #[derive(Default)]
 struct Stage {
     running: Mutex<Option<(Runtime, Product)>>,
+    seen: Mutex<page::Seen>,
 }
 
 impl Stage {
-    fn run(&self, kind: Kind, case: case::Case) -> Result<()> {
+    fn run(&self, kind: Kind, (name, case): (&'static str, case::Case)) -> Result<()> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if running.as_ref().is_none_or(|(_, it)| it.kind != kind) {
             drop(running.take());
@@ -118,6 +144,14 @@ impl Stage {
             product.begin().await?;
             case(product).await
         });
+        let facts = product.take_facts();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.note(kind, name, outcome.is_ok(), facts);
         outcome.with_context(|| runtime.block_on(product.told()))
+    }
+
+    fn show(&self) -> Result<()> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        page::show(&seen)
     }
 }

@@ -17,21 +17,23 @@ use serde_json::{Map, Value, json};
 use crate::scene::{NODE, Scene};
 
 /// Which container of which Deployment, and how it runs here.
-pub struct Container<'a> {
-    pub namespace: &'a str,
-    pub deployment: &'a str,
-    pub name: &'a str,
+pub struct Container {
+    pub namespace: String,
+    pub deployment: String,
+    pub name: &'static str,
     /// What its image would start.
-    pub entrypoint: &'a [&'a str],
+    pub entrypoint: Vec<String>,
+    /// 1 for the first pod of the Deployment.
+    pub replica: u8,
     pub address: Ipv4Addr,
     /// The name of a network of its own, if it has one.
-    pub network: Option<&'a str>,
+    pub network: Option<&'static str>,
 }
 
-impl Container<'_> {
+impl Container {
     /// The pod's name.
     fn pod(&self) -> String {
-        format!("{}-1", self.deployment)
+        format!("{}-{}", self.deployment, self.replica)
     }
 
     /// Make the pod and start its container.
@@ -46,8 +48,11 @@ impl Container<'_> {
             .await?;
         let template = &deployment["spec"]["template"];
         let pod = self.make_pod(scene, template).await?;
-        self.make_endpoints(scene, template).await?;
-        self.tell_of_it(scene, &deployment).await?;
+        // Whoever asks one pod among several knows where it is.
+        if self.replica == 1 {
+            self.make_endpoints(scene, template).await?;
+            self.tell_of_it(scene, &deployment).await?;
+        }
         let containers = template["spec"]["containers"].as_array();
         let container = containers
             .into_iter()
@@ -83,15 +88,9 @@ impl Container<'_> {
             }
             text
         };
-        let words = container["command"].as_array().map_or_else(
-            || {
-                self.entrypoint
-                    .iter()
-                    .map(|word| (*word).to_owned())
-                    .collect()
-            },
-            |words| texts(words),
-        );
+        let words = container["command"]
+            .as_array()
+            .map_or_else(|| self.entrypoint.clone(), |words| texts(words));
         let arguments = container["args"].as_array().map(|it| texts(it));
         script += "cd /\n";
         for (name, value) in &variables {
@@ -106,11 +105,11 @@ impl Container<'_> {
         }
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", &script]);
-        Process::start_in(
-            self.deployment,
-            command,
-            &scene.file(&format!("{}.log", self.deployment)),
-        )
+        let name = match self.replica {
+            1 => self.deployment.clone(),
+            _ => self.pod(),
+        };
+        Process::start_in(&name, command, &scene.file(&format!("{name}.log")))
     }
 
     async fn make_pod(&self, scene: &Scene, template: &Value) -> Result<Value> {
@@ -184,7 +183,7 @@ impl Container<'_> {
             let name = service["metadata"]["name"].as_str().context("no name")?;
             let pod = self.pod();
             scene
-                .put_endpoints(self.namespace, name, self.address, &ports, Some(&pod))
+                .put_endpoints(&self.namespace, name, self.address, &ports, Some(&pod))
                 .await?;
             // As a load balancer would have it.
             if service["spec"]["type"] == "LoadBalancer" {
@@ -268,7 +267,7 @@ impl Container<'_> {
                 let audience = token["audience"].as_str();
                 let token = scene
                     .api
-                    .token(self.namespace, account, audience, Some(&reference))
+                    .token(&self.namespace, account, audience, Some(&reference))
                     .await?;
                 write(&into.join(file), token.as_bytes())?;
             }

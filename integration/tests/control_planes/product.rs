@@ -2,8 +2,9 @@
 //! configuration, and a gate that answers.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::envoy_gateway::EnvoyGateway;
 use crate::istio::Istio;
-use crate::scene::{HOST, POD, Scene};
+use crate::scene::{HOST, POD, SECOND_POD, Scene};
 
 /// How long a change may take until it is served.
 pub const LIVE: Duration = Duration::from_secs(10);
@@ -86,8 +87,11 @@ pub struct Product {
     pub kind: Kind,
     pub scene: Scene,
     plane: Plane,
-    /// The shipped resource with the digest of the module's image.
-    carrier: Value,
+    /// The resource that holds the configuration, with the digest of the module's image: the shipped one, or one that
+    /// was rendered.
+    pub carrier: Value,
+    /// What a case has measured.
+    facts: Mutex<Vec<String>>,
 }
 
 impl Product {
@@ -106,6 +110,7 @@ impl Product {
             scene,
             plane,
             carrier,
+            facts: Mutex::default(),
         };
         for file in kind.files() {
             for document in product.shipped(file)? {
@@ -162,10 +167,7 @@ impl Product {
             Kind::Istio => (15000, Command::new("python3")),
             Kind::EnvoyGateway => {
                 let mut command = Command::new("nsenter");
-                command.arg(format!(
-                    "--net=/run/netns/{}",
-                    crate::envoy_gateway::NETWORK
-                ));
+                command.arg(format!("--net=/run/netns/{}", crate::network::NETWORK));
                 command.arg("python3");
                 (19000, command)
             }
@@ -213,6 +215,54 @@ impl Product {
         after["data"]["mesh"] = json!(mesh.to_string());
         self.put(&after).await?;
         Ok(before)
+    }
+
+    /// Start another pod of the proxy beside the first.
+    pub async fn start_second_proxy(&mut self) -> Result<()> {
+        match &mut self.plane {
+            Plane::Istio(istio) => istio.start_second_proxy(&self.scene).await,
+            Plane::EnvoyGateway(gateway) => gateway.start_second_proxy(&self.scene).await,
+        }
+    }
+
+    pub fn stop_second_proxy(&mut self) {
+        match &mut self.plane {
+            Plane::Istio(istio) => istio.stop_second_proxy(),
+            Plane::EnvoyGateway(gateway) => gateway.stop_second_proxy(),
+        }
+    }
+
+    /// Have the first pod of the proxy end as a kubelet does; gives how long it took.
+    pub async fn end_proxy_gracefully(&mut self) -> Result<Duration> {
+        let started = Instant::now();
+        match &mut self.plane {
+            Plane::Istio(istio) => istio.end_proxy().await?,
+            Plane::EnvoyGateway(gateway) => gateway.end_proxy(&self.scene).await?,
+        }
+        Ok(started.elapsed())
+    }
+
+    /// How long something took, for the page and for whoever looks on.
+    pub fn measured(&self, what: &str, took: Duration) {
+        let took = took.as_secs_f64();
+        let took = if took < 1.0 {
+            format!("{:.0} ms", took * 1000.0)
+        } else {
+            format!("{took:.1} s")
+        };
+        self.noted(&format!("{what} after {took}"));
+    }
+
+    /// Anything else that is worth knowing.
+    pub fn noted(&self, fact: &str) {
+        eprintln!("{}: {fact}", self.kind.name());
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        facts.push(fact.to_owned());
+    }
+
+    pub fn take_facts(&self) -> Vec<String> {
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut facts)
     }
 
     /// Start the proxy anew, and wait until it says that it is ready.
@@ -346,13 +396,22 @@ impl Product {
     }
 
     pub fn target(&self) -> Target {
+        self.target_at(POD)
+    }
+
+    /// The second pod.
+    pub fn second_target(&self) -> Target {
+        self.target_at(SECOND_POD)
+    }
+
+    fn target_at(&self, pod: Ipv4Addr) -> Target {
         let port = match self.kind {
             Kind::Istio => 443,
             // Its proxy listens without privileges.
             Kind::EnvoyGateway => 10443,
         };
         Target::tls(
-            SocketAddr::from((POD, port)),
+            SocketAddr::from((pod, port)),
             &self.scene.authority.der(),
             HOST,
         )
@@ -369,15 +428,46 @@ impl Product {
 
     /// Wait until such a request is answered so, and say how long that took.
     pub async fn until_status(&self, request: &RawRequest, status: u16) -> Result<Duration> {
+        self.until_status_at(&self.target(), request, status).await
+    }
+
+    /// The same, at that pod.
+    pub async fn until_status_at(
+        &self,
+        target: &Target,
+        request: &RawRequest,
+        status: u16,
+    ) -> Result<Duration> {
+        self.until(target, LIVE, request, status).await
+    }
+
+    /// The same, for a change that may take that long.
+    pub async fn until_status_within(
+        &self,
+        within: Duration,
+        request: &RawRequest,
+        status: u16,
+    ) -> Result<Duration> {
+        self.until(&self.target(), within, request, status).await
+    }
+
+    async fn until(
+        &self,
+        target: &Target,
+        within: Duration,
+        request: &RawRequest,
+        status: u16,
+    ) -> Result<Duration> {
         let started = Instant::now();
         loop {
-            let got = self.status(request).await;
+            let got = request.send(target, Protocol::H2).await;
+            let got = got.ok().map(|reply| reply.status);
             if got == Some(status) {
                 return Ok(started.elapsed());
             }
             ensure!(
-                started.elapsed() < LIVE,
-                "{got:?} instead of {status} for {LIVE:?}"
+                started.elapsed() < within,
+                "{got:?} instead of {status} for {within:?}"
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -6,6 +6,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -32,9 +33,13 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const HOST: &str = "observability.example.com";
 /// The proxy's pod.
 pub const POD: Ipv4Addr = Ipv4Addr::new(10, 1, 1, 1);
+/// Another pod of it, in a network of its own.
+pub const SECOND_POD: Ipv4Addr = Ipv4Addr::new(10, 1, 3, 1);
 pub const NODE: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
 pub const ISTIOD: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
 pub const ENVOY_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 3);
+/// The server of organizations.
+pub const ORGANIZATIONS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 4);
 const REGISTRY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 8);
 /// The provider, and who answers for names.
 const PROVIDER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 9);
@@ -77,17 +82,24 @@ pub struct Scene {
     pub digest: String,
     registry: Option<Process>,
     layout: PathBuf,
+    /// The image of what is no module, and its digest in hexadecimal.
+    pub strange: (PathBuf, String),
     upstreams: Vec<Upstream>,
     _doors: Vec<Server>,
-    names: JoinHandle<()>,
+    names: Names,
+    answering: JoinHandle<()>,
 }
+
+/// Names, and the addresses to which they lead.
+type Names = Arc<Mutex<Vec<(String, Ipv4Addr)>>>;
 
 impl Scene {
     pub async fn open() -> Result<Scene> {
         let folder = tempfile::tempdir()?;
         let authority = Authority::new()?;
         trust(&authority)?;
-        let names = tokio::spawn(answer_for_names(hosts()?));
+        let names = Arc::new(Mutex::new(hosts()?));
+        let answering = tokio::spawn(answer_for_names(Arc::clone(&names)));
         let api = KubernetesApi::start().await?;
         let issuer = Issuer::corporate().await?;
         let door = SocketAddr::from((PROVIDER, 443));
@@ -96,6 +108,7 @@ impl Scene {
         let layout = folder.path().join("image");
         let version = scopegate::words::build::VERSION;
         let digest = image(&drill::module()?, &layout, version)?;
+        let strange = strange_image(folder.path(), version)?;
         let mut scene = Scene {
             api,
             issuer,
@@ -106,9 +119,11 @@ impl Scene {
             digest,
             registry: None,
             layout,
+            strange,
             upstreams,
             _doors: doors,
             names,
+            answering,
         };
         scene.start_registry().await?;
         scene.put_services().await?;
@@ -118,6 +133,21 @@ impl Scene {
     /// A file of the run's own.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// From now on that name leads to that address, which is one of this machine.
+    pub fn put_name(&self, name: &str, address: Ipv4Addr) -> Result<()> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.iter().all(|(_, known)| *known != address) {
+            let address = format!("{address}/32");
+            let added = Command::new("ip")
+                .args(["address", "add", &address, "dev", "lo"])
+                .output()?;
+            let said = String::from_utf8_lossy(&added.stderr);
+            ensure!(added.status.success() || said.contains("exists"), "{said}");
+        }
+        names.push((name.to_owned(), address));
+        Ok(())
     }
 
     pub fn upstream(&self, name: &str) -> Result<&Upstream> {
@@ -142,14 +172,22 @@ impl Scene {
             self.layout.display()
         );
         command.arg(SocketAddr::from((REGISTRY, 443)).to_string());
-        command.args([certificate_file, key_file]).arg(image);
+        let strange = format!(
+            "registry.example.com/scopegate:strange={}",
+            self.strange.0.display()
+        );
+        command.args([certificate_file, key_file]);
+        command.args([image, strange]);
         let log = self.file("registry.log");
         let _ = fs::remove_file(&log);
-        let pushed = format!("registry.example.com/scopegate:test sha256:{}", self.digest);
+        let pushed = format!(
+            "registry.example.com/scopegate:strange sha256:{}",
+            self.strange.1
+        );
         let mut registry = Process::start_in("registry", command, &log)?;
         let there = async || fs::read_to_string(&log).is_ok_and(|log| log.contains(&pushed));
         registry
-            .wait_until("it holds the image", Duration::from_secs(20), there)
+            .wait_until("it holds the images", Duration::from_secs(20), there)
             .await?;
         self.registry = Some(registry);
         Ok(())
@@ -302,7 +340,7 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        self.names.abort();
+        self.answering.abort();
     }
 }
 
@@ -319,6 +357,14 @@ pub fn image(module: &Path, layout: &Path, version: &str) -> Result<String> {
     let digest = String::from_utf8(output.stdout)?;
     let digest = digest.trim().strip_prefix("sha256:").context("no digest")?;
     Ok(digest.to_owned())
+}
+
+/// An image whose `plugin.wasm` is a text.
+fn strange_image(folder: &Path, version: &str) -> Result<(PathBuf, String)> {
+    let (module, layout) = (folder.join("strange.wasm"), folder.join("strange"));
+    fs::write(&module, "This is no module.\n")?;
+    let digest = image(&module, &layout, version)?;
+    Ok((layout, digest))
 }
 
 /// Have every program here trust what the authority has issued, and no more what one of before has: all have the same
@@ -365,12 +411,13 @@ fn hosts() -> Result<Vec<(String, Ipv4Addr)>> {
 }
 
 /// Answer for these names, with or without a dot at their ends, and for no others.
-async fn answer_for_names(names: Vec<(String, Ipv4Addr)>) {
+async fn answer_for_names(names: Names) {
     let Ok(socket) = UdpSocket::bind((PROVIDER, 53)).await else {
         return;
     };
     let mut question = [0; 512];
     while let Ok((length, from)) = socket.recv_from(&mut question).await {
+        let names = names.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(answer) = answer(&question[..length], &names) {
             let _ = socket.send_to(&answer, from).await;
         }

@@ -73,6 +73,12 @@ async fn sizes(product: &Product) -> Result<()> {
         let seen = pass(&push).await?;
         ensure!(seen.body_length == 5 << 20, "{} bytes", seen.body_length);
     }
+    // As large as an agent's largest batch, which no buffer on the way holds as a whole.
+    let large = RawRequest::post("/loki/api/v1/push", vec![b'x'; 64 << 20]);
+    let seen = product
+        .pass(&large.bearer(&agent).tenant("platform"))
+        .await?;
+    ensure!(seen.body_length == 64 << 20, "{} bytes", seen.body_length);
     let over = product.refuse(&form(300 << 10), 413).await?;
     // The words of docs/refusals.md.
     let words = "the body is too large: at most 256 KiB of parameters";

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::Result;
 
-use crate::example;
+use integration::examples::example;
 
 /// The whole page.
 pub struct Index {

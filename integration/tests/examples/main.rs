@@ -5,13 +5,9 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`example`] | the files, and what the command makes of them |
-//! | [`asked`] | the requests of `requests.yaml` and `more.yaml`, and the tokens that they come with |
 //! | [`index`] | what the index promises |
 //! | [`scene`] | the providers, the backends, and one Envoy for each file |
 
-mod asked;
-mod example;
 mod index;
 mod scene;
 
@@ -19,11 +15,9 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
-use integration::identity::ALLOWED;
-use scopegate::words::denial::ROWS;
+use integration::command;
+use integration::examples::{everything, example, with_more};
 
-use asked::Asked;
-use example::Example;
 use index::Section;
 use scene::Scene;
 
@@ -31,10 +25,10 @@ use scene::Scene;
 fn each_file_is_good_and_is_rendered_for_every_target() -> Result<()> {
     for example in example::all()? {
         let name = &example.name;
-        let (good, said) = example::run(&["check", "--strict", &example.path()], b"")?;
+        let (good, said) = command::run(&["check", "--strict", &example.path()], b"")?;
         ensure!(good && said.lines().count() == 1, "{said}");
         for target in ["envoy", "istio", "envoy-gateway", "kubernetes"] {
-            let (good, said) = example::run(&["render", target, &example.path()], b"")?;
+            let (good, said) = command::run(&["render", target, &example.path()], b"")?;
             ensure!(good, "{name} for {target}: {said}");
         }
         let lines = example.text.lines().count();
@@ -116,48 +110,4 @@ fn the_index_lists_every_file_and_says_what_is_in_it() -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Each example with its requests, in their order; three to five, some of which are let through and some not.
-fn everything() -> Result<Vec<(Example, Vec<Asked>)>> {
-    let mut requests = asked::all()?;
-    let mut everything = Vec::new();
-    for example in example::all()? {
-        let (own, others): (Vec<_>, Vec<_>) = requests
-            .into_iter()
-            .partition(|asked| asked.example == example.name);
-        requests = others;
-        let allowed = own.iter().filter(|asked| asked.expect == ALLOWED).count();
-        ensure!(
-            (3..=5).contains(&own.len()) && allowed > 0 && allowed < own.len(),
-            "{}: {} requests, of which {allowed} pass",
-            example.name,
-            own.len()
-        );
-        everything.push((example, own));
-    }
-    ensure!(requests.is_empty(), "of no example: {requests:?}");
-    Ok(everything)
-}
-
-/// The same, with what `more.yaml` asks of them.
-fn with_more() -> Result<Vec<(Example, Vec<Asked>)>> {
-    let mut everything = everything()?;
-    for asked in asked::more()? {
-        let mut examples = everything.iter_mut();
-        let found = examples.find(|(example, _)| example.name == asked.example);
-        found.context("more of no example")?.1.push(asked);
-    }
-    Ok(everything)
-}
-
-/// The status that goes with a code.
-fn status(code: &str) -> Result<u16> {
-    if code == ALLOWED {
-        return Ok(200);
-    }
-    let row = ROWS.iter().find(|row| row.code == code);
-    Ok(row
-        .with_context(|| format!("there is no code {code}"))?
-        .status)
 }

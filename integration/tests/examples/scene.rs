@@ -1,37 +1,32 @@
 //! The providers behind TLS under their own names, the backends, and one Envoy for each file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use hyper::header::HOST;
-use hyper::{Request, Response};
 use integration::authority::Authority;
 use integration::client::{Protocol, RawRequest};
-use integration::drill;
 use integration::envoy::bootstrap::SERVER_NAME;
 use integration::envoy::{Envoy, EnvoySettings};
-use integration::identity::{ALLOWED, Recipe, Token};
+use integration::examples::asked::{Asked, status};
+use integration::examples::attempt::{as_explained, attempts};
+use integration::examples::example::Example;
+use integration::examples::library::{Library, host};
+use integration::identity::ALLOWED;
 use integration::scene::BACKEND_CLUSTERS;
-use integration::server::{self, Server};
+use integration::server::Server;
 use integration::terminator::terminate;
-use integration::upstream::{Seen, TEST_ID, Upstream, UpstreamLog};
-use integration::yaml;
+use integration::upstream::{TEST_ID, Upstream, UpstreamLog};
+use integration::{command, drill, yaml};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-use crate::asked::Asked;
-use crate::example::{self, Example};
-use crate::status;
 
 pub struct Scene {
     folder: TempDir,
     authority: Arc<Authority>,
-    /// The providers, by the names that the examples give them.
-    recipes: BTreeMap<String, Recipe>,
-    /// Where their hosts are.
+    /// Where the hosts of the providers are.
     doors: BTreeMap<String, Server>,
     _documents: Server,
     library: Arc<Library>,
@@ -39,49 +34,15 @@ pub struct Scene {
     log: UpstreamLog,
 }
 
-/// What the providers publish, by URL, and what of it has been asked for.
-struct Library {
-    texts: BTreeMap<String, String>,
-    fetched: Mutex<BTreeSet<String>>,
-}
-
-/// A request, and the code that it must come to.
-struct Attempt {
-    what: String,
-    request: RawRequest,
-    code: String,
-}
-
 impl Scene {
     pub async fn open(examples: impl Iterator<Item = &Example>) -> Result<Scene> {
-        let mut recipes = BTreeMap::new();
-        for example in examples {
-            let name = example.provider_name()?;
-            recipes.insert(name.to_owned(), Recipe::read(name)?);
-        }
-        let mut texts = BTreeMap::new();
-        for document in recipes.values().flat_map(|recipe| &recipe.documents) {
-            texts.insert(document.url.clone(), document.text()?);
-        }
-        let hosts: BTreeSet<String> = texts.keys().map(|url| host(url).to_owned()).collect();
-        let library = Arc::new(Library {
-            texts,
-            fetched: Mutex::default(),
-        });
-        let shared = library.clone();
-        let documents = Server::start(move |stream| {
-            let shared = shared.clone();
-            async move {
-                let answer = move |request| std::future::ready(Ok(shared.answer(&request)));
-                let _ = server::serve_http(stream, answer).await;
-            }
-        })
-        .await?;
+        let library = Library::of(examples)?;
+        let documents = library.serve().await?;
         let authority = Arc::new(Authority::new()?);
         let mut doors = BTreeMap::new();
-        for host in hosts {
-            let door = terminate(&authority, &host, documents.address()).await?;
-            doors.insert(host, door);
+        for host in library.hosts() {
+            let door = terminate(&authority, host, documents.address()).await?;
+            doors.insert(host.to_owned(), door);
         }
         let folder = tempfile::tempdir()?;
         let (chain, key) = authority.issue(&[SERVER_NAME])?;
@@ -96,7 +57,6 @@ impl Scene {
         Ok(Scene {
             folder,
             authority,
-            recipes,
             doors,
             _documents: documents,
             library,
@@ -107,24 +67,13 @@ impl Scene {
 
     /// URLs that no gate has asked for.
     pub fn unfetched(&self) -> Vec<&str> {
-        let fetched = self
-            .library
-            .fetched
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let urls = self.library.texts.keys();
-        urls.filter(|url| !fetched.contains(*url))
-            .map(String::as_str)
-            .collect()
+        self.library.unfetched()
     }
 
     /// Send all requests of an example, and those that come of them; how many there were.
     pub async fn holds(&self, example: &Example, requests: &[Asked]) -> Result<usize> {
         let envoy = self.start(example).await?;
-        let recipe = self
-            .recipes
-            .get(example.provider_name()?)
-            .context("no provider")?;
+        let recipe = self.library.recipe(example)?;
         ready(&envoy).await?;
         let mut refused = BTreeMap::new();
         let mut sent = 0_usize;
@@ -184,7 +133,7 @@ impl Scene {
         let rendered = self.folder.path().join(&example.name);
         let folder = rendered.to_str().context("no text")?;
         let words = ["render", "envoy", "-", "--output-dir", folder];
-        let (good, said) = example::run(&words, document.to_string().as_bytes())?;
+        let (good, said) = command::run(&words, document.to_string().as_bytes())?;
         ensure!(good, "{said}");
 
         let bootstrap = rendered.join("envoy.yaml");
@@ -214,108 +163,6 @@ impl Scene {
         let cluster = keys["cluster"].as_str().context("no cluster")?;
         Envoy::start(settings.cluster(cluster, door.address())).await
     }
-}
-
-impl Library {
-    fn answer<T>(&self, request: &Request<T>) -> Response<server::Body> {
-        let host = request
-            .headers()
-            .get(HOST)
-            .and_then(|host| host.to_str().ok());
-        let url = format!("https://{}{}", host.unwrap_or_default(), request.uri());
-        let text = self.texts.get(&url);
-        if text.is_some() {
-            self.fetched
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(url);
-        }
-        let mut response = Response::new(server::full(text.cloned().unwrap_or_default()));
-        if text.is_none() {
-            *response.status_mut() = hyper::StatusCode::NOT_FOUND;
-        }
-        response
-    }
-}
-
-/// The request itself and, where it is let through, the same at the limits of what is.
-fn attempts(
-    asked: &Asked,
-    token: &Token,
-    example: &Example,
-    recipe: &Recipe,
-) -> Result<Vec<Attempt>> {
-    let mut attempts = vec![Attempt {
-        what: "as it is".to_owned(),
-        request: asked.sent(recipe, Some(token))?,
-        code: asked.expect.clone(),
-    }];
-    if asked.expect != ALLOWED {
-        return Ok(attempts);
-    }
-    let mut again = |what: &str, asked: &Asked, token: Option<&Token>, code: &str| -> Result<()> {
-        attempts.push(Attempt {
-            what: what.to_owned(),
-            request: asked.sent(recipe, token)?,
-            code: code.to_owned(),
-        });
-        Ok(())
-    };
-    again("without a token", asked, None, "credential_missing")?;
-    let mut foreign = asked.clone();
-    foreign.tenant = Some("globex".to_owned());
-    again(
-        "of a foreign tenant",
-        &foreign,
-        Some(token),
-        "tenant_not_granted",
-    )?;
-    let mut lasting = token.clone();
-    let issued = lasting.times.get("iat").copied().context("no iat")?;
-    let end = issued.saturating_add(example.max_lifetime()?);
-    lasting.times.insert("exp".to_owned(), end);
-    again("good for as long as may be", asked, Some(&lasting), ALLOWED)?;
-    // Beyond what clocks may differ by.
-    lasting
-        .times
-        .insert("exp".to_owned(), end.saturating_add(600));
-    again(
-        "good for too long",
-        asked,
-        Some(&lasting),
-        "lifetime_too_long",
-    )?;
-    // Whatever else such a token is good for, this is what it is asked for.
-    let defects = recipe.defects_of(token);
-    ensure!(
-        defects.len() == 4,
-        "{}: {} defects",
-        asked.title,
-        defects.len()
-    );
-    for (defect, code) in defects {
-        again(&defect.name, asked, Some(&defect), &code)?;
-    }
-    Ok(attempts)
-}
-
-/// What reached a backend is what `explain` has said, and there is no credential in it.
-fn as_explained(seen: &Seen, forwarded: &Value, asked: &Asked) -> Result<()> {
-    let backend = forwarded["backend"].as_str().context("no backend")?;
-    ensure!(seen.backend.starts_with(backend), "{seen:?}");
-    ensure!(forwarded["path"] == seen.path, "{seen:?}, {forwarded}");
-    for header in forwarded["headers"].as_array().into_iter().flatten() {
-        let name = header[0].as_str().unwrap_or_default();
-        let value = header[1].as_str().unwrap_or_default();
-        ensure!(seen.header(name) == [value.as_bytes()], "{name}: {seen:?}");
-    }
-    let subject = seen.header("x-scopegate-subject");
-    ensure!(matches!(subject[..], [[_, ..]]), "no subject: {seen:?}");
-    ensure!(seen.body == asked.body(), "another body: {seen:?}");
-    for credential in ["authorization", "x-id-token"] {
-        ensure!(seen.header(credential).is_empty(), "{credential}: {seen:?}");
-    }
-    Ok(())
 }
 
 /// Wait until the keys have come: a load balancer sends nobody before.
@@ -376,12 +223,6 @@ async fn recorded(envoy: &Envoy, refused: &BTreeMap<String, (String, String)>) -
         refused.len()
     );
     Ok(())
-}
-
-/// `login.example.com` of `https://login.example.com/realms/platform`.
-fn host(url: &str) -> &str {
-    let rest = url.strip_prefix("https://").unwrap_or(url);
-    rest.split('/').next().unwrap_or(rest)
 }
 
 /// How a line of the gate's begins in Envoy's log.

@@ -1,14 +1,12 @@
-//! The files, and what the command makes of them.
+//! The files.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser as _;
-use integration::{paths, yaml};
-use scopegate::cli::{Arguments, Console, Disk, Outcome, Unconnected};
 use serde_json::Value;
+
+use crate::{paths, yaml};
 
 /// The one that is no example.
 pub const REQUESTS: &str = "requests";
@@ -40,27 +38,6 @@ pub fn all() -> Result<Vec<Example>> {
 /// Where they are.
 pub fn folder() -> PathBuf {
     paths::repository().join("envoy/examples")
-}
-
-/// Run the command: whether it ends well, and what it says.
-pub fn run(words: &[&str], input: &[u8]) -> Result<(bool, String)> {
-    let (mut output, mut errors) = (Vec::new(), Vec::new());
-    let mut console = Console {
-        input: &mut &input[..],
-        files: &Disk,
-        output: &mut output,
-        errors: &mut errors,
-        styled: false,
-        variables: BTreeMap::new(),
-        now: 0,
-        web: &mut Unconnected,
-    };
-    let words = ["scopegate"].into_iter().chain(words.iter().copied());
-    let outcome = scopegate::cli::run(Arguments::try_parse_from(words)?, &mut console);
-    let errors = String::from_utf8(errors)?;
-    ensure!(outcome != Outcome::WrongUse, "{errors}");
-    let said = format!("{}{errors}", String::from_utf8(output)?);
-    Ok((outcome == Outcome::Good, said))
 }
 
 impl Example {

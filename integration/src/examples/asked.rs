@@ -6,15 +6,15 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use integration::client::RawRequest;
-use integration::identity::{ALLOWED, Kind, Recipe, Token};
-use integration::{grpc, paths, token, yaml};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use scopegate::words::denial::ROWS;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::example::{self, Example, REQUESTS};
-use crate::status;
+use super::example::{self, Example, REQUESTS};
+use crate::client::RawRequest;
+use crate::identity::{ALLOWED, Kind, Recipe, Token};
+use crate::{command, grpc, paths, token, yaml};
 
 /// One request. Its members are described in the index.
 #[derive(Clone, Debug, Deserialize)]
@@ -63,6 +63,17 @@ pub fn all() -> Result<Vec<Asked>> {
 /// More of them, which no index lists.
 pub fn more() -> Result<Vec<Asked>> {
     yaml::read(&paths::integration().join("tests/examples/more.yaml"))
+}
+
+/// The status that goes with a code.
+pub fn status(code: &str) -> Result<u16> {
+    if code == ALLOWED {
+        return Ok(200);
+    }
+    let row = ROWS.iter().find(|row| row.code == code);
+    Ok(row
+        .with_context(|| format!("there is no code {code}"))?
+        .status)
 }
 
 impl Asked {
@@ -118,7 +129,7 @@ impl Asked {
                 "content-type: application/json",
             ]);
         }
-        let (_, said) = example::run(&words, b"")?;
+        let (_, said) = command::run(&words, b"")?;
         serde_json::from_str(&said).context(said)
     }
 

@@ -1,0 +1,97 @@
+//! The page of the manual that says what was run: its table is written by a run, `SCOPEGATE_WRITE=1 make
+//! test-control-planes`, and every other run sees that it lists the cases that there are.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use integration::paths;
+
+use crate::product::Kind;
+
+/// As a test, behind all cases.
+pub const NAME: &str = "the_page_lists_every_case";
+
+const START: &str = "<!-- table of cases: generated -->\n";
+const END: &str = "<!-- end of the table -->\n";
+const PAGE: &str = "docs/control-planes.md";
+
+/// What came of the cases that were run.
+#[derive(Default)]
+pub struct Seen {
+    rows: Vec<&'static str>,
+    cells: BTreeMap<(&'static str, &'static str), (bool, Vec<String>)>,
+}
+
+impl Seen {
+    pub fn note(&mut self, kind: Kind, case: &'static str, good: bool, facts: Vec<String>) {
+        if !self.rows.contains(&case) {
+            self.rows.push(case);
+        }
+        self.cells.insert((case, kind.name()), (good, facts));
+    }
+
+    fn is_whole(&self) -> bool {
+        let kinds = Kind::ALL.into_iter();
+        let cases: usize = kinds.map(|kind| super::cases_of(kind).count()).sum();
+        self.cells.len() == cases && self.cells.values().all(|(good, _)| *good)
+    }
+
+    fn table(&self) -> String {
+        let mut text = "| case | Istio | Envoy Gateway |\n|---|---|---|\n".to_owned();
+        for case in &self.rows {
+            let cells = Kind::ALL.map(|kind| self.cell(case, kind));
+            let _ = writeln!(text, "| {} | {} |", sentence(case), cells.join(" | "));
+        }
+        text
+    }
+
+    fn cell(&self, case: &'static str, kind: Kind) -> String {
+        match self.cells.get(&(case, kind.name())) {
+            None => "–".to_owned(),
+            Some((_, facts)) if facts.is_empty() => "yes".to_owned(),
+            Some((_, facts)) => format!("yes: {}", facts.join("; ")),
+        }
+    }
+}
+
+/// What a case is called, as a sentence.
+fn sentence(case: &str) -> String {
+    let text = case.replace('_', " ").replace("gates ", "gate's ");
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}
+
+/// Write the table, if that is wanted and everything was run, or see that the page has these rows.
+pub fn show(seen: &Seen) -> Result<()> {
+    let path = paths::repository().join(PAGE);
+    let page = fs::read_to_string(&path).context(PAGE)?;
+    let (before, rest) = page.split_once(START).context("no table")?;
+    let (table, after) = rest.split_once(END).context("no end of the table")?;
+    if std::env::var_os("SCOPEGATE_WRITE").is_some() && seen.is_whole() {
+        fs::write(&path, [before, START, &seen.table(), END, after].concat())?;
+        return Ok(());
+    }
+    let listed: Vec<&str> = table
+        .lines()
+        .skip(2)
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
+        .collect();
+    let mut cases: Vec<&str> = Vec::new();
+    for kind in Kind::ALL {
+        for (case, _) in super::cases_of(kind) {
+            if !cases.contains(case) {
+                cases.push(case);
+            }
+        }
+    }
+    let expected: Vec<String> = cases.into_iter().map(sentence).collect();
+    ensure!(
+        listed.len() == expected.len()
+            && expected.iter().all(|case| listed.contains(&case.as_str())),
+        "{PAGE} lists other cases: run SCOPEGATE_WRITE=1 make test-control-planes"
+    );
+    Ok(())
+}
