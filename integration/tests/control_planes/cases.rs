@@ -195,23 +195,36 @@ async fn what_is_no_module_is_refused(product: &mut Product) -> Result<()> {
     let carrier = product.carrier_with(|_| {}).to_string();
     let carrier = serde_json::from_str(&carrier.replace(&good, &strange))?;
     product.put(&carrier).await?;
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-    let status = product.status(&reader()).await;
-    eprintln!(
-        "{}: no module: {status:?} {:?}",
-        product.kind.name(),
-        product.condition().await?
-    );
-    product.start_proxy().await?;
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-    let status = product.status(&reader()).await;
-    eprintln!(
-        "{}: no module at the start: {status:?}",
-        product.kind.name()
-    );
-    eprintln!("{}", product.told().await);
+    let status = match product.kind {
+        Kind::Istio => 403,
+        Kind::EnvoyGateway => 500,
+    };
     let smuggling = reader().header("x-scopegate-backend", "loki");
-    ensure!(product.status(&smuggling).await != Some(200), "it is open");
+    for _ in 0..2 {
+        product.until_status(&reader(), status).await?;
+        product.refuse(&smuggling, status).await?;
+        // The same in a proxy that has never had another one.
+        product.start_proxy().await?;
+    }
+    // As docs/troubleshooting.md has it.
+    let told = "is invalid";
+    match product.kind {
+        Kind::Istio => {
+            until(async || product.proxy_log().contains(told), told, product).await?;
+        }
+        Kind::EnvoyGateway => {
+            let condition = product.condition().await?;
+            ensure!(
+                condition.as_deref() == Some("Accepted=False Invalid"),
+                "{condition:?}"
+            );
+            ensure!(
+                product.told().await.contains(told),
+                "{}",
+                product.told().await
+            );
+        }
+    }
     product.begin().await
 }
 

@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, ensure};
-use integration::client::RawRequest;
 use integration::examples::asked::{Asked, status};
 use integration::examples::attempt::{Attempt, as_explained, attempts};
 use integration::examples::example::Example;
@@ -12,6 +11,7 @@ use integration::examples::with_more;
 use integration::identity::ALLOWED;
 use integration::server::Server;
 use integration::terminator::terminate_at;
+use serde_json::json;
 
 use crate::case::cases;
 use crate::product::Product;
@@ -27,9 +27,14 @@ async fn each_example_decides_as_explained(product: &mut Product) -> Result<()> 
     let library = Library::of(everything.iter().map(|(example, _)| example))?;
     let documents = library.serve().await?;
     let mut doors: Vec<Server> = Vec::new();
+    // One of them has the name of the shipped files' provider, and takes its place.
+    product.scene.provider.down().await;
     for (host, number) in library.hosts().into_iter().zip(1..) {
         let [a, b, c] = HOSTS;
-        let address = Ipv4Addr::new(a, b, c, number);
+        let address = match product.scene.address_of(host) {
+            Some(address) => address,
+            None => Ipv4Addr::new(a, b, c, number),
+        };
         product.scene.put_name(host, address)?;
         let (authority, to) = (&product.scene.authority, documents.address());
         doors.push(terminate_at((address, 443).into(), authority, host, to)?);
@@ -40,6 +45,9 @@ async fn each_example_decides_as_explained(product: &mut Product) -> Result<()> 
     for (example, requests) in &everything {
         let mut document = example.document.clone();
         with_digest(&mut document, product);
+        // Envoy Gateway's own metrics have port 8080 of every address here.
+        let url = &mut document["deployment"]["backends"]["mimir"]["url"];
+        *url = json!(url.as_str().context("no URL")?.replace(":8080", ":9009"));
         let rendered = Rendered::put(product, &document).await?;
         outcome = holds(product, &library, (example, requests), &mut sent).await;
         outcome = outcome.with_context(|| example.name.clone());
@@ -52,9 +60,10 @@ async fn each_example_decides_as_explained(product: &mut Product) -> Result<()> 
             break;
         }
     }
+    drop(doors);
+    product.scene.provider.up().await?;
     let back = before.context("no examples")?.take_back(product).await;
     product.noted(&format!("{} files, {sent} requests", everything.len()));
-    drop(doors);
     outcome.and(back)
 }
 
@@ -64,10 +73,13 @@ async fn holds(
     (example, requests): (&Example, &[Asked]),
     sent: &mut usize,
 ) -> Result<()> {
-    product
-        .until_status(&RawRequest::get("/healthz"), 200)
-        .await?;
     let recipe = library.recipe(example)?;
+    // Keys, routes and backends come one after the other.
+    let mut allowed = requests.iter().filter(|asked| asked.expect == ALLOWED);
+    let first = allowed.next().context("nothing is allowed")?;
+    let token = first.token(example, recipe)?;
+    let first = first.sent(recipe, Some(&token))?;
+    product.until_status(&first, 200).await?;
     for asked in requests {
         let token = asked.token(example, recipe)?;
         let said = asked.explained(example)?;

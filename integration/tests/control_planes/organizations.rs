@@ -10,6 +10,8 @@ use integration::client::{self, RawRequest};
 use integration::kubernetes::documents;
 use integration::paths;
 use integration::process::Process;
+use integration::server::Server;
+use integration::terminator::relay;
 use integration::upstream::Behaviour;
 use serde_json::{Value, json};
 
@@ -23,13 +25,17 @@ use crate::streams::Streams;
 cases![ALL: organizations_of_the_cluster_come_and_go];
 
 const HOST: &str = "scopegate-organizations.scopegate.svc";
+/// Where it listens: others share port 443 of all addresses, which it does not.
+const PORT: u16 = 8443;
+/// Envoy Gateway has 8081 of all addresses.
+const HEALTH_PORT: u16 = 8444;
 /// The shortest that a gate takes.
 const POLL: Duration = Duration::from_secs(5);
 /// Until every worker has what one of them has fetched.
 const SPREAD: Duration = Duration::from_secs(1);
 
 async fn organizations_of_the_cluster_come_and_go(product: &mut Product) -> Result<()> {
-    let server = serve(product).await?;
+    let (server, door) = serve(product).await?;
     let mut deployment = shipped_deployment(product)?;
     deployment["organizations_from"] = json!({
         "uri": format!("https://{HOST}/organizations"),
@@ -38,20 +44,33 @@ async fn organizations_of_the_cluster_come_and_go(product: &mut Product) -> Resu
     });
     let rendered = Rendered::put(product, &deployment).await?;
     let outcome = come_and_go(product).await;
+    let outcome = match outcome {
+        Err(error) => {
+            let log = product.proxy_log();
+            let told: Vec<&str> = log
+                .lines()
+                .filter(|line| line.contains("organizations: "))
+                .collect();
+            Err(error.context(told.join("\n")))
+        }
+        good => good,
+    };
     product.scene.upstream("tempo")?.behave(Behaviour::Echo);
     let taken_back = rendered.take_back(product).await;
-    drop(server);
+    drop((server, door));
     outcome.and(taken_back)
 }
 
 /// The server with the shipped account and its rights, and with the flags of the shipped Deployment.
-async fn serve(product: &Product) -> Result<Process> {
+async fn serve(product: &Product) -> Result<(Process, Server)> {
     let scene = &product.scene;
     let definition = paths::integration().join("control-planes/grafana-organization.yaml");
     for document in documents(&fs::read_to_string(definition)?)? {
         scene.api.apply(&document).await?;
     }
     scene.api.until_defined().await?;
+    // A gate takes no document without organizations, which would withdraw every grant.
+    scene.api.apply(&resource("first", &["first"])).await?;
     for file in ["rbac.yaml", "service.yaml"] {
         let file = paths::repository().join("envoy/organizations").join(file);
         for document in documents(&fs::read_to_string(file)?)? {
@@ -88,13 +107,13 @@ async fn serve(product: &Product) -> Result<Process> {
             "--output=json",
             "--epoch=1",
         ])
-        .arg(format!("--listen={ORGANIZATIONS}:443"))
-        .arg(format!("--health-listen={ORGANIZATIONS}:8081"))
+        .arg(format!("--listen={ORGANIZATIONS}:{PORT}"))
+        .arg(format!("--health-listen={ORGANIZATIONS}:{HEALTH_PORT}"))
         .arg(format!("--tls-cert={}", certificate_file.display()))
         .arg(format!("--tls-key={}", key_file.display()))
         .env("KUBECONFIG", kubeconfig);
     let mut server = Process::start_in("organizations", command, &scene.file("organizations.log"))?;
-    let address = (ORGANIZATIONS, 8081).into();
+    let address = (ORGANIZATIONS, HEALTH_PORT).into();
     let ready = async || {
         let ready = client::get(address, "/readyz").await;
         ready.is_ok_and(|reply| reply.status == 200)
@@ -102,7 +121,8 @@ async fn serve(product: &Product) -> Result<Process> {
     server
         .wait_until("ready", Duration::from_secs(20), ready)
         .await?;
-    Ok(server)
+    let door = relay((ORGANIZATIONS, 443).into(), (ORGANIZATIONS, PORT).into())?;
+    Ok((server, door))
 }
 
 async fn come_and_go(product: &mut Product) -> Result<()> {
@@ -117,16 +137,21 @@ async fn come_and_go(product: &mut Product) -> Result<()> {
     let granted = Streams::open(product, &["sre"], "platform").await?;
     let load = Load::start(product.target());
 
-    product.scene.api.apply(&resource(&["newco"])).await?;
+    product
+        .scene
+        .api
+        .apply(&resource("newco", &["newco"]))
+        .await?;
     let came = product
         .until_status_within(2 * POLL + SPREAD, &newcomer, 200)
         .await?;
+    tokio::time::sleep(SPREAD).await;
     let theirs = Streams::open(product, &["builders"], "newco").await?;
     // Another change, by which they keep what they have.
     product
         .scene
         .api
-        .apply(&resource(&["newco", "newer"]))
+        .apply(&resource("newco", &["newco", "newer"]))
         .await?;
     let newer = by(
         &["builders"],
@@ -138,7 +163,7 @@ async fn come_and_go(product: &mut Product) -> Result<()> {
         .await?;
     ensure!(theirs.over().is_empty(), "{:?} are over", theirs.over());
 
-    product.scene.api.delete(&resource(&[])).await?;
+    product.scene.api.delete(&resource("newco", &[])).await?;
     let went = product
         .until_status_within(2 * POLL + SPREAD, &newcomer, 403)
         .await?;
@@ -160,14 +185,14 @@ async fn come_and_go(product: &mut Product) -> Result<()> {
     Ok(())
 }
 
-fn resource(tenants: &[&str]) -> Value {
+fn resource(name: &str, tenants: &[&str]) -> Value {
     let tenants = tenants.iter().map(|name| json!({"name": name}));
     json!({
         "apiVersion": "observability.giantswarm.io/v1alpha2",
         "kind": "GrafanaOrganization",
-        "metadata": {"name": "newco"},
+        "metadata": {"name": name},
         "spec": {
-            "displayName": "Newco",
+            "displayName": name,
             "rbac": {"admins": ["newco-admins"], "viewers": ["builders"]},
             "tenants": tenants.collect::<Vec<_>>(),
         },

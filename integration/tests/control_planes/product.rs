@@ -143,6 +143,22 @@ impl Product {
             .await
     }
 
+    /// Wait until the control plane has done with the Deployment what the manifests ask for: until it has left it alone for
+    /// a while.
+    pub async fn until_settled(&self) -> Result<()> {
+        let (mut last, mut since) = (Value::Null, Instant::now());
+        let started = Instant::now();
+        while since.elapsed() < Duration::from_secs(2) {
+            ensure!(started.elapsed() < LIVE, "it changes all the time");
+            let version = self.deployment().await?["metadata"]["generation"].clone();
+            if version != last {
+                (last, since) = (version, Instant::now());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
     /// The Service in front of it.
     pub async fn service(&self) -> Result<Value> {
         self.scene.api.get(&self.made("v1", "Service")).await

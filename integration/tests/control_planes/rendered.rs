@@ -59,6 +59,7 @@ impl Rendered {
             product.scene.api.delete(document).await?;
         }
         let carrier = std::mem::replace(&mut product.carrier, carrier);
+        product.until_settled().await?;
         product.start_proxy().await?;
         Ok(Self {
             documents: rendered,
@@ -83,6 +84,7 @@ impl Rendered {
         for document in beyond(&self.documents, &shipped) {
             product.scene.api.delete(&document).await?;
         }
+        product.until_settled().await?;
         product.start_proxy().await?;
         product.begin().await
     }

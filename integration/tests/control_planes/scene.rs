@@ -52,9 +52,16 @@ type Service = (&'static str, &'static str, Ipv4Addr, &'static [Port]);
 type Port = (&'static str, u16, &'static str);
 
 /// Services as the backends' charts have them.
-const SERVICES: [Service; 6] = [
+const SERVICES: [Service; 8] = [
     ("loki", "loki-gateway", LOKI, &[("http", 80, "http")]),
     ("loki", "otel-collector", LOKI, &[("grpc", 4317, "grpc")]),
+    ("loki", "loki-distributor", LOKI, &[("http", 3100, "http")]),
+    (
+        "mimir",
+        "mimir-distributor",
+        MIMIR,
+        &[("http", 9009, "http")],
+    ),
     ("mimir", "mimir-gateway", MIMIR, &[("http", 80, "http")]),
     ("mimir", "otel-collector", MIMIR, &[("grpc", 4317, "grpc")]),
     (
@@ -67,7 +74,11 @@ const SERVICES: [Service; 6] = [
         "tempo",
         "tempo-distributor",
         TEMPO,
-        &[("otlp-http", 4318, "http"), ("otlp-grpc", 4317, "grpc")],
+        &[
+            ("http", 3200, "http"),
+            ("otlp-http", 4318, "http"),
+            ("otlp-grpc", 4317, "grpc"),
+        ],
     ),
 ];
 
@@ -135,6 +146,15 @@ impl Scene {
         self.folder.path().join(name)
     }
 
+    /// Where that name leads.
+    pub fn address_of(&self, name: &str) -> Option<Ipv4Addr> {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = names.iter();
+        names
+            .find(|(known, _)| known == name)
+            .map(|(_, address)| *address)
+    }
+
     /// From now on that name leads to that address, which is one of this machine.
     pub fn put_name(&self, name: &str, address: Ipv4Addr) -> Result<()> {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,7 +164,10 @@ impl Scene {
                 .args(["address", "add", &address, "dev", "lo"])
                 .output()?;
             let said = String::from_utf8_lossy(&added.stderr);
-            ensure!(added.status.success() || said.contains("exists"), "{said}");
+            let there = ["exists", "assigned"]
+                .iter()
+                .any(|word| said.contains(word));
+            ensure!(added.status.success() || there, "{said}");
         }
         names.push((name.to_owned(), address));
         Ok(())
@@ -461,8 +484,8 @@ async fn backends() -> Result<(Vec<Upstream>, Vec<Server>, UpstreamLog)> {
     let log = UpstreamLog::new();
     let (mut upstreams, mut doors) = (Vec::new(), Vec::new());
     for (name, address, ports) in [
-        ("loki", LOKI, &[80, 4317][..]),
-        ("mimir", MIMIR, &[80, 4317]),
+        ("loki", LOKI, &[80, 3100, 4317][..]),
+        ("mimir", MIMIR, &[80, 9009, 4317]),
         ("tempo", TEMPO, &[3200, 9095, 4318, 4317]),
     ] {
         let upstream = Upstream::start(name, &log).await?;

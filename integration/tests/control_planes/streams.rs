@@ -43,14 +43,18 @@ impl Streams {
         let target = product.target();
         let mut tail = open_tail(&target, &token(groups)?, tenant).await?;
         let tail = tokio::spawn(async move { while let Some(Ok(_)) = tail.next().await {} });
-        let before = product.scene.log.count();
+        let searches = || {
+            let seen = product.scene.log.all();
+            seen.iter().filter(|seen| seen.path == grpc::SEARCH).count()
+        };
+        let before = searches();
         let request = over_grpc(grpc::SEARCH, by(groups, RawRequest::default(), tenant));
         let search = tokio::spawn(async move {
             let _ = request.send(&target, Protocol::H2).await;
         });
         // It has begun once the backend has seen it.
         let started = Instant::now();
-        while product.scene.log.count() == before {
+        while searches() == before {
             ensure!(started.elapsed() < SOON, "no search begins");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
