@@ -51,6 +51,7 @@ schema: ## generate envoy/*.schema.json and docs/configuration.md from the table
 	@"$(CARGO_TARGET_DIR)/debug/scopegate" schema >envoy/scopegate.schema.json
 	@"$(CARGO_TARGET_DIR)/debug/scopegate" schema --deployment >envoy/deployment.schema.json
 	@"$(CARGO_TARGET_DIR)/debug/scopegate" schema --markdown >docs/configuration.md
+	@SCOPEGATE_WRITE=1 cargo test --quiet --locked --features cli --test chart >/dev/null
 
 .PHONY: manifests
 manifests: ## generate the files under envoy/ from envoy/deployment.yaml and the templates
@@ -58,6 +59,7 @@ manifests: ## generate the files under envoy/ from envoy/deployment.yaml and the
 	@render() { "$(CARGO_TARGET_DIR)/debug/scopegate" render "$$1" envoy/deployment.yaml --output-dir "$$2"; }; \
 	render envoy envoy && render istio envoy/istio && render envoy-gateway envoy/gateway && \
 	render kubernetes envoy/kustomize/envoy
+	@SCOPEGATE_WRITE=1 cargo test --quiet --locked --features cli --test chart >/dev/null
 
 .PHONY: run
 run: wasm ## run Envoy with the module, an issuer and a Prometheus, until Ctrl-C
