@@ -90,7 +90,7 @@ test-stack: wasm ## run the tests with that platform; STACK="text" selects tests
 
 # The tests that need parts but start no stack of their own. The printed commands come last, run by the program that
 # was built for the tests.
-beside_stack := --test manifests --test compose --test oracles --test openapi-answers --test kubernetes --test playground
+beside_stack := --test manifests --test helm --test compose --test oracles --test openapi-answers --test kubernetes --test playground
 
 .PHONY: test-control-planes
 test-control-planes: wasm ## run the manifests on the real Istio and Envoy Gateway; PLANES="istio" runs only what has that in its name

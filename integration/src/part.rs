@@ -79,6 +79,7 @@ pub const PLAYGROUND: Part = Part::new("", "playground.sh", "");
 pub const GRAFANA: Part = Part::new("", "grafana.sh", "");
 /// The folder of kubeconform and the schemas.
 pub const MANIFESTS: Part = Part::new("", "manifests.sh", "");
+pub const HELM: Part = Part::new("HELM", "helm.sh", "bin/helm").shows(Shows::VersionCommand);
 /// A program that reads Compose files.
 pub const COMPOSE: Part = Part::new("", "compose.sh", "");
 /// A Python with the validator of `OpenAPI` documents and schemathesis.

@@ -20,9 +20,9 @@ part_seconds=$((all_seconds * 3 / 5))
 # In two lanes: while the one waits for a network or links, the other compiles. The oracles
 # come after the servers that they share most packages with.
 case "${1:-all}" in
-all) one=(loki mimir prometheus oracles kubernetes control-planes) other=(keycloak collector dex manifests openapi compose lezer grafana browser tempo) ;;
+all) one=(loki mimir prometheus oracles kubernetes control-planes) other=(keycloak collector dex manifests helm openapi compose lezer grafana browser tempo) ;;
 stack) one=(loki mimir prometheus) other=(keycloak collector) ;;
-control-planes) one=(kubernetes control-planes) other=() ;;
+control-planes) one=(kubernetes control-planes) other=(helm) ;;
 *) die "usage: parts.sh [stack | control-planes]" ;;
 esac
 
@@ -43,6 +43,7 @@ is_named() {
     keycloak) named KEYCLOAK ;;
     openapi) named OPENAPI_PYTHON ;;
     dex) named DEX ;;
+    helm) named HELM ;;
     tempo) named TEMPO ;;
     *) false ;;
     esac
