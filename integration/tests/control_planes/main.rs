@@ -21,6 +21,7 @@
 //! | [`examples`] | the files from which users start |
 //! | [`observability`] | what shows which configuration runs |
 //! | [`admission`] | what the API refuses by the shipped policies |
+//! | [`helm`] | the Helm chart: installed, upgraded, rolled back and taken away |
 //! | [`page`] | the page of the manual that says what was run |
 //!
 //! A product is started once and its cases run one after the other, each from the shipped manifests.
@@ -30,6 +31,7 @@ mod case;
 mod cases;
 mod envoy_gateway;
 mod examples;
+mod helm;
 mod istio;
 mod live;
 mod namespaces;
@@ -58,6 +60,7 @@ use tokio::runtime::Runtime;
 use product::{Kind, Product};
 
 const NEEDED: &[Part] = &[part::KUBERNETES, part::CONTROL_PLANES];
+const WITH_HELM: &[Part] = &[part::KUBERNETES, part::CONTROL_PLANES, part::HELM];
 
 fn main() -> ExitCode {
     if let Some(code) = served::as_command() {
@@ -97,6 +100,7 @@ fn cases_of(kind: Kind) -> impl Iterator<Item = &'static (&'static str, case::Ca
         admission::ALL,
         streams::ALL,
         // These replace the manifests, and the pods with them.
+        helm::ALL,
         organizations::ALL,
         examples::ALL,
         replicas::ALL,
@@ -112,8 +116,13 @@ fn tests() -> (Arc<Stage>, Vec<Trial>) {
     for kind in Kind::ALL {
         for (name, case) in cases_of(kind) {
             let stage = Arc::clone(&stage);
+            let needed = if name.starts_with("helm_") {
+                WITH_HELM
+            } else {
+                NEEDED
+            };
             let full = format!("{}::{name}", kind.name());
-            tests.push(trial::needing(&full, NEEDED, move || {
+            tests.push(trial::needing(&full, needed, move || {
                 stage.run(kind, (name, *case))
             }));
         }

@@ -216,6 +216,17 @@ impl Scene {
         Ok(())
     }
 
+    /// Where images are pushed to.
+    ///
+    /// # Errors
+    /// It has been taken away.
+    pub fn registry(&self) -> Result<Target> {
+        ensure!(self.registry.is_some(), "there is no registry");
+        let registry = SocketAddr::from((REGISTRY, 443));
+        let name = "registry.example.com";
+        Ok(Target::tls(registry, &self.authority.der(), name))
+    }
+
     /// Put an index into the registry, which names the image as builders do that add provenance; gives its digest.
     pub async fn put_index(&self) -> Result<String> {
         let manifest = self.layout.join("blobs/sha256").join(&self.digest);
@@ -239,9 +250,7 @@ impl Scene {
         let mut put = RawRequest::new("PUT", &format!("/v2/scopegate/manifests/sha256:{digest}"));
         put = put.header("content-type", INDEX);
         put.body = index;
-        let registry = SocketAddr::from((REGISTRY, 443));
-        let registry = Target::tls(registry, &self.authority.der(), "registry.example.com");
-        let reply = put.send(&registry, Protocol::H1).await?;
+        let reply = put.send(&self.registry()?, Protocol::H1).await?;
         ensure!(reply.status == 201, "{reply:?}");
         Ok(digest)
     }
