@@ -6,6 +6,9 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use integration::paths;
+use tempfile::NamedTempFile;
+
+use crate::page;
 
 /// Whether this process is in there.
 pub fn is_inside() -> bool {
@@ -29,10 +32,17 @@ pub fn enter() -> Result<ExitCode> {
         let _ = part.find();
     }
     let program = env::current_exe().context("this program is nowhere")?;
-    let ended = Command::new(script)
-        .arg(program)
-        .args(env::args_os().skip(1))
-        .status()?;
+    let mut command = Command::new(script);
+    command.arg(program).args(env::args_os().skip(1));
+    let table = NamedTempFile::new_in("/tmp")?;
+    let wanted = env::var_os("SCOPEGATE_WRITE").is_some();
+    if wanted {
+        command.env(page::FILE, table.path());
+    }
+    let ended = command.status()?;
+    if wanted {
+        page::write(table.path())?;
+    }
     Ok(match ended.code() {
         Some(0) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,

@@ -2,8 +2,10 @@
 //! test-control-planes`, and every other run sees that it lists the cases that there are.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use integration::paths;
@@ -16,6 +18,23 @@ pub const NAME: &str = "the_page_lists_every_case";
 const START: &str = "<!-- table of cases: generated -->\n";
 const END: &str = "<!-- end of the table -->\n";
 const PAGE: &str = "docs/control-planes.md";
+
+/// Where a run leaves the table for whoever has started it: what it writes to the checkout is thrown away.
+pub const FILE: &str = "SCOPEGATE_TABLE";
+
+/// Put a table into the page, if there is one.
+pub fn write(table: &Path) -> Result<()> {
+    let table = fs::read_to_string(table)?;
+    if table.is_empty() {
+        return Ok(());
+    }
+    let path = paths::repository().join(PAGE);
+    let page = fs::read_to_string(&path).context(PAGE)?;
+    let (before, rest) = page.split_once(START).context("no table")?;
+    let (_, after) = rest.split_once(END).context("no end of the table")?;
+    fs::write(&path, [before, START, &table, END, after].concat())?;
+    Ok(())
+}
 
 /// What came of the cases that were run.
 #[derive(Default)]
@@ -64,16 +83,15 @@ fn sentence(case: &str) -> String {
     first.into_iter().chain(letters).collect()
 }
 
-/// Write the table, if that is wanted and everything was run, or see that the page has these rows.
+/// Hand the table out, if that is wanted and everything was run, or see that the page has these rows.
 pub fn show(seen: &Seen) -> Result<()> {
-    let path = paths::repository().join(PAGE);
-    let page = fs::read_to_string(&path).context(PAGE)?;
-    let (before, rest) = page.split_once(START).context("no table")?;
-    let (table, after) = rest.split_once(END).context("no end of the table")?;
-    if std::env::var_os("SCOPEGATE_WRITE").is_some() && seen.is_whole() {
-        fs::write(&path, [before, START, &seen.table(), END, after].concat())?;
+    if let Some(file) = env::var_os(FILE).filter(|_| seen.is_whole()) {
+        fs::write(file, seen.table())?;
         return Ok(());
     }
+    let page = fs::read_to_string(paths::repository().join(PAGE)).context(PAGE)?;
+    let (_, rest) = page.split_once(START).context("no table")?;
+    let (table, _) = rest.split_once(END).context("no end of the table")?;
     let listed: Vec<&str> = table
         .lines()
         .skip(2)
