@@ -78,6 +78,7 @@ pub fn status(code: &str) -> Result<u16> {
 
 impl Asked {
     /// As the index shows it.
+    #[must_use]
     pub fn answer(&self) -> String {
         match status(&self.expect) {
             Ok(status) if status != 200 => format!("{status} `{}`", self.expect),
@@ -230,6 +231,7 @@ impl Asked {
         Ok(Some(request))
     }
 
+    #[must_use]
     pub fn body(&self) -> &[u8] {
         self.body.as_deref().unwrap_or_default().as_bytes()
     }

@@ -36,6 +36,7 @@ pub fn all() -> Result<Vec<Example>> {
 }
 
 /// Where they are.
+#[must_use]
 pub fn folder() -> PathBuf {
     paths::repository().join("envoy/examples")
 }
@@ -52,6 +53,7 @@ impl Example {
         })
     }
 
+    #[must_use]
     pub fn path(&self) -> String {
         folder()
             .join(format!("{}.yaml", self.name))
@@ -60,6 +62,7 @@ impl Example {
     }
 
     /// Its only provider.
+    #[must_use]
     pub fn provider(&self) -> &Value {
         &self.document["providers"][0]
     }
@@ -74,6 +77,7 @@ impl Example {
     }
 
     /// The names of the claims at the top of a token that are read for groups.
+    #[must_use]
     pub fn group_claims(&self) -> Vec<&str> {
         let sources = self.provider()["claims"]["groups"].as_array();
         let sources = sources.into_iter().flatten();

@@ -92,6 +92,7 @@ impl Library {
 }
 
 /// `login.example.com` of `https://login.example.com/realms/platform`.
+#[must_use]
 pub fn host(url: &str) -> &str {
     let rest = url.strip_prefix("https://").unwrap_or(url);
     rest.split('/').next().unwrap_or(rest)

@@ -99,7 +99,7 @@ fn shipped(product: &Product) -> Result<Vec<Value>> {
 }
 
 /// What is in the one and not in the other.
-fn beyond(these: &[Value], those: &[Value]) -> Vec<Value> {
+fn beyond(documents: &[Value], others: &[Value]) -> Vec<Value> {
     let name = |document: &Value| {
         let metadata = &document["metadata"];
         format!(
@@ -107,7 +107,7 @@ fn beyond(these: &[Value], those: &[Value]) -> Vec<Value> {
             document["kind"], metadata["namespace"], metadata["name"]
         )
     };
-    let known: BTreeSet<String> = those.iter().map(name).collect();
-    let these = these.iter().filter(|it| !known.contains(&name(it)));
-    these.cloned().collect()
+    let known: BTreeSet<String> = others.iter().map(name).collect();
+    let left = documents.iter().filter(|it| !known.contains(&name(it)));
+    left.cloned().collect()
 }

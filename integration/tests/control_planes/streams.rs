@@ -42,7 +42,7 @@ impl Streams {
     pub async fn open(product: &Product, groups: &[&str], tenant: &str) -> Result<Self> {
         let target = product.target();
         let mut tail = open_tail(&target, &token(groups)?, tenant).await?;
-        let tail = tokio::spawn(async move { while let Some(Ok(_)) = tail.next().await {} });
+        let tail = tokio::spawn(async move { while let Some(Ok(())) = tail.next().await {} });
         let searches = || {
             let seen = product.scene.log.all();
             seen.iter().filter(|seen| seen.path == grpc::SEARCH).count()

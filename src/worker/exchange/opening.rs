@@ -29,7 +29,7 @@ pub enum Standing {
     Granted,
     /// It would refuse the request.
     Withdrawn(Denial),
-    /// It cannot say at the moment.
+    /// It cannot say yet.
     Unknown,
 }
 
