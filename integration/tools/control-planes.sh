@@ -4,6 +4,7 @@
 #
 #   bin/pilot-discovery, bin/pilot-agent, bin/envoy-gateway    the programs
 #   bin/registry                                               a registry of images
+#   bin/crane                                                  a client of such a registry
 #   istio-definitions.yaml, istio-base.yaml, istiod.yaml       what Istio's charts install
 #   envoy-gateway.yaml                                         what Envoy Gateway's chart installs, with its definitions
 #   gateway-api.yaml                                           the definitions of the Gateway API, standard channel
@@ -46,7 +47,8 @@ build() {
     mkdir -p "$1/bin" "$work"
     (cd "$module" && CGO_ENABLED=0 nice -n 10 go build -mod=readonly -trimpath -ldflags "-s -w" -o "$1/bin/" \
         istio.io/istio/pilot/cmd/pilot-agent istio.io/istio/pilot/cmd/pilot-discovery \
-        github.com/envoyproxy/gateway/cmd/envoy-gateway ./chart ./registry </dev/null >&2)
+        github.com/envoyproxy/gateway/cmd/envoy-gateway github.com/google/go-containerregistry/cmd/crane \
+        ./chart ./registry </dev/null >&2)
     istio="$(source_of istio.io/istio)"
     gateway="$(source_of github.com/envoyproxy/gateway)"
     # A stock Envoy lacks Istio's own filters.

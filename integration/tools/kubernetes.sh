@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints a folder with a Kubernetes API to run on loopback, bin/etcd and bin/kube-apiserver, and bin/kustomize,
-# built with Go from integration/control-planes once, into the cache. About four minutes.
+# Prints a folder with a Kubernetes API to run on loopback, bin/etcd and bin/kube-apiserver, and with the clients
+# bin/kubectl and bin/kustomize, built with Go from integration/control-planes once, into the cache. About four minutes.
 set -euo pipefail
 . "$(dirname "$0")/deps.sh"
 
@@ -15,7 +15,8 @@ build() {
     mkdir -p "$1/bin"
     (cd "$module" && CGO_ENABLED=0 nice -n 10 go build -mod=readonly -trimpath -o "$1/bin/" \
         -ldflags "-s -w -X $version.gitVersion=$server -X $version.gitMajor=1 -X $version.gitMinor=$(cut -d. -f2 <<<"$server")" \
-        go.etcd.io/etcd/server/v3 k8s.io/kubernetes/cmd/kube-apiserver sigs.k8s.io/kustomize/kustomize/v5 </dev/null >&2)
+        go.etcd.io/etcd/server/v3 k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl \
+        sigs.k8s.io/kustomize/kustomize/v5 </dev/null >&2)
     mv "$1/bin/server" "$1/bin/etcd"
 }
 
