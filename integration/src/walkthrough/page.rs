@@ -38,14 +38,17 @@ impl Step {
     pub fn only_looks(&self) -> bool {
         let places = [":9901/", ":9902/", "/healthz"];
         let asks = places.iter().any(|place| self.command.contains(place));
-        asks || self.command.starts_with("grep ")
+        let reads = self.command.starts_with("kubectl ") && self.command.contains(" logs ");
+        asks || reads || self.command.starts_with("grep ")
     }
 
-    /// Whether it gives Envoy another file.
+    /// Whether it gives Envoy another file, or the API another resource.
     #[must_use]
     pub fn changes(&self) -> bool {
         let renders = self.command.starts_with("scopegate render");
-        renders || self.command.starts_with("mv ")
+        let really = self.command.contains("kubectl ") && !self.command.contains("--dry-run");
+        let asks = |word: &str| really && self.command.contains(word);
+        renders || self.command.starts_with("mv ") || asks(" apply ") || asks(" delete ")
     }
 }
 
@@ -247,6 +250,32 @@ mod tests {
         assert_eq!(page.blocks("Two", "sh").unwrap(), ["d\n"]);
         page.end().unwrap();
         assert!(page.block("Two", "sh").is_err());
+    }
+
+    #[test]
+    fn what_changes_something_is_known() {
+        let step = |command: &str| Step {
+            command: command.to_owned(),
+            output: String::new(),
+        };
+        for (command, changes, looks) in [
+            ("kubectl apply -f a.yaml", true, false),
+            ("sed 's/a/b/' a.yaml | kubectl apply -f -", true, false),
+            ("kubectl -n a delete b c", true, false),
+            ("kubectl apply --dry-run=server -f a.yaml", false, false),
+            ("kubectl -n a logs -l b --tail=-1 | grep c", false, true),
+            ("kubectl -n a get b", false, false),
+            ("scopegate render istio a.yaml", true, false),
+            ("curl http://127.0.0.1:9901/stats", false, true),
+            ("curl https://a", false, false),
+        ] {
+            let step = step(command);
+            assert_eq!(
+                (step.changes(), step.only_looks()),
+                (changes, looks),
+                "{command}"
+            );
+        }
     }
 
     #[test]

@@ -24,20 +24,43 @@ pub struct Session {
     /// What the page says, and what it is here.
     places: Vec<(&'static str, String)>,
     variables: BTreeMap<String, String>,
-    /// When Envoy was given another file.
+    pace: Pace,
+    /// When something was changed that is not served at once.
     changed: Cell<Option<Instant>>,
 }
 
+/// How soon what was changed is served.
+#[derive(Clone, Copy, Debug)]
+pub enum Pace {
+    /// Everything that is typed within that time may be tried again.
+    Within(Duration),
+    /// What is typed next may be tried again for that time, and nothing behind it.
+    Next(Duration),
+}
+
 impl Session {
-    pub fn open() -> Result<Session> {
+    /// A terminal and the command `scopegate`, and no Envoy.
+    pub fn bare(pace: Pace) -> Result<Session> {
         let folder = tempfile::Builder::new()
             .prefix("scopegate-path-")
             .tempdir()?;
-        let path = |name: &str| folder.path().join(name);
         for name in ["bin", "machine/tls", "work"] {
-            fs::create_dir_all(path(name))?;
+            fs::create_dir_all(folder.path().join(name))?;
         }
-        command::install(&path("bin"))?;
+        command::install(&folder.path().join("bin"))?;
+        Ok(Session {
+            folder,
+            places: Vec::new(),
+            variables: BTreeMap::new(),
+            pace,
+            changed: Cell::new(None),
+        })
+    }
+
+    /// One with an Envoy, whose files are below `/etc/envoy` on the page.
+    pub fn open() -> Result<Session> {
+        let mut session = Session::bare(Pace::Within(CHANGES))?;
+        let path = |name: &str| session.folder.path().join(name);
         let places = vec![
             ("/etc/envoy", path("machine").display().to_string()),
             // Where Envoy reads what it is to validate.
@@ -56,15 +79,24 @@ impl Session {
             etc = path("machine").display(),
             program = envoy::binary()?.display(),
         );
-        let program = path("bin/envoy");
-        fs::write(&program, envoy)?;
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-        Ok(Session {
-            folder,
-            places,
-            variables: BTreeMap::new(),
-            changed: Cell::new(None),
-        })
+        session.script("envoy", &envoy)?;
+        session.places = places;
+        Ok(session)
+    }
+
+    /// Have that name be a program that is somewhere else.
+    pub fn program(&self, name: &str, path: &Path) -> Result<()> {
+        Ok(symlink(path, self.folder.path().join("bin").join(name))?)
+    }
+
+    /// Have that name be a script.
+    pub fn script(&self, name: &str, text: &str) -> Result<()> {
+        let program = self.folder.path().join("bin").join(name);
+        fs::write(&program, text)?;
+        Ok(fs::set_permissions(
+            &program,
+            fs::Permissions::from_mode(0o755),
+        )?)
     }
 
     /// Put what every page begins with into its place: the module, and a certificate for [`SERVER_NAME`] from an
@@ -74,9 +106,14 @@ impl Session {
         let machine = self.machine();
         fs::write(machine.join("tls/tls.crt"), chain)?;
         fs::write(machine.join("tls/tls.key"), key)?;
-        fs::write(machine.join("tls/ca.crt"), authority.pem())?;
         fs::copy(drill::module()?, machine.join("scopegate.wasm"))?;
-        Ok(())
+        self.believe(authority)
+    }
+
+    /// Have curl believe what that authority has signed.
+    pub fn believe(&self, authority: &Authority) -> Result<()> {
+        let file = self.machine().join("tls/ca.crt");
+        Ok(fs::write(file, authority.pem())?)
     }
 
     /// Save a block of the page under the name in its first line, `# NAME`.
@@ -129,18 +166,23 @@ impl Session {
         let started = Instant::now();
         for step in page.steps(heading)? {
             let changed = self.changed.get();
+            let (Pace::Within(soon) | Pace::Next(soon)) = self.pace;
             // What only looks may look again, since Envoy logs and counts with a delay, and what was changed has a
-            // second to be there.
-            let patience = if step.only_looks() {
-                COUNTS
-            } else if changed.is_some_and(|changed| changed.elapsed() < CHANGES) {
-                CHANGES
+            // while to be there.
+            let patience = if step.changes() {
+                Duration::ZERO
+            } else if step.only_looks() {
+                COUNTS.max(soon)
+            } else if changed.is_some_and(|changed| changed.elapsed() < soon) {
+                soon
             } else {
                 Duration::ZERO
             };
             self.take(&step, patience)?;
             if step.changes() {
                 self.changed.set(Some(Instant::now()));
+            } else if matches!(self.pace, Pace::Next(_)) {
+                self.changed.set(None);
             }
         }
         eprintln!("{heading}: {:?}", started.elapsed());

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::network::{self, NETWORK, SECOND_NETWORK};
 use crate::pod::Container;
-use crate::scene::{POD, SECOND_POD, Scene};
+use crate::scene::{ENVOY_GATEWAY, POD, SECOND_POD, Scene};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 pub const NAMESPACE: &str = "envoy-gateway-system";
@@ -38,6 +38,7 @@ impl EnvoyGateway {
         scene.put_definitions(&chart).await?;
         scene.put_namespace(NAMESPACE).await?;
         scene.put_chart(&chart).await?;
+        plane().introduce(scene, &chart).await?;
         network::make(NETWORK, POD)?;
         let mut gateway = Self {
             plane: None,
@@ -173,6 +174,19 @@ impl EnvoyGateway {
 
     pub fn plane_log(&self) -> String {
         fs::read_to_string(&self.plane_log).unwrap_or_default()
+    }
+}
+
+/// The container of the control plane, which is started by hand.
+fn plane() -> Container {
+    Container {
+        namespace: NAMESPACE.to_owned(),
+        deployment: "envoy-gateway".to_owned(),
+        name: "envoy-gateway",
+        entrypoint: Vec::new(),
+        replica: 1,
+        address: ENVOY_GATEWAY,
+        network: None,
     }
 }
 

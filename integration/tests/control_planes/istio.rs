@@ -49,6 +49,9 @@ impl Istio {
         scene
             .put_endpoints(NAMESPACE, "istiod", ISTIOD, &ports, None)
             .await?;
+        plane()
+            .introduce(scene, &folder.join("istiod.yaml"))
+            .await?;
         let mut istio = Self {
             plane: None,
             proxy: None,
@@ -163,6 +166,19 @@ impl Istio {
 
     pub fn plane_log(&self) -> String {
         fs::read_to_string(&self.plane_log).unwrap_or_default()
+    }
+}
+
+/// That of the control plane, which is started by hand.
+fn plane() -> Container {
+    Container {
+        namespace: NAMESPACE.to_owned(),
+        deployment: "istiod".to_owned(),
+        name: "discovery",
+        entrypoint: Vec::new(),
+        replica: 1,
+        address: ISTIOD,
+        network: None,
     }
 }
 

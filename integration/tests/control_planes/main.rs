@@ -9,7 +9,9 @@
 //! | [`pod`] | what a kubelet does with one pod of a Deployment |
 //! | [`product`] | what both products have in common: manifests, a gate, conditions, logs |
 //! | [`istio`], [`envoy_gateway`] | each control plane, and its proxy |
+//! | [`kubelet`] | what `kubectl logs` asks a kubelet for |
 //! | [`case`] | a case, and lists of them |
+//! | [`install`] | the product's page, followed word for word |
 //! | [`cases`] | what must hold under both |
 //! | [`live`] | what callers notice of changes while they ask |
 //! | [`sharing`] | what workers share |
@@ -24,7 +26,8 @@
 //! | [`helm`] | the Helm chart: installed, upgraded, rolled back and taken away |
 //! | [`page`] | the page of the manual that says what was run |
 //!
-//! A product is started once and its cases run one after the other, each from the shipped manifests.
+//! A product is started once and its cases run one after the other, each from the shipped manifests. Only its page
+//! begins with a product that has nothing of the gate.
 
 mod admission;
 mod case;
@@ -32,7 +35,9 @@ mod cases;
 mod envoy_gateway;
 mod examples;
 mod helm;
+mod install;
 mod istio;
+mod kubelet;
 mod live;
 mod namespaces;
 mod network;
@@ -53,7 +58,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use integration::part::{self, Part};
-use integration::{served, trial};
+use integration::{command, served, trial};
 use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Runtime;
 
@@ -63,7 +68,7 @@ const NEEDED: &[Part] = &[part::KUBERNETES, part::CONTROL_PLANES];
 const WITH_HELM: &[Part] = &[part::KUBERNETES, part::CONTROL_PLANES, part::HELM];
 
 fn main() -> ExitCode {
-    if let Some(code) = served::as_command() {
+    if let Some(code) = command::as_command().or_else(served::as_command) {
         return code;
     }
     let mut arguments = Arguments::from_args();
@@ -91,8 +96,10 @@ fn names() -> impl Iterator<Item = String> {
 }
 
 fn cases_of(kind: Kind) -> impl Iterator<Item = &'static (&'static str, case::Case)> {
-    // First what looks at the logs from their beginning.
     let lists = [
+        // From nothing.
+        install::ALL,
+        // Then what looks at the logs from their beginning.
         traffic::only(kind),
         sharing::ALL,
         traffic::ALL,
@@ -145,12 +152,14 @@ impl Stage {
         if running.as_ref().is_none_or(|(_, it)| it.kind != kind) {
             drop(running.take());
             let runtime = Runtime::new()?;
-            let product = runtime.block_on(Product::start(kind))?;
+            let product = runtime.block_on(Product::open(kind))?;
             *running = Some((runtime, product));
         }
         let (runtime, product) = running.as_mut().context("nothing runs")?;
         let outcome = runtime.block_on(async {
-            product.begin().await?;
+            if name != install::NAME {
+                product.begin().await?;
+            }
             case(product).await
         });
         let facts = product.take_facts();

@@ -11,9 +11,11 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use integration::kubernetes::documents;
 use integration::process::Process;
 use serde_json::{Map, Value, json};
 
+use crate::kubelet;
 use crate::scene::{NODE, Scene};
 
 /// Which container of which Deployment, and how it runs here.
@@ -51,8 +53,8 @@ impl Container {
         // Whoever asks one pod among several knows where it is.
         if self.replica == 1 {
             self.make_endpoints(scene, template).await?;
-            self.tell_of_it(scene, &deployment).await?;
         }
+        self.tell_of_it(scene, &deployment).await?;
         let containers = template["spec"]["containers"].as_array();
         let container = containers
             .into_iter()
@@ -112,12 +114,26 @@ impl Container {
         Process::start_in(&name, command, &scene.file(&format!("{name}.log")))
     }
 
+    /// Have the API know of a container that this run starts by hand: its Deployment, as a chart has it, and its pod.
+    pub async fn introduce(&self, scene: &Scene, chart: &Path) -> Result<()> {
+        let documents = documents(&fs::read_to_string(chart)?)?;
+        let mut documents = documents.iter();
+        let deployment = documents
+            .find(|it| it["kind"] == "Deployment" && it["metadata"]["name"] == *self.deployment)
+            .with_context(|| format!("no {} in {}", self.deployment, chart.display()))?;
+        scene.api.apply(deployment).await?;
+        self.make_pod(scene, &deployment["spec"]["template"])
+            .await?;
+        Ok(())
+    }
+
     async fn make_pod(&self, scene: &Scene, template: &Value) -> Result<Value> {
         let mut pod = template.clone();
         pod["apiVersion"] = json!("v1");
         pod["kind"] = json!("Pod");
         pod["metadata"]["name"] = json!(self.pod());
         pod["metadata"]["namespace"] = json!(self.namespace);
+        pod["spec"]["nodeName"] = json!(kubelet::NAME);
         let path = scene.api.path_of(&pod).await?;
         let gone = format!("{path}?gracePeriodSeconds=0");
         scene.api.call("DELETE", &gone, &Value::Null).await?;
@@ -201,10 +217,10 @@ impl Container {
         let now = &deployment["metadata"]["creationTimestamp"];
         let status = json!({"status": {
             "observedGeneration": deployment["metadata"]["generation"],
-            "replicas": 1,
-            "readyReplicas": 1,
-            "availableReplicas": 1,
-            "updatedReplicas": 1,
+            "replicas": self.replica,
+            "readyReplicas": self.replica,
+            "availableReplicas": self.replica,
+            "updatedReplicas": self.replica,
             "conditions": [{
                 "type": "Available",
                 "status": "True",
@@ -297,7 +313,7 @@ impl Container {
                 let value = match field {
                     "status.podIP" => Some(self.address.to_string()),
                     "status.hostIP" => Some(NODE.to_string()),
-                    "spec.nodeName" => Some("node".to_owned()),
+                    "spec.nodeName" => Some(kubelet::NAME.to_owned()),
                     field => {
                         let pointer = format!("/{}", field.replace('.', "/"));
                         pod.pointer(&pointer)

@@ -68,6 +68,18 @@ impl Kind {
         }
     }
 
+    /// Those that only some want, and that hold after they were applied.
+    pub const fn extras(self) -> &'static [&'static str] {
+        match self {
+            Self::Istio => &[
+                "extras/network.yaml",
+                "extras/authorization.yaml",
+                "extras/admission.yaml",
+            ],
+            Self::EnvoyGateway => &["extras/network.yaml", "extras/admission.yaml"],
+        }
+    }
+
     /// The file with the resource that names the image and holds the configuration.
     const fn carrier(self) -> &'static str {
         match self {
@@ -90,13 +102,15 @@ pub struct Product {
     /// The resource that holds the configuration, with the digest of the module's image: the shipped one, or one that
     /// was rendered.
     pub carrier: Value,
+    /// Whether the shipped manifests have been put there.
+    is_shipped: bool,
     /// What a case has measured.
     facts: Mutex<Vec<String>>,
 }
 
 impl Product {
-    /// The control plane, the shipped manifests but for the digest, and a proxy that is ready.
-    pub async fn start(kind: Kind) -> Result<Self> {
+    /// The control plane, and nothing of the gate.
+    pub async fn open(kind: Kind) -> Result<Self> {
         let scene = Scene::open().await?;
         let plane = match kind {
             Kind::Istio => Plane::Istio(Istio::start(&scene).await?),
@@ -105,20 +119,28 @@ impl Product {
         let shipped = shipped(kind, kind.carrier())?;
         let carrier = shipped.first().context("it carries nothing")?.to_string();
         let carrier = serde_json::from_str(&carrier.replace(&"0".repeat(64), &scene.digest))?;
-        let mut product = Self {
+        Ok(Self {
             kind,
             scene,
             plane,
             carrier,
+            is_shipped: false,
             facts: Mutex::default(),
-        };
-        for file in kind.files() {
-            for document in product.shipped(file)? {
-                product.scene.api.apply(&document).await?;
+        })
+    }
+
+    /// The shipped manifests but for the digest, in the place of what is there, and a proxy that is ready.
+    async fn put_shipped(&mut self) -> Result<()> {
+        self.scene.put_certificate().await?;
+        self.scene.clear_logs()?;
+        for file in self.kind.files() {
+            for document in self.shipped(file)? {
+                self.put(&document).await?;
             }
         }
-        product.start_proxy().await?;
-        Ok(product)
+        self.start_proxy().await?;
+        self.is_shipped = true;
+        Ok(())
     }
 
     /// The documents of a shipped file, with the digest of the module's image.
@@ -306,6 +328,9 @@ impl Product {
 
     /// As every case begins: everything as shipped, and served.
     pub async fn begin(&mut self) -> Result<()> {
+        if !self.is_shipped {
+            self.put_shipped().await?;
+        }
         self.put(&self.carrier).await?;
         self.until_status(&reader(), 200).await?;
         self.scene.log.clear();

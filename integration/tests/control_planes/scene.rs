@@ -27,6 +27,8 @@ use tempfile::TempDir;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
+use crate::kubelet::Kubelet;
+
 /// The media type of an index.
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// What clients call the gate.
@@ -89,6 +91,7 @@ pub struct Scene {
     pub log: UpstreamLog,
     pub authority: Authority,
     pub folder: TempDir,
+    _kubelet: Kubelet,
     /// The digest of the module's image, in hexadecimal.
     pub digest: String,
     registry: Option<Process>,
@@ -116,6 +119,7 @@ impl Scene {
         let door = SocketAddr::from((PROVIDER, 443));
         let provider = terminate_at(door, &authority, "login.example.com", issuer.address())?;
         let (upstreams, doors, log) = backends().await?;
+        let kubelet = Kubelet::start(&api, &authority, folder.path()).await?;
         let layout = folder.path().join("image");
         let version = scopegate::words::build::VERSION;
         let digest = image(&drill::module()?, &layout, version)?;
@@ -127,6 +131,7 @@ impl Scene {
             log,
             authority,
             folder,
+            _kubelet: kubelet,
             digest,
             registry: None,
             layout,
@@ -153,6 +158,17 @@ impl Scene {
         names
             .find(|(known, _)| known == name)
             .map(|(_, address)| *address)
+    }
+
+    /// What control planes and proxies have written so far tells of nothing that comes.
+    pub fn clear_logs(&self) -> Result<()> {
+        for entry in fs::read_dir(self.folder.path())? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == "log") {
+                fs::File::options().write(true).open(&path)?.set_len(0)?;
+            }
+        }
+        Ok(())
     }
 
     /// From now on that name leads to that address, which is one of this machine.
@@ -255,9 +271,9 @@ impl Scene {
         Ok(digest)
     }
 
-    /// Namespaces, the backends' Services with the endpoints that a controller would make, and the gate's certificate.
+    /// The backends' namespaces, and their Services with the endpoints that a controller would make.
     async fn put_services(&self) -> Result<()> {
-        for name in ["scopegate", "loki", "mimir", "tempo"] {
+        for name in ["loki", "mimir", "tempo"] {
             self.put_namespace(name).await?;
         }
         for (namespace, name, address, ports) in SERVICES {
@@ -277,6 +293,12 @@ impl Scene {
             self.put_endpoints(namespace, name, address, &ports, None)
                 .await?;
         }
+        Ok(())
+    }
+
+    /// The gate's namespace, and in it the certificate.
+    pub async fn put_certificate(&self) -> Result<()> {
+        self.put_namespace("scopegate").await?;
         let (certificate, key) = self.authority.issue(&[HOST])?;
         let secret = json!({
             "apiVersion": "v1",
