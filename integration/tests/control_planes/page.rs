@@ -75,9 +75,24 @@ impl Seen {
     }
 }
 
+/// What a name cannot spell.
+const SPELLED: [(&str, &str); 8] = [
+    ("gates ", "gate's "),
+    ("grpc", "gRPC"),
+    (" api", " API"),
+    ("edge", "EDGE"),
+    ("helm", "Helm"),
+    ("what render ", "what `scopegate render` "),
+    ("forms paths", "forms, paths"),
+    ("pod security", "Pod Security"),
+];
+
 /// What a case is called, as a sentence.
 fn sentence(case: &str) -> String {
-    let text = case.replace('_', " ").replace("gates ", "gate's ");
+    let mut text = case.replace('_', " ");
+    for (word, written) in SPELLED {
+        text = text.replace(word, written);
+    }
     let mut letters = text.chars();
     let first = letters.next().map(|first| first.to_ascii_uppercase());
     first.into_iter().chain(letters).collect()
