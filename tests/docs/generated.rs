@@ -11,7 +11,7 @@ use scopegate::words::denial::{ROWS, Row};
 use crate::page::root;
 
 /// Compares what stands on a page between the marks of these names with what should.
-fn hold(path: &str, made: &[(&str, String)]) {
+pub fn hold(path: &str, made: &[(&str, String)]) {
     let mut page = crate::read(path);
     let written = std::env::var_os("SCOPEGATE_WRITE").is_some();
     for (name, text) in made {

@@ -9,6 +9,7 @@ mod generated;
 mod links;
 mod page;
 mod shell;
+mod versions;
 
 #[cfg(feature = "cli")]
 use std::collections::{BTreeMap, BTreeSet};
