@@ -4,8 +4,8 @@
 #
 #   envoys.sh [VERSION...]    these, or else the newest of each minor version that PyPI has, and what Envoy Gateway takes
 #
-# TESTS names the test programs; without it all of the crate are run. The module must be there. A line of the record is replaced by the next run of that version. It ends with 1 if a test
-# failed with one of them.
+# TESTS names the test programs; without it all of the crate are run. The module must be there. A line of the record is
+# replaced by the next run of that version. It ends with 1 if a test failed with one of them.
 set -euo pipefail
 top="$(cd "$(dirname "$0")/../.." && pwd)"
 . "$top/integration/tools/deps.sh"
@@ -22,8 +22,10 @@ status=0
 PROMETHEUS="$("$top/integration/tools/prometheus.sh")"
 export PROMETHEUS
 
-programs=()
-for name in ${TESTS:-}; do programs+=(--test "$name"); done
+# With the features of `make test`, which has then built them already.
+what=(--workspace --features scopegate/serve)
+for name in ${TESTS:-}; do what+=(--test "$name"); done
+[ -n "${TESTS:-}" ] || what=(-p integration)
 told="${TESTS:-all}"
 
 # add VERSION PASSED FAILED SKIPPED
@@ -42,7 +44,7 @@ for version in "$@"; do
     ENVOY="$("$top/integration/tools/envoy.sh" "$version")"
     export ENVOY
     say "Envoy $version"
-    (cd "$top" && cargo test --locked --no-fail-fast -p integration "${programs[@]}") 2>&1 | tee "$work/output" || status=1
+    (cd "$top" && cargo test --locked --no-fail-fast "${what[@]}") 2>&1 | tee "$work/output" || status=1
     counts="$(awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
         END { print passed + 0, failed + 0, skipped + 0 }' "$work/output")"
     # Nothing that ran is no result.

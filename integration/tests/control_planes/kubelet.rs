@@ -85,11 +85,11 @@ fn answer(uri: &Uri, logs: &Path) -> Result<Response<Body>> {
             };
             let lines: Vec<&str> = log.lines().collect();
             let last = lines.get(lines.len().saturating_sub(number)..);
-            let last = last.unwrap_or_default().iter();
-            said(
-                StatusCode::OK,
-                last.map(|line| format!("{line}\n")).collect(),
-            )
+            let mut text = last.unwrap_or_default().join("\n");
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            said(StatusCode::OK, text)
         }
         Some(_) => said(StatusCode::BAD_REQUEST, format!("not known: {uri}")),
     }
