@@ -8,6 +8,8 @@
     reason = "what is counted here is far below 2^53"
 )]
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 use integration::client::RawRequest;
 use integration::stack::{SOYLENT, UMBRELLA};
@@ -121,13 +123,21 @@ impl Twins {
                 })
                 .await?;
             }
+            let path = format!("/loki/api/v1/index/stats?{range}");
+            let lines = u64::try_from(LINES * parts.len())?;
+            eventually(&format!("{tenant}: {path}"), || async {
+                let reply = scene.direct(loki, tenant, RawRequest::get(&path)).await?;
+                Ok(reply.json()?["entries"].as_u64() >= Some(lines))
+            })
+            .await?;
         }
-        self.settle(scene).await
+        Ok(())
     }
 
     /// Until Loki counts every line of both tenants, and each of them once, and names their labels. While it builds an
     /// index, which it does at every quarter of an hour, it has some lines in two places or in none: for a moment, and on
-    /// a busy machine for longer. Answers are then not wrong because of the gate.
+    /// a busy machine for longer. Answers are then not wrong because of the gate. If it never does, they are compared all
+    /// the same.
     pub async fn settle(self, scene: &Scene) -> Result<()> {
         let loki = scene.stack.loki.http();
         let range = format!("start={}&end={}", self.from, self.to);
@@ -139,16 +149,23 @@ impl Twins {
             (SOYLENT, INSIDE.len()),
         ] {
             let lines = u64::try_from(LINES * parts)?;
-            eventually(&format!("{tenant}: {stats}"), || async {
-                let reply = scene.direct(loki, tenant, RawRequest::get(&stats)).await?;
-                Ok(reply.json()?["entries"].as_u64() == Some(lines))
-            })
-            .await?;
-            eventually(&format!("{tenant}: {labels}"), || async {
-                let reply = scene.direct(loki, tenant, RawRequest::get(&labels)).await?;
-                Ok(reply.text().contains("\"bird\""))
-            })
-            .await?;
+            let started = Instant::now();
+            loop {
+                let counted = scene.direct(loki, tenant, RawRequest::get(&stats)).await?;
+                let named = scene.direct(loki, tenant, RawRequest::get(&labels)).await?;
+                let once = counted.json()?["entries"].as_u64() == Some(lines);
+                if once && named.text().contains("\"bird\"") {
+                    break;
+                }
+                if started.elapsed() > SETTLED {
+                    println!(
+                        "{tenant}: not settled within {SETTLED:?}: {}",
+                        counted.text()
+                    );
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
         }
         Ok(())
     }
@@ -271,6 +288,8 @@ async fn push_samples(scene: &Scene, tenant: &str, parts: &[Part], twins: Twins)
     Ok(())
 }
 
+/// How long Loki may have lines in two places until its answers are compared all the same.
+const SETTLED: Duration = Duration::from_secs(20);
 /// For how long there are data, in seconds.
 const SPAN: i64 = 360;
 /// Seconds between samples.
