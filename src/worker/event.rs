@@ -136,8 +136,8 @@ pub enum Event<'a> {
         end: bool,
         /// The address of the peer.
         peer: Lazy<'a>,
-        /// Where it came in, in the host's own spelling: the plugin, the address of the proxy's
-        /// that the client reached, and the server name that it asked for.
+        /// Where it came in, in the host's own spelling: the plugin, and the port of the proxy's
+        /// that the client reached. Nothing in it may be for the client to choose.
         entrance: Lazy<'a>,
     },
     /// A piece of a request's body has arrived.

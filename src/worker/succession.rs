@@ -17,8 +17,8 @@ const MAX_QUESTIONS: u8 = 16;
 /// of a signature.
 const MAX_STREAMS: usize = 128;
 
-/// Where a request came in: by which plugin, at which address of the proxy's, and for which
-/// server name. Two requests with the same entrance are meant for the same configuration.
+/// Where a request came in: by which plugin, and at which port of the proxy's. Two requests with
+/// the same entrance are meant for the same configuration.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Entrance(Box<[u8]>);
 

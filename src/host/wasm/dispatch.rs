@@ -118,12 +118,12 @@ pub(super) fn on_request_headers(context: u32, end: bool) -> u32 {
     on_stream(context, event)
 }
 
-/// The plugin, the listener's address and the server name of the current stream.
+/// The plugin and the listener's port of the current stream. Neither is the client's to choose, as
+/// a server name is: by one that nobody else asks for, a stream would outlive its grant.
 fn entrance() -> Option<Box<[u8]>> {
-    let address = call::property("destination\0address")?;
+    let port = call::property("destination\0port")?;
     let plugin = call::property("plugin_name").unwrap_or_default();
-    let name = call::property("connection\0requested_server_name").unwrap_or_default();
-    Some([&*plugin, &*address, &*name].join(&0).into())
+    Some([&*plugin, &*port].join(&0).into())
 }
 
 pub(super) fn on_request_body(context: u32, size: usize, end: bool) -> u32 {
