@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use integration::client::RawRequest;
@@ -13,8 +13,9 @@ use integration::walkthrough::page::Page;
 use integration::walkthrough::session::{Pace, Session};
 use integration::{drill, part, paths};
 use serde_json::json;
+use tokio::time::sleep;
 
-use crate::case::{cases, until};
+use crate::case::cases;
 use crate::product::{Kind, Product, by, token};
 use crate::scene::{HOST, POD};
 
@@ -44,7 +45,11 @@ async fn the_page_installs_it(product: &mut Product) -> Result<()> {
 
 async fn walk(product: &mut Product) -> Result<()> {
     let walk = Walk::open(product)?;
-    until(async || has_begun(product).await, "ready", product).await?;
+    let started = Instant::now();
+    while !has_begun(product).await {
+        ensure!(started.elapsed() < PATIENCE, "no GatewayClass of Istio's");
+        sleep(Duration::from_millis(50)).await;
+    }
     let walk = walk.go_on("What is there already").await?;
     let mut walk = walk.go_on("The image").await?;
     let file = "The gate in one file";
@@ -63,7 +68,7 @@ async fn walk(product: &mut Product) -> Result<()> {
     let took = product.until_status_within(PATIENCE, &allowed, 200).await?;
     product.measured("the first routes are live", took);
     let second = product.second_target();
-    product.until_status_at(&second, &allowed, 200).await?;
+    product.until(&second, PATIENCE, &allowed, 200).await?;
     log.clear();
     let walk = walk.go_on("What each pod runs").await?;
 

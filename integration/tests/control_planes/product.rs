@@ -492,7 +492,8 @@ impl Product {
         self.until(&self.target(), within, request, status).await
     }
 
-    async fn until(
+    /// The same, at that pod.
+    pub async fn until(
         &self,
         target: &Target,
         within: Duration,

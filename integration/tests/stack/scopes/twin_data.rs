@@ -134,40 +134,50 @@ impl Twins {
         Ok(())
     }
 
-    /// Until Loki counts every line of both tenants, and each of them once, and names their labels. While it builds an
-    /// index, which it does at every quarter of an hour, it has some lines in two places or in none: for a moment, and on
-    /// a busy machine for longer. Answers are then not wrong because of the gate. If it never does, they are compared all
-    /// the same.
+    /// Until Loki counts every line of both tenants equally often, and names their labels. At every quarter of an hour it
+    /// builds an index. From then on it counts what it has in memory and in that index twice, in one tenant a moment
+    /// before the other. Answers then differ, and not because of the gate. If it never settles, they are compared all the
+    /// same.
     pub async fn settle(self, scene: &Scene) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let umbrella = self
+                .times_counted(scene, UMBRELLA, OUTSIDE.len() + INSIDE.len())
+                .await?;
+            let soylent = self.times_counted(scene, SOYLENT, INSIDE.len()).await?;
+            if umbrella.is_some() && umbrella == soylent {
+                return Ok(());
+            }
+            if started.elapsed() > SETTLED {
+                println!(
+                    "not settled within {SETTLED:?}: {umbrella:?} in {UMBRELLA}, {soylent:?} in {SOYLENT}"
+                );
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
+    /// How often Loki counts each line of a tenant, if it counts all of them equally often and names their labels.
+    async fn times_counted(
+        self,
+        scene: &Scene,
+        tenant: &str,
+        streams: usize,
+    ) -> Result<Option<u64>> {
         let loki = scene.stack.loki.http();
         let range = format!("start={}&end={}", self.from, self.to);
         let everything = form::encode("{bird=~\".+\"}");
-        let stats = format!("/loki/api/v1/index/stats?query={everything}&{range}");
-        let labels = format!("/loki/api/v1/detected_labels?{range}");
-        for (tenant, parts) in [
-            (UMBRELLA, OUTSIDE.len() + INSIDE.len()),
-            (SOYLENT, INSIDE.len()),
-        ] {
-            let lines = u64::try_from(LINES * parts)?;
-            let started = Instant::now();
-            loop {
-                let counted = scene.direct(loki, tenant, RawRequest::get(&stats)).await?;
-                let named = scene.direct(loki, tenant, RawRequest::get(&labels)).await?;
-                let once = counted.json()?["entries"].as_u64() == Some(lines);
-                if once && named.text().contains("\"bird\"") {
-                    break;
-                }
-                if started.elapsed() > SETTLED {
-                    println!(
-                        "{tenant}: not settled within {SETTLED:?}: {}",
-                        counted.text()
-                    );
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(250)).await;
-            }
-        }
-        Ok(())
+        let ask = async |path: String| scene.direct(loki, tenant, RawRequest::get(&path)).await;
+        let stats = ask(format!(
+            "/loki/api/v1/index/stats?query={everything}&{range}"
+        ))
+        .await?;
+        let labels = ask(format!("/loki/api/v1/detected_labels?{range}")).await?;
+        let lines = u64::try_from(LINES * streams)?;
+        let counted = stats.json()?["entries"].as_u64().unwrap_or_default();
+        let whole = counted > 0 && counted % lines == 0 && labels.text().contains("\"bird\"");
+        Ok(whole.then_some(counted / lines))
     }
 }
 
@@ -288,7 +298,7 @@ async fn push_samples(scene: &Scene, tenant: &str, parts: &[Part], twins: Twins)
     Ok(())
 }
 
-/// How long Loki may have lines in two places until its answers are compared all the same.
+/// How long Loki may count lines of one tenant more often than of the other until its answers are compared all the same.
 const SETTLED: Duration = Duration::from_secs(20);
 /// For how long there are data, in seconds.
 const SPAN: i64 = 360;
