@@ -18,7 +18,7 @@ use crate::network::{self, NETWORK, SECOND_NETWORK};
 use crate::pod::Container;
 use crate::scene::{ENVOY_GATEWAY, POD, SECOND_POD, Scene};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 pub const NAMESPACE: &str = "envoy-gateway-system";
 
 pub struct EnvoyGateway {

@@ -26,7 +26,7 @@ const TEAM: &str = "shop-team";
 
 /// How long anything may take that is changed: the first routes of Envoy Gateway, and in Istio an image behind one that
 /// could not be fetched, were served after eight to more than ten seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Its name, because it begins with nothing.
 pub const NAME: &str = "the_page_installs_it";

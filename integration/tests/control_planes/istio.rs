@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use integration::client;
@@ -15,7 +15,7 @@ use crate::network::{self, SECOND_NETWORK};
 use crate::pod::Container;
 use crate::scene::{ISTIOD, POD, SECOND_POD, Scene};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 const NAMESPACE: &str = "istio-system";
 pub const DEPLOYMENT: &str = "observability-istio";
 
@@ -222,7 +222,8 @@ pub async fn until_deployed(scene: &Scene, namespace: &str, name: &str) -> Resul
         "kind": "Deployment",
         "metadata": {"name": name, "namespace": namespace},
     });
-    for _ in 0..300 {
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
         if scene.api.get(&deployment).await.is_ok() {
             return Ok(());
         }
