@@ -5,8 +5,8 @@
 #   docker build --provenance=false --build-arg VERSION=0.2.0 -t registry.example.com/scopegate:0.2.0 .
 #   docker push registry.example.com/scopegate:0.2.0     # prints the digest
 #
-# `make image` writes such an image without an engine, into target/image, and prints its digest;
-# skopeo, crane or oras push it, as in: skopeo copy oci:target/image docker://registry.example.com/scopegate:0.2.0
+# `make image` writes such an image without an engine, into target/image, and prints its digest, which is the one that
+# a release has; skopeo, crane or oras push it, as in: skopeo copy oci:target/image docker://registry.example.com/scopegate:0.2.0
 #
 # With provenance the builder would push an index, and print its digest. Neither product takes
 # an image by that: they want the digest of the manifest that has the layer.

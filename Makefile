@@ -41,6 +41,28 @@ version = $$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n1)
 image: wasm ## write the module's image without an engine, as an OCI layout in target/image, and print its digest
 	@python3 $(tools)/image.py "$(SCOPEGATE_WASM)" target/image "$(version)"
 
+.PHONY: images
+images: image ## write that of `serve-organizations` too, in target/organizations-image, for amd64 and arm64
+	@$(tools)/static.sh amd64 target/scopegate-linux-amd64
+	@$(tools)/static.sh arm64 target/scopegate-linux-arm64
+	@python3 $(tools)/image.py --organizations target/organizations-image "$(version)" \
+		amd64=target/scopegate-linux-amd64 arm64=target/scopegate-linux-arm64
+
+# Not in CI, where nothing is linked statically.
+.PHONY: test-image
+test-image: ## run the image of `serve-organizations` in an empty root before a Kubernetes API; SCOPEGATE_IMAGE names another
+	@[ -n "$${SCOPEGATE_IMAGE:-}" ] || $(MAKE) images
+	@SCOPEGATE_IMAGE="$(abspath $(or $(SCOPEGATE_IMAGE),target/organizations-image))" \
+	cargo test --locked -p integration --test image
+
+.PHONY: release
+release: ## make all files of a release in target/release-VERSION; signed if SCOPEGATE_SIGNING_KEY names a key; TRIAL=1
+	@TRIAL="$(TRIAL)" integration/release/release.sh
+
+.PHONY: release-check
+release-check: ## make a release of this commit twice, in two folders, compare and verify it as a user does; an hour
+	@integration/release/check.sh
+
 .PHONY: cli
 cli: ## build the command `scopegate` for this machine: target/scopegate
 	@cargo build --quiet --release --locked --features serve --bin scopegate

@@ -24,6 +24,9 @@ use crate::process::{Process, free_port};
 /// How long a server may take to begin.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The API's name for programs in a cluster.
+pub const IN_A_CLUSTER: &str = "kubernetes.default.svc";
+
 /// What an administrator shows.
 const ADMIN: &str = "administrator-of-one-test-run";
 
@@ -63,7 +66,7 @@ impl KubernetesApi {
         let authority = Authority::new()?;
         let folder = tempfile::tempdir()?;
         let write = |name: &str, content: String| fs::write(folder.path().join(name), content);
-        let (certificate, key) = authority.issue(&["localhost", "127.0.0.1"])?;
+        let (certificate, key) = authority.issue(&["localhost", "127.0.0.1", IN_A_CLUSTER])?;
         write("tls.crt", certificate)?;
         write("tls.key", key)?;
         let accounts = KeyPair::generate()?;
@@ -128,6 +131,18 @@ impl KubernetesApi {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.api.is_some()
+    }
+
+    /// Where it listens on loopback.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whose certificate it shows.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// A file for clients that show that token.

@@ -1,5 +1,5 @@
 //! What a release is made with: images, archives and signatures, which must be the same wherever they are written, and
-//! which others must be able to read.
+//! which others must be able to read. `make release-check` does the same with a whole release and cosign itself.
 
 use std::collections::BTreeMap;
 use std::fs;

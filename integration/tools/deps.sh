@@ -79,3 +79,25 @@ deb_unpack() {
     rm -rf "$part/debs" "$folder"
     mv "$part" "$folder"
 }
+
+# python_of NAME REQUIREMENTS: the folder of a Python with the packages of that file, whose hashes are in it; fetched from
+# PyPI once, into the cache. Of its bin/ only what is no script of Python can be started, for those hold an old path.
+python_of() {
+    local name="$1" requirements="$2" key folder
+    have python3 || apt_install python3 python3-venv || die "no python3: install it for $name"
+    key="$(cat "$requirements" <(python3 --version) | sha256sum | cut -c1-12)"
+    folder="$SCOPEGATE_CACHE/stack/$name-$key"
+    wait_for_cache "$name"
+    if [ ! -d "$folder" ]; then
+        say "fetching $name from PyPI"
+        rm -rf "$folder.part"
+        python3 -m venv "$folder.part" >/dev/null 2>&1 ||
+            { apt_install python3-venv && rm -rf "$folder.part" && python3 -m venv "$folder.part" >&2; } ||
+            die "python3 has no venv: install it (Debian: python3-venv)"
+        PIP_ROOT_USER_ACTION=ignore "$folder.part/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+            --no-deps --require-hashes --only-binary=:all: -r "$requirements" </dev/null >&2 ||
+            die "PyPI gave not all of $requirements for this machine"
+        mv "$folder.part" "$folder"
+    fi
+    printf '%s\n' "$folder"
+}

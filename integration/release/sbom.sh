@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Lists what the module and the command are made of, as CycloneDX documents: every crate that is compiled into them, with
+# its licence, its package URL and the hash in Cargo.lock. Tests and what only builds are not in them.
+#
+#   sbom.sh FOLDER    FOLDER/scopegate.wasm.cdx.json, FOLDER/scopegate-linux.cdx.json
+#
+# SOURCE_DATE_EPOCH is their time, so that the same source gives the same bytes.
+set -euo pipefail
+top="$(cd "$(dirname "$0")/../.." && pwd)"
+. "$top/integration/tools/deps.sh"
+
+output="$(cd "${1:?usage: sbom.sh FOLDER}" && pwd)"
+: "${SOURCE_DATE_EPOCH:?the time of the commit}"
+export SOURCE_DATE_EPOCH CARGO_NET_OFFLINE=true
+cyclonedx="$("$top/integration/tools/cyclonedx.sh")"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+
+# The crate by itself: beside the tests, Cargo would give it their features and the crates that these need.
+cp -r "$top/src" "$top/Cargo.lock" "$top/README.md" "$work"
+awk '/^\[/ { left_out = /^\[(dev-dependencies|\[test\]|workspace)\]/ } !left_out' "$top/Cargo.toml" >"$work/Cargo.toml"
+
+# document NAME TARGET FEATURES...
+document() {
+    (cd "$work" && "$cyclonedx" cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps --all \
+        --override-filename document --target "$2" "${@:3}" >&2)
+    # Where the copy lay is nobody's business. The number says which document it is by what is in it.
+    python3 - "$work" "$work/document.json" "$output/$1.cdx.json" <<'PYTHON'
+import json, sys, uuid
+folder, source, output = sys.argv[1:]
+document = json.loads(open(source).read().replace(f"path+file://{folder}", "path+file:///scopegate"))
+content = json.dumps(document, indent=1, sort_keys=True)
+document["serialNumber"] = uuid.uuid5(uuid.NAMESPACE_URL, content).urn
+open(output, "w").write(json.dumps(document, indent=1, sort_keys=True) + "\n")
+PYTHON
+}
+
+document scopegate.wasm wasm32-wasip1
+document scopegate-linux x86_64-unknown-linux-musl --features serve
