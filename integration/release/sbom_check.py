@@ -20,7 +20,7 @@ DOCUMENTS = {
 
 def compiled(checkout, target, features):
     """What Cargo compiles into it, as (name, version)."""
-    command = ["cargo", "tree", "--locked", "-p", "scopegate", "-e", "normal", "--target", target, *features]
+    command = ["cargo", "tree", "--locked", "-p", "scopegate", "-e", "normal,no-proc-macro", "--target", target, *features]
     command += ["--prefix", "none", "--no-dedupe", "--format", "{p}"]
     lines = subprocess.run(command, cwd=checkout, check=True, capture_output=True, text=True).stdout.splitlines()
     words = [line.split() for line in lines if line]
