@@ -63,10 +63,6 @@ release: ## make all files of a release in target/release-VERSION; signed if SCO
 release-check: ## make a release of this commit twice, in two folders, compare and verify it as a user does; an hour
 	@integration/release/check.sh
 
-.PHONY: native
-native: ## build the same gate as a native module for Envoy on Linux: target/libscopegate.so
-	@$(tools)/native.sh >/dev/null
-
 .PHONY: cli
 cli: ## build the command `scopegate` for this machine: target/scopegate
 	@cargo build --quiet --release --locked --features serve --bin scopegate

@@ -2,6 +2,3 @@
 //! only part that names a proxy.
 
 pub mod wasm;
-
-#[cfg(feature = "native")]
-pub mod native;

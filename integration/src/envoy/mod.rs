@@ -275,12 +275,7 @@ impl Envoy {
         let concurrency = settings.concurrency.to_string();
         let log_level = settings.log_level.clone();
         let component_log_levels = settings.component_log_levels.clone();
-        let mut process_environment = settings.process_environment.clone();
-        if let Some(module) = native().filter(|_| settings.wasm.is_some()) {
-            let folder = module.parent().context("no folder")?.to_path_buf();
-            process_environment.extend(settings.environment.clone());
-            process_environment.insert(MODULES.to_owned(), folder.display().to_string());
-        }
+        let process_environment = settings.process_environment.clone();
         let [drain_time, drain_strategy] = settings.drain.clone();
         let refused_too = settings.refused_too;
         let prepared = Prepared::of(settings, folder.path())?;
@@ -704,9 +699,6 @@ impl Prepared {
         for edit in settings.edits {
             edit(&mut bootstrap)?;
         }
-        if settings.wasm.is_some() && native().is_some() {
-            bootstrap.make_native()?;
-        }
         let listener = settings
             .dynamic
             .then(|| bootstrap.make_dynamic(folder))
@@ -729,15 +721,6 @@ impl Prepared {
 pub fn module() -> Option<PathBuf> {
     std::env::var_os("SCOPEGATE_WASM").map(PathBuf::from)
 }
-
-/// The path of the native module from `SCOPEGATE_NATIVE`, if the tests are to use it instead.
-#[must_use]
-pub fn native() -> Option<PathBuf> {
-    std::env::var_os("SCOPEGATE_NATIVE").map(PathBuf::from)
-}
-
-/// Where Envoy looks for native modules.
-const MODULES: &str = "ENVOY_DYNAMIC_MODULES_SEARCH_PATH";
 
 /// The Envoy from `ENVOY`, or the one that `integration/tools/envoy.sh` finds or installs.
 pub fn binary() -> Result<PathBuf> {
