@@ -62,12 +62,9 @@ printf '%s@%s\n' "scopegate" "$image" "scopegate-organizations" "$organizations"
 cp envoy/scopegate.schema.json envoy/deployment.schema.json "$output/"
 cp -r envoy/monitoring "$work/scopegate-monitoring"
 python3 "$here/archive.py" "$work/scopegate-monitoring" "$output/scopegate-monitoring.tar.gz" scopegate-monitoring/
-if [ -f envoy/helm/Chart.yaml ]; then
-    chart="$(sed -n 's/^name: *//p' envoy/helm/Chart.yaml)-$(sed -n 's/^version: *//p' envoy/helm/Chart.yaml)"
-    python3 "$here/archive.py" envoy/helm "$output/${chart//\"/}.tgz" "$(sed -n 's/^name: *//p' envoy/helm/Chart.yaml)/"
-else
-    say "no chart: envoy/helm is not there"
-fi
+chart="$(sed -n 's/^name: *//p' envoy/helm/Chart.yaml)"
+number="$(sed -n 's/^version: *//p' envoy/helm/Chart.yaml)"
+python3 "$here/archive.py" envoy/helm "$output/$chart-${number//\"/}.tgz" "$chart/"
 "$here/sbom.sh" "$output"
 
 (cd "$output" && find . -type f ! -name SHA256SUMS -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS)
