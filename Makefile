@@ -109,8 +109,9 @@ stack: wasm ## run the whole platform on this machine: real Loki, Mimir, Keycloa
 .PHONY: test-stack
 test-stack: wasm ## run the tests with that platform; STACK="text" selects tests by their names
 	@$(servers) $(if $(STACK),$(call missing,stack),$(call missing)) \
-	failed=0; cargo test --locked $(heavy) --no-fail-fast $(if $(STACK),,$(beside_stack)) --test stack -- $(STACK) || failed=1; \
-	$(if $(STACK),,"$(CARGO_TARGET_DIR)/debug/scopegate-stack" --self-test || failed=1;) exit $$failed
+	$(if $(STACK),exec cargo test --locked $(heavy) --test stack -- $(STACK),\
+	failed=0; python3 $(tools)/two_at_a_time.py --locked $(heavy) --test stack $(beside_stack) || failed=1; \
+	"$(CARGO_TARGET_DIR)/debug/scopegate-stack" --self-test || failed=1; exit $$failed)
 
 # The tests that need parts but start no stack of their own. The printed commands come last, run by the program that
 # was built for the tests.
