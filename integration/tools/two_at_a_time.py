@@ -2,7 +2,8 @@
 """Runs the tests that `cargo test` would run with these arguments, two programs at a time.
 
 Most programs of `make test` wait for most of their time: for an Envoy to start, for keys to be fetched, for a stream to
-end. In `make test-stack` the platform's own tests wait for agents to try again, and all others run beside them.
+end. In `make test-stack` some do nothing but wait for agents to try again: they run beside the two, on a platform of
+their own.
 Everything is built first. What a program prints is shown when it has ended, so that no two are mixed up. Programs that
 measure run by themselves at the end. Unless programs are named by `--test`, documentation examples come last, by cargo
 itself.
@@ -22,11 +23,14 @@ ALONE = {"large_configurations", "organizations", "warm_path"}
 # The longest first, so that the end is not a wait for one of them. Others follow in the order in which cargo builds them.
 FIRST = ["stack", "oracles", "scenarios_envoy", "keys", "scopes", "regression", "streams", "shell", "model", "scopes_projects", "rate_limits"]
 
+# The tests of these programs that only wait.
+WAITING = {"stack": "nothing_lost"}
+
 LANES = 2
 
 
 def built(arguments):
-    """Each test program: its name, where cargo would run it, and its file."""
+    """Each test program: its name, where cargo would run it, and its command."""
     command = ["cargo", "test", "--no-run", "--message-format=json-render-diagnostics", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as cargo:
         programs = []
@@ -36,7 +40,7 @@ def built(arguments):
                 continue
             if message["executable"]:
                 folder = Path(message["manifest_path"]).parent
-                programs.append((message["target"]["name"], folder, message["executable"]))
+                programs.append((message["target"]["name"], folder, [message["executable"]]))
     if cargo.returncode:
         sys.exit(cargo.returncode)
     return programs
@@ -44,11 +48,11 @@ def built(arguments):
 
 def run(program, output):
     """Runs one to its end, as cargo does, and says whether it was good."""
-    name, folder, executable = program
+    name, folder, command = program
     environment = {**os.environ, "CARGO_MANIFEST_DIR": str(folder)}
     started = time.monotonic()
     done = subprocess.run(
-        [executable], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     with output:
         print(f"     Running {name} ({folder.name}), {time.monotonic() - started:.0f} s", flush=True)
@@ -63,20 +67,25 @@ def main():
     rank = {name: place for place, name in enumerate(FIRST)}
     programs.sort(key=lambda program: rank.get(program[0], len(FIRST)))
     waiting = [program for program in programs if program[0] not in ALONE]
+    idle = [(name, folder, [*command, WAITING[name]]) for name, folder, command in waiting if name in WAITING]
+    for name, _, command in waiting:
+        if name in WAITING:
+            command += ["--skip", WAITING[name]]
     alone = [program for program in programs if program[0] in ALONE]
     output, queue = threading.Lock(), threading.Lock()
     failed = []
 
-    def lane():
+    def lane(programs):
         while True:
             with queue:
-                if not waiting:
+                if not programs:
                     return
-                program = waiting.pop(0)
+                program = programs.pop(0)
             if not run(program, output):
                 failed.append(program[0])
 
-    lanes = [threading.Thread(target=lane) for _ in range(LANES)]
+    queues = [waiting] * LANES + [[program] for program in idle]
+    lanes = [threading.Thread(target=lane, args=(programs,)) for programs in queues]
     for thread in lanes:
         thread.start()
     for thread in lanes:
