@@ -10,6 +10,7 @@ cases![ALL:
     a_way_around_the_gate_is_refused,
     policies_for_the_backends_are_taken_as_they_are,
     its_pods_are_taken_where_pod_security_is_restricted,
+    its_pods_may_have_the_memory_that_the_file_gives,
     a_node_that_is_emptied_takes_one_pod_at_a_time,
 ];
 
@@ -286,6 +287,23 @@ async fn its_pods_are_taken_where_pod_security_is_restricted(product: &mut Produ
     let said = refusal(&without).await?.context("nobody asks for it")?;
     ensure!(said.contains("seccompProfile"), "{said}");
     product.scene.api.apply(&labelled("privileged")).await?;
+    Ok(())
+}
+
+/// Not that of the product's own defaults.
+async fn its_pods_may_have_the_memory_that_the_file_gives(product: &mut Product) -> Result<()> {
+    let deployment = product.deployment().await?;
+    let proxy = match product.kind {
+        Kind::Istio => "istio-proxy",
+        Kind::EnvoyGateway => "envoy",
+    };
+    let mut containers = deployment["spec"]["template"]["spec"]["containers"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    let container = containers.find(|container| container["name"] == proxy);
+    let limits = &container.context("no proxy")?["resources"]["limits"];
+    ensure!(limits["memory"] == "2304Mi", "{limits}");
     Ok(())
 }
 
