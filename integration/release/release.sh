@@ -20,6 +20,9 @@ commit="$(git rev-parse --short=12 HEAD)"
 SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)"
 IMAGES="${IMAGES:-registry.example.com}"
 
+number="$(sed -n 's/^version: *//p' envoy/helm/Chart.yaml)"
+[ "$number" = "$version" ] || die "envoy/helm/Chart.yaml is version $number, and Cargo.toml $version"
+
 # What would make a release that nobody can make again.
 amiss=()
 if [ -n "$(git status --porcelain)" ]; then
@@ -63,8 +66,7 @@ cp envoy/scopegate.schema.json envoy/deployment.schema.json "$output/"
 cp -r envoy/monitoring "$work/scopegate-monitoring"
 python3 "$here/archive.py" "$work/scopegate-monitoring" "$output/scopegate-monitoring.tar.gz" scopegate-monitoring/
 chart="$(sed -n 's/^name: *//p' envoy/helm/Chart.yaml)"
-number="$(sed -n 's/^version: *//p' envoy/helm/Chart.yaml)"
-python3 "$here/archive.py" envoy/helm "$output/$chart-${number//\"/}.tgz" "$chart/"
+python3 "$here/archive.py" envoy/helm "$output/$chart-$number.tgz" "$chart/"
 "$here/sbom.sh" "$output"
 
 (cd "$output" && find . -type f ! -name SHA256SUMS -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS)
