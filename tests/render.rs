@@ -634,6 +634,28 @@ fn elsewhere() -> String {
 }
 
 #[test]
+fn a_way_that_cannot_be_printed_was_left_out_without_a_word() {
+    for url in [
+        "https://login_1.example.com/keys",
+        "https://login.example.com./keys",
+        "https://login.example.com:0/keys",
+        "https://login.example.com:/keys",
+        "https://-login.example.com/keys",
+        "https://[::1]x/keys",
+    ] {
+        let text = changed(|document| {
+            document["providers"][0]["jwks"]["uri"] = url.into();
+        });
+        for target in ["envoy", "istio", "envoy-gateway", "kubernetes"] {
+            let ran = render(&[target, "-"], &text, &[]);
+            assert_eq!(ran.outcome, Outcome::Problems, "{target}: {url}");
+            let told = format!("providers[0].jwks.cluster: it leads where {url} says: expected ");
+            assert!(ran.errors.contains(&told), "{target}: {}", ran.errors);
+        }
+    }
+}
+
+#[test]
 fn istio_is_told_of_what_is_outside_of_it() {
     let files = files("istio", &elsewhere(), &[]);
     let [plugin] = &resources(&files, "WasmPlugin")[..] else {

@@ -194,7 +194,7 @@ from there. */ -}}
 {{- $sources = append $sources (dict "section" . "place" "projects.directory.http.cluster" "url" "" "keys" false "shared" false) -}}
 {{- end -}}
 
-{{- $taken := list "loki" "loki_grpc" "mimir" "mimir_grpc" "tempo" "tempo_grpc" "tempo_otlp_http" "tempo_otlp_grpc" "admin" -}}
+{{- $taken := list "loki" "loki_grpc" "mimir" "mimir_grpc" "tempo" "tempo_grpc" "tempo_otlp_http" "tempo_otlp_grpc" "admin" "prometheus_stats" "xds_cluster" -}}
 {{- $clusters := list -}}
 {{- range $source := $sources -}}
 {{- $cluster := $source.section.cluster -}}

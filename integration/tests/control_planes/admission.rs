@@ -29,18 +29,22 @@ async fn a_way_around_the_gate_is_refused(product: &mut Product) -> Result<()> {
         Kind::Istio => slips_with_istio(&carrier),
         Kind::EnvoyGateway => slips_with_envoy_gateway(&carrier),
     };
+    let ways = ways(product.kind);
     let refusal = async |document: &Value| {
         let answer = product.scene.api.try_apply(document).await.ok()?;
         answer.refusal().map(str::to_owned)
     };
     let holds = async || {
-        // One for each of the two policies.
-        refusal(&stranger).await.is_some() && refusal(&slips[0].1).await.is_some()
+        // One for each of the three policies.
+        refusal(&stranger).await.is_some()
+            && refusal(&slips[0].1).await.is_some()
+            && refusal(&ways[0].1).await.is_some()
     };
     until(holds, "a policy that holds", product).await?;
-    // The second policy may have held later than the first, and let it in meanwhile.
+    // The others may have held later than the first, and let these in meanwhile.
     product.scene.api.delete(&slips[0].1).await?;
-    for (what, document) in routes(product)?.iter().chain(&slips) {
+    product.scene.api.delete(&ways[0].1).await?;
+    for (what, document) in routes(product)?.iter().chain(&slips).chain(&ways) {
         let said = refusal(document)
             .await
             .with_context(|| format!("{what} is taken"))?;
@@ -138,6 +142,148 @@ fn stranger() -> Value {
         },
     })
 }
+
+/// What leads to a backend without a route that is asked for the header, or takes the gate off a route.
+fn ways(kind: Kind) -> Vec<(String, Value)> {
+    let more = match kind {
+        Kind::Istio => ways_of_istio(),
+        Kind::EnvoyGateway => ways_of_envoy_gateway(),
+    };
+    let mut ways = vec![
+        one(
+            "a TLSRoute",
+            GATEWAYS,
+            "TLSRoute",
+            ("loki", "around"),
+            json!({
+                "parentRefs": [{"name": "theirs", "namespace": "elsewhere"}],
+                "hostnames": ["loki.example.com"],
+                "rules": [{"backendRefs": [{"name": "loki-gateway", "port": 80}]}],
+            }),
+        ),
+        one(
+            "an Ingress",
+            "networking.k8s.io/v1",
+            "Ingress",
+            ("loki", "around"),
+            json!({"defaultBackend": {"service": {"name": "loki-gateway", "port": {"number": 80}}}}),
+        ),
+        one(
+            "a grant for routes of elsewhere",
+            "gateway.networking.k8s.io/v1beta1",
+            "ReferenceGrant",
+            ("loki", "around"),
+            json!({
+                "from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "elsewhere"}],
+                "to": [{"group": "", "kind": "Service"}],
+            }),
+        ),
+    ];
+    ways.extend(more);
+    ways
+}
+
+fn one(
+    what: &str,
+    version: &str,
+    kind: &str,
+    (namespace, name): (&str, &str),
+    spec: Value,
+) -> (String, Value) {
+    let mut document = json!({
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": {"name": name, "namespace": namespace},
+    });
+    document["spec"] = spec;
+    (what.to_owned(), document)
+}
+
+fn ways_of_istio() -> Vec<(String, Value)> {
+    vec![
+        one(
+            "a VirtualService of a gateway",
+            "networking.istio.io/v1",
+            "VirtualService",
+            ("loki", "around"),
+            json!({
+                "hosts": ["loki.example.com"],
+                "gateways": ["istio-system/theirs"],
+                "http": [{"route": [{"destination": {"host": "loki-gateway.loki.svc.cluster.local"}}]}],
+            }),
+        ),
+        one(
+            "a TrafficExtension that fails open",
+            "extensions.istio.io/v1alpha1",
+            "TrafficExtension",
+            ("scopegate", "around"),
+            json!({
+                "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "observability"}],
+                "wasm": {
+                    "url": "oci://registry.example.com/another",
+                    "sha256": "1".repeat(64),
+                    "failStrategy": "FAIL_OPEN",
+                },
+            }),
+        ),
+    ]
+}
+
+fn ways_of_envoy_gateway() -> Vec<(String, Value)> {
+    let processor = json!([{"backendRefs": [{"kind": "Backend", "group": "gateway.envoyproxy.io", "name": "loki"}]}]);
+    vec![
+        one(
+            "a route to nowhere of another namespace",
+            GATEWAYS,
+            "HTTPRoute",
+            ("scopegate", "around"),
+            json!({
+                "parentRefs": [{"name": "observability"}],
+                "rules": [{"backendRefs": [{
+                    "group": "gateway.envoyproxy.io",
+                    "kind": "Backend",
+                    "name": "nowhere",
+                    "namespace": "loki",
+                }]}],
+            }),
+        ),
+        one(
+            "a nowhere that is Loki",
+            EXTENSIONS,
+            "Backend",
+            ("loki", "nowhere"),
+            json!({"endpoints": [{"fqdn": {"hostname": "loki-gateway.loki.svc.cluster.local", "port": 80}}]}),
+        ),
+        one(
+            "a policy on a route",
+            EXTENSIONS,
+            "EnvoyExtensionPolicy",
+            ("scopegate", "around"),
+            json!({
+                "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "loki"}],
+                "extProc": processor,
+            }),
+        ),
+        one(
+            "a policy on a listener",
+            EXTENSIONS,
+            "EnvoyExtensionPolicy",
+            ("scopegate", "around"),
+            json!({
+                "targetRefs": [{
+                    "group": "gateway.networking.k8s.io",
+                    "kind": "Gateway",
+                    "name": "observability",
+                    "sectionName": "https",
+                }],
+                "extProc": processor,
+            }),
+        ),
+    ]
+}
+
+const GATEWAYS: &str = "gateway.networking.k8s.io/v1";
+const EXTENSIONS: &str = "gateway.envoyproxy.io/v1alpha1";
 
 /// The shipped routes, each with a slip.
 fn routes(product: &Product) -> Result<Vec<(String, Value)>> {

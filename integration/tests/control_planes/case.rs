@@ -25,6 +25,11 @@ macro_rules! cases {
 
 pub(crate) use cases;
 
+/// How often a log says that. It is kept from case to case.
+pub fn said(log: &str, what: &str) -> usize {
+    log.matches(what).count()
+}
+
 /// Wait until that holds, and no longer than a change may take.
 pub async fn until(holds: impl AsyncFn() -> bool, what: &str, product: &Product) -> Result<()> {
     let started = Instant::now();

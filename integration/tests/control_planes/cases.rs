@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use integration::client::RawRequest;
 use serde_json::json;
 
-use crate::case::{cases, until};
+use crate::case::{cases, said, until};
 use crate::live::changes_lose_no_request;
 use crate::product::{Kind, Product, by, lost, reader};
 
@@ -15,13 +15,13 @@ cases![ALL:
     a_tenant_is_added,
     changes_lose_no_request,
     a_route_without_the_gates_header_leads_past_nothing,
-    a_grant_that_is_gone_ends_in_no_backend,
     a_bad_configuration_leaves_the_old_one,
     another_digest_is_refused,
     what_is_no_module_is_refused,
     without_the_gate_nothing_is_reached,
     a_route_of_another_namespace_leads_nowhere,
     provider_and_registry_may_be_away,
+    a_pod_that_starts_without_the_registry_never_passes_anybody,
     a_bad_first_configuration_refuses,
     it_serves_without_control_plane_and_api,
 ];
@@ -129,19 +129,29 @@ async fn a_tenant_is_added(product: &mut Product) -> Result<()> {
 }
 
 async fn a_bad_configuration_leaves_the_old_one(product: &mut Product) -> Result<()> {
-    let bad = product.configured(|config| config["mode"] = json!("enforced"));
-    product.put(&bad).await?;
-    let line = "configuration: mode: must be one of enforce, report";
-    until(async || product.proxy_log().contains(line), line, product).await?;
-    // A while longer.
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-    product.pass(&reader()).await?;
+    let bad = product.configured(|config| {
+        config["mode"] = json!("enforced");
+        // Of one that it has refused before, Envoy says nothing again.
+        config["realm"] = json!("bad");
+    });
     let (condition, told) = match product.kind {
         Kind::Istio => (None, "ACK ERROR"),
         Kind::EnvoyGateway => (Some("Accepted=True Accepted"), "rejected the last update"),
     };
+    let line = "configuration: mode: must be one of enforce, report";
+    let before = (
+        said(&product.proxy_log(), line),
+        said(&product.plane_log(), told),
+    );
+    product.put(&bad).await?;
+    let logged = async || said(&product.proxy_log(), line) > before.0;
+    until(logged, line, product).await?;
+    // A while longer.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    product.pass(&reader()).await?;
     ensure!(product.condition().await?.as_deref() == condition);
-    until(async || product.plane_log().contains(told), told, product).await
+    let logged = async || said(&product.plane_log(), told) > before.1;
+    until(logged, told, product).await
 }
 
 /// One that nobody has, one that is not the image's, and that of an index which names the image.
@@ -300,10 +310,7 @@ async fn a_route_without_the_gates_header_leads_past_nothing(product: &mut Produ
 }
 
 /// Istio's routes lead to other namespaces, which allow that by a grant.
-async fn a_grant_that_is_gone_ends_in_no_backend(product: &mut Product) -> Result<()> {
-    if product.kind != Kind::Istio {
-        return Ok(());
-    }
+pub async fn a_grant_that_is_gone_ends_in_no_backend(product: &mut Product) -> Result<()> {
     let grants = product.shipped("grants.yaml")?;
     let of_loki = grants
         .iter()
@@ -332,6 +339,40 @@ async fn provider_and_registry_may_be_away(product: &mut Product) -> Result<()> 
     product.scene.start_registry().await
 }
 
+/// Envoy Gateway has the module itself. In Istio each pod fetches it: one that could not refuses everything, also when
+/// the registry is back, until the plugin changes.
+async fn a_pod_that_starts_without_the_registry_never_passes_anybody(
+    product: &mut Product,
+) -> Result<()> {
+    product.scene.stop_registry();
+    product.start_proxy().await?;
+    let smuggling = reader().header("x-scopegate-backend", "loki");
+    if product.kind == Kind::EnvoyGateway {
+        product.until_status(&reader(), 200).await?;
+        product.refuse(&unknown(), 403).await?;
+        return product.scene.start_registry().await;
+    }
+    product.until_status(&reader(), 403).await?;
+    product.refuse(&smuggling, 403).await?;
+    product.scene.start_registry().await?;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    product.refuse(&smuggling, 403).await?;
+    // As docs/troubleshooting.md has it.
+    let touched = product.carrier_with(|carrier| {
+        carrier["metadata"]["annotations"] = json!({"example.com/fetch": "again"});
+    });
+    product.put(&touched).await?;
+    let took = product.until_status(&reader(), 200).await?;
+    product.measured("a changed plugin is fetched", took);
+    Ok(())
+}
+
+/// Somebody who is in no group.
+fn unknown() -> RawRequest {
+    let labels = RawRequest::get("/loki/api/v1/labels");
+    by(&["strangers"], labels, "platform")
+}
+
 async fn a_bad_first_configuration_refuses(product: &mut Product) -> Result<()> {
     let bad = product.configured(|config| config["mode"] = json!("enforced"));
     product.put(&bad).await?;
@@ -353,16 +394,7 @@ async fn it_serves_without_control_plane_and_api(product: &mut Product) -> Resul
     product.pass(&reader()).await?;
     product.scene.api.stop();
     product.pass(&reader()).await?;
-    product
-        .refuse(
-            &by(
-                &["strangers"],
-                RawRequest::get("/loki/api/v1/labels"),
-                "platform",
-            ),
-            403,
-        )
-        .await?;
+    product.refuse(&unknown(), 403).await?;
     product
         .scene
         .api

@@ -11,7 +11,7 @@ use integration::paths;
 use scopegate::cli::{Arguments, Console, Disk, Outcome, run};
 use serde_json::{Value, json};
 
-use crate::case::{cases, until};
+use crate::case::{cases, said, until};
 use crate::product::{Kind, Product, by, reader};
 
 cases![ALL:
@@ -74,12 +74,14 @@ async fn a_pod_says_which_configuration_it_runs(product: &mut Product) -> Result
     until(async || runs(&number).await, "its hash", product).await?;
 
     let refused = with("refused", "enforced");
-    product.put(&refused).await?;
     let told = match product.kind {
         Kind::Istio => "ACK ERROR",
         Kind::EnvoyGateway => "rejected the last update",
     };
-    until(async || product.plane_log().contains(told), told, product).await?;
+    let before = said(&product.plane_log(), told);
+    product.put(&refused).await?;
+    let logged = async || said(&product.plane_log(), told) > before;
+    until(logged, told, product).await?;
     // The condition is that of a good one, and the metric is that of the one before.
     let condition = product.condition().await?;
     let expected = match product.kind {

@@ -6,7 +6,8 @@ use integration::drill;
 use integration::token::Recipe;
 use serde_json::{Value, json};
 
-use crate::case::{List, cases, until};
+use crate::case::{List, cases, said, until};
+use crate::cases::a_grant_that_is_gone_ends_in_no_backend;
 use crate::product::{Kind, Product, by, reader};
 
 cases![ALL:
@@ -17,6 +18,7 @@ cases![ALL:
 cases![OF_ISTIO:
     the_edge_profile_changes_nothing,
     a_listener_is_not_taken_while_a_bad_configuration_stands,
+    a_grant_that_is_gone_ends_in_no_backend,
 ];
 
 cases![OF_ENVOY_GATEWAY:
@@ -159,13 +161,17 @@ async fn a_listener_is_not_taken_while_a_bad_configuration_stands(
     product: &mut Product,
 ) -> Result<()> {
     let bad = product.configured(|config| config["mode"] = json!("enforced"));
-    product.put(&bad).await?;
     let told = "ADS:ECDS: ACK ERROR";
-    until(async || product.plane_log().contains(told), told, product).await?;
+    let before = said(&product.plane_log(), told);
+    product.put(&bad).await?;
+    let logged = async || said(&product.plane_log(), told) > before;
+    until(logged, told, product).await?;
     let edge = "defaultConfig: {connectionSettings: {profile: EDGE}}";
-    let mesh = product.change_mesh(edge).await?;
     let told = "ADS:LDS: ACK ERROR";
-    until(async || product.plane_log().contains(told), told, product).await?;
+    let before = said(&product.plane_log(), told);
+    let mesh = product.change_mesh(edge).await?;
+    let logged = async || said(&product.plane_log(), told) > before;
+    until(logged, told, product).await?;
     product.pass(&reader()).await?;
     let merges = async || merges_slashes(product).await.unwrap_or_default();
     ensure!(!merges().await, "it is taken");

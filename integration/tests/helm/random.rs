@@ -91,13 +91,17 @@ const TEXTS: [&str; 20] = [
     "é",
 ];
 
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 10] = [
     "https://login.example.com/keys",
     "https://login.example.com:8443/keys",
     "http://dex.dex.svc:5556/keys",
     "https://dex.dex.svc/keys",
     "https://10.0.0.1/keys",
     "https://keys.example.org",
+    "https://login_1.example.com/keys",
+    "https://login.example.com./keys",
+    "https://login.example.com:0/keys",
+    "https://[::1]x/keys",
 ];
 
 const CLUSTERS: [&str; 8] = [

@@ -56,18 +56,21 @@ fn split(url: &str) -> Result<(Address, &str), String> {
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at_checked(end).unwrap_or((rest, ""));
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(inner) => inner
-            .split_once(']')
-            .map(|(host, port)| (host, port.strip_prefix(':'))),
+    let parts = match authority.strip_prefix('[') {
+        Some(inner) => inner.split_once(']').and_then(|(host, rest)| {
+            let port = rest.strip_prefix(':');
+            (rest.is_empty() || port.is_some()).then_some((host, port))
+        }),
         None => Some(match authority.split_once(':') {
             Some((host, port)) => (host, Some(port)),
             None => (authority, None),
         }),
-    }
-    .unwrap_or_default();
+    };
+    let (host, port) = parts.unwrap_or_default();
     let port = match port {
         None => Some(if tls { 443 } else { 80 }),
+        // A parser of numbers takes a sign, which has no place here.
+        Some(port) if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.len() > 9 => None,
         Some(port) => port.parse().ok().filter(|port| *port > 0),
     };
     let host = host.to_ascii_lowercase();
@@ -121,7 +124,11 @@ mod tests {
             "http://u@a",
             "http://a b",
             "http://a\n",
+            "http://a:+80",
+            "http://a:0000000080",
             "http://[::1",
+            "http://[::1]junk",
+            "http://[::1]junk:80",
             "http://-a",
             "http://a..b",
         ] {

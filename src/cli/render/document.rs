@@ -299,10 +299,14 @@ impl Clusters<'_> {
         let said = self.deployment.clusters.get(&name);
         let address = match (said, url) {
             (Some(said), _) => said.address.clone(),
-            // A URL that is wrong is told of by the gate, where it stands.
+            // The gate may take a URL that no manifest can lead to.
             (None, Some(url)) => match Address::of_url(url) {
                 Ok(address) => address,
-                Err(_) => return,
+                Err(text) => {
+                    self.problems
+                        .add(place, format!("it leads where {url} says: {text}"));
+                    return;
+                }
             },
             (None, None) => {
                 let missing = format!("deployment.clusters.{name}.url");
@@ -359,7 +363,7 @@ fn variables_of(gate: &Mapping) -> Vec<String> {
 }
 
 /// Clusters that the printed files have for something else.
-const TAKEN: [&str; 9] = [
+const TAKEN: [&str; 11] = [
     "loki",
     "loki_grpc",
     "mimir",
@@ -369,4 +373,7 @@ const TAKEN: [&str; 9] = [
     "tempo_otlp_http",
     "tempo_otlp_grpc",
     "admin",
+    // Envoy Gateway's own.
+    "prometheus_stats",
+    "xds_cluster",
 ];
