@@ -23,6 +23,12 @@ missing = SCOPEGATE_MISSING="$${SCOPEGATE_MISSING-$$($(tools)/parts.sh $(1))}"; 
 # of `make test` or of each other, two dozen crates would be built again.
 heavy := --workspace --features scopegate/serve,integration/drills,integration/stack
 
+# HOST=native, or NATIVE=1, puts the native module in the place of the one in wasm, in every Envoy of the tests.
+ifneq ($(filter native 1,$(HOST) $(NATIVE)),)
+export SCOPEGATE_NATIVE := $(CURDIR)/target/libscopegate.so
+wasm: native
+endif
+
 .PHONY: help
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +68,10 @@ release: ## make all files of a release in target/release-VERSION; signed if SCO
 .PHONY: release-check
 release-check: ## make a release of this commit twice, in two folders, compare and verify it as a user does; an hour
 	@integration/release/check.sh
+
+.PHONY: native
+native: ## build the same gate as a native module for Envoy on Linux: target/libscopegate.so
+	@$(tools)/native.sh >/dev/null
 
 .PHONY: cli
 cli: ## build the command `scopegate` for this machine: target/scopegate
@@ -116,6 +126,15 @@ test-stack: wasm ## run the tests with that platform; STACK="text" selects tests
 # The tests that need parts but start no stack of their own. The printed commands come last, run by the program that
 # was built for the tests.
 beside_stack := --test manifests --test helm --test compose --test oracles --test openapi-answers --test kubernetes --test playground
+
+.PHONY: test-native
+test-native: wasm native ## run the scenario table and drills of the keys with the native module, and some rows in Envoy 1.38
+	@ENVOY="$$($(tools)/envoy.sh)"; export ENVOY SCOPEGATE_NATIVE="$(CURDIR)/target/libscopegate.so"; \
+	run() { cargo test --locked $(heavy) "$$@" || failed=1; }; failed=0; \
+	SCOPEGATE_PANICS="$$($(tools)/native.sh panics)"; export SCOPEGATE_PANICS; \
+	run --test scenarios_envoy; run --test native; run --test drills -- "a key"; run --test drills -- "2 workers"; \
+	ENVOY="$$($(tools)/envoy.sh 1.38.2)" SCENARIO="$(or $(SCENARIO),gRPC)" run --test scenarios_envoy; \
+	exit $$failed
 
 .PHONY: test-control-planes
 test-control-planes: wasm ## run the manifests on the real Istio and Envoy Gateway; PLANES="istio" runs only what has that in its name

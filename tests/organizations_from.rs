@@ -7,8 +7,10 @@ mod common;
 #[allow(dead_code)]
 mod host;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use common::{NOW, Request, Token, UPTIME, b64, config, jwk, merge, sign};
 use host::{Call, Done, Host, Store};
@@ -23,11 +25,11 @@ const ROOT: u64 = 1;
 const POLL: u64 = 16_500;
 
 /// Checks signatures, and counts.
-struct Counting(Rc<Cell<usize>>);
+struct Counting(Arc<AtomicUsize>);
 
 impl SignatureEngine for Counting {
     fn verify(&self, key: &VerifyingKey, input: &[u8], sig: &[u8]) -> Result<(), BadSignature> {
-        self.0.set(self.0.get() + 1);
+        self.0.fetch_add(1, Relaxed);
         InModule.verify(key, input, sig)
     }
 }
@@ -35,7 +37,7 @@ impl SignatureEngine for Counting {
 /// Some workers of a process, and what their server of organizations knows.
 struct Fleet {
     workers: Vec<Host>,
-    checks: Rc<Cell<usize>>,
+    checks: Arc<AtomicUsize>,
     streams: u64,
     /// What is answered: status, tag, document.
     server: Option<(&'static str, String, String)>,
@@ -67,17 +69,17 @@ fn document(revision: u64, organizations: &[Value]) -> String {
 impl Fleet {
     fn new(config: &Value, workers: u64) -> Self {
         let store = Rc::new(RefCell::new(Store::default()));
-        let checks = Rc::new(Cell::new(0));
+        let checks = Arc::new(AtomicUsize::new(0));
         let mut fleet = Self {
             workers: Vec::new(),
-            checks: Rc::clone(&checks),
+            checks: Arc::clone(&checks),
             streams: 0,
             server: None,
             asked: Vec::new(),
             passed: 0,
         };
         for seed in 0..workers {
-            let engine = Box::new(Counting(Rc::clone(&checks)));
+            let engine = Box::new(Counting(Arc::clone(&checks)));
             fleet
                 .workers
                 .push(Host::new(engine, &store, NOW, UPTIME, 40 + seed));
@@ -327,7 +329,7 @@ fn a_change_is_adopted_within_a_poll_and_proven_tokens_stay_proven() {
         .claim("exp", NOW + 86_400);
     fleet.expect(&token, "other", "allowed");
     fleet.expect(&token, "third", "tenant_not_granted");
-    let proven = fleet.checks.get();
+    let proven = fleet.checks.load(Relaxed);
     let hash = fleet.workers[1].gauge("scopegate_organizations_hash");
 
     fleet.publish(
@@ -344,7 +346,11 @@ fn a_change_is_adopted_within_a_poll_and_proven_tokens_stay_proven() {
     fleet.expect(&token, "third", "allowed");
     fleet.expect(&token, "other", "tenant_not_granted");
     fleet.expect(&token, "a", "allowed");
-    assert_eq!(fleet.checks.get(), proven, "no signature is checked again");
+    assert_eq!(
+        fleet.checks.load(Relaxed),
+        proven,
+        "no signature is checked again"
+    );
     fleet.pass(500);
     let after = fleet.workers[1].gauge("scopegate_organizations_hash");
     assert!(after.is_some() && after != hash);
@@ -602,7 +608,7 @@ fn a_new_configuration_and_a_new_worker_find_the_document_also_in_an_outage() {
     assert_eq!(code, "organizations_unavailable");
 
     let store = Rc::clone(&fleet.workers[0].store);
-    let engine = Box::new(Counting(Rc::clone(&fleet.checks)));
+    let engine = Box::new(Counting(Arc::clone(&fleet.checks)));
     let mut late = Host::new(engine, &store, NOW, UPTIME, 99);
     late.clocks = fleet.workers[0].clocks;
     fleet.workers.push(late);

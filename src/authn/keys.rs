@@ -126,7 +126,7 @@ pub struct BadKey;
 
 /// Something that checks signatures: the proxy's own crypto, or the code compiled into the
 /// module.
-pub trait SignatureEngine {
+pub trait SignatureEngine: Send {
     /// Checks `signature` over `input` with exactly the key's algorithm.
     ///
     /// # Errors
@@ -334,6 +334,24 @@ impl VerifyingKey {
         &self.spki
     }
 
+    /// What that information holds: an RSAPublicKey in DER (RFC 8017, appendix A.1.1), an
+    /// uncompressed point, or the 32 bytes of Ed25519. `None` is never the case for a key that was
+    /// created.
+    #[must_use]
+    pub fn subject_public_key(&self) -> Option<&[u8]> {
+        let (SEQUENCE, information, _) = element(&self.spki)? else {
+            return None;
+        };
+        let (SEQUENCE, _, rest) = element(information)? else {
+            return None;
+        };
+        match element(rest)? {
+            // All eight bits of the last byte are used.
+            (BIT_STRING, [0, key @ ..], _) => Some(key),
+            _ => None,
+        }
+    }
+
     /// Whether both are the same key with the same name and the same algorithm.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
@@ -377,6 +395,28 @@ impl fmt::Debug for VerifyingKey {
             .field("algorithm", &self.algorithm)
             .finish_non_exhaustive()
     }
+}
+
+const SEQUENCE: u8 = 0x30;
+const BIT_STRING: u8 = 0x03;
+
+/// The first element of DER (ITU-T X.690): its tag, what it holds, and what follows it.
+fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let [tag, length, rest @ ..] = der else {
+        return None;
+    };
+    let (length, rest) = match usize::from(*length) {
+        short @ ..0x80 => (short, rest),
+        long => {
+            let (bytes, rest) = rest.split_at_checked(long & 0x7f)?;
+            let length = bytes.iter().try_fold(0_usize, |length, byte| {
+                length.checked_mul(256)?.checked_add(usize::from(*byte))
+            });
+            (length?, rest)
+        }
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((*tag, content, rest))
 }
 
 /// A coordinate with exactly `bytes` bytes that is the same number as the one written, which

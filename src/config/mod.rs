@@ -104,6 +104,18 @@ impl Config {
         }
     }
 
+    /// Has the workers of the process share all that they fetch, whatever the document says.
+    pub fn share_fetches(&mut self) {
+        for provider in &mut self.providers {
+            if let KeySource::Uri(remote) = &mut provider.source {
+                remote.share = true;
+            }
+        }
+        if let Some(from) = &mut self.organizations_from {
+            from.remote.share = true;
+        }
+    }
+
     /// The parts of the endpoint table that are exposed.
     #[must_use]
     pub fn surfaces(&self) -> Vec<Surface> {

@@ -2,3 +2,6 @@
 //! only part that names a proxy.
 
 pub mod wasm;
+
+#[cfg(feature = "native")]
+pub mod native;

@@ -134,6 +134,87 @@ impl Gauge<'_> {
 /// configuration can choose freely. This is room for 64 providers that each use every algorithm.
 const MAX_NAMES: usize = 4_096;
 
+/// A metric by the name that its labels follow.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: &'static str,
+    /// The names of its labels, in their order.
+    pub labels: &'static [&'static str],
+}
+
+/// All metrics, for hosts that want to know them in advance.
+pub const METRICS: [Metric; 19] = [
+    metric(
+        Kind::Counter,
+        "scopegate_decisions_total",
+        &["decision", "code", "backend", "permission"],
+    ),
+    metric(
+        Kind::Counter,
+        "scopegate_groups_dropped_total",
+        &["provider"],
+    ),
+    metric(
+        Kind::Counter,
+        "scopegate_jwks_fetch_total",
+        &["provider", "result"],
+    ),
+    metric(
+        Kind::Counter,
+        "scopegate_organizations_fetch_total",
+        &["result"],
+    ),
+    metric(Kind::Counter, "scopegate_streams_ended_total", &["reason"]),
+    metric(Kind::Counter, "scopegate_token_cache_total", &["result"]),
+    metric(
+        Kind::Counter,
+        "scopegate_verify_total",
+        &["provider", "algorithm", "result"],
+    ),
+    metric(Kind::Gauge, "scopegate_build_info", &["version"]),
+    metric(Kind::Gauge, "scopegate_config_hash", &[]),
+    metric(Kind::Gauge, "scopegate_jwks_age_seconds", &["provider"]),
+    metric(Kind::Gauge, "scopegate_jwks_keys", &["provider"]),
+    metric(Kind::Gauge, "scopegate_jwks_keys_skipped", &["provider"]),
+    metric(Kind::Gauge, "scopegate_organizations", &[]),
+    metric(Kind::Gauge, "scopegate_organizations_age_seconds", &[]),
+    metric(Kind::Gauge, "scopegate_organizations_hash", &[]),
+    metric(Kind::Gauge, "scopegate_report_mode", &[]),
+    metric(Kind::Gauge, "scopegate_streams", &[]),
+    metric(Kind::Gauge, "scopegate_verifier", &["algorithm", "engine"]),
+    metric(Kind::Gauge, "scopegate_waiting_requests", &[]),
+];
+
+const fn metric(kind: Kind, name: &'static str, labels: &'static [&'static str]) -> Metric {
+    Metric { kind, name, labels }
+}
+
+impl Metric {
+    /// The values of the labels in a name with labels, if it is one of this metric.
+    #[must_use]
+    pub fn values<'a>(&self, full: &'a str) -> Option<Vec<&'a str>> {
+        let mut rest = full.strip_prefix(self.name)?;
+        let mut labels = self.labels.iter().peekable();
+        let mut values = Vec::with_capacity(self.labels.len());
+        while let Some(label) = labels.next() {
+            rest = rest
+                .strip_prefix('.')?
+                .strip_prefix(label)?
+                .strip_prefix('=')?;
+            let end = labels
+                .peek()
+                .map_or(Some(rest.len()), |next| rest.find(&format!(".{next}=")))?;
+            let (value, others) = rest.split_at_checked(end)?;
+            values.push(value);
+            rest = others;
+        }
+        rest.is_empty().then_some(values)
+    }
+}
+
 /// A proxy's metrics. A metric that cannot be defined or written is dropped, because no
 /// decision depends on it.
 pub trait Registry {

@@ -46,6 +46,8 @@ pub struct Worker {
     callback: Option<StreamId>,
     /// Streams that have to be examined once the host is in no stream's callback.
     deferred: Vec<(StreamId, Why)>,
+    /// Whether what is fetched is shared even where a configuration says that it is not.
+    shares_everything: bool,
 }
 
 impl fmt::Debug for Worker {
@@ -92,7 +94,16 @@ impl Worker {
             announcement: None,
             callback: None,
             deferred: Vec::new(),
+            shares_everything: false,
         }
+    }
+
+    /// Has the worker share everything that it fetches. This is for hosts whose shared entries
+    /// nobody else can write.
+    #[must_use]
+    pub fn sharing_everything(mut self) -> Self {
+        self.shares_everything = true;
+        self
     }
 
     /// Says that the host is in the callback of that stream, or no longer in any. During a
@@ -324,6 +335,9 @@ impl Worker {
                 let mut policies = policies.map(|root| &root.gate.config().policy);
                 if let Some(newest) = policies.find(|policy| policy.tenants() > 0) {
                     config.share(newest);
+                }
+                if self.shares_everything {
+                    config.share_fetches();
                 }
                 Arc::new(config)
             }

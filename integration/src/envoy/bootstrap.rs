@@ -264,6 +264,33 @@ impl Bootstrap {
         Ok(())
     }
 
+    /// Puts the gate's native module in the place of the one in wasm, with the same configuration. Envoy finds its file
+    /// `libNAME.so` in the folder that a variable names.
+    pub(super) fn make_native(&mut self, module: &Path) -> Result<()> {
+        let name = module.file_stem().and_then(|stem| stem.to_str());
+        let name = name.and_then(|stem| stem.strip_prefix("lib"));
+        let name = name.with_context(|| format!("{} is no libNAME.so", module.display()))?;
+        let filter = self.scopegate()?;
+        let configuration = filter["typed_config"]["config"]["configuration"].clone();
+        filter["typed_config"] = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+            "dynamic_module_config": {"name": name, "do_not_close": true},
+            "filter_name": FILTER,
+            "filter_config": configuration,
+        });
+        if let Ok(filter) = scopegate(self.listener()?)
+            && filter["config_discovery"].is_object()
+        {
+            filter["config_discovery"]["type_urls"] = json!([NATIVE]);
+        }
+        // Without this, names begin with `dynamicmodulescustom`.
+        self.value["layered_runtime"]["layers"] = json!([{
+            "name": "native",
+            "static_layer": {"envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix": true},
+        }]);
+        Ok(())
+    }
+
     /// Allows the module these functions and no others.
     pub(super) fn set_capabilities(&mut self, functions: &[String]) -> Result<()> {
         let allowed: BTreeMap<&str, Value> = functions
@@ -357,7 +384,13 @@ pub(super) fn set_discovered(discovered: &mut Value, document: &Value) -> Result
 
 /// The same, for the filter itself.
 pub(super) fn configure(filter: &mut Value, document: &Value) {
-    filter["typed_config"]["config"]["configuration"] = json!({
+    let typed = &mut filter["typed_config"];
+    let place = if typed["filter_name"].is_string() {
+        &mut typed["filter_config"]
+    } else {
+        &mut typed["config"]["configuration"]
+    };
+    *place = json!({
         "@type": "type.googleapis.com/google.protobuf.StringValue",
         "value": document.to_string(),
     });
@@ -424,6 +457,8 @@ pub const FILTER: &str = "scopegate";
 /// The name in the certificate for a run with TLS.
 pub const SERVER_NAME: &str = "observability.example.com";
 
+const NATIVE: &str =
+    "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 pub(super) const ACCESS_LOG: &str = "access.log";
 const LDS: &str = "lds.json";

@@ -31,6 +31,7 @@ pub struct EnvoySettings {
     file: PathBuf,
     as_rendered: bool,
     wasm: Option<PathBuf>,
+    native: Option<PathBuf>,
     configuration: Option<Value>,
     environment: BTreeMap<String, String>,
     process_environment: BTreeMap<String, String>,
@@ -102,6 +103,7 @@ impl EnvoySettings {
             file,
             as_rendered: false,
             wasm: None,
+            native: native(),
             configuration: None,
             environment: BTreeMap::new(),
             process_environment: BTreeMap::new(),
@@ -135,6 +137,13 @@ impl EnvoySettings {
     #[must_use]
     pub fn wasm(mut self, path: impl Into<PathBuf>) -> EnvoySettings {
         self.wasm = Some(path.into());
+        self
+    }
+
+    /// Puts that native module in its place. The default is [`native`].
+    #[must_use]
+    pub fn native(mut self, path: impl Into<PathBuf>) -> EnvoySettings {
+        self.native = Some(path.into());
         self
     }
 
@@ -275,7 +284,13 @@ impl Envoy {
         let concurrency = settings.concurrency.to_string();
         let log_level = settings.log_level.clone();
         let component_log_levels = settings.component_log_levels.clone();
-        let process_environment = settings.process_environment.clone();
+        let mut process_environment = settings.process_environment.clone();
+        let native = settings.native.clone();
+        if let Some(module) = native.filter(|_| settings.wasm.is_some()) {
+            let folder = module.parent().context("no folder")?.to_path_buf();
+            process_environment.extend(settings.environment.clone());
+            process_environment.insert(MODULES.to_owned(), folder.display().to_string());
+        }
         let [drain_time, drain_strategy] = settings.drain.clone();
         let refused_too = settings.refused_too;
         let prepared = Prepared::of(settings, folder.path())?;
@@ -699,6 +714,9 @@ impl Prepared {
         for edit in settings.edits {
             edit(&mut bootstrap)?;
         }
+        if let (Some(_), Some(module)) = (&settings.wasm, &settings.native) {
+            bootstrap.make_native(module)?;
+        }
         let listener = settings
             .dynamic
             .then(|| bootstrap.make_dynamic(folder))
@@ -721,6 +739,15 @@ impl Prepared {
 pub fn module() -> Option<PathBuf> {
     std::env::var_os("SCOPEGATE_WASM").map(PathBuf::from)
 }
+
+/// The path of the native module from `SCOPEGATE_NATIVE`, if the tests are to use it instead.
+#[must_use]
+pub fn native() -> Option<PathBuf> {
+    std::env::var_os("SCOPEGATE_NATIVE").map(PathBuf::from)
+}
+
+/// Where Envoy looks for native modules.
+const MODULES: &str = "ENVOY_DYNAMIC_MODULES_SEARCH_PATH";
 
 /// The Envoy from `ENVOY`, or the one that `integration/tools/envoy.sh` finds or installs.
 pub fn binary() -> Result<PathBuf> {

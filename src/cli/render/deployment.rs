@@ -22,7 +22,7 @@ pub(super) struct Deployment {
     /// Envoy's image, for plain Envoy in Kubernetes.
     pub(super) envoy_image: String,
     /// The module's file, for plain Envoy.
-    pub(super) module: String,
+    pub(super) module: Option<String>,
     /// What the container may have, in MiB.
     pub(super) memory: u64,
     /// Envoy's threads.
@@ -102,7 +102,7 @@ impl Deployment {
             envoy_image: top
                 .text("envoy_image", pinned)
                 .unwrap_or_else(|| ENVOY_IMAGE.to_owned()),
-            module: file(&top, "module", "/etc/envoy/scopegate.wasm"),
+            module: top.text("module", absolute),
             memory: top.text("memory", memory).unwrap_or(2304),
             workers: top.number("workers", 1..=128).unwrap_or(2),
             replicas: top.number("replicas", 1..=1000).unwrap_or(2),

@@ -8,6 +8,7 @@ mod address;
 mod deployment;
 mod document;
 mod files;
+mod form;
 mod hosted;
 mod istio;
 mod printer;
@@ -27,6 +28,7 @@ use serde_json::Value;
 
 use self::document::Document;
 use self::files::File;
+use self::form::Form;
 use self::target::{EXTRAS, KUSTOMIZATION, Target};
 use super::check;
 use super::console::{Console, Format};
@@ -41,6 +43,7 @@ TEMPO, and SCOPEGATE_TEMPO_OTLP_URL and SCOPEGATE_TEMPO_OTLP_GRPC_URL, count for
 Examples:
   scopegate render istio deployment.yaml | kubectl apply -f -
   scopegate render envoy deployment.yaml --output-dir /etc/envoy
+  scopegate render envoy --native deployment.yaml --output-dir /etc/envoy
   scopegate render envoy-gateway deployment.yaml --output-dir manifests --diff
   scopegate render kubernetes deployment.yaml --output-dir base && kubectl apply -k base")]
 pub(super) struct Arguments {
@@ -58,6 +61,10 @@ pub(super) struct Arguments {
     /// Write nothing: print how the files in that folder differ. Exit status 1 if they do.
     #[arg(long, requires = "output_dir")]
     diff: bool,
+
+    /// Load the gate as a native module, for plain Envoy 1.38 to 1.40 on Linux.
+    #[arg(long)]
+    native: bool,
 
     /// Only this file of those that there are, such as ecds/scopegate.yaml.
     #[arg(long, value_name = "FILE")]
@@ -90,6 +97,14 @@ pub(super) fn run(
         return Ok(Outcome::Problems);
     };
     let target = arguments.target;
+    let form = if arguments.native {
+        Form::Native
+    } else {
+        Form::Wasm
+    };
+    if !target.takes(form) {
+        return Err(io::Error::other("--native is for the target envoy alone"));
+    }
     let document = match document::read(&text, &console.variables) {
         Ok(document) => document,
         Err(problems) => {
@@ -98,14 +113,14 @@ pub(super) fn run(
         }
     };
     tell_misspelt(&document.variables, console)?;
-    let problems = target.problems(&document);
+    let problems = target.problems(&document, form);
     if !problems.is_empty() {
         return tell(arguments, &text, problems, console);
     }
     for said in &document.overridden {
         writeln!(console.errors, "note: {said}")?;
     }
-    let mut files = render(target, &document)?;
+    let mut files = render(target, form, &document)?;
     if let Some(only) = &arguments.only {
         let names: Vec<&str> = files.iter().map(|file| file.path).collect();
         let names = names.join(", ");
@@ -156,8 +171,8 @@ pub(super) fn run(
 }
 
 /// The files of `target`, read again.
-fn render(target: Target, document: &Document) -> io::Result<Vec<File>> {
-    let view = target.view(document);
+fn render(target: Target, form: Form, document: &Document) -> io::Result<Vec<File>> {
+    let view = target.view(document, form);
     let mut files = Vec::new();
     for template in target.templates() {
         let text = templates::fill(template, &view).map_err(fault)?;

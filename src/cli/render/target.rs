@@ -5,6 +5,7 @@ use serde_yaml_ng::{Mapping, Value as Yaml};
 
 use super::document::Document;
 use super::files::File;
+use super::form::Form;
 use super::section::Problems;
 use super::templates::Template;
 use super::{hosted, istio, view};
@@ -43,10 +44,15 @@ impl Target {
         matches!(self, Self::Istio | Self::EnvoyGateway)
     }
 
+    /// Whether it can load that form of the module.
+    pub(super) const fn takes(self, form: Form) -> bool {
+        matches!((self, form), (_, Form::Wasm) | (Self::Envoy, Form::Native))
+    }
+
     /// What the templates see.
-    pub(super) fn view(self, document: &Document) -> Value {
+    pub(super) fn view(self, document: &Document, form: Form) -> Value {
         match self {
-            Self::Envoy => view::envoy(document),
+            Self::Envoy => view::envoy(document, form),
             Self::Istio => view::istio(document, &self.document(document)),
             Self::EnvoyGateway => view::gateway(document, &self.document(document)),
             Self::Kubernetes => view::kubernetes(document),
@@ -63,10 +69,10 @@ impl Target {
     }
 
     /// What is wrong with a deployment that another target would take.
-    pub(super) fn problems(self, document: &Document) -> Vec<Problem> {
+    pub(super) fn problems(self, document: &Document, form: Form) -> Vec<Problem> {
         let problems = Problems::default();
         match self {
-            Self::Envoy => {}
+            Self::Envoy => form.check(document, &problems),
             Self::Istio => {
                 hosted::check(document, &problems);
                 istio::check(document, &problems);
@@ -103,10 +109,9 @@ impl Target {
         match self {
             Self::Envoy | Self::Kubernetes => {
                 let resource = manifest.get("resources")?.get(0)?;
-                let configuration = resource
-                    .get("typed_config")?
-                    .get("config")?
-                    .get("configuration")?;
+                let typed = resource.get("typed_config")?;
+                let wasm = typed.get("config").and_then(|it| it.get("configuration"));
+                let configuration = wasm.or_else(|| typed.get("filter_config"))?;
                 let text = configuration.get("value")?.as_str()?;
                 serde_json::from_str(text).ok()
             }

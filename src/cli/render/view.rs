@@ -8,13 +8,20 @@ use serde_yaml_ng::Mapping;
 use super::address::Address;
 use super::deployment::{Deployment, Servers};
 use super::document::{Document, Reached};
+use super::form::Form;
 use super::{hosted, istio, printer};
 use crate::authz::endpoint::Backend;
 
 /// What the bootstrap and the filter's file of plain Envoy are made of.
-pub(super) fn envoy(document: &Document) -> Value {
+pub(super) fn envoy(document: &Document, form: Form) -> Value {
     let configuration = printer::json(&document.gate, 12);
-    context! { configuration => Value::from_safe_string(configuration), ..common(document) }
+    let module = document.deployment.module.as_deref();
+    context! {
+        configuration => Value::from_safe_string(configuration),
+        native => form == Form::Native,
+        module => module.unwrap_or(form.file()),
+        ..common(document)
+    }
 }
 
 /// What plain Envoy's pods are made of: its files, and where these are mounted.
@@ -43,7 +50,7 @@ pub(super) fn kubernetes(document: &Document) -> Value {
         health => health.and_then(|path| path.as_str()).unwrap_or_default(),
         places => places.into_iter().collect::<Vec<String>>(),
         ports => ports.into_iter().collect::<Vec<u16>>(),
-        ..envoy(document)
+        ..envoy(document, Form::Wasm)
     }
 }
 
@@ -133,7 +140,6 @@ fn common(document: &Document) -> Value {
         replicas => deployment.replicas,
         host => deployment.host.clone().unwrap_or_default(),
         digest => deployment.digest.clone().unwrap_or_default(),
-        module => deployment.module.as_str(),
         envoy_image => deployment.envoy_image.as_str(),
         tls => context! {
             certificate => deployment.tls.certificate.as_str(),

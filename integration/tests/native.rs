@@ -1,0 +1,289 @@
+//! What a native module must bear, and what its sandbox bears for the one in wasm: panics, and configurations that go
+//! while requests of theirs are under way.
+//!
+//! `make test-native` builds the modules and names them: `SCOPEGATE_NATIVE`, and `SCOPEGATE_PANICS` for one that panics
+//! where it is told to.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser as _;
+use integration::authority::Authority;
+use integration::client::{Protocol, RawRequest, Reply};
+use integration::drill::{self, read, send};
+use integration::envoy::{Envoy, EnvoySettings, Update};
+use integration::issuer::{AnswerMode, Issuer};
+use integration::scene::Scene;
+use integration::terminator::terminate;
+use integration::token::Recipe;
+use integration::upstream::{Upstream, UpstreamLog};
+use integration::{paths, yaml};
+use scopegate::cli::{Arguments, Console, Disk, Outcome, run};
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+fn named(variable: &str) -> Result<PathBuf> {
+    let path = std::env::var_os(variable);
+    let path = path.with_context(|| format!("{variable} names no module: `make test-native`"))?;
+    Ok(PathBuf::from(path))
+}
+
+/// A gate that panics in the hook that its file names, with its keys.
+struct Victim {
+    scene: Scene,
+    orders: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Victim {
+    async fn start() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let orders = folder.path().join("hook");
+        fs::write(&orders, "")?;
+        let settings = drill::settings(drill::configuration())?
+            .native(named("SCOPEGATE_PANICS")?)
+            .process_environment("SCOPEGATE_PANIC_AT", &orders.display().to_string())
+            .concurrency(1);
+        let scene = Scene::start_with(settings, Issuer::corporate().await?).await?;
+        drill::warm(&scene.envoy).await?;
+        Ok(Self {
+            scene,
+            orders,
+            _folder: folder,
+        })
+    }
+
+    /// Has it panic there from now on, or no more.
+    fn order(&self, hook: &str) -> Result<()> {
+        write_whole(&self.orders, hook)
+    }
+
+    /// Sends a push with a body and trailers, which runs every hook of a request. `None` stands for a connection that was
+    /// closed without an answer.
+    async fn push(&self) -> Option<Reply> {
+        let token = drill::token_of("agent").ok()?;
+        let push = RawRequest::post("/loki/api/v1/push", "{}")
+            .bearer(&token)
+            .tenant("acme");
+        let target = self.scene.envoy.target();
+        let sent = push.send(&target, Protocol::H2);
+        timeout(PATIENCE, sent).await.ok()?.ok()
+    }
+
+    /// Waits for the hook to have panicked.
+    async fn until_panicked(&self, hook: &str) -> Result<()> {
+        let line = format!("panic in {hook}");
+        let started = Instant::now();
+        while !self.scene.envoy.log_contains(&line) {
+            ensure!(started.elapsed() < PATIENCE, "never a {line}");
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits for it to let somebody in again.
+    async fn until_well(&self) -> Result<()> {
+        self.order("")?;
+        let started = Instant::now();
+        loop {
+            self.scene.envoy.check_alive()?;
+            let reply = send(
+                &self.scene.envoy,
+                &read(&drill::token_of("reader")?, "acme"),
+            )
+            .await?;
+            if reply.status == 200 {
+                return Ok(());
+            }
+            ensure!(
+                reply.status == 503 && started.elapsed() < PATIENCE,
+                "{} {}",
+                reply.status,
+                reply.text()
+            );
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// In one step, so that nobody reads half of it.
+fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let part = path.with_extension("part");
+    fs::write(&part, text)?;
+    Ok(fs::rename(part, path)?)
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Requests that are decided in a hook that panics are refused in a way that clients try again, none of them passes, and
+/// Envoy lives.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_a_hook_of_a_request_refuses_it() -> Result<()> {
+    let victim = Victim::start().await?;
+    for hook in ["filter_new", "request_headers", "response_headers"] {
+        victim.scene.log.clear();
+        victim.order(hook)?;
+        let reply = victim
+            .push()
+            .await
+            .with_context(|| format!("{hook}: no answer"))?;
+        ensure!(reply.status == 503, "{hook}: {reply:?}");
+        victim.until_panicked(hook).await?;
+        let seen = victim.scene.log.count();
+        let allowed = usize::from(hook == "response_headers");
+        ensure!(
+            seen <= allowed,
+            "{hook}: a backend has seen {seen} requests"
+        );
+        victim.until_well().await?;
+    }
+    Ok(())
+}
+
+/// What panics behind the decision or beside it takes nobody with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_beside_a_request_leaves_envoy_alive() -> Result<()> {
+    let victim = Victim::start().await?;
+    for hook in ["stream_complete", "filter_destroy", "config_scheduled"] {
+        victim.order(hook)?;
+        victim.push().await;
+        victim.until_panicked(hook).await?;
+        victim.until_well().await?;
+    }
+    Ok(())
+}
+
+/// Two hundred configurations, each of which replaces one whose fetch has not been answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn configurations_go_while_their_fetches_are_under_way() -> Result<()> {
+    named("SCOPEGATE_NATIVE")?;
+    let scene = drill::scene(drill::configuration()).await?;
+    drill::warm(&scene.envoy).await?;
+    scene.corporate.set_answer(AnswerMode::Hang);
+    let mut configuration = drill::configuration();
+    for number in 0..SWAPS {
+        // Another address is another set, which nobody has.
+        configuration["providers"][0]["jwks"]["uri"] =
+            json!(format!("https://corporate.example.com/jwks?{number}"));
+        let update = scene.envoy.replace_configuration(&configuration).await?;
+        ensure!(update == Update::Accepted, "{number}: {update:?}");
+        // A request on whatever thread, which wants the keys.
+        let request = read(&drill::token_of("reader")?, "acme");
+        let target = scene.envoy.target();
+        tokio::spawn(async move { request.send(&target, Protocol::H1).await });
+        scene.envoy.check_alive()?;
+    }
+    scene.corporate.set_answer(AnswerMode::Good);
+    let started = Instant::now();
+    loop {
+        let reply = send(&scene.envoy, &read(&drill::token_of("reader")?, "acme")).await?;
+        if reply.status == 200 {
+            break;
+        }
+        ensure!(started.elapsed() < 6 * PATIENCE, "{reply:?}");
+        sleep(Duration::from_millis(100)).await;
+    }
+    drill::check_health(&scene.envoy).await
+}
+
+const SWAPS: usize = 200;
+
+/// The files of `scopegate render envoy --native`, as they are but for the folder in which they lie.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rendered_gate_loads_the_native_module() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut document: Value = yaml::read(&paths::repository().join("envoy/deployment.yaml"))?;
+    // That of the other form is refused.
+    ensure!(render(&document, folder.path()).is_err());
+    document["deployment"]["module"] = json!("/etc/envoy/libscopegate.so");
+    document["organizations"][0]["tenants"] = json!(["acme"]);
+    document["organizations"][0]["rbac"] = json!({"viewers": ["shop-team"]});
+    render(&document, folder.path())?;
+    let authority = Arc::new(Authority::new()?);
+    let place = folder.path().display().to_string();
+    for file in ["envoy.yaml", "ecds/scopegate.yaml"] {
+        let file = folder.path().join(file);
+        let text = fs::read_to_string(&file)?;
+        let text = text.replace("/etc/envoy", &place);
+        let text = text.replace(
+            "/etc/ssl/certs/ca-certificates.crt",
+            &format!("{place}/ca.crt"),
+        );
+        fs::write(&file, text)?;
+    }
+    let (chain, key) = authority.issue(&["observability.example.com"])?;
+    fs::create_dir(folder.path().join("tls"))?;
+    fs::write(folder.path().join("tls/tls.crt"), chain)?;
+    fs::write(folder.path().join("tls/tls.key"), key)?;
+    fs::write(folder.path().join("ca.crt"), authority.pem())?;
+    fs::copy(
+        named("SCOPEGATE_NATIVE")?,
+        folder.path().join("libscopegate.so"),
+    )?;
+
+    let provider = Issuer::corporate().await?;
+    let door = terminate(&authority, "login.example.com", provider.address()).await?;
+    let log = UpstreamLog::new();
+    let loki = Upstream::start("loki", &log).await?;
+    let settings = EnvoySettings::from_file(&folder.path().join("envoy.yaml"))?
+        .as_rendered(authority)
+        .cluster("idp", door.address())
+        .cluster("loki", loki.address());
+    let envoy = Envoy::start(settings).await?;
+    let member = drill::fresh(Recipe::of("reader").claim("groups", json!(["shop-team"])))?;
+    let other = drill::fresh(Recipe::of("reader").claim("groups", json!(["another"])))?;
+    for (token, status) in [(&member, 200), (&other, 403)] {
+        let reply = send(&envoy, &read(token, "acme")).await?;
+        ensure!(reply.status == status, "{reply:?}");
+    }
+    ensure!(log.count() == 1, "{:?}", log.all());
+    // By the names that dashboard and alerts ask for.
+    for decision in ["allow", "deny"] {
+        let labels = [("decision", decision)];
+        let enough = |value| value >= 1.0;
+        drill::wait_for_metric(
+            &envoy,
+            "scopegate_decisions_total",
+            &labels,
+            PATIENCE,
+            enough,
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Renders `document` into `folder`.
+fn render(document: &Value, folder: &Path) -> Result<()> {
+    let folder = folder.to_str().context("no text")?;
+    let arguments = [
+        "scopegate",
+        "render",
+        "envoy",
+        "--native",
+        "-",
+        "--output-dir",
+        folder,
+    ];
+    let mut errors = Vec::new();
+    let outcome = run(
+        Arguments::try_parse_from(arguments)?,
+        &mut Console {
+            input: &mut document.to_string().as_bytes(),
+            files: &Disk,
+            output: &mut Vec::new(),
+            errors: &mut errors,
+            styled: false,
+            now: 0,
+            web: &mut scopegate::cli::Unconnected,
+            variables: BTreeMap::new(),
+        },
+    );
+    let said = String::from_utf8_lossy(&errors);
+    ensure!(outcome == Outcome::Good, "{said}");
+    Ok(())
+}

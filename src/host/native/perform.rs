@@ -1,0 +1,291 @@
+//! Performs each effect in the proxy, or notes it until the worker is no longer in use.
+//!
+//! Envoy may call other hooks while a stream is resumed or answered. That is therefore left for
+//! the end of the hook or, if it concerns another stream, for a wake-up of that stream.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::time::Instant;
+
+use super::abi::{self, Filter, Map, StreamScheduler, Wake};
+use super::calls::Job;
+use super::metrics::Board;
+use super::{clocks, store};
+use crate::forward::Edit;
+use crate::reply::Reply;
+use crate::words::hash::QuickHash;
+use crate::worker::counters::Counters;
+use crate::worker::driver::{Performed, Proxy};
+use crate::worker::{Effect, Reading, RootId, StreamId};
+
+/// What is left to do with a stream at its wake-up.
+#[derive(Debug)]
+pub(super) enum Todo {
+    /// Answer it.
+    Reply(Box<Reply>),
+    /// Resume it.
+    Resume,
+}
+
+thread_local! {
+    /// The configuration of the stream whose hook it is.
+    static ROOT: Cell<RootId> = const { Cell::new(RootId(0)) };
+}
+
+/// The configuration of the stream whose hook it is.
+pub(super) fn current_root() -> RootId {
+    ROOT.get()
+}
+
+/// A stream that is open.
+#[derive(Debug)]
+struct Open {
+    filter: Filter,
+    root: RootId,
+    /// What its wake-up does, and the scheduler that brings it.
+    todo: Option<(Todo, StreamScheduler)>,
+    /// Why Envoy answers it itself, if that was noted.
+    details: Option<Box<[u8]>>,
+}
+
+/// The streams of a thread.
+pub(super) type Streams = Vec<(StreamId, Filter)>;
+
+/// When the root of a configuration is called.
+#[derive(Debug)]
+struct Ticks {
+    every: u128,
+    last: Instant,
+}
+
+/// The proxy that called the module.
+#[derive(Debug, Default)]
+pub(super) struct Native {
+    streams: HashMap<StreamId, Open, QuickHash>,
+    /// The streams of a worker that has panicked. They are refused.
+    stranded: HashMap<StreamId, Filter, QuickHash>,
+    /// The stream whose hook it is.
+    current: Option<(StreamId, Filter)>,
+    /// The answer to that stream.
+    reply: Option<Reply>,
+    jobs: Vec<Job>,
+    ticks: HashMap<RootId, Ticks, QuickHash>,
+    counters: Counters,
+    board: Board,
+}
+
+/// The number of a refusal. The worker knows no more than that there is one.
+const REFUSED: u32 = 1;
+
+impl Native {
+    /// Begins a stream.
+    pub(super) fn begin(&mut self, stream: StreamId, filter: Filter, root: RootId) {
+        let open = Open {
+            filter,
+            root,
+            todo: None,
+            details: None,
+        };
+        self.streams.insert(stream, open);
+    }
+
+    /// Notes why Envoy answers a stream itself.
+    pub(super) fn note_details(&mut self, stream: StreamId, details: &[u8]) {
+        if let Some(open) = self.streams.get_mut(&stream) {
+            open.details = Some(details.into());
+        }
+    }
+
+    /// What was noted about a stream.
+    pub(super) fn details_of(&self, stream: StreamId) -> Option<Box<[u8]>> {
+        self.streams.get(&stream)?.details.clone()
+    }
+
+    /// The configuration of a stream.
+    pub(super) fn root_of(&self, stream: StreamId) -> Option<RootId> {
+        Some(self.streams.get(&stream)?.root)
+    }
+
+    /// Ends a stream.
+    pub(super) fn end(&mut self, stream: StreamId) {
+        self.streams.remove(&stream);
+        self.stranded.remove(&stream);
+    }
+
+    /// Enters the hook of a stream. Returns whether it is known.
+    pub(super) fn enter(&mut self, stream: StreamId, filter: Filter) -> bool {
+        if !self.stranded.is_empty() && self.stranded.contains_key(&stream) {
+            return false;
+        }
+        self.reply = None;
+        self.current = Some((stream, filter));
+        if let Some(open) = self.streams.get(&stream) {
+            ROOT.set(open.root);
+        }
+        true
+    }
+
+    /// Leaves the hook. Returns the answer to its stream, if there is one.
+    pub(super) fn leave(&mut self) -> Option<Reply> {
+        self.current = None;
+        self.reply.take()
+    }
+
+    /// Whether no stream is open.
+    pub(super) fn is_idle(&self) -> bool {
+        self.streams.is_empty() && self.stranded.is_empty()
+    }
+
+    /// Any stream that is open.
+    pub(super) fn any_stream(&self) -> Option<(StreamId, Filter)> {
+        let known = self
+            .streams
+            .iter()
+            .map(|(stream, open)| (*stream, open.filter));
+        let stranded = self
+            .stranded
+            .iter()
+            .map(|(stream, filter)| (*stream, *filter));
+        known.chain(stranded).next()
+    }
+
+    /// The streams that are open, which a new worker will not know.
+    pub(super) fn strand(&mut self) -> Streams {
+        let open = std::mem::take(&mut self.streams);
+        let known = open.into_iter().map(|(stream, open)| (stream, open.filter));
+        known.chain(std::mem::take(&mut self.stranded)).collect()
+    }
+
+    /// Notes streams that this worker does not know.
+    pub(super) fn adopt(&mut self, streams: Streams) {
+        self.stranded.extend(streams);
+    }
+
+    /// What the wake-up of a stream does.
+    pub(super) fn todo(&mut self, stream: StreamId) -> Option<Todo> {
+        let (todo, _) = self.streams.get_mut(&stream)?.todo.take()?;
+        Some(todo)
+    }
+
+    /// The requests of the worker's own that have not been sent.
+    pub(super) fn jobs(&mut self) -> Vec<Job> {
+        std::mem::take(&mut self.jobs)
+    }
+
+    /// The roots that are to be called now.
+    pub(super) fn due(&mut self) -> Vec<RootId> {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for (root, ticks) in &mut self.ticks {
+            if now.duration_since(ticks.last).as_millis() >= ticks.every {
+                ticks.last = now;
+                due.push(*root);
+            }
+        }
+        due
+    }
+
+    /// Forgets a root that is gone.
+    pub(super) fn forget(&mut self, root: RootId) {
+        self.ticks.remove(&root);
+    }
+
+    /// Takes what was counted since the last time.
+    pub(super) fn flush(&mut self, board: &mut Board) {
+        self.counters.flush(&self.board);
+        self.board.pour(board);
+    }
+
+    fn filter(&self, stream: StreamId) -> Option<Filter> {
+        match self.current {
+            Some((current, filter)) if current == stream => Some(filter),
+            _ => self.streams.get(&stream).map(|open| open.filter),
+        }
+    }
+
+    /// Leaves something to do for the wake-up of a stream.
+    fn leave_for(&mut self, stream: StreamId, todo: Todo) -> Option<()> {
+        let open = self.streams.get_mut(&stream)?;
+        let scheduler = StreamScheduler::new(open.filter)?;
+        scheduler.commit(Wake::Stream);
+        open.todo = Some((todo, scheduler));
+        Some(())
+    }
+
+    fn is_current(&self, stream: StreamId) -> bool {
+        self.current.is_some_and(|(current, _)| current == stream)
+    }
+
+    /// Performs it. `None` means that the proxy refuses.
+    fn try_perform(&mut self, effect: &Effect<'_>) -> Option<Performed> {
+        match effect {
+            Effect::Edit { stream, edit } => {
+                edit_header(self.filter(*stream)?, Map::Request, edit)?;
+            }
+            Effect::EditResponse { stream, edit } => {
+                edit_header(self.filter(*stream)?, Map::Response, edit)?;
+            }
+            Effect::ReplaceBody { stream, body, .. } => {
+                abi::replace_body(self.filter(*stream)?, body)?;
+            }
+            Effect::DropTrailers { stream } => abi::drop_trailers(self.filter(*stream)?)?,
+            Effect::Reply { stream, reply } if self.is_current(*stream) => {
+                self.reply = Some((*reply).clone());
+            }
+            Effect::Reply { stream, reply } => {
+                self.leave_for(*stream, Todo::Reply(Box::new((*reply).clone())))?;
+            }
+            Effect::Resume { stream } => self.leave_for(*stream, Todo::Resume)?,
+            Effect::FilterState { stream, record } => {
+                // Only records depend on it.
+                if let Some(filter) = self.filter(*stream) {
+                    abi::set_filter_state(filter, b"wasm.scopegate", record.as_bytes());
+                }
+            }
+            Effect::TickEvery { root, millis } => self.tick_every(*root, *millis),
+            Effect::Count { count, .. } => self.counters.count(*count),
+            Effect::Show { gauge, value } => self.counters.show(&self.board, *gauge, *value),
+            Effect::Log { level, line, .. } => abi::log(*level, line),
+            Effect::Look { key, .. } => return Some(Performed::Looked(Some(store::look(key)))),
+            Effect::Swap {
+                key, value, swap, ..
+            } => return Some(Performed::Swapped(store::swap(key, value, *swap))),
+            Effect::Call {
+                root,
+                call,
+                cluster,
+                headers,
+                timeout,
+            } => self
+                .jobs
+                .push(Job::new(*root, *call, cluster, headers, *timeout)),
+        }
+        Some(Performed::Done)
+    }
+
+    fn tick_every(&mut self, root: RootId, millis: u32) {
+        let every = u128::from(millis);
+        let now = Instant::now();
+        let ticks = self.ticks.entry(root);
+        ticks.or_insert(Ticks { every, last: now }).every = every;
+    }
+}
+
+fn edit_header(filter: Filter, map: Map, edit: &Edit<'_>) -> Option<()> {
+    match edit {
+        Edit::Add(name, value) => abi::add_header(filter, map, name, value),
+        Edit::Remove(name) => abi::remove_header(filter, map, name),
+        Edit::Set(name, value) => abi::set_header(filter, map, name, value),
+    }
+}
+
+impl Proxy for Native {
+    fn clocks(&mut self) -> Reading {
+        clocks::read()
+    }
+
+    fn perform(&mut self, effect: &Effect<'_>) -> Performed {
+        self.try_perform(effect)
+            .unwrap_or(Performed::Refused(REFUSED))
+    }
+}
