@@ -132,7 +132,7 @@ test-native: wasm native ## run the scenario table and drills of the keys with t
 	@ENVOY="$$($(tools)/envoy.sh)"; export ENVOY SCOPEGATE_NATIVE="$(CURDIR)/target/libscopegate.so"; \
 	run() { cargo test --locked $(heavy) "$$@" || failed=1; }; failed=0; \
 	SCOPEGATE_PANICS="$$($(tools)/native.sh panics)"; export SCOPEGATE_PANICS; \
-	run --test scenarios_envoy; run --test native; run --test drills -- "a key"; run --test drills -- "2 workers"; \
+	run --test scenarios_envoy; run --test native; run --test drills -- "a key"; run --test drills -- "one fetch for 2"; \
 	ENVOY="$$($(tools)/envoy.sh 1.38.2)" SCENARIO="$(or $(SCENARIO),gRPC)" run --test scenarios_envoy; \
 	exit $$failed
 
@@ -164,10 +164,10 @@ lint: ## check format, clippy, documentation and prose
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
 
 .PHONY: bench
-bench: wasm ## measure Envoy's CPU per request, compared with jwt_authn and RBAC; about three minutes
+bench: wasm native ## measure Envoy's CPU per request, compared with jwt_authn and RBAC; about three minutes
 	@ENVOY="$$($(tools)/envoy.sh)"; WRK="$$($(tools)/wrk.sh)"; \
 	SCOPEGATE_EMPTY_WASM="$$($(tools)/wasm.sh integration/bench/empty/Cargo.toml "$(CURDIR)/target/empty.wasm")"; \
-	export ENVOY WRK SCOPEGATE_EMPTY_WASM; \
+	export ENVOY WRK SCOPEGATE_EMPTY_WASM SCOPEGATE_NATIVE="$(CURDIR)/target/libscopegate.so"; \
 	exec python3 integration/bench/bench.py $(BENCH)
 
 .PHONY: bench-queries

@@ -28,6 +28,9 @@ name="$(sed -n 's/^name *= *"\(.*\)"/\1/p' Cargo.toml | head -n1)"
 # same folder it would be written over that, and cargo would not notice.
 [ $# != 2 ] || CARGO_TARGET_DIR="$CARGO_TARGET_DIR/$name"
 
+# A crate outside of the workspace knows this checkout by its whole path, which is not the same everywhere.
+[ $# != 2 ] || remap="$remap --remap-path-prefix=$top=/scopegate"
+
 build=(build --release --locked --lib --target "$TARGET" -p "$name")
 
 build_with_rustup() {
