@@ -347,7 +347,8 @@ def rows(
             filters = [wasm(key, module, scopegate(jwks, tenants, **more))]
             cold = key == "gate-cold"
             table.append(Row(key, name, filters, tenants, checks_tenant=True, scopegate=True, cold=cold))
-            if shared_object:
+            # Its rows share one cache of tokens, in which nothing is seen for the first time.
+            if shared_object and not cold:
                 row = Row(
                     f"native-{key.removeprefix('gate-')}",
                     f"native {name}",
@@ -355,7 +356,6 @@ def rows(
                     tenants,
                     checks_tenant=True,
                     scopegate=True,
-                    cold=cold,
                 )
                 table.append(row)
             if before:
@@ -634,7 +634,6 @@ def report(table: list[Row], module: pathlib.Path | None, out) -> None:
         ("first-seen token: jwt_authn / scopegate", "≥ 0.9", between("jwt-cold", "gate-cold"), lambda x: x >= 0.9, "{:.2f}"),
         ("native, warm, 10 tenants: jwt_authn + RBAC / scopegate", "≥ 1.2", between("rbac-10", "native-10"), lambda x: x >= 1.2, "{:.2f}"),
         ("the same with record and subject", "≥ 1.12", between("rbac-10", "native-default"), lambda x: x >= 1.12, "{:.2f}"),
-        ("native, first-seen token: jwt_authn / scopegate", "≥ 1.0", between("jwt-cold", "native-cold"), lambda x: x >= 1.0, "{:.2f}"),
         ("size of the module", "≤ 1.5 MB", size, lambda x: x <= 1.5, "{:.2f} MB"),
     ]
     for key in ["with-health", "with-tenants"]:
