@@ -11,9 +11,9 @@ use super::inbox::{Inbox, Message};
 use super::lock::lock;
 use crate::worker::{CallId, HeaderBlock, RootId};
 
-/// The longest body of an answer, in bytes. What the worker accepts is less for every kind of
-/// document.
-const MAX_BODY: usize = 64 << 20;
+/// The longest body of an answer that is kept, in bytes. The longest that the worker accepts, a
+/// signed document of organizations, is 10.7 MiB.
+const MAX_BODY: usize = 12 << 20;
 
 /// The requests that are to be sent.
 static OUTBOX: Mutex<Vec<Request>> = Mutex::new(Vec::new());
@@ -175,6 +175,9 @@ impl Calls {
             flight.size = flight.size.saturating_add(piece.len());
             if flight.size <= MAX_BODY {
                 flight.body.extend_from_slice(piece);
+            } else {
+                // The worker refuses it by its size.
+                flight.body = Vec::new();
             }
         }
     }

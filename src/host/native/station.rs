@@ -3,7 +3,6 @@
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::abi::{Filter, Wake};
@@ -20,9 +19,6 @@ use crate::worker::{Action, Event, RootId, StreamId, Worker};
 
 /// The stations of all threads.
 static STATIONS: Mutex<Vec<Arc<Station>>> = Mutex::new(Vec::new());
-
-/// How many workers have panicked.
-static CRASHES: AtomicU64 = AtomicU64::new(0);
 
 /// The worker, and the configurations that it knows.
 #[derive(Debug)]
@@ -147,7 +143,6 @@ impl Station {
             *machine = Machine::new();
             machine.driver.proxy().adopt(streams);
             self.machine.clear_poison();
-            CRASHES.fetch_add(1, Ordering::Relaxed);
             machine
         })
     }
