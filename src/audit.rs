@@ -18,7 +18,7 @@ use crate::words::request::Head;
 use crate::words::tenant::TenantSet;
 use crate::words::time::Timestamp;
 use crate::words::verdict::Verdict;
-use crate::words::wire::{is_hidden, push_rfc3339};
+use crate::words::wire::{is_hidden, push_decimal, push_rfc3339};
 
 /// The longest text of one field, in bytes before it is escaped.
 const MAX_FIELD: usize = 256;
@@ -47,17 +47,50 @@ pub struct Facts<'a> {
     pub reported: bool,
 }
 
-/// A record that is complete except for the status, which may become known later.
+/// The space for a record, in bytes, which most of them do not use up.
+const USUAL_BYTES: usize = 768;
+
+/// A record whose status may become known later.
 #[derive(Clone, Debug)]
-pub struct Record(String);
+pub struct Record {
+    line: String,
+    /// The length of what comes before the status.
+    known: usize,
+}
+
+/// How a record ends as long as no status is known.
+const NO_STATUS: &str = "null}";
 
 impl Record {
     /// The complete line. `None` means that no status is known.
-    #[must_use]
-    pub fn with_status(&self, status: Option<u16>) -> String {
-        let status = status.map_or("null".to_owned(), |status| status.to_string());
-        [self.0.as_str(), ",\"status\":", &status, "}"].concat()
+    pub fn with_status(&mut self, status: Option<u16>) -> &str {
+        self.line.truncate(self.known);
+        match status {
+            Some(status) => end_with(&mut self.line, status),
+            None => self.line.push_str(NO_STATUS),
+        }
+        &self.line
     }
+}
+
+/// Writes the status into a complete line that was written without one.
+pub fn add_status(line: &mut String, status: u16) {
+    if line.ends_with(NO_STATUS) {
+        line.truncate(line.len().saturating_sub(NO_STATUS.len()));
+        end_with(line, status);
+    }
+}
+
+fn end_with(line: &mut String, status: u16) {
+    push_decimal(line, u64::from(status), 1);
+    line.push('}');
+}
+
+/// The name of a member, as it is written behind another one.
+macro_rules! member {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
 }
 
 /// Writes the record.
@@ -70,59 +103,65 @@ pub fn record(
 ) -> Record {
     let organizations = gate.organizations(decision);
     let config = gate.config();
-    let mut line = Line(String::with_capacity(512));
-    line.0.push('{');
-    line.0.push_str("\"time\":\"");
+    let mut line = Line(String::with_capacity(USUAL_BYTES));
+    line.0.push_str("{\"time\":\"");
     push_rfc3339(&mut line.0, facts.time);
     line.0.push('"');
-    line.text("request_id", head.request_id.once());
+    line.text(member!("request_id"), head.request_id.once());
     let kind = if facts.reported {
         "report"
     } else {
         facts.verdict.decision()
     };
-    line.plain("decision", Some(kind));
-    line.plain("code", Some(facts.verdict.code()));
+    line.plain(member!("decision"), Some(kind));
+    line.plain(member!("code"), Some(facts.verdict.code()));
     let session = decision.session.as_deref();
     let proven = TokenFacts::of(decision);
-    let provider = proven.as_ref().and_then(|proven| {
+    let rules = proven.as_ref().and_then(|proven| {
         let ProviderIndex(position) = proven.provider;
-        config
-            .providers
-            .get(position)
-            .map(|provider| &provider.rules)
+        let provider = config.providers.get(position)?;
+        Some(&provider.rules)
     });
-    let proven = proven.as_ref();
-    line.plain("provider", provider.map(|p| p.name.as_str()));
-    let issuer = proven.map(|proven| proven.issuer.as_str());
-    line.text("issuer", issuer.map(str::as_bytes));
-    let subject = proven
-        .and_then(|proven| proven.subject)
-        .map(Subject::as_str);
-    line.text("subject", subject.map(str::as_bytes));
-    let key = proven.and_then(|proven| proven.key.key_id());
-    line.text("key_id", key.map(str::as_bytes));
-    line.plain("credential", decision.credential.map(CredentialKind::name));
+    let name = rules.map(|rules| rules.name.as_str());
+    match session {
+        // It is the same in each record about this session.
+        Some(session) => line.0.push_str(session.recorded.get_or_init(|| {
+            let mut caller = Line(String::new());
+            caller.caller(name, proven.as_ref());
+            caller.0.into_boxed_str()
+        })),
+        None => line.caller(name, proven.as_ref()),
+    }
+    line.plain(
+        member!("credential"),
+        decision.credential.map(CredentialKind::name),
+    );
     match &decision.refused {
         Some(Refused::Claimed(claimed)) if session.is_none() => line.claimed(claimed),
         _ => {}
     }
-    if let (Some(session), Some(provider)) = (session, provider) {
-        line.listing(&session.principal.listing, &provider.mapping.groups);
+    if let (Some(session), Some(rules)) = (session, rules) {
+        line.listing(&session.principal.listing, &rules.mapping.groups);
     }
     let names = organizations.first.iter();
     let names = names.filter_map(|organization| config.policy.organization(*organization));
-    line.list("organizations", names.map(str::as_bytes), organizations.all);
+    let names = names.map(str::as_bytes);
+    line.list(member!("organizations"), names, organizations.all);
     let tenants = decision.tenants.iter().flat_map(TenantSet::iter);
     let tenant = decision.tenant.iter().map(|tenant| tenant.as_bytes());
-    line.list("tenants", tenants.chain(tenant), 0);
-    line.plain("endpoint", decision.endpoint.map(|e| e.template));
-    line.plain("backend", decision.endpoint.map(|e| e.backend.name()));
-    line.plain("permission", decision.endpoint.map(|e| e.permission.name()));
+    line.list(member!("tenants"), tenants.chain(tenant), 0);
+    let endpoint = decision.endpoint;
+    line.plain(member!("endpoint"), endpoint.map(|e| e.template));
+    line.plain(member!("backend"), endpoint.map(|e| e.backend.name()));
+    line.plain(member!("permission"), endpoint.map(|e| e.permission.name()));
     let scope = decision.scope.as_ref().map(|scope| scope.summary());
-    line.text("scope", scope.as_ref().map(String::as_bytes));
-    line.text("source", facts.source);
-    Record(line.0)
+    line.text(member!("scope"), scope.as_ref().map(String::as_bytes));
+    line.text(member!("source"), facts.source);
+    line.0.push_str(member!("status"));
+    Record {
+        known: line.0.len(),
+        line: line.0,
+    }
 }
 
 /// What was proven about a token, whether it was accepted or refused.
@@ -176,8 +215,8 @@ struct Line(String);
 
 impl Line {
     /// Writes a text from the gate, in which no character needs escaping.
-    fn plain(&mut self, name: &str, value: Option<&str>) {
-        self.name(name);
+    fn plain(&mut self, member: &str, value: Option<&str>) {
+        self.0.push_str(member);
         match value {
             Some(value) => {
                 self.0.push('"');
@@ -189,18 +228,30 @@ impl Line {
     }
 
     /// Writes a text from outside, escaping it.
-    fn text(&mut self, name: &str, value: Option<&[u8]>) {
-        self.name(name);
+    fn text(&mut self, member: &str, value: Option<&[u8]>) {
+        self.0.push_str(member);
         match value {
             Some(value) => self.quoted(value),
             None => self.0.push_str("null"),
         }
     }
 
+    /// Writes what was proven about a token: who called, and by which key.
+    fn caller(&mut self, provider: Option<&str>, proven: Option<&TokenFacts<'_>>) {
+        self.plain(member!("provider"), provider);
+        let issuer = proven.map(|proven| proven.issuer.as_str());
+        self.text(member!("issuer"), issuer.map(str::as_bytes));
+        let subject = proven.and_then(|proven| proven.subject);
+        let subject = subject.map(Subject::as_str);
+        self.text(member!("subject"), subject.map(str::as_bytes));
+        let key = proven.and_then(|proven| proven.key.key_id());
+        self.text(member!("key_id"), key.map(str::as_bytes));
+    }
+
     /// Writes the beginning of a list and, if it was cut, how many more elements there are.
     /// `all` is the number of elements, if there are more than `values` yields.
-    fn list<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a [u8]>, all: usize) {
-        self.name(name);
+    fn list<'a>(&mut self, member: &str, values: impl Iterator<Item = &'a [u8]>, all: usize) {
+        self.0.push_str(member);
         self.0.push('[');
         let start = self.0.len();
         let mut written: usize = 0;
@@ -224,7 +275,8 @@ impl Line {
         self.0.push(']');
         let omitted = all.max(seen).saturating_sub(written);
         if omitted > 0 {
-            let _ = write!(self.0, ",\"{name}_omitted\":{omitted}");
+            let beginning = member.strip_suffix("\":").unwrap_or(member);
+            let _ = write!(self.0, "{beginning}_omitted\":{omitted}");
         }
     }
 
@@ -232,17 +284,19 @@ impl Line {
     /// is written as one.
     fn claimed(&mut self, claimed: &Claimed) {
         let issuer = claimed.issuer.as_deref().map(str::as_bytes);
-        self.text("claimed_issuer", issuer);
+        self.text(member!("claimed_issuer"), issuer);
         match &claimed.audience {
-            ClaimedAudience::Unreadable => self.text("claimed_audience", None),
-            ClaimedAudience::One(one) => self.text("claimed_audience", Some(one.as_bytes())),
+            ClaimedAudience::Unreadable => self.text(member!("claimed_audience"), None),
+            ClaimedAudience::One(one) => {
+                self.text(member!("claimed_audience"), Some(one.as_bytes()));
+            }
             ClaimedAudience::List { first, all } => {
                 let first = first.iter().map(|audience| audience.as_bytes());
-                self.list("claimed_audience", first, *all);
+                self.list(member!("claimed_audience"), first, *all);
             }
         }
         let key_id = claimed.key_id.as_deref().map(str::as_bytes);
-        self.text("claimed_key_id", key_id);
+        self.text(member!("claimed_key_id"), key_id);
     }
 
     /// Writes which of a token's groups could not be used, if there are any.
@@ -252,7 +306,7 @@ impl Line {
             let paths = sources.take(MAX_UNREAD).map(|source| spelt(&source.path));
             let paths: Vec<_> = paths.collect();
             let paths = paths.iter().map(|path| path.as_bytes());
-            self.list("groups_unread", paths, listing.unread.len());
+            self.list(member!("groups_unread"), paths, listing.unread.len());
         }
         if listing.overage {
             self.0.push_str(",\"groups_overage\":true");
@@ -260,12 +314,6 @@ impl Line {
         if listing.dropped > 0 {
             let _ = write!(self.0, ",\"groups_dropped\":{}", listing.dropped);
         }
-    }
-
-    fn name(&mut self, name: &str) {
-        self.0.push_str(",\"");
-        self.0.push_str(name);
-        self.0.push_str("\":");
     }
 
     fn quoted(&mut self, value: &[u8]) {
@@ -341,8 +389,29 @@ mod tests {
 
     fn list(values: &[&str]) -> String {
         let mut line = Line(String::new());
-        line.list("tenants", values.iter().map(|value| value.as_bytes()), 0);
+        line.list(
+            member!("tenants"),
+            values.iter().map(|value| value.as_bytes()),
+            0,
+        );
         line.0
+    }
+
+    #[test]
+    fn the_status_of_a_record_may_come_later() {
+        let beginning = "{\"code\":\"allowed\",\"status\":";
+        let mut record = Record {
+            line: beginning.to_owned(),
+            known: beginning.len(),
+        };
+        let mut line = record.with_status(None).to_owned();
+        assert_eq!(line, "{\"code\":\"allowed\",\"status\":null}");
+        assert_eq!(record.with_status(Some(404)), beginning.to_owned() + "404}");
+        add_status(&mut line, 200);
+        assert_eq!(line, beginning.to_owned() + "200}");
+        // One that is known stays.
+        add_status(&mut line, 503);
+        assert_eq!(line, beginning.to_owned() + "200}");
     }
 
     #[test]

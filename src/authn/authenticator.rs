@@ -1,7 +1,7 @@
 //! From the bytes of a token to a session: finds the provider and its rules, then the key, and
 //! checks the signature.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::authn::jwks::{JwksError, KeySet, Lookup};
 use crate::authn::key_cache::{Edition, Keys, Missing, Need, Stranger};
@@ -287,6 +287,7 @@ impl Authenticator {
             times: verified.times(),
             key: Arc::clone(verified.key()),
             owner: self.owner,
+            recorded: OnceLock::new(),
         });
         tokens.insert(sent, proof, self.owner, Arc::clone(&session));
         Ok(session)

@@ -18,7 +18,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::authn::keys::{Proof, VerifyingKey};
 use crate::authn::verifier::TokenTimes;
@@ -39,6 +39,8 @@ pub struct Session {
     pub key: Arc<VerifyingKey>,
     /// The configuration whose group positions the principal holds.
     pub owner: Owner,
+    /// What records say of the caller, once one has been written.
+    pub recorded: OnceLock<Box<str>>,
 }
 
 /// Identifies the configuration that created a session, in one of its states. Another one may

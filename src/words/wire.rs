@@ -1,8 +1,6 @@
 //! Forms that values take on the wire, each written or read only here: hexadecimal digits,
 //! fields of protobuf messages and RFC 3339 times.
 
-use std::fmt::Write as _;
-
 use crate::words::time::Timestamp;
 
 /// The value of a hexadecimal digit of either case, 0 to 15; `None` for other bytes.
@@ -76,13 +74,43 @@ pub fn push_rfc3339(text: &mut String, time: Timestamp) {
         .saturating_mul(400)
         .saturating_add(year_of_era)
         .saturating_add(carry);
-    let _ = write!(
-        text,
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        second / 3_600,
-        second / 60 % 60,
-        second % 60
-    );
+    let mut written = *b"0000-00-00T00:00:00Z";
+    for (at, number) in [
+        (0, year / 100),
+        (2, year % 100),
+        (5, month),
+        (8, day),
+        (11, second / 3_600),
+        (14, second / 60 % 60),
+        (17, second % 60),
+    ] {
+        if let Some([tens, ones, ..]) = written.get_mut(at..) {
+            (*tens, *ones) = (digit(number / 10), digit(number));
+        }
+    }
+    text.push_str(std::str::from_utf8(&written).unwrap_or_default());
+}
+
+/// The digit of a number that has only one.
+fn digit(number: u64) -> u8 {
+    b'0'.saturating_add(u8::try_from(number % 10).unwrap_or(0))
+}
+
+/// Appends a number in decimal with at least that many digits, of which there are at most 20.
+pub fn push_decimal(text: &mut String, mut number: u64, width: usize) {
+    let mut digits = [b'0'; 20];
+    let mut begin = digits.len();
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = self::digit(number);
+        number /= 10;
+        begin = at;
+        if number == 0 {
+            break;
+        }
+    }
+    let begin = begin.min(digits.len().saturating_sub(width));
+    let digits = digits.get(begin..).unwrap_or_default();
+    text.push_str(std::str::from_utf8(digits).unwrap_or_default());
 }
 
 /// Whether a character would end a line, or make a text look different from what is written:
@@ -124,6 +152,22 @@ mod tests {
         push_bytes(&mut message, 2, &[7; 300]);
         assert_eq!(&message[..3], [0x12, 0xac, 0x02]);
         assert_eq!(message.len(), 303);
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for (number, width, expected) in [
+            (0, 1, "0"),
+            (7, 2, "07"),
+            (200, 1, "200"),
+            (2_026, 4, "2026"),
+            (u64::MAX, 1, "18446744073709551615"),
+            (5, 30, "00000000000000000005"),
+        ] {
+            let mut text = String::new();
+            push_decimal(&mut text, number, width);
+            assert_eq!(text, expected);
+        }
     }
 
     #[test]

@@ -18,17 +18,30 @@ impl HeaderBlock {
     /// Writes a list.
     #[must_use]
     pub fn of(pairs: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)]) -> Self {
+        let pairs = pairs.iter();
+        Self::write(pairs.map(|(name, value)| (name.as_ref(), value.as_ref())))
+    }
+
+    /// Writes a list. It looks at the pairs more than once.
+    #[must_use]
+    pub fn write<'a>(pairs: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Self {
         let size = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-        let mut bytes = Vec::with_capacity(256);
+        // Two numbers and two NULs.
+        let with_frame = |(name, value): (&[u8], &[u8])| {
+            name.len().saturating_add(value.len()).saturating_add(10)
+        };
+        let sizes = pairs.clone().map(with_frame);
+        let whole = sizes.fold(4, usize::saturating_add);
+        let mut bytes = Vec::with_capacity(whole);
         bytes.extend(size(pairs.len()));
-        for (name, value) in pairs {
-            bytes.extend(size(name.as_ref().len()));
-            bytes.extend(size(value.as_ref().len()));
+        for (name, value) in pairs.clone() {
+            bytes.extend(size(name.len()));
+            bytes.extend(size(value.len()));
         }
         for (name, value) in pairs {
-            bytes.extend_from_slice(name.as_ref());
+            bytes.extend_from_slice(name);
             bytes.push(0);
-            bytes.extend_from_slice(value.as_ref());
+            bytes.extend_from_slice(value);
             bytes.push(0);
         }
         Self(bytes.into())

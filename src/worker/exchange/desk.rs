@@ -166,13 +166,13 @@ impl Desk<'_> {
             reported,
         };
         let access_log = config.audit.access_log;
-        let record = audit::record(&mut self.root.gate, head, decision, facts);
+        let mut record = audit::record(&mut self.root.gate, head, decision, facts);
         let status = verdict.status().filter(|_| !reported);
         let stream = self.stream;
         if access_log {
             self.out.emit(Effect::FilterState {
                 stream,
-                record: &record.with_status(status),
+                record: record.with_status(status),
             });
         }
         if !logged {
@@ -252,9 +252,10 @@ pub(super) fn log_record(
     stream: StreamId,
     out: &mut dyn Sink,
 ) {
+    let mut record = record.clone();
     out.emit(Effect::Log {
         level: Level::Info,
-        line: &record.with_status(status),
+        line: record.with_status(status),
         about: Some(stream),
     });
 }
