@@ -278,10 +278,14 @@ impl Bootstrap {
             "filter_name": FILTER,
             "filter_config": configuration,
         });
-        if let Ok(filter) = scopegate(self.listener()?)
-            && filter["config_discovery"].is_object()
-        {
-            filter["config_discovery"]["type_urls"] = json!([NATIVE]);
+        // A listener without the gate has none.
+        let listeners = &mut self.value["static_resources"]["listeners"];
+        for listener in list(listeners, "static_resources.listeners")? {
+            if let Ok(filter) = scopegate(listener)
+                && filter["config_discovery"].is_object()
+            {
+                filter["config_discovery"]["type_urls"] = json!([NATIVE]);
+            }
         }
         // Without this, names begin with `dynamicmodulescustom`.
         self.value["layered_runtime"]["layers"] = json!([{

@@ -23,11 +23,11 @@ use anyhow::{Result, ensure};
 use integration::client::{Protocol, RawRequest};
 use integration::clock::Clock;
 use integration::drill::{self, fresh, read, send};
-use integration::envoy::{EnvoySettings, Update};
+use integration::envoy::{self, EnvoySettings, Update};
 use integration::issuer::{AnswerMode, Issuer, PublishedKey};
 use integration::part::{self, Part};
 use integration::token::Recipe;
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Completion, Trial};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         trial("one fetch for 1 worker", || workers(1)),
         trial("one fetch for 2 workers", || workers(2)),
         trial("one fetch for 8 workers", || workers(8)),
-        trial("not shared, 2 workers", unshared),
+        trial_in_wasm(&[], "not shared, 2 workers", unshared),
         trial("a refresh, 8 workers", refresh),
         trial("a key used the moment it appears", new_key),
         trial("a key withdrawn", withdrawn_key),
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     }
     // They measure how long requests take, or use up memory, or build something.
     let alone = vec![
-        trial_needing(&[part::CRASH], "a worker's VM dies", dead_vm),
+        trial_in_wasm(&[part::CRASH], "a worker's VM dies", dead_vm),
         trial_needing(&[part::CLOCK], "the clock steps", clock_steps),
         trial("slow readers", slow_readers::as_shipped),
         trial("more slow readers than memory", slow_readers::beyond_memory),
@@ -98,6 +98,22 @@ where
     D: Fn() -> F + Send + 'static,
 {
     trial_needing(&[], name, drill)
+}
+
+/// A drill of what the native module has not: a virtual machine and keys for each worker.
+fn trial_in_wasm<F, D>(needs: &'static [Part], name: &'static str, drill: D) -> Trial
+where
+    F: Future<Output = Result<Row>>,
+    D: Fn() -> F + Send + 'static,
+{
+    if envoy::native().is_none() {
+        return trial_needing(needs, name, drill);
+    }
+    Trial::ignorable_test(name, || {
+        Ok(Completion::ignored_with(
+            "the native module has one set of keys, and no virtual machines",
+        ))
+    })
 }
 
 fn trial_needing<F, D>(needs: &'static [Part], name: &'static str, drill: D) -> Trial
