@@ -21,7 +21,7 @@ servers = ENVOY="$$($(tools)/envoy.sh)"; PROMETHEUS="$$($(tools)/prometheus.sh)"
 missing = SCOPEGATE_MISSING="$${SCOPEGATE_MISSING-$$($(tools)/parts.sh $(1))}"; export SCOPEGATE_MISSING;
 # These commands build the whole workspace with both features at once. With packages or features that differ from those
 # of `make test` or of each other, two dozen crates would be built again.
-heavy := --workspace --features scopegate/serve,integration/drills,integration/stack
+heavy := --workspace --features scopegate/serve,scopegate/native,integration/drills,integration/stack
 
 # HOST=native, or NATIVE=1, puts the native module in the place of the one in wasm, in every Envoy of the tests.
 ifneq ($(filter native 1,$(HOST) $(NATIVE)),)
@@ -101,7 +101,7 @@ run: wasm ## run Envoy with the module, an issuer and a Prometheus, until Ctrl-C
 
 .PHONY: test
 test: wasm ## run the native tests, and those of the module in a real Envoy
-	@$(servers) python3 $(tools)/two_at_a_time.py --locked --workspace --features scopegate/serve
+	@$(servers) python3 $(tools)/two_at_a_time.py --locked --workspace --features scopegate/serve,scopegate/native
 
 .PHONY: drills
 drills: wasm ## show what happens to valid requests while the provider rotates keys, stalls or dies
@@ -135,6 +135,10 @@ test-native: wasm native ## run the scenario table and drills of the keys with t
 	run --test scenarios_envoy; run --test native; run --test drills -- "a key"; run --test drills -- "one fetch for 2"; \
 	ENVOY="$$($(tools)/envoy.sh 1.38.2)" SCENARIO="$(or $(SCENARIO),gRPC)" run --test scenarios_envoy; \
 	exit $$failed
+
+.PHONY: races
+races: ## run the hooks of the native module on several threads, under ThreadSanitizer and in valgrind; RACE_SECONDS=900 each
+	@$(tools)/races.sh $(RACE_SECONDS)
 
 .PHONY: test-control-planes
 test-control-planes: wasm ## run the manifests on the real Istio and Envoy Gateway; PLANES="istio" runs only what has that in its name

@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 use integration::authority::Authority;
-use integration::client::{Protocol, RawRequest, Reply};
+use integration::client::{Protocol, RawRequest, Reply, h1};
 use integration::drill::{self, read, send};
 use integration::envoy::{Envoy, EnvoySettings, Update};
 use integration::issuer::{AnswerMode, Issuer};
 use integration::scene::Scene;
 use integration::terminator::terminate;
 use integration::token::Recipe;
-use integration::upstream::{Upstream, UpstreamLog};
+use integration::upstream::{Behaviour, Upstream, UpstreamLog};
 use integration::{paths, yaml};
 use scopegate::cli::{Arguments, Console, Disk, Outcome, run};
 use serde_json::{Value, json};
@@ -154,6 +154,53 @@ async fn a_panic_beside_a_request_leaves_envoy_alive() -> Result<()> {
         victim.until_panicked(hook).await?;
         victim.until_well().await?;
     }
+    drill::wait_for_metric(
+        &victim.scene.envoy,
+        "scopegate_panics_total",
+        &[],
+        PATIENCE,
+        |panics| panics >= 3.0,
+    )
+    .await?;
+    Ok(())
+}
+
+/// The record for the access log says how the request ended, which is not known when it is decided on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_in_filter_state_has_the_final_status() -> Result<()> {
+    named("SCOPEGATE_NATIVE")?;
+    let scene = drill::scene(drill::configuration()).await?;
+    drill::warm(&scene.envoy).await?;
+    let loki = scene.upstream("loki")?;
+    let own = |status| Behaviour::Answer {
+        status,
+        headers: Vec::new(),
+        body: String::new(),
+    };
+    let reader = drill::token_of("reader")?;
+    let cases = [
+        ("passed", Behaviour::Echo, "acme", 200, "allow"),
+        ("missing", own(404), "acme", 404, "allow"),
+        ("broken", Behaviour::Close, "acme", 503, "allow"),
+        ("refused", Behaviour::Echo, "somebody-elses", 403, "deny"),
+    ];
+    for (id, behaviour, tenant, status, decision) in cases {
+        loki.behave(behaviour);
+        let request = read(&reader, tenant).header("x-test-id", id);
+        let reply = send(&scene.envoy, &request).await?;
+        ensure!(reply.status == status, "{id}: {reply:?}");
+        let line = scene.envoy.access_line(id, PATIENCE).await?;
+        let record = line.scopegate.with_context(|| format!("{id}: no record"))?;
+        ensure!(record["decision"] == decision, "{id}: {record}");
+        ensure!(record["status"] == status, "{id}: {record}");
+    }
+    loki.behave(Behaviour::Hang);
+    let request = read(&reader, "acme").header("x-test-id", "left");
+    let bytes = h1::serialized(&request);
+    h1::abandon(&scene.envoy.target(), &bytes, Duration::from_millis(300)).await?;
+    let line = scene.envoy.access_line("left", PATIENCE).await?;
+    let record = line.scopegate.context("no record")?;
+    ensure!(record["status"] == Value::Null, "{record}");
     Ok(())
 }
 
@@ -241,6 +288,7 @@ async fn a_rendered_gate_loads_the_native_module() -> Result<()> {
         ensure!(reply.status == status, "{reply:?}");
     }
     ensure!(log.count() == 1, "{:?}", log.all());
+    ensure!(envoy.log_contains("loaded natively, by version v0."));
     // By the names that dashboard and alerts ask for.
     for decision in ["allow", "deny"] {
         let labels = [("decision", decision)];

@@ -23,7 +23,7 @@ PROMETHEUS="$("$top/integration/tools/prometheus.sh")"
 export PROMETHEUS
 
 # With the features of `make test`, which has then built them already.
-what=(--workspace --features scopegate/serve)
+what=(--workspace --features scopegate/serve,scopegate/native)
 for name in ${TESTS:-}; do what+=(--test "$name"); done
 [ -n "${TESTS:-}" ] || what=(-p integration)
 told="${TESTS:-all}"

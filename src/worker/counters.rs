@@ -145,8 +145,11 @@ pub struct Metric {
     pub labels: &'static [&'static str],
 }
 
+/// The panics that a host has caught, if it is one that can.
+pub const PANICS_TOTAL: &str = "scopegate_panics_total";
+
 /// All metrics, for hosts that want to know them in advance.
-pub const METRICS: [Metric; 19] = [
+pub const METRICS: [Metric; 20] = [
     metric(
         Kind::Counter,
         "scopegate_decisions_total",
@@ -167,6 +170,7 @@ pub const METRICS: [Metric; 19] = [
         "scopegate_organizations_fetch_total",
         &["result"],
     ),
+    metric(Kind::Counter, PANICS_TOTAL, &[]),
     metric(Kind::Counter, "scopegate_streams_ended_total", &["reason"]),
     metric(Kind::Counter, "scopegate_token_cache_total", &["result"]),
     metric(

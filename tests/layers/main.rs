@@ -18,9 +18,10 @@ use paths::{File, Named};
 
 /// What files of hosts may use of the crate: events and effects, and the few values
 /// that stand in them.
-const HOSTS_MAY_USE: [&[&str]; 11] = [
+const HOSTS_MAY_USE: [&[&str]; 12] = [
     &["crate", "worker"],
     &["crate", "words"],
+    &["crate", "audit", "add_status"],
     &["crate", "forward", "Edit"],
     &["crate", "reply", "Reply"],
     &["crate", "authn", "keys", "Algorithm"],

@@ -107,7 +107,8 @@ impl Bytes {
 }
 
 /// Declares Envoy's functions. Where the module is not linked for Envoy, stubs replace them, so
-/// that the host is built, linted and documented together with everything else.
+/// that the host is built, linted and documented together with everything else. In its own tests
+/// they are those of [`pretend`].
 macro_rules! imports {
     ($($name:ident as $link:literal ($($arg:ident: $kind:ty),* $(,)?) $(-> $result:ty)?;)*) => {
         #[cfg(not(any(test, doc, feature = "commands")))]
@@ -120,7 +121,7 @@ macro_rules! imports {
                 )*
             }
         }
-        #[cfg(any(test, doc, feature = "commands"))]
+        #[cfg(all(not(test), any(doc, feature = "commands")))]
         #[allow(unused_imports, clippy::too_many_arguments, clippy::unused_unit)]
         mod import {
             use super::*;
@@ -128,6 +129,11 @@ macro_rules! imports {
         }
     };
 }
+
+#[cfg(test)]
+pub(super) mod pretend;
+#[cfg(test)]
+use pretend as import;
 
 type Pointer = *mut c_void;
 
@@ -196,6 +202,7 @@ const BUFFERED: u32 = 1;
 
 /// Attributes by their numbers.
 const REQUEST_ID: u32 = 9;
+const RESPONSE_CODE: u32 = 15;
 const CODE_DETAILS: u32 = 16;
 const SOURCE_ADDRESS: u32 = 24;
 const DESTINATION_PORT: u32 = 27;
@@ -228,7 +235,7 @@ unsafe fn block(pairs: &[Pair]) -> HeaderBlock {
         // SAFETY: by the caller's promise.
         unsafe { (pair.key.get(), pair.value.get()) }
     };
-    HeaderBlock::of(&pairs.iter().map(bytes).collect::<Vec<_>>())
+    HeaderBlock::write(pairs.iter().map(bytes))
 }
 
 /// The number of headers of a map.
@@ -406,13 +413,22 @@ pub(super) fn request_id(filter: Filter) -> Option<Box<[u8]>> {
     attribute(filter, REQUEST_ID)
 }
 
+fn number(filter: Filter, id: u32) -> Option<u64> {
+    let mut value = 0;
+    // SAFETY: the result is written before the call returns.
+    let found = unsafe { import::attribute_int(filter.0.as_ptr(), id, &raw mut value) };
+    found.then_some(value)
+}
+
 /// The port of the proxy's that the client reached.
 pub(super) fn destination_port(filter: Filter) -> Option<u64> {
-    let mut port = 0;
-    // SAFETY: the result is written before the call returns.
-    let found =
-        unsafe { import::attribute_int(filter.0.as_ptr(), DESTINATION_PORT, &raw mut port) };
-    found.then_some(port)
+    number(filter, DESTINATION_PORT)
+}
+
+/// The status of the response. There is none if the stream ended without one.
+pub(super) fn response_status(filter: Filter) -> Option<u16> {
+    let status = u16::try_from(number(filter, RESPONSE_CODE)?).ok()?;
+    (status > 0).then_some(status)
 }
 
 /// Wakes the thread of a stream. It may be used on any thread, and does nothing once the stream
@@ -636,6 +652,16 @@ fn write(
     }
 }
 
+/// The version of the ABI that Envoy has, by the functions that are there: that of 1.38 and 1.39,
+/// or that of 1.40. What the module uses is the same in both. Envoy warns of any other.
+pub(super) fn version() -> &'static CStr {
+    if is_there(c"envoy_dynamic_module_callback_log_v2") {
+        c"v0.2.0"
+    } else {
+        c"v0.1.0"
+    }
+}
+
 /// Writes one line to the proxy's log.
 pub(super) fn log(level: Level, line: &str) {
     let level = match level {
@@ -650,14 +676,9 @@ pub(super) fn log(level: Level, line: &str) {
 /// The hooks that Envoy calls. It refuses a module that lacks one of them.
 mod export {
     use super::{
-        Arc, Bytes, CStr, Carrier, Configuration, Errand, Filter, FilterConfig, Flow, NonNull,
-        Pair, Pointer, StreamId, Wake, block, c_char, dispatch, is_there, null,
+        Arc, Bytes, Carrier, Configuration, Errand, Filter, FilterConfig, Flow, NonNull, Pair,
+        Pointer, StreamId, Wake, block, c_char, dispatch, null, version,
     };
-
-    /// The ABI of Envoy 1.38 and 1.39, and that of 1.40. Envoy warns of any other. What the
-    /// module uses is the same in both.
-    const OLD: &CStr = c"v0.1.0";
-    const NEW: &CStr = c"v0.2.0";
 
     // How a head, a body or trailers go on.
     const CONTINUE: u32 = 0;
@@ -672,7 +693,7 @@ mod export {
                     unsafe(export_name = concat!("envoy_dynamic_module_on_", $link))
                 )]
                 #[cfg_attr(any(test, doc, feature = "commands"), allow(dead_code))]
-                extern "C" fn $name($($arg: $kind),*) $(-> $result)? $body
+                pub(super) extern "C" fn $name($($arg: $kind),*) $(-> $result)? $body
             )*
         };
     }
@@ -706,8 +727,7 @@ mod export {
 
     exports! {
         fn program_init as "program_init"() -> *const c_char {
-            let new = is_there(c"envoy_dynamic_module_callback_log_v2");
-            if new { NEW.as_ptr() } else { OLD.as_ptr() }
+            version().as_ptr()
         }
         fn config_new as "http_filter_config_new"(
             envoy: Pointer, name: Bytes, document: Bytes,

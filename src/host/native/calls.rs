@@ -1,14 +1,14 @@
 //! The worker's own requests: who made them, which of them are under way, and their answers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::abi::Errand;
 use super::answer::{Answer, Head, Response};
 use super::configurations;
 use super::inbox::{Inbox, Message};
-use super::lock::lock;
+use super::lock::{Mutex, lock};
 use crate::worker::{CallId, HeaderBlock, RootId};
 
 /// The longest body of an answer that is kept, in bytes. The longest that the worker accepts, a

@@ -1,10 +1,10 @@
 //! The configurations that Envoy has loaded.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::abi::{ConfigScheduler, Errand, FilterConfig};
-use super::lock::lock;
+use super::lock::{Mutex, lock};
 use super::metrics::Metrics;
 use crate::worker::RootId;
 
@@ -19,7 +19,8 @@ pub(super) struct Configuration {
     pub(super) document: Box<[u8]>,
     pub(super) environment: Vec<(String, String)>,
     pub(super) metrics: Metrics,
-    envoy: FilterConfig,
+    /// Envoy's side, until Envoy destroys it.
+    envoy: Mutex<Option<FilterConfig>>,
     scheduler: ConfigScheduler,
 }
 
@@ -43,14 +44,21 @@ impl Configuration {
             document: document.into(),
             environment: variables.collect(),
             metrics: Metrics::define(envoy),
-            envoy,
+            envoy: Mutex::new(Some(envoy)),
             scheduler: ConfigScheduler::new(envoy)?,
         })
     }
 
-    /// Envoy's side, for the main thread.
-    pub(super) const fn envoy(&self) -> FilterConfig {
-        self.envoy
+    /// Uses Envoy's side on the main thread, unless Envoy has destroyed it. Envoy may do that on
+    /// another thread, which waits until this has ended.
+    pub(super) fn with_envoy<T>(&self, act: impl FnOnce(FilterConfig) -> T) -> Option<T> {
+        let envoy = lock(&self.envoy);
+        (*envoy).map(act)
+    }
+
+    /// Notes that Envoy destroys its side.
+    pub(super) fn end(&self) {
+        *lock(&self.envoy) = None;
     }
 
     /// Has the main thread run an errand.

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use super::abi::{self, Errand, Filter, FilterConfig, Map, Wake};
 use super::calls::Carrier;
 use super::configurations::{self, Configuration};
-use super::drill;
 use super::perform::{self, Todo};
 use super::process::PROCESS;
 use super::station;
+use super::{drill, metrics};
+use crate::audit::add_status;
 use crate::reply::Reply;
 use crate::worker::{Action, Event, HeaderBlock, Level, ResponseHead, StreamId};
 
@@ -28,7 +29,7 @@ pub(super) enum Flow {
 }
 
 /// Runs a hook, which must not unwind into Envoy.
-fn guard<T>(hook: &str, act: impl FnOnce() -> T) -> Option<T> {
+fn guard<T>(hook: &'static str, act: impl FnOnce() -> T) -> Option<T> {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         drill::panic_at(hook);
         act()
@@ -36,6 +37,7 @@ fn guard<T>(hook: &str, act: impl FnOnce() -> T) -> Option<T> {
     if outcome.is_err() {
         let line = format!("panic in {hook}: the open requests of this thread are refused");
         abi::log(Level::Error, &line);
+        metrics::count_panic();
     }
     outcome.ok()
 }
@@ -62,13 +64,18 @@ fn answer(filter: Filter, reply: &Reply) -> Flow {
 }
 
 /// Hands in an event of a stream from its own hook.
-fn on_stream(hook: &str, filter: Filter, stream: StreamId, event: Event<'_>) -> Flow {
+fn on_stream(hook: &'static str, filter: Filter, stream: StreamId, event: Event<'_>) -> Flow {
     let left = guard(hook, || station::here().on_stream(stream, filter, event));
     match left.flatten() {
         None => answer(filter, &fault()),
         Some(left) => match (left.reply, left.action) {
             (Some(reply), _) => answer(filter, &reply),
-            (None, Action::Continue) => Flow::On,
+            (None, Action::Continue) => {
+                if left.edited {
+                    abi::choose_route_again(filter);
+                }
+                Flow::On
+            }
             (None, Action::Exact | Action::Pause) => Flow::Held,
         },
     }
@@ -83,7 +90,7 @@ pub(super) fn on_config_new(
 }
 
 pub(super) fn on_config_destroy(configuration: &Configuration) {
-    guard("config_destroy", || PROCESS.unload(configuration.root));
+    guard("config_destroy", || PROCESS.unload(configuration));
 }
 
 pub(super) fn on_config_scheduled(errand: Errand) {
@@ -131,10 +138,18 @@ fn noted_details(stream: StreamId) -> Option<Box<[u8]>> {
     abi::is_1_38().then(|| guard("noted_details", noted))??
 }
 
-/// A stream has ended, and its filter is still there.
+/// A stream has ended, and its filter is still there. Its access log is written afterwards.
 pub(super) fn on_stream_complete(filter: Filter, stream: StreamId) {
     guard("stream_complete", || {
-        if let Some(root) = station::here().root_of(stream) {
+        if let Some(mut record) = station::here().record(stream) {
+            if let Some(status) = abi::response_status(filter) {
+                add_status(&mut record, status);
+            }
+            abi::set_filter_state(filter, b"wasm.scopegate", record.as_bytes());
+        }
+        if abi::is_1_38()
+            && let Some(root) = station::here().root_of(stream)
+        {
             PROCESS.flush_by(filter, root);
         }
     });
@@ -153,11 +168,7 @@ pub(super) fn on_request_headers(filter: Filter, stream: StreamId, end: bool) ->
         peer: &|| abi::peer(filter),
         entrance: &|| entrance(filter),
     };
-    let flow = on_stream("request_headers", filter, stream, event);
-    if flow == Flow::On {
-        abi::choose_route_again(filter);
-    }
-    flow
+    on_stream("request_headers", filter, stream, event)
 }
 
 /// The name of the filter in Envoy's configuration, and the listener's port. Neither is the

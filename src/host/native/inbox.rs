@@ -1,11 +1,10 @@
 //! What other threads leave for the worker of a thread.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::abi::{Filter, StreamScheduler, Wake};
 use super::answer::Answer;
-use super::lock::lock;
+use super::lock::{Mutex, lock};
 use crate::worker::{CallId, RootId, StreamId};
 
 /// Something that another thread leaves for a worker.

@@ -5,9 +5,18 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::abi::{self, FilterConfig, MetricId, Scribe};
-use crate::worker::counters::{Kind, METRICS, Metric, Registry};
+use crate::worker::counters::{Kind, METRICS, Metric, PANICS_TOTAL, Registry};
+
+/// The panics that have not been written.
+static PANICS: AtomicU32 = AtomicU32::new(0);
+
+/// Counts a panic. It belongs to no worker, because a worker that has panicked is no more.
+pub(super) fn count_panic() {
+    PANICS.fetch_add(1, Ordering::Relaxed);
+}
 
 /// What is to be written of one metric.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -66,6 +75,16 @@ impl Board {
             if let Some(value) = change.set {
                 other.set(id, value);
             }
+        }
+    }
+
+    /// Adds the panics of all threads.
+    pub(super) fn take_panics(&self) {
+        let panics = PANICS.swap(0, Ordering::Relaxed);
+        if panics > 0
+            && let Some(id) = self.define(Kind::Counter, PANICS_TOTAL)
+        {
+            self.add(id, i64::from(panics));
         }
     }
 

@@ -28,3 +28,5 @@ mod perform;
 mod process;
 mod station;
 mod store;
+#[cfg(test)]
+mod tests;

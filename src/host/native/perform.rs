@@ -46,6 +46,8 @@ struct Open {
     todo: Option<(Todo, StreamScheduler)>,
     /// Why Envoy answers it itself, if that was noted.
     details: Option<Box<[u8]>>,
+    /// The record for the access log, which is written when the status is known.
+    record: Option<String>,
 }
 
 /// The streams of a thread.
@@ -68,6 +70,8 @@ pub(super) struct Native {
     current: Option<(StreamId, Filter)>,
     /// The answer to that stream.
     reply: Option<Reply>,
+    /// Whether a header of its request has changed.
+    edited: bool,
     jobs: Vec<Job>,
     ticks: HashMap<RootId, Ticks, QuickHash>,
     counters: Counters,
@@ -85,6 +89,7 @@ impl Native {
             root,
             todo: None,
             details: None,
+            record: None,
         };
         self.streams.insert(stream, open);
     }
@@ -99,6 +104,11 @@ impl Native {
     /// What was noted about a stream.
     pub(super) fn details_of(&self, stream: StreamId) -> Option<Box<[u8]>> {
         self.streams.get(&stream)?.details.clone()
+    }
+
+    /// Takes the record of a stream.
+    pub(super) fn record(&mut self, stream: StreamId) -> Option<String> {
+        self.streams.get_mut(&stream)?.record.take()
     }
 
     /// The configuration of a stream.
@@ -118,6 +128,7 @@ impl Native {
             return false;
         }
         self.reply = None;
+        self.edited = false;
         self.current = Some((stream, filter));
         if let Some(open) = self.streams.get(&stream) {
             ROOT.set(open.root);
@@ -125,10 +136,11 @@ impl Native {
         true
     }
 
-    /// Leaves the hook. Returns the answer to its stream, if there is one.
-    pub(super) fn leave(&mut self) -> Option<Reply> {
+    /// Leaves the hook. Returns the answer to its stream, if there is one, and whether a header of
+    /// its request has changed.
+    pub(super) fn leave(&mut self) -> (Option<Reply>, bool) {
         self.current = None;
-        self.reply.take()
+        (self.reply.take(), self.edited)
     }
 
     /// Whether no stream is open.
@@ -221,6 +233,7 @@ impl Native {
         match effect {
             Effect::Edit { stream, edit } => {
                 edit_header(self.filter(*stream)?, Map::Request, edit)?;
+                self.edited |= self.is_current(*stream);
             }
             Effect::EditResponse { stream, edit } => {
                 edit_header(self.filter(*stream)?, Map::Response, edit)?;
@@ -237,9 +250,8 @@ impl Native {
             }
             Effect::Resume { stream } => self.leave_for(*stream, Todo::Resume)?,
             Effect::FilterState { stream, record } => {
-                // Only records depend on it.
-                if let Some(filter) = self.filter(*stream) {
-                    abi::set_filter_state(filter, b"wasm.scopegate", record.as_bytes());
+                if let Some(open) = self.streams.get_mut(stream) {
+                    open.record = Some((*record).to_owned());
                 }
             }
             Effect::TickEvery { root, millis } => self.tick_every(*root, *millis),

@@ -2,7 +2,7 @@
 //! the workers' own, hands out the answers, and writes the metrics.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use super::answer::Answer;
 use super::calls::{self, Calls, Carrier};
 use super::configurations::{self, Configuration};
 use super::inbox::Message;
-use super::lock::lock;
+use super::lock::{Mutex, lock};
 use super::metrics::{Board, Metrics, Totals};
 use super::station;
-use crate::worker::{HeaderBlock, RootId, StreamId};
+use crate::worker::{HeaderBlock, Level, RootId, StreamId};
 
 /// How often the main thread is woken, which is the shortest interval that a worker asks for.
 const TICK: Duration = Duration::from_millis(100);
@@ -52,6 +52,9 @@ impl Process {
         if abi::is_validation() {
             return Some(configuration);
         }
+        let version = abi::version().to_string_lossy();
+        let line = format!("loaded natively, by version {version} of the interface");
+        abi::log(Level::Info, &line);
         configurations::insert(Arc::clone(&configuration));
         self.take_over(root);
         self.start_ticker();
@@ -73,8 +76,10 @@ impl Process {
     }
 
     /// Notes that Envoy destroys a configuration, on whatever thread.
-    pub(super) fn unload(&self, root: RootId) {
+    pub(super) fn unload(&self, configuration: &Configuration) {
+        let root = configuration.root;
         configurations::remove(root);
+        configuration.end();
         // What it carried for others, another one will.
         let orphans = lock(&self.calls).orphans(root);
         calls::enqueue(orphans);
@@ -130,13 +135,20 @@ impl Process {
             let (cluster, headers) = (request.job.cluster.clone(), request.job.headers.clone());
             // Envoy may report on the request before it returns the number.
             lock(&self.calls).sending(root, request);
-            match abi::start_stream(sender.envoy(), &cluster, &headers, millis) {
-                Ok(number) => lock(&self.calls).sent((root, number)),
-                Err(status) => {
-                    if let Some(request) = lock(&self.calls).not_sent() {
-                        request.end(Answer::NotSent(status));
-                    }
+            let sent = sender.with_envoy(|envoy| {
+                let sent = abi::start_stream(envoy, &cluster, &headers, millis);
+                if let Ok(number) = sent {
+                    lock(&self.calls).sent((root, number));
                 }
+                sent
+            });
+            let answer = match sent {
+                Some(Ok(_)) => continue,
+                Some(Err(status)) => Answer::NotSent(status),
+                None => Answer::Nothing,
+            };
+            if let Some(request) = lock(&self.calls).not_sent() {
+                request.end(answer);
             }
         }
         Self::tend();
@@ -172,7 +184,7 @@ impl Process {
 
     fn reset((root, number): Carrier) {
         if let Some(sender) = configurations::get(root) {
-            abi::reset_stream(sender.envoy(), number);
+            sender.with_envoy(|envoy| abi::reset_stream(envoy, number));
         }
     }
 
@@ -181,13 +193,13 @@ impl Process {
         if let Some(newest) = configurations::newest()
             && !abi::is_1_38()
         {
-            self.write(Scribe::Main(newest.envoy()), &newest.metrics);
+            newest.with_envoy(|envoy| self.write(Scribe::Main(envoy), &newest.metrics));
         }
     }
 
     /// Writes the metrics from a stream's hook, now and then, where only streams may.
     pub(super) fn flush_by(&self, filter: Filter, root: RootId) {
-        if !abi::is_1_38() || !self.flush_is_due() {
+        if !self.flush_is_due() {
             return;
         }
         if let Some(own) = configurations::get(root) {
@@ -211,6 +223,7 @@ impl Process {
         for station in station::all() {
             station.counted(&mut board);
         }
+        board.take_panics();
         lock(&self.totals).write(&board, scribe, metrics);
     }
 

@@ -3,14 +3,14 @@
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use super::abi::{Filter, Wake};
 use super::calls::{self, Job};
 use super::configurations::Configuration;
 use super::engine::Ring;
 use super::inbox::{Inbox, Message};
-use super::lock::lock;
+use super::lock::{Mutex, MutexGuard, lock};
 use super::metrics::Board;
 use super::perform::{Native, Todo};
 use crate::reply::Reply;
@@ -41,6 +41,8 @@ pub(super) struct Left {
     pub(super) action: Action,
     /// The answer to the stream whose hook it is.
     pub(super) reply: Option<Reply>,
+    /// Whether a header of its request has changed, so that another route may be its own.
+    pub(super) edited: bool,
 }
 
 thread_local! {
@@ -197,8 +199,13 @@ impl Station {
             }
             let action = machine.driver.on_stream(stream, event);
             let proxy = machine.driver.proxy();
-            let reply = proxy.leave();
-            (Left { action, reply }, proxy.jobs())
+            let (reply, edited) = proxy.leave();
+            let left = Left {
+                action,
+                reply,
+                edited,
+            };
+            (left, proxy.jobs())
         };
         self.start(jobs);
         Some(left)
@@ -214,6 +221,11 @@ impl Station {
         self.machine().driver.proxy().details_of(stream)
     }
 
+    /// Takes the record of a stream.
+    pub(super) fn record(&self, stream: StreamId) -> Option<String> {
+        self.machine().driver.proxy().record(stream)
+    }
+
     /// The configuration of a stream.
     pub(super) fn root_of(&self, stream: StreamId) -> Option<RootId> {
         self.machine().driver.proxy().root_of(stream)
@@ -223,11 +235,12 @@ impl Station {
     pub(super) fn close(&self, stream: StreamId) {
         let jobs = {
             let mut machine = self.machine();
-            self.empty_inbox(&mut machine);
+            // First of all, so that no message has anything done with that stream any more.
             machine.driver.on_stream(stream, Event::Gone { stream });
             machine.driver.proxy().end(stream);
             self.inbox
                 .hand_over(stream, || machine.driver.proxy().any_stream());
+            self.empty_inbox(&mut machine);
             machine.driver.proxy().jobs()
         };
         self.start(jobs);

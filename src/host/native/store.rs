@@ -1,9 +1,9 @@
 //! The entries that the workers of the process share: the newest documents and their leases.
 
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex};
+use std::sync::LazyLock;
 
-use super::lock::lock;
+use super::lock::{Mutex, lock};
 use crate::worker::Swap;
 
 /// Bytes, and the number that changes with each write.
