@@ -1,8 +1,8 @@
 # `make` lists what you can do here.
 #
 # Nothing that is built or fetched is stored in the checkout, except target/scopegate.wasm.
-# The rest is in $(SCOPEGATE_CACHE). If ENVOY, PROMETHEUS, WRK and CARGO_TARGET_DIR are set,
-# they are used as they are.
+# The rest is in $(SCOPEGATE_CACHE). If ENVOY, PROMETHEUS, WRK, H2LOAD, OHA and
+# CARGO_TARGET_DIR are set, they are used as they are.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -167,11 +167,14 @@ lint: ## check format, clippy, documentation and prose
 	cargo clippy --manifest-path playground/Cargo.toml --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
 
+# Without h2load or oha it runs, and says which rows it leaves out.
 .PHONY: bench
-bench: wasm native ## measure Envoy's CPU per request, compared with jwt_authn and RBAC; about three minutes
+bench: wasm native ## measure Envoy's CPU per request, latency and memory, compared with jwt_authn and RBAC; half an hour
 	@ENVOY="$$($(tools)/envoy.sh)"; WRK="$$($(tools)/wrk.sh)"; \
+	H2LOAD="$$($(tools)/h2load.sh || true)"; OHA="$$($(tools)/oha.sh || true)"; \
 	SCOPEGATE_EMPTY_WASM="$$($(tools)/wasm.sh integration/bench/empty/Cargo.toml "$(CURDIR)/target/empty.wasm")"; \
-	export ENVOY WRK SCOPEGATE_EMPTY_WASM SCOPEGATE_NATIVE="$(CURDIR)/target/libscopegate.so"; \
+	SCOPEGATE_EMPTY_NATIVE="$$($(tools)/native.sh integration/bench/empty-native/Cargo.toml "$(CURDIR)/target/libempty.so")"; \
+	export ENVOY WRK H2LOAD OHA SCOPEGATE_EMPTY_WASM SCOPEGATE_EMPTY_NATIVE SCOPEGATE_NATIVE="$(CURDIR)/target/libscopegate.so"; \
 	exec python3 integration/bench/bench.py $(BENCH)
 
 .PHONY: bench-queries
@@ -195,4 +198,4 @@ clean: ## remove what was built, but not downloads or a CARGO_TARGET_DIR of your
 
 .PHONY: distclean
 distclean: clean ## remove the downloads too
-	cd "$(SCOPEGATE_CACHE)" 2>/dev/null || exit 0; rm -rf envoy-* prometheus wrk mdbook-* pip stack lock lock-* no-wasm32-*
+	cd "$(SCOPEGATE_CACHE)" 2>/dev/null || exit 0; rm -rf envoy-* prometheus wrk h2load oha-* mdbook-* pip stack lock lock-* no-wasm32-*
