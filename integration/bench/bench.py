@@ -34,6 +34,9 @@ import signal
 import sys
 import tempfile
 
+# Nothing that is made lies in the checkout.
+sys.dont_write_bytecode = True
+
 from cost import Failure, check, measure, memory, report, rows, targets
 from cost.envoy import Envoy
 from cost.load import Load

@@ -7,9 +7,10 @@ the whole process holds above that without a filter: with it come what workers s
 Envoy's main thread.
 """
 
+import contextlib
 import dataclasses
-import http.client
 import pathlib
+import socket
 import sys
 import time
 
@@ -24,6 +25,8 @@ TENANTS = 10_000
 TOKENS = 4_096
 # A quarter of the cache is for tokens that were seen once.
 SEEN_AGAIN = TOKENS * 3 // 4
+# The tenant that is asked for, by its number.
+ASKED = TENANTS // 2
 # Seconds after the last request, until what is freed has been given back.
 SETTLING = 2
 
@@ -37,48 +40,70 @@ class Held:
     # The process with one worker, and what a second one adds to it.
     first: int
     further: int
+    # How many of the tokens each worker knows again.
+    remembered: int
 
 
 def held(binary: str, forms: list[Form], provider: Provider, folder: pathlib.Path) -> list[Held]:
-    chosen = TENANTS // 2
     print(f"signing {TOKENS:,} tokens for the memory", file=sys.stderr)
-    tokens = [provider.token(group(chosen), serial) for serial in range(TOKENS)]
+    tokens = [provider.token(group(ASKED), serial) for serial in range(TOKENS)]
     configuration = scopegate(provider.jwks(), TENANTS, **EQUAL, limits={"cached_tokens": TOKENS})
 
-    def process(form: Form | None, workers: int) -> int:
-        name = form.name if form else "no filter"
-        print(f"memory: {name}, workers: {workers}", file=sys.stderr)
+    def process(form: Form | None, workers: int) -> tuple[int, int]:
+        """The bytes that it holds, and how many tokens each worker remembers."""
+        print(f"memory: {form.name if form else 'no filter'}, workers: {workers}", file=sys.stderr)
         key = f"memory-{form.key if form else 'none'}-{workers}"
         filters = [form.filter(key, configuration)] if form else []
         listener = Listener(key, filters, gate=form is not None, even=True)
         envoy = Envoy(binary, [listener], folder / key, workers)
         try:
-            send(listener, workers, tokens, tenant(chosen))
-            time.sleep(SETTLING)
-            return envoy.memory()
+            with contextlib.ExitStack() as opened:
+                address = ("127.0.0.1", listener.port)
+                callers = [opened.enter_context(socket.create_connection(address, timeout=30)) for _ in range(workers)]
+                # Those that are seen again come twice, one right after the other.
+                send(callers, [token for token in tokens[:SEEN_AGAIN] for _ in range(2)] + tokens[SEEN_AGAIN:])
+                served = envoy.counters(r"^listener\.127.*worker_\d+\.downstream_cx_active")
+                if list(served.values()) != [1] * workers:
+                    raise Failure(f"not every worker has a connection: {served}")
+                time.sleep(SETTLING)
+                size, known = envoy.memory(), hits(envoy)
+                if form:
+                    send(callers, tokens)
+                    time.sleep(SETTLING)
+                return size, (hits(envoy) - known) // workers
         finally:
             envoy.stop()
 
-    floor, floor_of_two = process(None, 1), process(None, 2)
+    (floor, _), (floor_of_two, _) = process(None, 1), process(None, 2)
     found = []
     for form in forms:
-        one, two = process(form, 1), process(form, 2)
-        found.append(Held(form.key, form.name, one - floor, two - one - (floor_of_two - floor)))
+        (one, remembered), (two, remembered_by_two) = process(form, 1), process(form, 2)
+        further = two - one - (floor_of_two - floor)
+        found.append(Held(form.key, form.name, one - floor, further, min(remembered, remembered_by_two)))
     return found
 
 
-def send(listener: Listener, workers: int, tokens: list[str], asked: str) -> None:
-    """All tokens over a connection to each worker. Those that are seen again come twice, one right after the other."""
-    connections = [http.client.HTTPConnection("127.0.0.1", listener.port, timeout=10) for _ in range(workers)]
-    for connection in connections:
-        connection.connect()
-    for connection in connections:
-        for index, token in enumerate(tokens):
-            for _ in range(2 if index < SEEN_AGAIN else 1):
-                shown = HEADERS | {"X-Scope-OrgID": asked, "Authorization": f"Bearer {token}"}
-                connection.request("GET", PATH, headers=shown)
-                answer = connection.getresponse()
-                answer.read()
-                if answer.status != 200:
-                    raise Failure(f"{listener.key}: a token is answered {answer.status}")
-        connection.close()
+def hits(envoy: Envoy) -> int:
+    """How often a token was known. The native module's name for it has other punctuation."""
+    return sum(envoy.counters("scopegate_token_cache_total.*hit").values())
+
+
+def send(callers: list[socket.socket], tokens: list[str]) -> None:
+    """All tokens over each connection."""
+    shown = HEADERS | {"Host": "bench", "X-Scope-OrgID": tenant(ASKED)}
+    head = "".join(f"{name}: {value}\r\n" for name, value in shown.items())
+    for caller in callers:
+        for token in tokens:
+            caller.sendall(f"GET {PATH} HTTP/1.1\r\n{head}Authorization: Bearer {token}\r\n\r\n".encode())
+            check(caller)
+
+
+def check(caller: socket.socket) -> None:
+    """Reads an answer, of which none has a body."""
+    read = b""
+    while not read.endswith(b"\r\n\r\n"):
+        if not (piece := caller.recv(4_096)):
+            raise Failure("Envoy has closed the connection of a token")
+        read += piece
+    if not read.startswith(b"HTTP/1.1 200 OK\r\n"):
+        raise Failure(f"a token is refused:\n{read.decode(errors='replace')}")

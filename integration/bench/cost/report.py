@@ -60,10 +60,10 @@ def report_memory(memory: list[Held], out: TextIO) -> None:
     if not memory:
         return
     print("\nMemory above no filter, with 10,000 tenants and 4,096 tokens:\n", file=out)
-    print("| form | the process with one worker | each further worker |", file=out)
-    print("|---|---:|---:|", file=out)
+    print("| form | the process with one worker | each further worker | tokens remembered |", file=out)
+    print("|---|---:|---:|---:|", file=out)
     for held in memory:
-        print(f"| {held.name} | {held.first / MIB:.1f} MiB | {held.further / MIB:.1f} MiB |", file=out)
+        print(f"| {held.name} | {held.first / MIB:.1f} MiB | {held.further / MIB:.1f} MiB | {held.remembered:,} |", file=out)
 
 
 def report_targets(targets: list[Target], further: list[Target], out: TextIO) -> None:
