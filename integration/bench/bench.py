@@ -40,10 +40,8 @@ sys.dont_write_bytecode = True
 from cost import Failure, check, measure, memory, report, rows, targets
 from cost.envoy import Envoy
 from cost.load import Load
-from cost.tokens import Provider
+from cost.tokens import Provider, group
 
-# Tokens that the rows of first-seen ones go through.
-FIRST_SEEN_TOKENS = 500
 # What `--only` calls the measurement that is no row.
 MEMORY = "memory"
 
@@ -135,10 +133,12 @@ def main() -> None:
         folder = pathlib.Path(name)
         load = Load(wrk, h2load, oha, folder, options.connections, load_place)
         rotating = [row for row in table if row.first_seen]
-        if rotating:
-            many = [provider.token(rotating[0].group, serial) for serial in range(FIRST_SEEN_TOKENS)]
-            for row in rotating:
-                load.rotate(row, many)
+        many = []
+        if rotating or with_memory:
+            print(f"signing {memory.TOKENS:,} tokens", file=sys.stderr)
+            many = [provider.token(group(memory.ASKED), serial) for serial in range(memory.TOKENS)]
+        for row in rotating:
+            load.rotate(row, many)
         envoys: dict[str, Envoy] = {}
         try:
             for process, workers in rows.WORKERS.items():
@@ -155,31 +155,41 @@ def main() -> None:
             if rates:
                 measurement.latency([row for row in table if row.timed], rates, options.rounds, deadline)
             resident = {process: envoy.memory() for process, envoy in envoys.items()}
+            known = {process: envoy.known_tokens() for process, envoy in envoys.items()}
+            version = next((envoy.version() for envoy in envoys.values()), "")
         finally:
             for envoy in envoys.values():
                 envoy.stop()
         if with_memory and not deadline.over:
             compared = [form for form in rows.forms(modules) if form.everywhere]
-            held = memory.held(binary, compared, provider, folder)
+            held = memory.held(binary, compared, provider.jwks(), many, folder)
 
     of = rows.Figures(table)
     wanted, further = targets.targets(of, held), targets.further_targets(of, modules)
     slices = [len(row.slices) for row in table]
     print(
-        f"wrk -t1 -c{options.connections}; slices of {options.seconds} s, {min(slices, default=0)} to "
+        f"Envoy {version}; wrk -t1 -c{options.connections}; slices of {options.seconds} s, {min(slices, default=0)} to "
         f"{max(slices, default=0)} of a row; at least {min((row.requests for row in table), default=0):,} requests of a row; "
         f"{len(os.sched_getaffinity(0))} processors; {deadline.seconds / 60:.0f} minutes."
     )
+    if deadline.over:
+        print(f"\nThe {options.minutes:g} minutes were over: what is not shown was not measured.")
     if late := [row.key for row in table if row.requests < options.requests]:
-        print(f"\nThe time was over before {options.requests:,} requests of these: {', '.join(late)}.")
+        print(f"\nThese have had fewer than {options.requests:,} requests: {', '.join(late)}.")
     report.report_costs(of, sys.stdout)
     report.report_latencies(of, rates, sys.stdout)
     report.report_memory(held, sys.stdout)
     report.report_targets(wanted, further, sys.stdout)
     for process, size in resident.items():
-        print(f"\nThe Envoy process {process}, with all its rows, held {size / 2**20:.0f} MiB at the end.")
+        hits, misses = known[process]
+        print(
+            f"\nThe Envoy process {process}, with all its rows, held {size / 2**20:.0f} MiB at the end. The gate knew "
+            f"{hits:,} tokens again, and {misses:,} not."
+        )
     if options.json:
-        run = {"requests": options.requests, "seconds": options.seconds, "connections": options.connections, "rates": rates}
+        run = {"envoy": version, "processors": len(os.sched_getaffinity(0)), "minutes": deadline.seconds / 60, "rates": rates}
+        run |= {key: getattr(options, key) for key in ("requests", "seconds", "connections", "rounds", "seed")}
+        run |= {"processes": {process: {"bytes": resident[process], "tokens": known[process]} for process in resident}}
         options.json.write_text(json.dumps(report.document(of, held, wanted + further, run), indent=1) + "\n")
 
 

@@ -122,6 +122,11 @@ class Envoy:
         text = self.get(f"/stats?filter={pattern}")[1]
         return {name: int(value) for name, value in (line.rsplit(": ", 1) for line in text.splitlines() if ": " in line)}
 
+    def known_tokens(self) -> tuple[int, int]:
+        """How many tokens the gate has known again, and how many not. Its two forms punctuate the names differently."""
+        hits, misses = (self.counters(f"scopegate_token_cache_total.*{result}") for result in ("hit", "miss"))
+        return sum(hits.values()), sum(misses.values())
+
     def memory(self) -> int:
         """Bytes that the process holds of the machine's memory."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
