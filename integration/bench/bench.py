@@ -52,7 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=90, help="no further slice begins after so many (%(default)s)")
     parser.add_argument("--seconds", type=int, default=1, help="length of a slice (%(default)s)")
     parser.add_argument("--connections", type=int, default=16, help="or streams, at a time (%(default)s)")
-    parser.add_argument("--rates", default="1000,4000", help="requests per second for latencies, with commas (%(default)s)")
+    parser.add_argument("--rates", default="1000,4000", help="requests per second for latencies, or 0 (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="slices of two seconds of each rate (%(default)s)")
     parser.add_argument("--only", default="*", help=f"keys of rows, or `{MEMORY}`, with commas; * and ? are wildcards")
     parser.add_argument("--before", type=pathlib.Path, help="another module, to compare this one with")
@@ -107,7 +107,7 @@ def processors() -> tuple[dict[str, set[int] | None], set[int] | None]:
 def main() -> None:
     options = arguments()
     deadline = measure.Deadline(options.minutes)
-    rates = [int(rate) for rate in options.rates.split(",") if rate]
+    rates = [rate for rate in map(int, options.rates.split(",")) if rate > 0]
     binary, wrk = found("ENVOY", "envoy"), found("WRK", "wrk")
     h2load, oha = optional("H2LOAD", "h2load"), optional("OHA", "oha")
     modules = rows.Modules(

@@ -53,6 +53,13 @@ class Latencies(unittest.TestCase):
         self.assertIsNotNone(latencies(answered + answered[:1], 100, 1))
 
 
+    def test_a_rate_that_was_not_kept_is_not_one_that_was_not_tried(self):
+        row = measured("none", 10, 10)
+        row.latencies = {1_000: [(0.001, 0.002), (0.003, 0.004), (0.002, 0.009)], 4_000: []}
+        cells = [report.latency_of(row, rate) for rate in (1_000, 4_000, 9_000)]
+        self.assertEqual(cells, [("2.000", "4.000"), ("not kept", "not kept"), ("", "")])
+
+
 class Targets(unittest.TestCase):
     def verdicts(self, *found: Row, memory: tuple = ()) -> dict:
         every = targets.targets(Figures(list(found)), list(memory))

@@ -1,7 +1,6 @@
 """The programs that send requests: wrk and h2load as fast as answers come, oha at a fixed rate."""
 
 import csv
-import os
 import pathlib
 import re
 import subprocess
@@ -78,7 +77,7 @@ class Load:
     def timed(self, row: Row, token: str, rate: int, seconds: int) -> list[float] | None:
         """How many seconds after it was due each request was answered; None if the row does not keep up."""
         output = self.folder / "oha.csv"
-        command = [self.oha, "--no-tui", "--latency-correction", "-w", "-q", str(rate), "-z", f"{OPENING + seconds}s"]
+        command = [self.oha, "--no-tui", "--latency-correction", "-w", "-q", str(rate), "-z", f"{(OPENING + seconds) * 1000:.0f}ms"]
         command += ["-t", "10s", "--output-format", "csv", "-o", str(output), "-m", "GET"]
         if row.http2:
             command += ["--http2", "-c", str(max(1, self.connections // STREAMS)), "-p", str(STREAMS)]
@@ -102,7 +101,6 @@ class Load:
                 preexec_fn=pinned(self.cpus),
                 timeout=seconds + 60,
                 check=False,
-                env=os.environ | {"NO_COLOR": "1"},
             )
         except subprocess.TimeoutExpired:
             raise Failure(f"{row.name}: {pathlib.Path(command[0]).name} has not ended after {seconds + 60} s") from None

@@ -67,7 +67,7 @@ class Measurement:
                 found = self.load.timed(row, self.tokens[row.key], rate, TIMED_SECONDS)
                 if found is None:
                     waiting.remove((row, rate))
-                    row.latencies.pop(rate, None)
+                    row.latencies[rate] = []
                 else:
                     row.latencies.setdefault(rate, []).append((percentile(found, 0.5), percentile(found, 0.99)))
         print(file=sys.stderr)

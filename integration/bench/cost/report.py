@@ -50,10 +50,17 @@ def report_latencies(of: Figures, rates: list[int], out: TextIO) -> None:
     print(f"|---|{'---:|' * len(columns)}", file=out)
     for section, rows in sections(measured).items():
         for row in rows:
-            pairs = [row.latency(rate) or (None, None) for rate in rates]
-            cells = [shown(value and value * 1e3, "{:.3f}") or "not kept" for pair in pairs for value in pair]
+            cells = [cell for rate in rates for cell in latency_of(row, rate)]
             where = "" if section == PLAIN else f", {section}"
             print(f"| {row.name}{where} | {' | '.join(cells)} |", file=out)
+
+
+def latency_of(row: Row, rate: int) -> tuple[str, str]:
+    if rate not in row.latencies:
+        return "", ""
+    if not (found := row.latency(rate)):
+        return "not kept", "not kept"
+    return tuple(shown(seconds * 1e3, "{:.3f}") for seconds in found)
 
 
 def report_memory(memory: list[Held], out: TextIO) -> None:

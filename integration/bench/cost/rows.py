@@ -61,7 +61,8 @@ class Row:
     sent: str | None = ""
     # What else is sent.
     more: dict = dataclasses.field(default_factory=dict)
-    # What was measured: (requests, CPU seconds, seconds) of each round, and by rates (p50, p99) of each, in seconds.
+    # What was measured: (requests, CPU seconds, seconds) of each round, and by rates (p50, p99) of each, in seconds,
+    # of which there are none if the row did not keep the rate.
     slices: list = dataclasses.field(default_factory=list)
     latencies: dict = dataclasses.field(default_factory=dict)
 
