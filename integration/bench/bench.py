@@ -24,6 +24,7 @@ is left out, and said to be, except the first two.
 """
 
 import argparse
+import dataclasses
 import fnmatch
 import json
 import os
@@ -104,12 +105,21 @@ def processors() -> tuple[dict[str, set[int] | None], set[int] | None]:
     return places, {cpus[-1]}
 
 
-def main() -> None:
-    options = arguments()
-    deadline = measure.Deadline(options.minutes)
-    rates = [rate for rate in map(int, options.rates.split(",")) if rate > 0]
-    binary, wrk = found("ENVOY", "envoy"), found("WRK", "wrk")
-    h2load, oha = optional("H2LOAD", "h2load"), optional("OHA", "oha")
+@dataclasses.dataclass
+class Plan:
+    envoy: str
+    wrk: str
+    h2load: str | None
+    oha: str | None
+    modules: rows.Modules
+    provider: Provider
+    table: list[rows.Row]
+    with_memory: bool
+    rates: list[int]
+
+
+def planned(options: argparse.Namespace) -> Plan:
+    """What is to be measured, without what there are no programs or modules for."""
     modules = rows.Modules(
         wasm=module("SCOPEGATE_WASM", "scopegate"),
         native=module("SCOPEGATE_NATIVE", "the native module"),
@@ -119,78 +129,91 @@ def main() -> None:
     )
     provider = Provider()
     table, with_memory = chosen(rows.table(provider.jwks(), modules), options.only)
+    rates = [rate for rate in map(int, options.rates.split(",")) if rate > 0]
+    h2load, oha = optional("H2LOAD", "h2load"), optional("OHA", "oha")
     if not h2load:
         skipped("the rows of HTTP/2, because there is no h2load")
         table = [row for row in table if not row.http2]
     if not oha and rates:
         skipped("latencies, because there is no oha")
         rates = []
-    tokens = {row.key: provider.token(row.group, 0, row.groups, row.token_bytes) for row in table}
+    return Plan(found("ENVOY", "envoy"), found("WRK", "wrk"), h2load, oha, modules, provider, table, with_memory, rates)
+
+
+def run(plan: Plan, options: argparse.Namespace, deadline: measure.Deadline, folder: pathlib.Path) -> tuple[dict, list]:
+    """Measures the rows, and gives facts about the run, and the memory."""
     places, load_place = processors()
+    load = Load(plan.wrk, plan.h2load, plan.oha, folder, options.connections, load_place)
+    rotating, many = [row for row in plan.table if row.first_seen], []
+    if rotating or plan.with_memory:
+        print(f"signing {memory.TOKENS:,} tokens", file=sys.stderr)
+        many = [plan.provider.token(group(memory.ASKED), serial) for serial in range(memory.TOKENS)]
+    for row in rotating:
+        load.rotate(row, many)
+    tokens = {row.key: plan.provider.token(row.group, 0, row.groups, row.token_bytes) for row in plan.table}
+    envoys: dict[str, Envoy] = {}
+    try:
+        for process, workers in rows.WORKERS.items():
+            # Rows may share a listener.
+            listeners = {row.listener.key: row.listener for row in plan.table if row.listener.process == process}
+            if listeners:
+                envoys[process] = Envoy(plan.envoy, list(listeners.values()), folder / process, workers, places[process])
+        for row in plan.table:
+            check.check(row, tokens[row.key])
+        print(f"{len(plan.table)} rows answer as they should; measuring", file=sys.stderr)
+        measurement = measure.Measurement(envoys, load, tokens, random.Random(options.seed))
+        measurement.warm(plan.table, options.seconds)
+        measurement.cpu(plan.table, options.requests, options.seconds, deadline)
+        if plan.rates:
+            measurement.latency([row for row in plan.table if row.timed], plan.rates, options.rounds, deadline)
+        facts = {
+            "envoy": next((envoy.version() for envoy in envoys.values()), ""),
+            "processors": len(os.sched_getaffinity(0)),
+            "processes": {name: {"bytes": envoy.memory(), "tokens": envoy.known_tokens()} for name, envoy in envoys.items()},
+        }
+    finally:
+        for envoy in envoys.values():
+            envoy.stop()
     held = []
+    if plan.with_memory and not deadline.over:
+        compared = [form for form in rows.forms(plan.modules) if form.everywhere]
+        held = memory.held(plan.envoy, compared, plan.provider.jwks(), many, folder)
+    facts |= {"minutes": deadline.seconds / 60, "rates": plan.rates}
+    return facts | {key: getattr(options, key) for key in ("requests", "seconds", "connections", "rounds", "seed")}, held
 
-    with tempfile.TemporaryDirectory(prefix="scopegate-bench-") as name:
-        folder = pathlib.Path(name)
-        load = Load(wrk, h2load, oha, folder, options.connections, load_place)
-        rotating = [row for row in table if row.first_seen]
-        many = []
-        if rotating or with_memory:
-            print(f"signing {memory.TOKENS:,} tokens", file=sys.stderr)
-            many = [provider.token(group(memory.ASKED), serial) for serial in range(memory.TOKENS)]
-        for row in rotating:
-            load.rotate(row, many)
-        envoys: dict[str, Envoy] = {}
-        try:
-            for process, workers in rows.WORKERS.items():
-                # Rows may share a listener.
-                listeners = list({row.listener.key: row.listener for row in table if row.listener.process == process}.values())
-                if listeners:
-                    envoys[process] = Envoy(binary, listeners, folder / process, workers, places[process])
-            for row in table:
-                check.check(row, tokens[row.key])
-            print(f"{len(table)} rows answer as they should; measuring", file=sys.stderr)
-            measurement = measure.Measurement(envoys, load, tokens, random.Random(options.seed))
-            measurement.warm(table, options.seconds)
-            measurement.cpu(table, options.requests, options.seconds, deadline)
-            if rates:
-                measurement.latency([row for row in table if row.timed], rates, options.rounds, deadline)
-            resident = {process: envoy.memory() for process, envoy in envoys.items()}
-            known = {process: envoy.known_tokens() for process, envoy in envoys.items()}
-            version = next((envoy.version() for envoy in envoys.values()), "")
-        finally:
-            for envoy in envoys.values():
-                envoy.stop()
-        if with_memory and not deadline.over:
-            compared = [form for form in rows.forms(modules) if form.everywhere]
-            held = memory.held(binary, compared, provider.jwks(), many, folder)
 
-    of = rows.Figures(table)
-    wanted, further = targets.targets(of, held), targets.further_targets(of, modules)
-    slices = [len(row.slices) for row in table]
+def show(plan: Plan, facts: dict, late: str, held: list[memory.Held], json_file: pathlib.Path | None) -> None:
+    slices = [len(row.slices) for row in plan.table] or [0]
+    requests = [row.requests for row in plan.table] or [0]
     print(
-        f"Envoy {version}; wrk -t1 -c{options.connections}; slices of {options.seconds} s, {min(slices, default=0)} to "
-        f"{max(slices, default=0)} of a row; at least {min((row.requests for row in table), default=0):,} requests of a row; "
-        f"{len(os.sched_getaffinity(0))} processors; {deadline.seconds / 60:.0f} minutes."
+        f"Envoy {facts['envoy']}; wrk -t1 -c{facts['connections']}; {min(slices)} to {max(slices)} slices of "
+        f"{facts['seconds']} s a row, at least {min(requests):,} requests; {facts['processors']} processors; "
+        f"{facts['minutes']:.0f} minutes."
     )
-    if deadline.over:
-        print(f"\nThe {options.minutes:g} minutes were over: what is not shown was not measured.")
-    if late := [row.key for row in table if row.requests < options.requests]:
-        print(f"\nThese have had fewer than {options.requests:,} requests: {', '.join(late)}.")
+    if late:
+        print(f"\n{late}")
+    of = rows.Figures(plan.table)
+    wanted, further = targets.targets(of, held), targets.further_targets(of, plan.modules)
     report.report_costs(of, sys.stdout)
-    report.report_latencies(of, rates, sys.stdout)
+    report.report_latencies(of, plan.rates, sys.stdout)
     report.report_memory(held, sys.stdout)
     report.report_targets(wanted, further, sys.stdout)
-    for process, size in resident.items():
-        hits, misses = known[process]
-        print(
-            f"\nThe Envoy process {process}, with all its rows, held {size / 2**20:.0f} MiB at the end. The gate knew "
-            f"{hits:,} tokens again, and {misses:,} not."
-        )
-    if options.json:
-        run = {"envoy": version, "processors": len(os.sched_getaffinity(0)), "minutes": deadline.seconds / 60, "rates": rates}
-        run |= {key: getattr(options, key) for key in ("requests", "seconds", "connections", "rounds", "seed")}
-        run |= {"processes": {process: {"bytes": resident[process], "tokens": known[process]} for process in resident}}
-        options.json.write_text(json.dumps(report.document(of, held, wanted + further, run), indent=1) + "\n")
+    report.report_processes(facts["processes"], sys.stdout)
+    if json_file:
+        json_file.write_text(json.dumps(report.document(of, held, wanted + further, facts), indent=1) + "\n")
+
+
+def main() -> None:
+    options = arguments()
+    deadline = measure.Deadline(options.minutes)
+    plan = planned(options)
+    with tempfile.TemporaryDirectory(prefix="scopegate-bench-") as folder:
+        facts, held = run(plan, options, deadline, pathlib.Path(folder))
+    few = [row.key for row in plan.table if row.requests < options.requests]
+    late = f"The {options.minutes:g} minutes were over: what is not shown was not measured." if deadline.over else ""
+    if few:
+        late += f" These have had fewer than {options.requests:,} requests: {', '.join(few)}."
+    show(plan, facts, late, held, options.json)
 
 
 if __name__ == "__main__":

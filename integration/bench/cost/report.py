@@ -87,6 +87,17 @@ def report_targets(targets: list[Target], further: list[Target], out: TextIO) ->
         print(f"| {target.what} | {' | '.join(cells_of(target))} |", file=out)
 
 
+def report_processes(processes: dict, out: TextIO) -> None:
+    """What each process of Envoy held at the end, and whether tokens were first-seen ones where they had to be."""
+    for name, found in processes.items():
+        hits, misses = found["tokens"]
+        print(
+            f"\nThe Envoy process {name}, with all its rows, held {found['bytes'] / MIB:.0f} MiB at the end. The gate knew "
+            f"{hits:,} tokens again, and {misses:,} not.",
+            file=out,
+        )
+
+
 def cells_of(target: Target) -> tuple[str, str, str]:
     measured = "" if target.value is None else target.bound.shown(target.value)
     return str(target.bound), measured, target.verdict
