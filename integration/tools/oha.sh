@@ -20,12 +20,12 @@ folder="$SCOPEGATE_CACHE/oha-$PINNED"
 wait_for_cache oha
 if [ ! -x "$folder/bin/oha" ]; then
     have cargo || die "no cargo to build oha with: install Rust, or set OHA to its binary"
-    have cc || die "no cc: install a C compiler (Debian: gcc) for the SQLite in oha, or set OHA to its binary"
-    say "building oha $PINNED from crates.io: a few minutes, once"
+    have cc || die "no cc: install a C compiler (Debian: gcc) for the C code in oha, or set OHA to its binary"
+    say "building oha $PINNED from crates.io: about ten minutes, once"
     rm -rf "$folder.part"
-    # Without TLS. Nobody needs what lies about after the build.
-    CARGO_TARGET_DIR="$folder.part/target" CARGO_PROFILE_RELEASE_LTO=off \
-        cargo install --quiet --locked --no-default-features --no-track --root "$folder.part" "oha@$PINNED" </dev/null >&2 ||
+    # With its TLS, which nobody uses here: oha does not compile without. What the build leaves behind is removed.
+    CARGO_TARGET_DIR="$folder.part/target" \
+        cargo install --quiet --locked --no-track --root "$folder.part" "oha@$PINNED" </dev/null >&2 ||
         { rm -rf "$folder.part"; die "crates.io gave no oha $PINNED, or it could not be built: set OHA to its binary"; }
     rm -rf "$folder.part/target" "$folder"
     mv "$folder.part" "$folder"
