@@ -90,9 +90,12 @@ schema: ## generate envoy/*.schema.json and docs/configuration.md from the table
 .PHONY: manifests
 manifests: ## generate the files under envoy/ from envoy/deployment.yaml and the templates
 	@cargo build --quiet --locked --features cli --bin scopegate
-	@render() { "$(CARGO_TARGET_DIR)/debug/scopegate" render "$$1" envoy/deployment.yaml --output-dir "$$2"; }; \
+	@render() { "$(CARGO_TARGET_DIR)/debug/scopegate" render $$1 envoy/deployment.yaml --output-dir "$$2"; }; \
 	render envoy envoy && render istio envoy/istio && render envoy-gateway envoy/gateway && \
-	render kubernetes envoy/kustomize/envoy
+	render kubernetes envoy/kustomize/envoy && \
+	for file in gateway.yaml policy.yaml; do \
+		render "envoy-gateway --native --only $$file" envoy/gateway/native; \
+	done
 	@SCOPEGATE_WRITE=1 cargo test --quiet --locked --features cli --test chart >/dev/null
 
 .PHONY: run
@@ -141,8 +144,9 @@ races: ## run the hooks of the native module on several threads, under ThreadSan
 	@$(tools)/races.sh $(RACE_SECONDS)
 
 .PHONY: test-control-planes
-test-control-planes: wasm ## run the manifests on the real Istio and Envoy Gateway; PLANES="istio" runs only what has that in its name
-	@ENVOY="$$($(tools)/envoy.sh)"; export ENVOY; $(call missing,control-planes) \
+test-control-planes: wasm native ## run the manifests on the real Istio and Envoy Gateway; PLANES="istio" runs only what has that in its name
+	@ENVOY="$$($(tools)/envoy.sh)"; export ENVOY SCOPEGATE_LIBRARY="$(CURDIR)/target/libscopegate.so"; \
+	$(call missing,control-planes) \
 	cargo test --locked $(heavy) --test control-planes -- $(PLANES)
 
 .PHONY: fuzz

@@ -12,11 +12,15 @@ use scopegate::cli::{Arguments, Console, Disk, Outcome, run};
 use serde_json::{Value as Json, json};
 use serde_yaml_ng::{Mapping, Value};
 
-/// Each target with the folder under `envoy/` that its files go to.
-const TARGETS: [(&str, &str); 4] = [
+/// Of this one only the files that differ from the other form's are shipped.
+const NATIVE: &str = "envoy-gateway --native";
+
+/// Each target, with its options, and the folder under `envoy/` that its files go to.
+const TARGETS: [(&str, &str); 5] = [
     ("envoy", ""),
     ("istio", "istio"),
     ("envoy-gateway", "gateway"),
+    (NATIVE, "gateway/native"),
     ("kubernetes", "kustomize/envoy"),
 ];
 
@@ -50,9 +54,8 @@ impl Ran {
 
 /// Runs `scopegate render` with `text` at standard input.
 fn render(arguments: &[&str], text: &str, variables: &[(&str, &str)]) -> Ran {
-    let line = ["scopegate", "render"]
-        .into_iter()
-        .chain(arguments.iter().copied());
+    let arguments = arguments.iter().flat_map(|words| words.split(' '));
+    let line = ["scopegate", "render"].into_iter().chain(arguments);
     let arguments = Arguments::try_parse_from(line).unwrap();
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     let outcome = run(
@@ -158,7 +161,10 @@ fn address(cluster: &Json) -> String {
 fn the_shipped_files_are_what_is_printed() {
     for (target, folder) in TARGETS {
         for (name, text) in files(target, &shipped(), &[]) {
-            let path = envoy().join(folder).join(&name);
+            let mut path = envoy().join(folder).join(&name);
+            if target == NATIVE && !path.exists() {
+                path = envoy().join("gateway").join(&name);
+            }
             let there = fs::read_to_string(&path).unwrap_or_default();
             let differs = there
                 .lines()
@@ -1150,4 +1156,31 @@ fn the_page_is_true() {
     }
     let index = fs::read_to_string(envoy().join("../docs/README.md")).unwrap();
     assert!(index.contains("(deploying.md)"));
+}
+
+#[test]
+fn a_native_module_is_printed_for_those_who_can_load_one() {
+    for target in ["istio", "kubernetes"] {
+        let ran = render(&[target, "--native", "-"], &shipped(), &[]);
+        assert_eq!(ran.outcome, Outcome::WrongUse, "{}", ran.errors);
+        assert!(ran.errors.contains("--native is for"), "{}", ran.errors);
+    }
+    let mut files = files(NATIVE, &shipped(), &[]);
+    files.retain(|name, _| ["gateway.yaml", "policy.yaml"].contains(&name.as_str()));
+    let all = texts_of(&files);
+    // Its image, by digest, and nothing of the other form.
+    let image = format!("registry.example.com/scopegate@sha256:{}", "0".repeat(64));
+    assert!(all.contains(&image), "{all:?}");
+    let mut of_wasm = all.iter().filter(|text| text.contains("wasm"));
+    // The record has one name in both.
+    assert_eq!(
+        of_wasm.next().map(String::as_str),
+        Some("%FILTER_STATE(wasm.scopegate:PLAIN)%")
+    );
+    assert_eq!(of_wasm.next(), None);
+    // Its workers have one set of keys, and the shipped file does not speak of sharing.
+    let policy: Json = serde_yaml_ng::from_str(&files["policy.yaml"]).unwrap();
+    let jwks = &policy["spec"]["dynamicModule"][0]["config"]["providers"][0]["jwks"];
+    assert_eq!(jwks["cluster"], json!("idp"));
+    assert_eq!(jwks["share"], Json::Null);
 }

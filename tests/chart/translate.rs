@@ -31,7 +31,7 @@ struct Macro {
 /// # Errors
 /// It says something that is not understood.
 pub fn translate(template: &str, view: &'static [&'static str]) -> Result<String, String> {
-    let pieces = pieces(template)?;
+    let pieces = of_wasm(pieces(template)?)?;
     let mut translator = Translator {
         names: Names {
             view,
@@ -45,6 +45,44 @@ pub fn translate(template: &str, view: &'static [&'static str]) -> Result<String
     match translator.open.last() {
         None => Ok(translator.output),
         Some(open) => Err(format!("{open:?} is not closed")),
+    }
+}
+
+/// Without what is printed for the native module alone: the chart is for the one in wasm.
+fn of_wasm(pieces: Vec<Piece>) -> Result<Vec<Piece>, String> {
+    let mut kept = Vec::new();
+    // Of each condition that is open: whether it is this one, and whether its pieces stay.
+    let mut open: Vec<(bool, bool)> = Vec::new();
+    for piece in pieces {
+        let tag = match &piece {
+            Piece::Tag(text, _) => text.as_str(),
+            _ => "",
+        };
+        let stays = open.iter().all(|(_, stays)| *stays);
+        match (tag, open.last_mut()) {
+            ("if native", _) => open.push((true, false)),
+            ("else", Some((true, stays))) => *stays = true,
+            ("endif", Some((ours, _))) => {
+                let ours = *ours;
+                open.pop();
+                if !ours && stays {
+                    kept.push(piece);
+                }
+            }
+            (tag, _) => {
+                if tag.starts_with("if ") {
+                    open.push((false, true));
+                }
+                if stays {
+                    kept.push(piece);
+                }
+            }
+        }
+    }
+    if open.is_empty() {
+        Ok(kept)
+    } else {
+        Err("a condition is not closed".to_owned())
     }
 }
 
@@ -334,6 +372,11 @@ mod tests {
                 "y: [{{ if $view.a.b }}1{{ else }}2{{ end }}]\n",
             ),
             (
+                "x: {% if native %}1{% else %}2{% endif %}.\n{% if a %}\n{% if native %}\n{% if b %}\ny\n\
+                 {% else %}\nz\n{% endif %}\n{% endif %}\n{% else %}\nw\n{% endif %}\n",
+                "x: 2.\n{{- if $view.a }}\n{{- else }}\nw\n{{- end }}\n",
+            ),
+            (
                 "x\n{% for it in [\"1\", \"2\"] %}\n{{ it }}\n{% endfor %}\n",
                 "x\n{{- range $at_it, $it := list \"1\" \"2\" }}\n\
                  {{ include \"scopegate.scalar\" $it }}\n{{- end }}\n",
@@ -358,6 +401,7 @@ mod tests {
             "{{- a }}",
             "{{ m() }}",
             "{% if a %}",
+            "{% if native %}",
             "{% endif %}",
             "{% if a %}{% endfor %}",
             "{% for it in many %}{% else %}{% endfor %}",

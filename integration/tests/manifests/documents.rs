@@ -39,6 +39,11 @@ impl Set {
     }
 }
 
+/// What differs for the native module in Envoy Gateway.
+pub fn native() -> Result<Vec<Document>> {
+    all(&shipped("gateway/native"))
+}
+
 /// Every document of a folder's files.
 fn all(folder: &Path) -> Result<Vec<Document>> {
     let mut files: Vec<PathBuf> = fs::read_dir(folder)?

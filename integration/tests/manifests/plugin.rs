@@ -5,12 +5,13 @@ use integration::yaml;
 use scopegate::config::{Config, Environment};
 use serde_json::{Value, json};
 
-use crate::documents::{Set, list, only, shipped, text};
+use crate::documents::{Set, list, native, only, shipped, text};
 
 integration::trials![
     the_gate_reads_its_configuration,
     both_sets_hold_one_configuration,
     the_plugin_fails_closed_and_is_named_by_digest,
+    the_native_module_is_in_the_pod_and_named_by_digest,
     the_provider_is_reached_over_checked_tls,
     labels_are_those_of_the_shipped_bootstrap,
 ];
@@ -77,6 +78,47 @@ fn the_plugin_fails_closed_and_is_named_by_digest() -> Result<()> {
     ensure!(wasm["failOpen"] == json!(false));
     let image = &wasm["code"]["image"];
     digest(&image["url"], &image["sha256"])
+}
+
+/// Its file is where Envoy looks for it, brought there from an image, and Envoy fetches nothing.
+fn the_native_module_is_in_the_pod_and_named_by_digest() -> Result<()> {
+    let documents = native()?;
+    let policy = only(&documents, "EnvoyExtensionPolicy")?.spec();
+    let in_wasm = Set::EnvoyGateway.documents()?;
+    let other = only(&in_wasm, "EnvoyExtensionPolicy")?.spec();
+    ensure!(policy["targetRefs"] == other["targetRefs"]);
+    let used = list(&policy["dynamicModule"]);
+    ensure!(used.len() == 1 && policy["wasm"].is_null(), "{policy}");
+    // The two forms have one configuration, but for what workers share.
+    let mut document = configuration(Set::EnvoyGateway)?;
+    let jwks = document["providers"][0]["jwks"].as_object_mut();
+    jwks.context("no jwks")?.remove("share");
+    ensure!(used[0]["config"] == document, "{}", used[0]["config"]);
+
+    let proxy = only(&documents, "EnvoyProxy")?.spec();
+    let modules = list(&proxy["dynamicModules"]);
+    ensure!(modules.len() == 1, "{modules:?}");
+    ensure!(modules[0]["name"] == used[0]["name"]);
+    ensure!(modules[0]["doNotClose"] == json!(true));
+    let source = &modules[0]["source"];
+    ensure!(source["type"] == json!("Local") && source["remote"].is_null());
+    let path = text(&source["local"]["path"])?;
+    let deployment = &proxy["provider"]["kubernetes"]["envoyDeployment"];
+    let first = list(&deployment["initContainers"]);
+    ensure!(first.len() == 1, "{first:?}");
+    let image = text(&first[0]["image"])?;
+    let (_, sum) = image.rsplit_once("@sha256:").context("no digest")?;
+    ensure!(sum.len() == 64, "{image}");
+    ensure!(list(&first[0]["command"]).last() == Some(&json!(path)));
+    let mounts = [
+        &first[0]["volumeMounts"],
+        &deployment["container"]["volumeMounts"],
+    ];
+    for mount in mounts.map(|mounts| &mounts[0]) {
+        ensure!(mount["name"] == deployment["pod"]["volumes"][0]["name"]);
+        ensure!(path.starts_with(text(&mount["mountPath"])?), "{mount}");
+    }
+    Ok(())
 }
 
 fn digest(url: &Value, sum: &Value) -> Result<()> {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use integration::part;
 use serde_json::{Value, json};
 
-use crate::documents::{Document, Set, plain};
+use crate::documents::{Document, Set, native, plain};
 
 integration::trials![
     every_resource_satisfies_its_definition needs [MANIFESTS],
@@ -77,6 +77,7 @@ fn all() -> Result<Vec<Document>> {
         documents.extend(set.documents()?);
         documents.extend(set.extras()?);
     }
+    documents.extend(native()?);
     documents.extend(plain()?);
     Ok(documents)
 }

@@ -100,14 +100,16 @@ pub(super) const STREAM_DURATION: Note = Note {
     behind: "longest tail or gRPC read",
 };
 
+const IN_THE_BOOTSTRAP: Note = Note {
+    place: "providers[].jwks.cluster",
+    above: &[],
+    behind: "in the bootstrap, gateway.yaml",
+};
+
 /// What is said in Envoy Gateway's policy about the gate's document.
 pub(super) const GATEWAY_NOTES: [Note; 6] = [
     MODE,
-    Note {
-        place: "providers[].jwks.cluster",
-        above: &[],
-        behind: "in the bootstrap, gateway.yaml",
-    },
+    IN_THE_BOOTSTRAP,
     Note {
         place: "providers[].jwks.share",
         above: &[
@@ -124,3 +126,6 @@ pub(super) const GATEWAY_NOTES: [Note; 6] = [
     REWRITE_PATHS,
     STREAM_DURATION,
 ];
+
+/// The same for the native module, which has one set of keys for all workers in any case.
+pub(super) const NATIVE_NOTES: [Note; 4] = [MODE, IN_THE_BOOTSTRAP, REWRITE_PATHS, STREAM_DURATION];

@@ -45,6 +45,7 @@ Examples:
   scopegate render envoy deployment.yaml --output-dir /etc/envoy
   scopegate render envoy --native deployment.yaml --output-dir /etc/envoy
   scopegate render envoy-gateway deployment.yaml --output-dir manifests --diff
+  scopegate render envoy-gateway --native deployment.yaml --output-dir manifests
   scopegate render kubernetes deployment.yaml --output-dir base && kubectl apply -k base")]
 pub(super) struct Arguments {
     /// What runs the gate.
@@ -62,7 +63,7 @@ pub(super) struct Arguments {
     #[arg(long, requires = "output_dir")]
     diff: bool,
 
-    /// Load the gate as a native module, for plain Envoy 1.38 to 1.40 on Linux.
+    /// Load the gate as a native module, for Envoy 1.38 to 1.40 on Linux; not for Istio.
     #[arg(long)]
     native: bool,
 
@@ -103,7 +104,8 @@ pub(super) fn run(
         Form::Wasm
     };
     if !target.takes(form) {
-        return Err(io::Error::other("--native is for the target envoy alone"));
+        let text = "--native is for the targets envoy and envoy-gateway alone";
+        return Err(io::Error::other(text));
     }
     let document = match document::read(&text, &console.variables) {
         Ok(document) => document,
@@ -179,7 +181,7 @@ fn render(target: Target, form: Form, document: &Document) -> io::Result<Vec<Fil
         let path = template.file;
         files.push(File { path, text });
     }
-    target.check(document, &files).map_err(fault)?;
+    target.check(document, form, &files).map_err(fault)?;
     // Where nothing is needed of a kind, its file would hold comments alone.
     files.retain(|file| {
         file.documents()

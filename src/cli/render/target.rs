@@ -46,25 +46,29 @@ impl Target {
 
     /// Whether it can load that form of the module.
     pub(super) const fn takes(self, form: Form) -> bool {
-        matches!((self, form), (_, Form::Wasm) | (Self::Envoy, Form::Native))
+        matches!(
+            (self, form),
+            (_, Form::Wasm) | (Self::Envoy | Self::EnvoyGateway, Form::Native)
+        )
     }
 
     /// What the templates see.
     pub(super) fn view(self, document: &Document, form: Form) -> Value {
         match self {
             Self::Envoy => view::envoy(document, form),
-            Self::Istio => view::istio(document, &self.document(document)),
-            Self::EnvoyGateway => view::gateway(document, &self.document(document)),
+            Self::Istio => view::istio(document, &self.document(document, form)),
+            Self::EnvoyGateway => view::gateway(document, &self.document(document, form), form),
             Self::Kubernetes => view::kubernetes(document),
         }
     }
 
     /// The gate's own document as this target wants it.
-    fn document(self, document: &Document) -> Mapping {
-        match self {
-            Self::Envoy | Self::Kubernetes => document.gate.clone(),
-            Self::Istio => hosted::document(document, istio::cluster),
-            Self::EnvoyGateway => hosted::document(document, |cluster| cluster.name.clone()),
+    fn document(self, document: &Document, form: Form) -> Mapping {
+        match (self, form) {
+            // Its workers are of one process, so it has nothing to share.
+            (Self::Envoy | Self::Kubernetes, _) | (_, Form::Native) => document.gate.clone(),
+            (Self::Istio, _) => hosted::document(document, istio::cluster),
+            (Self::EnvoyGateway, _) => hosted::document(document, |cluster| cluster.name.clone()),
         }
     }
 
@@ -88,7 +92,12 @@ impl Target {
     ///
     /// # Errors
     /// It is not, which is a fault of this program.
-    pub(super) fn check(self, document: &Document, files: &[File]) -> Result<(), String> {
+    pub(super) fn check(
+        self,
+        document: &Document,
+        form: Form,
+        files: &[File],
+    ) -> Result<(), String> {
         let mut held = None;
         for file in files {
             let documents = file
@@ -96,7 +105,7 @@ impl Target {
                 .map_err(|error| format!("{}: {error}", file.path))?;
             held = held.or_else(|| documents.iter().find_map(|it| self.gate(it)));
         }
-        let gate = Yaml::Mapping(self.document(document));
+        let gate = Yaml::Mapping(self.document(document, form));
         if held.as_ref() == Some(&gate) {
             Ok(())
         } else {
@@ -116,12 +125,11 @@ impl Target {
                 serde_json::from_str(text).ok()
             }
             Self::Istio => manifest.get("spec")?.get("pluginConfig").cloned(),
-            Self::EnvoyGateway => manifest
-                .get("spec")?
-                .get("wasm")?
-                .get(0)?
-                .get("config")
-                .cloned(),
+            Self::EnvoyGateway => {
+                let spec = manifest.get("spec")?;
+                let module = spec.get("wasm").or_else(|| spec.get("dynamicModule"))?;
+                module.get(0)?.get("config").cloned()
+            }
         }
     }
 }

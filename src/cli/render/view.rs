@@ -9,6 +9,7 @@ use super::address::Address;
 use super::deployment::{Deployment, Servers};
 use super::document::{Document, Reached};
 use super::form::Form;
+use super::printer::Note;
 use super::{hosted, istio, printer};
 use crate::authz::endpoint::Backend;
 
@@ -102,10 +103,15 @@ pub(super) fn istio(document: &Document, gate: &Mapping) -> Value {
 }
 
 /// What Envoy Gateway's resources are made of, around the gate's document `gate`.
-pub(super) fn gateway(document: &Document, gate: &Mapping) -> Value {
-    let configuration = printer::yaml(gate, 8, &hosted::GATEWAY_NOTES);
+pub(super) fn gateway(document: &Document, gate: &Mapping, form: Form) -> Value {
+    let notes: &[Note] = match form {
+        Form::Wasm => &hosted::GATEWAY_NOTES,
+        Form::Native => &hosted::NATIVE_NOTES,
+    };
+    let configuration = printer::yaml(gate, 8, notes);
     context! {
         configuration => Value::from_safe_string(configuration),
+        native => form == Form::Native,
         url => pinned(document),
         ..common(document)
     }
