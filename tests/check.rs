@@ -903,3 +903,106 @@ fn a_signed_document_is_judged_by_its_payload() {
     assert_eq!(said.outcome, Outcome::WrongUse);
     assert!(!said.output.contains(token.trim()) && !said.errors.contains(token.trim()));
 }
+
+/// A module that Envoy fetches is none until it is there, and requests pass meanwhile.
+#[test]
+fn a_native_module_that_is_fetched_is_refused() {
+    let folder = root().join("envoy/gateway/native");
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    let (gateway, policy) = (read("gateway.yaml"), read("policy.yaml"));
+    let both = format!("{policy}---\n{gateway}");
+    let sound = check_with(&["--strict", "-"], both.as_bytes());
+    assert_eq!(sound.outcome, Outcome::Good, "{}", sound.output);
+    let local = "{type: Local, local: {path: /opt/scopegate/libscopegate.so}}";
+    let remote = format!(
+        "{{type: Remote, remote: {{url: 'https://example.com/gate.so', sha256: {}}}}}",
+        "0".repeat(64)
+    );
+    let other = |text: &str| {
+        assert!(text.contains(local));
+        // By a name that does not say what it is: the policy does.
+        let text = text.replace(
+            "- name: scopegate\n      source",
+            "- name: gate\n      source",
+        );
+        let text = text.replace(
+            "- name: scopegate\n      filterName: scopegate",
+            "- name: gate\n      filterName: scopegate",
+        );
+        text.replace(local, &remote)
+    };
+    for text in [gateway.replace(local, &remote), other(&both)] {
+        let said = check(&text);
+        assert_eq!(said.outcome, Outcome::Problems, "{}", said.output);
+        assert!(
+            said.output
+                .contains("requests pass without the gate when the module cannot be fetched"),
+            "{}",
+            said.output
+        );
+    }
+    // Somebody else's is their own affair.
+    let theirs = other(&gateway);
+    let said = check(&theirs);
+    assert_ne!(said.outcome, Outcome::Problems, "{}", said.output);
+}
+
+/// The filter's file of plain Envoy, with the native module in it.
+#[test]
+fn the_native_filter_is_judged_too() {
+    let file = "resources:
+  - \"@type\": type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig
+    name: scopegate
+    typed_config:
+      \"@type\": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter
+      dynamic_module_config:
+        module: {local: {filename: /etc/envoy/libscopegate.so}}
+        do_not_close: true
+      filter_name: scopegate
+      filter_config:
+        \"@type\": type.googleapis.com/google.protobuf.StringValue
+        value: 'DOCUMENT'
+"
+    .replace("DOCUMENT", &SOUND.replace("nö", "enforce"));
+    let sound = check(&file);
+    assert_eq!(sound.outcome, Outcome::Good, "{}", sound.output);
+    let remote = "remote: {http_uri: {uri: 'https://example.com/gate.so', cluster: a}, sha256: a}";
+    let fetched = file.replace("local: {filename: /etc/envoy/libscopegate.so}", remote);
+    for (text, wanted) in [
+        (
+            file.replace("do_not_close", "do_not_clos"),
+            "did you mean do_not_close?",
+        ),
+        (
+            file.replace("filter_config", "configuration"),
+            "no configuration was handed over",
+        ),
+        (file.replace("\"mode\"", "\"moed\""), "unknown key"),
+        (
+            fetched.clone(),
+            "requests pass without the gate when the module cannot be fetched",
+        ),
+    ] {
+        let said = check(&text);
+        assert_eq!(said.outcome, Outcome::Problems, "{wanted}: {}", said.output);
+        assert!(said.output.contains(wanted), "{wanted}: {}", said.output);
+    }
+    // Envoy refuses the configuration then.
+    let refusing = fetched.replace(
+        "do_not_close",
+        "nack_on_cache_miss: true\n        do_not_close",
+    );
+    let said = check(&refusing);
+    assert_eq!(said.outcome, Outcome::Good, "{}", said.output);
+    // A Struct arrives as JSON, other than in a machine of wasm.
+    let whole = file
+        .split_once("        value: '")
+        .unwrap()
+        .0
+        .replace("StringValue", "Struct");
+    let said = check(&format!(
+        "{whole}        value: {}\n",
+        SOUND.replace("nö", "enforce")
+    ));
+    assert_eq!(said.outcome, Outcome::Good, "{}", said.output);
+}

@@ -152,6 +152,16 @@ pub(super) fn environment(
                 known.insert(name, value);
             }
         }
+        Some(machine) if machine.everything => {
+            let switches = own.iter().filter(|(name, _)| variables::is_switch(name));
+            known.extend(switches.map(|(name, value)| (name.clone(), value.clone())));
+            for name in variables::named(&document.root) {
+                let value = or_own(&name).unwrap_or_else(|| UNKNOWN.to_owned());
+                known.insert(name, value);
+            }
+            let set = found.proxies.iter();
+            known.extend(set.filter_map(|set| Some((set.name.clone(), set.value.clone()?))));
+        }
         Some(machine) => {
             for variable in &machine.passed {
                 let set = found.proxies.iter().find(|set| set.name == variable.name);

@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::found::{Found, Host, Machine, Variable};
 use super::source::Source;
 use super::tree::{Member, Node, Value};
-use super::{filters, messages, place, rules, secrets};
+use super::{dynamic, filters, messages, place, rules, secrets};
 
 /// Whether a document is a bootstrap or a file of resources.
 pub(super) fn is_envoy(root: &Node) -> bool {
@@ -36,9 +36,11 @@ pub(super) fn read(
 ) -> bool {
     let before = found.documents.len();
     let mut wasm: Vec<&Node> = Vec::new();
+    let mut modules: Vec<&Node> = Vec::new();
     let mut managers: Vec<&Node> = Vec::new();
     piece.walk(&mut |node| {
         wasm.extend(message(node, ".http.wasm.v3.Wasm"));
+        modules.extend(message(node, dynamic::FILTER));
         managers.extend(message(node, ".HttpConnectionManager"));
     });
     clusters(piece, found);
@@ -53,6 +55,9 @@ pub(super) fn read(
             messages::judge(source, root, wasm, &messages::WASM, found);
         }
         ours |= is_ours;
+    }
+    for module in modules {
+        ours |= dynamic::read(source, root, module, host, found);
     }
     if ours {
         filters::read_file(source, root, found);
@@ -179,31 +184,58 @@ fn read_module(
         list: "host_env_keys of vm_config.environment_variables",
         ..machine
     };
-    let Some(member) = config.field("configuration") else {
+    let handed = Handed {
+        name: "configuration",
+        is_binary: true,
+    };
+    read_configuration(source, root, config, handed, (host, machine), found);
+    true
+}
+
+/// How Envoy hands the configuration to the module.
+#[derive(Clone, Copy)]
+pub(super) struct Handed {
+    /// The field that has it.
+    pub(super) name: &'static str,
+    /// Whether a `Struct` arrives in its binary form, and not as JSON.
+    pub(super) is_binary: bool,
+}
+
+/// Notes the configuration in the message `config`, or reports why there is none.
+pub(super) fn read_configuration(
+    source: &Rc<Source>,
+    root: &Node,
+    config: &Node,
+    handed: Handed,
+    (host, machine): (Host, Machine),
+    found: &mut Found,
+) {
+    let name = handed.name;
+    let Some(member) = config.field(name) else {
         let fault = Fault::new(
             place::head(config, None),
             "no configuration was handed over",
         )
-        .help(
-            "write configuration: {\"@type\": type.googleapis.com/google.protobuf.StringValue, \
-             value: \"the document as JSON\"}",
-        );
+        .help(format!(
+            "write {name}: {{\"@type\": type.googleapis.com/google.protobuf.StringValue, \
+             value: \"the document as JSON\"}}",
+        ));
         found
             .diagnostics
             .error(source, fault, place::of(root, config));
-        return true;
+        return;
     };
     let configuration = &member.value;
     let kind = configuration.get("@type").and_then(|kind| kind.text());
     let value = configuration.get("value");
-    let any = "configuration is a google.protobuf.Any, which names its type";
+    let any = format!("{name} is a google.protobuf.Any, which names its type");
     let help = "write \"@type\": type.googleapis.com/google.protobuf.StringValue, and the \
                 document as JSON in value";
     match (kind, value) {
         (Some(kind), Some(value)) if kind.ends_with("google.protobuf.StringValue") => {
             if let Value::Text(text) = &value.value {
                 embedded::take_text(source, value, text, host, machine, found);
-                return true;
+                return;
             }
             let fault = Fault::new(
                 place::head(value, None),
@@ -216,6 +248,11 @@ fn read_module(
             if value.is_object() {
                 embedded::take_part(source, value, host, machine, found);
             }
+        }
+        (Some(kind), Some(value))
+            if kind.ends_with("google.protobuf.Struct") && !handed.is_binary =>
+        {
+            embedded::take_part(source, value, host, machine, found);
         }
         (Some(kind), value) if kind.ends_with("google.protobuf.Struct") => {
             let at = configuration.get("@type").map(|kind| kind.span.clone());
@@ -246,7 +283,6 @@ fn read_module(
             }
         }
     }
-    true
 }
 
 /// Reads a `BytesValue`, which is base64 in files. Its content is attributed to the scalar as a

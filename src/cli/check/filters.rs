@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::diagnostic::Diagnostics;
+use super::dynamic;
 use super::fault::Fault;
 use super::found::{Extension, Found};
 use super::messages;
@@ -13,8 +14,8 @@ use super::tree::{Node, Value};
 /// The end of the type of the resources in such a file.
 const EXTENSION: &str = ".core.v3.TypedExtensionConfig";
 
-/// The end of the type of the gate's filter.
-const WASM: &str = ".http.wasm.v3.Wasm";
+/// The ends of the types of the gate's filter, in its two forms.
+const FILTERS: [&str; 2] = [".http.wasm.v3.Wasm", dynamic::FILTER];
 
 /// Whether a document is a file of extension configurations, even if its key `resources` is
 /// misspelt.
@@ -65,11 +66,12 @@ pub(super) fn read(source: &Rc<Source>, root: &Node, manager: &Node, found: &mut
     };
     for filter in filters.value.elements() {
         let name = filter.text_of("name").unwrap_or_default();
-        let mut wasm = false;
+        let mut is_one = false;
         filter.walk(&mut |node| {
-            wasm |= node.text().is_some_and(|text| text.ends_with(WASM));
+            let text = node.text().unwrap_or_default();
+            is_one |= FILTERS.iter().any(|kind| text.ends_with(kind));
         });
-        if !wasm {
+        if !is_one {
             continue;
         }
         if filter.field("config_discovery").is_some() {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::diagnostic::Diagnostics;
+use super::dynamic::Remote;
 use super::source::Source;
 use super::tree::Node;
 
@@ -25,6 +26,10 @@ pub(super) struct Found {
     pub(super) extensions: Vec<Extension>,
     /// The names of filters that take a module's configuration from such a file.
     pub(super) subscriptions: BTreeSet<String>,
+    /// The modules that proxies of Envoy Gateway fetch.
+    pub(super) remotes: Vec<Remote>,
+    /// The names by which Envoy Gateway's policies name the gate's native module.
+    pub(super) modules: BTreeSet<String>,
     /// The files that contain nothing.
     pub(super) empty: Vec<Rc<Source>>,
     pub(super) diagnostics: Diagnostics,
@@ -79,6 +84,8 @@ pub(super) struct Machine {
     pub(super) passed: Vec<Variable>,
     /// The name of the setting that lists variables to take from the proxy, for messages.
     pub(super) list: &'static str,
+    /// Whether it takes all that the proxy has, as the native module does.
+    pub(super) everything: bool,
 }
 
 /// An environment variable, and the place where it is named.

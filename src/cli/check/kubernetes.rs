@@ -7,7 +7,7 @@ use super::fault::Fault;
 use super::found::{Found, Host, Machine};
 use super::source::Source;
 use super::tree::{Node, Value};
-use super::{embedded, place, rules};
+use super::{dynamic, embedded, place, rules};
 
 /// The outcome of reading a resource.
 #[derive(Default)]
@@ -191,6 +191,21 @@ impl Reader<'_> {
             }
             self.take(module, "config", Host::EnvoyGateway, machine, found);
         }
+        for module in spec.list("dynamicModule") {
+            let config = module.get("config");
+            let named = ["name", "filterName"].iter().any(|name| {
+                let name = module.text_of(name);
+                name.is_some_and(|name| name.contains("scopegate"))
+            });
+            if !named && !config.is_some_and(|config| embedded::kind(config).is_some()) {
+                continue;
+            }
+            any = true;
+            let name = module.text_of("name").map(str::to_owned);
+            found.modules.extend(name);
+            let machine = dynamic::machine();
+            self.take(module, "config", Host::EnvoyGateway, machine, found);
+        }
         if any {
             note_gateways(spec, found);
         }
@@ -226,6 +241,7 @@ impl Reader<'_> {
 
     fn proxy(&self, spec: &Rc<Node>, found: &mut Found) -> bool {
         self.containers(spec, found);
+        dynamic::note_remote(self.source, self.root, spec, found);
         let bootstrap = spec.get("bootstrap");
         let patches = bootstrap.and_then(|bootstrap| bootstrap.get("jsonPatches"));
         for patch in patches.map_or(&[][..], |patches| patches.elements()) {

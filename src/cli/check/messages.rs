@@ -97,6 +97,29 @@ const RELOAD: Message = Message {
     fields: &[("backoff", Form::Other)],
 };
 
+/// `envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter`
+pub(super) const DYNAMIC: Message = Message {
+    // The module's configuration is judged on its own.
+    fields: &[
+        ("dynamic_module_config", Form::Message(&SHARED_OBJECT)),
+        ("filter_name", Form::Other),
+        ("filter_config", Form::Other),
+        ("terminal_filter", Form::Other),
+    ],
+};
+
+/// `envoy.extensions.dynamic_modules.v3.DynamicModuleConfig`
+const SHARED_OBJECT: Message = Message {
+    fields: &[
+        ("name", Form::Other),
+        ("do_not_close", Form::Other),
+        ("load_globally", Form::Other),
+        ("metrics_namespace", Form::Other),
+        ("module", Form::Message(&CODE)),
+        ("nack_on_cache_miss", Form::Other),
+    ],
+};
+
 /// `envoy.config.core.v3.AsyncDataSource`
 const CODE: Message = Message {
     fields: &[

@@ -10,6 +10,7 @@ mod clusters;
 mod diagnostic;
 mod document;
 mod doubts;
+mod dynamic;
 mod embedded;
 mod envoy;
 mod fault;
@@ -337,6 +338,7 @@ fn judge(
     clusters::judge(found, &mut diagnostics);
     routes::judge(found, &mut diagnostics);
     filters::judge(found, &mut diagnostics);
+    dynamic::judge(found, &mut diagnostics);
     let any = !found.documents.is_empty() || !found.rules.is_empty() || found.clusters.bootstrap;
     for source in found.empty.iter().filter(|_| any) {
         let fault = Fault::new(0..0, "there is nothing in this file")
