@@ -746,6 +746,13 @@ pub fn native() -> Option<PathBuf> {
     std::env::var_os("SCOPEGATE_NATIVE").map(PathBuf::from)
 }
 
+/// The path of the native module from `SCOPEGATE_NATIVE` or `SCOPEGATE_LIBRARY`, for tests that are about it whatever the
+/// others use.
+#[must_use]
+pub fn library() -> Option<PathBuf> {
+    native().or_else(|| std::env::var_os("SCOPEGATE_LIBRARY").map(PathBuf::from))
+}
+
 /// Where Envoy looks for native modules.
 const MODULES: &str = "ENVOY_DYNAMIC_MODULES_SEARCH_PATH";
 

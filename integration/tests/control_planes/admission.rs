@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::case::{cases, until};
-use crate::product::{Kind, Product, lost};
+use crate::product::{Form, Kind, Product, lost};
 
 cases![ALL:
     a_way_around_the_gate_is_refused,
@@ -27,7 +27,10 @@ async fn a_way_around_the_gate_is_refused(product: &mut Product) -> Result<()> {
     let carrier = product.carrier_with(|_| {});
     let slips = match product.kind {
         Kind::Istio => slips_with_istio(&carrier),
-        Kind::EnvoyGateway => slips_with_envoy_gateway(&carrier),
+        Kind::EnvoyGateway => {
+            let shipped = product.shipped_for(Form::Wasm, "policy.yaml")?;
+            slips_with_envoy_gateway(shipped.first().context("no policy")?)
+        }
     };
     let ways = ways(product.kind);
     let refusal = async |document: &Value| {
@@ -55,6 +58,15 @@ async fn a_way_around_the_gate_is_refused(product: &mut Product) -> Result<()> {
             product.scene.api.apply(&document).await?;
         }
     }
+    if product.kind == Kind::EnvoyGateway {
+        for mut document in product.shipped_for(Form::Native, "gateway.yaml")? {
+            if document["kind"] == "EnvoyProxy" {
+                document["metadata"]["name"] = json!("beside");
+                product.scene.api.apply(&document).await?;
+                product.scene.api.delete(&document).await?;
+            }
+        }
+    }
     // Elsewhere people do as they please.
     product.scene.put_namespace("elsewhere").await?;
     let mut elsewhere = slips[0].1.clone();
@@ -70,7 +82,7 @@ async fn a_way_around_the_gate_is_refused(product: &mut Product) -> Result<()> {
 }
 
 /// Strictly, with nothing lost and no warning.
-async fn taken(product: &Product, documents: &[Value]) -> Result<()> {
+pub async fn taken(product: &Product, documents: &[Value]) -> Result<()> {
     for document in documents {
         let answer = product.scene.api.try_apply(document).await?;
         let (kind, name) = (&document["kind"], &document["metadata"]["name"]);
@@ -253,6 +265,20 @@ fn ways_of_envoy_gateway() -> Vec<(String, Value)> {
             "Backend",
             ("loki", "nowhere"),
             json!({"endpoints": [{"fqdn": {"hostname": "loki-gateway.loki.svc.cluster.local", "port": 80}}]}),
+        ),
+        one(
+            "a native module that Envoy fetches",
+            EXTENSIONS,
+            "EnvoyProxy",
+            ("scopegate", "around"),
+            json!({"dynamicModules": [{
+                "name": "gate",
+                "source": {
+                    "type": "Remote",
+                    "remote": {"url": "https://example.com/gate.so", "sha256": "1".repeat(64)},
+                },
+                "doNotClose": true,
+            }]}),
         ),
         one(
             "a policy on a route",

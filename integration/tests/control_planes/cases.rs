@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::case::{cases, said, until};
 use crate::live::changes_lose_no_request;
-use crate::product::{Kind, Product, by, lost, reader};
+use crate::product::{Form, Kind, Product, by, lost, reader};
 
 cases![ALL:
     every_manifest_is_taken_as_it_is,
@@ -49,7 +49,7 @@ async fn every_manifest_is_taken_as_it_is(product: &mut Product) -> Result<()> {
     Ok(())
 }
 
-async fn people_and_agents_get_what_they_may(product: &mut Product) -> Result<()> {
+pub async fn people_and_agents_get_what_they_may(product: &mut Product) -> Result<()> {
     let get = RawRequest::get;
     for path in [
         "/loki/api/v1/labels",
@@ -128,7 +128,7 @@ async fn a_tenant_is_added(product: &mut Product) -> Result<()> {
     Ok(())
 }
 
-async fn a_bad_configuration_leaves_the_old_one(product: &mut Product) -> Result<()> {
+pub async fn a_bad_configuration_leaves_the_old_one(product: &mut Product) -> Result<()> {
     let bad = product.configured(|config| {
         config["mode"] = json!("enforced");
         // Of one that it has refused before, Envoy says nothing again.
@@ -238,7 +238,7 @@ async fn what_is_no_module_is_refused(product: &mut Product) -> Result<()> {
     product.begin().await
 }
 
-async fn without_the_gate_nothing_is_reached(product: &mut Product) -> Result<()> {
+pub async fn without_the_gate_nothing_is_reached(product: &mut Product) -> Result<()> {
     let smuggling = reader().header("x-scopegate-backend", "loki");
     product.delete_carrier().await?;
     product.until_status(&reader(), 404).await?;
@@ -373,8 +373,27 @@ fn unknown() -> RawRequest {
     by(&["strangers"], labels, "platform")
 }
 
-async fn a_bad_first_configuration_refuses(product: &mut Product) -> Result<()> {
+pub async fn a_bad_first_configuration_refuses(product: &mut Product) -> Result<()> {
     let bad = product.configured(|config| config["mode"] = json!("enforced"));
+    if product.form == Form::Native {
+        // Envoy takes no listener whose module refuses its configuration: neither in the pod that runs, nor in a new one.
+        let told = "rejected the last update";
+        let before = said(&product.plane_log(), told);
+        product.put(&bad).await?;
+        let logged = async || said(&product.plane_log(), told) > before;
+        until(logged, told, product).await?;
+        product.pass(&reader()).await?;
+        let before = said(&product.plane_log(), told);
+        product.start_proxy().await?;
+        let logged = async || said(&product.plane_log(), told) > before;
+        until(logged, told, product).await?;
+        for _ in 0..20 {
+            let status = product.status(&reader()).await;
+            ensure!(status.is_none(), "{status:?}");
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        return Ok(());
+    }
     product.put(&bad).await?;
     product.start_proxy().await?;
     let status = match product.kind {

@@ -44,7 +44,7 @@ async fn each_example_decides_as_explained(product: &mut Product) -> Result<()> 
     let mut outcome = Ok(());
     for (example, requests) in &everything {
         let mut document = example.document.clone();
-        with_digest(&mut document, product);
+        with_digest(&mut document, product)?;
         // Envoy Gateway's own metrics have port 8080 of every address here.
         let url = &mut document["deployment"]["backends"]["mimir"]["url"];
         *url = json!(url.as_str().context("no URL")?.replace(":8080", ":9009"));

@@ -17,6 +17,7 @@
 //! | [`sharing`] | what workers share |
 //! | [`traffic`] | sizes, paths and retries |
 //! | [`streams`] | tails and gRPC, and what becomes of them when a right is withdrawn |
+//! | [`native`] | the native module in the place of the one in wasm |
 //! | [`replicas`] | two pods, one of which is restarted |
 //! | [`rendered`] | what `scopegate render` prints, in the place of the shipped manifests |
 //! | [`organizations`] | organizations from resources of the cluster |
@@ -40,6 +41,7 @@ mod istio;
 mod kubelet;
 mod live;
 mod namespaces;
+mod native;
 mod network;
 mod observability;
 mod organizations;
@@ -58,7 +60,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use integration::part::{self, Part};
-use integration::{command, served, trial};
+use integration::{command, envoy, served, trial};
 use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Runtime;
 
@@ -91,7 +93,7 @@ fn main() -> ExitCode {
 fn names() -> impl Iterator<Item = String> {
     let cases = Kind::ALL
         .into_iter()
-        .flat_map(|kind| cases_of(kind).map(move |(name, _)| format!("{}::{name}", kind.name())));
+        .flat_map(|kind| running(kind).map(move |(name, _)| format!("{}::{name}", kind.name())));
     cases.chain([page::NAME.to_owned()])
 }
 
@@ -111,17 +113,26 @@ fn cases_of(kind: Kind) -> impl Iterator<Item = &'static (&'static str, case::Ca
         organizations::ALL,
         examples::ALL,
         replicas::ALL,
+        native::only(kind),
         // Last what restarts the proxy and the control plane.
         cases::ALL,
     ];
     lists.into_iter().flatten()
 }
 
+/// Those that run: with `make HOST=native` those of Envoy Gateway that are not about the module in wasm.
+fn running(kind: Kind) -> impl Iterator<Item = &'static (&'static str, case::Case)> {
+    let native = envoy::native().is_some();
+    cases_of(kind).filter(move |(name, _)| {
+        !native || (kind == Kind::EnvoyGateway && native::is_for_both(name))
+    })
+}
+
 fn tests() -> (Arc<Stage>, Vec<Trial>) {
     let stage = Arc::new(Stage::default());
     let mut tests = Vec::new();
     for kind in Kind::ALL {
-        for (name, case) in cases_of(kind) {
+        for (name, case) in running(kind) {
             let stage = Arc::clone(&stage);
             let needed = if name.starts_with("helm_") {
                 WITH_HELM

@@ -1,5 +1,6 @@
 //! The page of the manual that says what was run: its table is written by a run, `SCOPEGATE_WRITE=1 make
-//! test-control-planes`, and every other run sees that it lists the cases that there are.
+//! test-control-planes`, and every other run sees that it lists the cases that there are. A second table is that of
+//! `HOST=native`.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -8,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use integration::paths;
+use integration::{envoy, paths};
 
 use crate::product::Kind;
 
@@ -16,11 +17,21 @@ use crate::product::Kind;
 pub const NAME: &str = "the_page_lists_every_case";
 
 const START: &str = "<!-- table of cases: generated -->\n";
+const START_OF_NATIVE: &str = "<!-- table of cases with the native module: generated -->\n";
 const END: &str = "<!-- end of the table -->\n";
 const PAGE: &str = "docs/control-planes.md";
 
 /// Where a run leaves the table for whoever has started it: what it writes to the checkout is thrown away.
 pub const FILE: &str = "SCOPEGATE_TABLE";
+
+/// What stands before the table of this run.
+fn start() -> &'static str {
+    if envoy::native().is_some() {
+        START_OF_NATIVE
+    } else {
+        START
+    }
+}
 
 /// Put a table into the page, if there is one.
 pub fn write(table: &Path) -> Result<()> {
@@ -30,9 +41,10 @@ pub fn write(table: &Path) -> Result<()> {
     }
     let path = paths::repository().join(PAGE);
     let page = fs::read_to_string(&path).context(PAGE)?;
-    let (before, rest) = page.split_once(START).context("no table")?;
+    let start = start();
+    let (before, rest) = page.split_once(start).context("no table")?;
     let (_, after) = rest.split_once(END).context("no end of the table")?;
-    fs::write(&path, [before, START, &table, END, after].concat())?;
+    fs::write(&path, [before, start, &table, END, after].concat())?;
     Ok(())
 }
 
@@ -53,15 +65,27 @@ impl Seen {
 
     fn is_whole(&self) -> bool {
         let kinds = Kind::ALL.into_iter();
-        let cases: usize = kinds.map(|kind| super::cases_of(kind).count()).sum();
+        let cases: usize = kinds.map(|kind| super::running(kind).count()).sum();
         self.cells.len() == cases && self.cells.values().all(|(good, _)| *good)
     }
 
     fn table(&self) -> String {
-        let mut text = "| case | Istio | Envoy Gateway |\n|---|---|---|\n".to_owned();
+        let (head, kinds): (_, &[Kind]) = if envoy::native().is_some() {
+            (
+                "| case | Envoy Gateway |\n|---|---|\n",
+                &[Kind::EnvoyGateway],
+            )
+        } else {
+            (
+                "| case | Istio | Envoy Gateway |\n|---|---|---|\n",
+                &Kind::ALL,
+            )
+        };
+        let mut text = head.to_owned();
         for case in &self.rows {
-            let cells = Kind::ALL.map(|kind| self.cell(case, kind));
-            let _ = writeln!(text, "| {} | {} |", sentence(case), cells.join(" | "));
+            let cells = kinds.iter().map(|kind| self.cell(case, *kind));
+            let cells = cells.collect::<Vec<_>>().join(" | ");
+            let _ = writeln!(text, "| {} | {cells} |", sentence(case));
         }
         text
     }
@@ -104,14 +128,6 @@ pub fn show(seen: &Seen) -> Result<()> {
         fs::write(file, seen.table())?;
         return Ok(());
     }
-    let page = fs::read_to_string(paths::repository().join(PAGE)).context(PAGE)?;
-    let (_, rest) = page.split_once(START).context("no table")?;
-    let (table, _) = rest.split_once(END).context("no end of the table")?;
-    let listed: Vec<&str> = table
-        .lines()
-        .skip(2)
-        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
-        .collect();
     let mut cases: Vec<&str> = Vec::new();
     for kind in Kind::ALL {
         for (case, _) in super::cases_of(kind) {
@@ -120,11 +136,29 @@ pub fn show(seen: &Seen) -> Result<()> {
             }
         }
     }
-    let expected: Vec<String> = cases.into_iter().map(sentence).collect();
+    lists(START, &cases)?;
+    let natively = super::cases_of(Kind::EnvoyGateway).map(|(case, _)| *case);
+    let natively: Vec<&str> = natively
+        .filter(|case| super::native::is_for_both(case))
+        .collect();
+    lists(START_OF_NATIVE, &natively)
+}
+
+/// See that a table of the page has these rows.
+fn lists(start: &str, cases: &[&str]) -> Result<()> {
+    let page = fs::read_to_string(paths::repository().join(PAGE)).context(PAGE)?;
+    let (_, rest) = page.split_once(start).context("no table")?;
+    let (table, _) = rest.split_once(END).context("no end of the table")?;
+    let listed: Vec<&str> = table
+        .lines()
+        .skip(2)
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
+        .collect();
+    let expected: Vec<String> = cases.iter().map(|case| sentence(case)).collect();
     ensure!(
         listed.len() == expected.len()
             && expected.iter().all(|case| listed.contains(&case.as_str())),
-        "{PAGE} lists other cases: run SCOPEGATE_WRITE=1 make test-control-planes"
+        "{PAGE} lists other cases: run SCOPEGATE_WRITE=1 make test-control-planes, and the same with HOST=native"
     );
     Ok(())
 }

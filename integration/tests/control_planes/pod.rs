@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,7 +17,7 @@ use integration::process::Process;
 use serde_json::{Map, Value, json};
 
 use crate::kubelet;
-use crate::scene::{NODE, Scene};
+use crate::scene::{NODE, Scene, crane, said};
 
 /// Which container of which Deployment, and how it runs here.
 pub struct Container {
@@ -63,25 +64,14 @@ impl Container {
             .with_context(|| format!("no container {}: {template}", self.name))?;
         let root = scene.file(&self.pod());
         let _ = fs::remove_dir_all(&root);
-        let mut script = "set -e\nmount --make-rprivate /\n".to_owned();
-        for mount in container["volumeMounts"].as_array().into_iter().flatten() {
-            let place = mount["mountPath"].as_str().context("no path")?;
-            let held = root.join(place.trim_start_matches('/'));
-            fs::create_dir_all(&held)?;
-            let volumes = template["spec"]["volumes"].as_array();
-            let volume = volumes
-                .into_iter()
-                .flatten()
-                .find(|volume| volume["name"] == mount["name"]);
-            if let Some(volume) = volume {
-                self.fill(scene, &pod, volume, &held).await?;
-            }
-            let held = held.display();
-            writeln!(
-                script,
-                "mkdir -p '{place}'\nmount --bind '{held}' '{place}'"
-            )?;
+        let first = template["spec"]["initContainers"].as_array();
+        for container in first.into_iter().flatten() {
+            self.initialize(scene, (&pod, template), container, &root)
+                .await?;
         }
+        let mut script = self
+            .mounts(scene, (&pod, template), container, &root)
+            .await?;
         let variables = self.variables(container, &pod);
         let expand = |text: &str| {
             let mut text = text.to_owned();
@@ -112,6 +102,88 @@ impl Container {
             _ => self.pod(),
         };
         Process::start_in(&name, command, &scene.file(&format!("{name}.log")))
+    }
+
+    /// A script that mounts a container's volumes.
+    async fn mounts(
+        &self,
+        scene: &Scene,
+        (pod, template): (&Value, &Value),
+        container: &Value,
+        root: &Path,
+    ) -> Result<String> {
+        let mut script = "set -e\nmount --make-rprivate /\n".to_owned();
+        for mount in container["volumeMounts"].as_array().into_iter().flatten() {
+            let place = mount["mountPath"].as_str().context("no path")?;
+            let volumes = template["spec"]["volumes"].as_array();
+            let volume = volumes
+                .into_iter()
+                .flatten()
+                .find(|volume| volume["name"] == mount["name"]);
+            let mut held = root.join(place.trim_start_matches('/'));
+            // One for all containers of the pod.
+            let shared = volume.is_some_and(|volume| volume["emptyDir"].is_object());
+            if shared {
+                let name = mount["name"].as_str().context("no name")?;
+                held = root.join("volumes").join(name);
+            }
+            fs::create_dir_all(&held)?;
+            if shared {
+                fs::set_permissions(&held, fs::Permissions::from_mode(0o777))?;
+            } else if let Some(volume) = volume {
+                self.fill(scene, pod, volume, &held).await?;
+            }
+            let held = held.display();
+            writeln!(
+                script,
+                "mkdir -p '{place}'\nmount --bind '{held}' '{place}'"
+            )?;
+            if shared && mount["readOnly"] == true {
+                writeln!(script, "mount -o remount,bind,ro '{place}'")?;
+            }
+        }
+        Ok(script)
+    }
+
+    /// Run a container that must end before the others begin. Its image is fetched by its digest, and what is in it lies
+    /// over the files of this machine, of which its command is one.
+    async fn initialize(
+        &self,
+        scene: &Scene,
+        (pod, template): (&Value, &Value),
+        container: &Value,
+        root: &Path,
+    ) -> Result<()> {
+        let image = container["image"].as_str().context("no image")?;
+        ensure!(image.contains("@sha256:"), "{image} is no digest");
+        let (packed, files) = (root.join("image.tar"), root.join("image"));
+        fs::create_dir_all(&files)?;
+        said(crane()?.args(["export", image]).arg(&packed))?;
+        said(
+            Command::new("tar")
+                .arg("-C")
+                .arg(&files)
+                .arg("-xf")
+                .arg(&packed),
+        )?;
+        let mut script = self.mounts(scene, (pod, template), container, root).await?;
+        let security = &container["securityContext"];
+        let (user, group) = (&security["runAsUser"], &security["runAsGroup"]);
+        let (user, group) = (
+            user.as_u64().context("no user")?,
+            group.as_u64().context("no group")?,
+        );
+        write!(
+            script,
+            "for file in '{0}'/*; do touch \"/${{file##*/}}\"; mount --bind \"$file\" \"/${{file##*/}}\"; done\n\
+             exec setpriv --reuid {user} --regid {group} --clear-groups --no-new-privs --bounding-set=-all",
+            files.display()
+        )?;
+        for word in texts(container["command"].as_array().context("no command")?) {
+            write!(script, " {}", quoted(&word))?;
+        }
+        said(Command::new("unshare").args(["--mount", "sh", "-c", &script]))?;
+        Ok(())
     }
 
     /// Have the API know of a container that this run starts by hand: its Deployment, as a chart has it, and its pod.

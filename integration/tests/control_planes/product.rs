@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use integration::client::{self, Protocol, RawRequest, Reply, Target};
-use integration::drill;
 use integration::kubernetes::documents;
 use integration::paths;
 use integration::token::Recipe;
 use integration::upstream::Seen;
+use integration::{drill, envoy};
 use serde_json::{Value, json};
 
 use crate::envoy_gateway::EnvoyGateway;
@@ -36,6 +36,14 @@ impl Kind {
         match self {
             Self::Istio => "istio",
             Self::EnvoyGateway => "envoy_gateway",
+        }
+    }
+
+    /// The form of the gate that it has unless a case wants the other one: that of `make HOST=native`.
+    fn form(self) -> Form {
+        match self {
+            Self::EnvoyGateway if envoy::native().is_some() => Form::Native,
+            _ => Form::Wasm,
         }
     }
 
@@ -89,6 +97,24 @@ impl Kind {
     }
 }
 
+/// The two forms of the gate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Form {
+    Wasm,
+    /// A shared object in the pod.
+    Native,
+}
+
+impl Form {
+    /// The folder of those manifests that differ from the others, in that of the product.
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Wasm => "",
+            Self::Native => "native",
+        }
+    }
+}
+
 enum Plane {
     Istio(Istio),
     EnvoyGateway(EnvoyGateway),
@@ -97,6 +123,7 @@ enum Plane {
 /// A control plane with its proxy.
 pub struct Product {
     pub kind: Kind,
+    pub form: Form,
     pub scene: Scene,
     plane: Plane,
     /// The resource that holds the configuration, with the digest of the module's image: the shipped one, or one that
@@ -116,11 +143,11 @@ impl Product {
             Kind::Istio => Plane::Istio(Istio::start(&scene).await?),
             Kind::EnvoyGateway => Plane::EnvoyGateway(EnvoyGateway::start(&scene).await?),
         };
-        let shipped = shipped(kind, kind.carrier())?;
-        let carrier = shipped.first().context("it carries nothing")?.to_string();
-        let carrier = serde_json::from_str(&carrier.replace(&"0".repeat(64), &scene.digest))?;
+        let form = kind.form();
+        let carrier = carrier(kind, form, &scene)?;
         Ok(Self {
             kind,
+            form,
             scene,
             plane,
             carrier,
@@ -145,16 +172,27 @@ impl Product {
 
     /// The documents of a shipped file, with the digest of the module's image.
     pub fn shipped(&self, file: &str) -> Result<Vec<Value>> {
-        let mut documents = shipped(self.kind, file)?;
         if file == self.kind.carrier() {
-            documents = vec![self.carrier.clone()];
+            return Ok(vec![self.carrier.clone()]);
         }
-        Ok(documents)
+        shipped(self.kind, self.form, file, &self.scene)
+    }
+
+    /// Those of another form.
+    pub fn shipped_for(&self, form: Form, file: &str) -> Result<Vec<Value>> {
+        shipped(self.kind, form, file, &self.scene)
+    }
+
+    /// From now on the shipped manifests are those of that form. Nothing is put there yet.
+    pub fn turn_to(&mut self, form: Form) -> Result<()> {
+        self.form = form;
+        self.carrier = carrier(self.kind, form, &self.scene)?;
+        Ok(())
     }
 
     /// The text of a shipped file.
     pub fn text(&self, file: &str) -> Result<String> {
-        text(self.kind, file)
+        text(self.kind, self.form, file)
     }
 
     /// The proxy's Deployment, as the control plane has made it.
@@ -393,11 +431,12 @@ impl Product {
 
     /// The same for the gate's configuration alone.
     pub fn configured(&self, change: impl FnOnce(&mut Value)) -> Value {
-        let kind = self.kind;
+        let (kind, form) = (self.kind, self.form);
         self.carrier_with(|carrier| {
-            change(match kind {
-                Kind::Istio => &mut carrier["spec"]["pluginConfig"],
-                Kind::EnvoyGateway => &mut carrier["spec"]["wasm"][0]["config"],
+            change(match (kind, form) {
+                (Kind::Istio, _) => &mut carrier["spec"]["pluginConfig"],
+                (_, Form::Wasm) => &mut carrier["spec"]["wasm"][0]["config"],
+                (_, Form::Native) => &mut carrier["spec"]["dynamicModule"][0]["config"],
             });
         })
     }
@@ -536,13 +575,31 @@ impl Product {
     }
 }
 
-fn text(kind: Kind, file: &str) -> Result<String> {
-    let path = paths::repository().join(kind.folder()).join(file);
+fn text(kind: Kind, form: Form, file: &str) -> Result<String> {
+    let folder = paths::repository().join(kind.folder());
+    let mut path = folder.join(form.folder()).join(file);
+    if !path.exists() {
+        path = folder.join(file);
+    }
     fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 
-fn shipped(kind: Kind, file: &str) -> Result<Vec<Value>> {
-    documents(&text(kind, file)?)
+/// With the digest of the image in which that form is.
+fn shipped(kind: Kind, form: Form, file: &str, scene: &Scene) -> Result<Vec<Value>> {
+    let digest = match form {
+        Form::Wasm => scene.digest.as_str(),
+        Form::Native => scene.native_digest()?,
+    };
+    let documents = documents(&text(kind, form, file)?)?.into_iter();
+    let pinned = documents.map(|it| it.to_string().replace(&"0".repeat(64), digest));
+    Ok(pinned
+        .map(|it| serde_json::from_str(&it))
+        .collect::<Result<_, _>>()?)
+}
+
+fn carrier(kind: Kind, form: Form, scene: &Scene) -> Result<Value> {
+    let shipped = shipped(kind, form, kind.carrier(), scene)?;
+    shipped.into_iter().next().context("it carries nothing")
 }
 
 /// The places of what stands in the one and not in the other.

@@ -9,7 +9,7 @@ use integration::kubernetes::documents;
 use integration::{command, paths, yaml};
 use serde_json::{Value, json};
 
-use crate::product::{Kind, Product};
+use crate::product::{Form, Kind, Product};
 
 /// What is applied, and what was there before.
 pub struct Rendered {
@@ -20,12 +20,17 @@ pub struct Rendered {
 /// The shipped deployment file, with the digest of the module's image.
 pub fn shipped_deployment(product: &Product) -> Result<Value> {
     let mut document = yaml::read(&paths::repository().join("envoy/deployment.yaml"))?;
-    with_digest(&mut document, product);
+    with_digest(&mut document, product)?;
     Ok(document)
 }
 
-pub fn with_digest(document: &mut Value, product: &Product) {
-    document["deployment"]["digest"] = json!(format!("sha256:{}", product.scene.digest));
+pub fn with_digest(document: &mut Value, product: &Product) -> Result<()> {
+    let digest = match product.form {
+        Form::Wasm => product.scene.digest.as_str(),
+        Form::Native => product.scene.native_digest()?,
+    };
+    document["deployment"]["digest"] = json!(format!("sha256:{digest}"));
+    Ok(())
 }
 
 impl Rendered {
@@ -37,7 +42,10 @@ impl Rendered {
             Kind::EnvoyGateway => "envoy-gateway",
         };
         let place = folder.path().display().to_string();
-        let words = ["render", target, "-", "--output-dir", &place];
+        let mut words = vec!["render", target, "-", "--output-dir", &place];
+        if product.form == Form::Native {
+            words.push("--native");
+        }
         let (good, said) = command::run(&words, deployment.to_string().as_bytes())?;
         ensure!(good, "{said}");
         let mut rendered = Vec::new();

@@ -20,7 +20,7 @@ use integration::process::Process;
 use integration::server::Server;
 use integration::terminator::{relay, terminate_at};
 use integration::upstream::{Upstream, UpstreamLog};
-use integration::{drill, part, paths};
+use integration::{drill, envoy, part, paths};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 use tempfile::TempDir;
@@ -94,6 +94,8 @@ pub struct Scene {
     _kubelet: Kubelet,
     /// The digest of the module's image, in hexadecimal.
     pub digest: String,
+    /// The same for the native module, if there is one.
+    native: Option<String>,
     registry: Option<Process>,
     layout: PathBuf,
     /// The image of what is no module, and its digest in hexadecimal.
@@ -133,6 +135,7 @@ impl Scene {
             folder,
             _kubelet: kubelet,
             digest,
+            native: None,
             registry: None,
             layout,
             strange,
@@ -229,7 +232,42 @@ impl Scene {
             .wait_until("it holds the images", Duration::from_secs(20), there)
             .await?;
         self.registry = Some(registry);
+        if let Some(module) = envoy::library() {
+            self.native = Some(self.push_native(&module)?);
+        }
         Ok(())
+    }
+
+    /// The digest of the native module's image, in hexadecimal.
+    ///
+    /// # Errors
+    /// Nobody has built the module.
+    pub fn native_digest(&self) -> Result<&str> {
+        let digest = self.native.as_deref();
+        digest.context("SCOPEGATE_LIBRARY names the native module: `make test-control-planes` builds it and sets this")
+    }
+
+    /// What `COPY` in `envoy/gateway/native/Dockerfile` adds to an image, as an image.
+    fn push_native(&self, module: &Path) -> Result<String> {
+        let (folder, layer) = (self.file("native"), self.file("native.tar"));
+        fs::create_dir_all(&folder)?;
+        fs::copy(module, folder.join("libscopegate.so"))?;
+        let mut packing = Command::new("tar");
+        packing.args(["--format=ustar", "--owner=0", "--group=0", "--mtime=@0"]);
+        packing.arg("-C").arg(&folder).arg("-cf").arg(&layer);
+        said(packing.arg("libscopegate.so"))?;
+        let mut push = crane()?;
+        push.args([
+            "append",
+            "--new_tag",
+            "registry.example.com/scopegate:native",
+        ]);
+        let pushed = said(push.arg("--new_layer").arg(&layer))?;
+        let (_, digest) = pushed
+            .trim()
+            .rsplit_once("@sha256:")
+            .context(pushed.clone())?;
+        Ok(digest.to_owned())
     }
 
     /// Where images are pushed to.
@@ -396,6 +434,22 @@ impl Drop for Scene {
     fn drop(&mut self) {
         self.answering.abort();
     }
+}
+
+/// A client of the registry.
+pub fn crane() -> Result<Command> {
+    Ok(Command::new(part::CONTROL_PLANES.find()?.join("bin/crane")))
+}
+
+/// What a command prints.
+///
+/// # Errors
+/// It fails; the error has what it says.
+pub fn said(command: &mut Command) -> Result<String> {
+    let output = command.output()?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {told}");
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// The program's image as `make image` writes it; gives the digest of its manifest in hexadecimal.
