@@ -150,6 +150,11 @@ pub(super) fn http(cluster: &str, headers: &[(&str, &[u8])], timeout: u64) -> Re
     abi::http_call(cluster.as_bytes(), headers.as_bytes(), timeout)
 }
 
+/// Calls a function that the proxy offers by its name.
+pub(super) fn foreign(name: &str, argument: &[u8]) -> Option<Box<[u8]>> {
+    abi::call_foreign_function(name.as_bytes(), argument).ok()
+}
+
 /// Up to `max` bytes of a buffer.
 pub(super) fn buffer(buffer: Buffer, max: usize) -> Option<Box<[u8]>> {
     abi::buffer(buffer as u32, max).ok()

@@ -36,7 +36,7 @@ fn with<T>(context: u32, act: impl FnOnce(&mut Machine) -> T) -> Option<T> {
             // The seed comes from the host's random numbers, because the memory of every VM
             // looks the same.
             let seed = RandomState::new().build_hasher().finish();
-            let worker = Worker::new(Box::new(Engine::default()), seed);
+            let worker = Worker::new(Box::new(Engine::new(call::foreign)), seed);
             Driver::new(worker, Caller::default())
         });
         machine.proxy().called_by(context);

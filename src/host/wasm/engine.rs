@@ -6,16 +6,20 @@
 //! and Ed25519 are beyond it.
 
 use std::cell::Cell;
+use std::fmt;
 
-use super::abi;
 use crate::authn::keys::{
     Algorithm, BadSignature, InModule, Place, SignatureEngine, VerifyingKey, ecdsa_der,
 };
 use crate::words::wire::push_bytes;
 
+/// Calls a function of the host's by its name. The answer is `None` if the host has no such
+/// function, or if the function failed.
+pub type Foreign = fn(name: &str, argument: &[u8]) -> Option<Box<[u8]>>;
+
 /// Checks signatures in the host where it can, and otherwise in the module.
-#[derive(Debug, Default)]
-pub(super) struct Engine {
+pub struct Engine {
+    foreign: Foreign,
     /// The algorithms that the host has proven to support, or `None` before the probe.
     proven: Cell<Option<HostAlgorithms>>,
 }
@@ -33,9 +37,25 @@ const CANDIDATES: [Algorithm; 5] = [
     Algorithm::ES384,
 ];
 
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Engine");
+        shown.field("proven", &self.proven).finish_non_exhaustive()
+    }
+}
+
 impl Engine {
+    /// Creates an engine with the host's way to its functions.
+    #[must_use]
+    pub const fn new(foreign: Foreign) -> Self {
+        Self {
+            foreign,
+            proven: Cell::new(None),
+        }
+    }
+
     /// Whether the host checks the signatures of this algorithm.
-    pub(super) fn is_host(&self, algorithm: Algorithm) -> bool {
+    fn is_host(&self, algorithm: Algorithm) -> bool {
         let proven = match self.proven.get() {
             Some(proven) => proven,
             None => self.probe(),
@@ -52,12 +72,28 @@ impl Engine {
             let Some(hash) = algorithm.host_hash() else {
                 continue;
             };
-            let right = verify(hash, spki, MESSAGE, signature);
-            let wrong = verify(hash, spki, b"another message", signature);
+            let right = self.ask(hash, spki, MESSAGE, signature);
+            let wrong = self.ask(hash, spki, b"another message", signature);
             *able = right == Some(true) && wrong == Some(false);
         }
         self.proven.set(Some(proven));
         proven
+    }
+
+    /// Calls the host's function once. Returns `None` if it did not come to a verdict.
+    ///
+    /// An empty answer does not count as a yes, although protobuf would decode it to one with its
+    /// defaults left out. Only an explicit true counts as a yes, and only an actual answer counts
+    /// as a no.
+    fn ask(&self, hash: &str, spki: &[u8], input: &[u8], signature: &[u8]) -> Option<bool> {
+        let size = input.len().saturating_add(spki.len()).saturating_add(600);
+        let mut argument = Vec::with_capacity(size);
+        push_bytes(&mut argument, 1, hash.as_bytes());
+        push_bytes(&mut argument, 2, spki);
+        push_bytes(&mut argument, 3, signature);
+        push_bytes(&mut argument, 4, input);
+        let answer = (self.foreign)("verify_signature", &argument)?;
+        Some(is_true(&answer))
     }
 }
 
@@ -76,10 +112,10 @@ impl SignatureEngine for Engine {
             return InModule.verify(key, input, signature);
         };
         let verdict = if algorithm.is_rsa() {
-            verify(hash, key.spki(), input, signature)
+            self.ask(hash, key.spki(), input, signature)
         } else {
             let signature = ecdsa_der(algorithm, signature)?;
-            verify(hash, key.spki(), input, &signature)
+            self.ask(hash, key.spki(), input, &signature)
         };
         match verdict {
             Some(true) => Ok(()),
@@ -95,22 +131,6 @@ impl SignatureEngine for Engine {
             Place::Module
         }
     }
-}
-
-/// Calls the host's function once. Returns `None` if it did not come to a verdict.
-///
-/// An empty answer does not count as a yes, although protobuf would decode it to one with its
-/// defaults left out. Only an explicit true counts as a yes, and only an actual answer counts
-/// as a no.
-fn verify(hash: &str, spki: &[u8], input: &[u8], signature: &[u8]) -> Option<bool> {
-    let size = input.len().saturating_add(spki.len()).saturating_add(600);
-    let mut argument = Vec::with_capacity(size);
-    push_bytes(&mut argument, 1, hash.as_bytes());
-    push_bytes(&mut argument, 2, spki);
-    push_bytes(&mut argument, 3, signature);
-    push_bytes(&mut argument, 4, input);
-    let answer = abi::call_foreign_function(b"verify_signature", &argument).ok()?;
-    Some(is_true(&answer))
 }
 
 /// Reads `VerifySignatureResult { bool result = 1; string error = 2; }`. The bool comes first,
@@ -156,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_host_without_the_function_is_not_used() {
-        let engine = Engine::default();
+        let engine = Engine::new(|_, _| None);
         for algorithm in Algorithm::ALL {
             assert!(!engine.is_host(algorithm), "{algorithm}");
         }

@@ -11,8 +11,14 @@
 //! wrappers also panic on any status that they do not list and on bytes outside UTF-8, which
 //! takes down an Envoy worker with every stream on it.
 
+pub mod engine;
+
+// Two hosts in one module would define the same callbacks.
+#[cfg(not(all(target_arch = "wasm32", feature = "bare")))]
 mod abi;
+#[cfg(not(all(target_arch = "wasm32", feature = "bare")))]
 mod call;
+#[cfg(not(all(target_arch = "wasm32", feature = "bare")))]
 mod dispatch;
-mod engine;
+#[cfg(not(all(target_arch = "wasm32", feature = "bare")))]
 mod perform;
