@@ -69,6 +69,10 @@ release: ## make all files of a release in target/release-VERSION; signed if SCO
 release-check: ## make a release of this commit twice, in two folders, compare and verify it as a user does; an hour
 	@integration/release/check.sh
 
+.PHONY: sdk
+sdk: ## build the same gate on the crate proxy-wasm, to compare: target/scopegate-sdk.wasm
+	@$(tools)/sdk.sh >/dev/null
+
 .PHONY: native
 native: ## build the same gate as a native module for Envoy on Linux: target/libscopegate.so
 	@$(tools)/native.sh >/dev/null
