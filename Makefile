@@ -181,8 +181,9 @@ bench: wasm native ## measure Envoy's CPU per request, latency and memory, compa
 	@ENVOY="$$($(tools)/envoy.sh)"; WRK="$$($(tools)/wrk.sh)"; \
 	H2LOAD="$$($(tools)/h2load.sh || true)"; OHA="$$($(tools)/oha.sh || true)"; \
 	SCOPEGATE_EMPTY_WASM="$$($(tools)/wasm.sh integration/bench/empty/Cargo.toml "$(CURDIR)/target/empty.wasm")"; \
+	SCOPEGATE_SDK_WASM="$$($(tools)/sdk.sh)"; \
 	SCOPEGATE_EMPTY_NATIVE="$$($(tools)/native.sh integration/bench/empty-native/Cargo.toml "$(CURDIR)/target/libempty.so")"; \
-	export ENVOY WRK H2LOAD OHA SCOPEGATE_EMPTY_WASM SCOPEGATE_EMPTY_NATIVE SCOPEGATE_NATIVE="$(CURDIR)/target/libscopegate.so"; \
+	export ENVOY WRK H2LOAD OHA SCOPEGATE_EMPTY_WASM SCOPEGATE_EMPTY_NATIVE SCOPEGATE_SDK_WASM SCOPEGATE_NATIVE="$(CURDIR)/target/libscopegate.so"; \
 	exec python3 integration/bench/bench.py $(BENCH)
 
 .PHONY: bench-queries

@@ -19,7 +19,7 @@ when its request was due, so that a stall is seen by all that it delays. At last
 memory of a worker is measured in Envoys of their own.
 
 Standard library only. `make bench` hands in ENVOY, WRK, H2LOAD, OHA, SCOPEGATE_WASM,
-SCOPEGATE_NATIVE, SCOPEGATE_EMPTY_WASM and SCOPEGATE_EMPTY_NATIVE. What is not there
+SCOPEGATE_NATIVE, SCOPEGATE_EMPTY_WASM, SCOPEGATE_EMPTY_NATIVE and SCOPEGATE_SDK_WASM. What is not there
 is left out, and said to be, except the first two.
 """
 
@@ -125,6 +125,7 @@ def planned(options: argparse.Namespace) -> Plan:
         native=module("SCOPEGATE_NATIVE", "the native module"),
         empty_wasm=module("SCOPEGATE_EMPTY_WASM", "the empty module"),
         empty_native=module("SCOPEGATE_EMPTY_NATIVE", "the empty native module"),
+        sdk=module("SCOPEGATE_SDK_WASM", "the module on the crate proxy-wasm"),
         before=options.before.resolve() if options.before else None,
     )
     provider = Provider()

@@ -118,6 +118,8 @@ class Modules:
     native: pathlib.Path | None = None
     empty_wasm: pathlib.Path | None = None
     empty_native: pathlib.Path | None = None
+    # The same gate on the crate proxy-wasm.
+    sdk: pathlib.Path | None = None
     # Another one in WebAssembly, to compare with.
     before: pathlib.Path | None = None
 
@@ -139,6 +141,7 @@ def forms(modules: Modules) -> list[Form]:
     every = [
         (modules.wasm, Form("gate", "scopegate", lambda key, how: wasm(key, modules.wasm, how))),
         (modules.native, Form("native", "native scopegate", lambda _, how: native("scopegate", modules.native, how))),
+        (modules.sdk, Form("sdk", "scopegate on the crate proxy-wasm", lambda key, how: wasm(key, modules.sdk, how), False)),
         (modules.before, Form("before-gate", "before: scopegate", lambda key, how: wasm(key, modules.before, how), False)),
     ]
     return [form for file, form in every if file]
