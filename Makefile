@@ -140,7 +140,8 @@ test-native: wasm native ## run the scenario table and drills of the keys with t
 	run() { cargo test --locked $(heavy) "$$@" || failed=1; }; failed=0; \
 	SCOPEGATE_PANICS="$$($(tools)/native.sh panics)"; export SCOPEGATE_PANICS; \
 	run --test scenarios_envoy; run --test native; run --test drills -- "a key"; run --test drills -- "one fetch for 2"; \
-	ENVOY="$$($(tools)/envoy.sh 1.38.2)" SCENARIO="$(or $(SCENARIO),gRPC)" run --test scenarios_envoy; \
+	ENVOY="$$($(tools)/envoy.sh 1.38.2)"; SCENARIO="$(or $(SCENARIO),gRPC)" run --test scenarios_envoy; \
+	run --test native -- final_status; \
 	exit $$failed
 
 .PHONY: races

@@ -4,7 +4,7 @@
 mod common;
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use common::{
     ALLOWED, Bench, Decided, ISSUER, NOW, Request, Token, ask, ask_at, at, attempt, b64, config,
@@ -36,6 +36,7 @@ fn key() -> Arc<VerifyingKey> {
 fn session(subject: &str) -> Arc<Session> {
     Arc::new(Session {
         owner: Owner(1),
+        recorded: OnceLock::new(),
         issuer: Issuer::new(ISSUER),
         principal: Principal {
             listing: Listing::default(),
@@ -117,6 +118,7 @@ fn member() -> Arc<Session> {
     };
     Arc::new(Session {
         owner: Owner(1),
+        recorded: OnceLock::new(),
         issuer: Issuer::new(ISSUER),
         principal,
         times,

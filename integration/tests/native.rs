@@ -189,8 +189,7 @@ async fn a_record_in_filter_state_has_the_final_status() -> Result<()> {
         let request = read(&reader, tenant).header("x-test-id", id);
         let reply = send(&scene.envoy, &request).await?;
         ensure!(reply.status == status, "{id}: {reply:?}");
-        let line = scene.envoy.access_line(id, PATIENCE).await?;
-        let record = line.scopegate.with_context(|| format!("{id}: no record"))?;
+        let record = record(&scene.envoy, id).await?;
         ensure!(record["decision"] == decision, "{id}: {record}");
         ensure!(record["status"] == status, "{id}: {record}");
     }
@@ -198,10 +197,17 @@ async fn a_record_in_filter_state_has_the_final_status() -> Result<()> {
     let request = read(&reader, "acme").header("x-test-id", "left");
     let bytes = h1::serialized(&request);
     h1::abandon(&scene.envoy.target(), &bytes, Duration::from_millis(300)).await?;
-    let line = scene.envoy.access_line("left", PATIENCE).await?;
-    let record = line.scopegate.context("no record")?;
+    let record = record(&scene.envoy, "left").await?;
     ensure!(record["status"] == Value::Null, "{record}");
     Ok(())
+}
+
+/// The record in the access log.
+async fn record(envoy: &Envoy, id: &str) -> Result<Value> {
+    let line = envoy.access_line(id, PATIENCE).await?;
+    let record = line.scopegate.with_context(|| format!("{id}: no record"))?;
+    let record = record.as_str().context("no text")?;
+    Ok(serde_json::from_str(record)?)
 }
 
 /// Two hundred configurations, each of which replaces one whose fetch has not been answered.

@@ -197,7 +197,7 @@ impl Reader<'_> {
                 let name = module.text_of(name);
                 name.is_some_and(|name| name.contains("scopegate"))
             });
-            if !named && !config.is_some_and(|config| embedded::kind(config).is_some()) {
+            if !named && config.is_none_or(|config| embedded::kind(config).is_none()) {
                 continue;
             }
             any = true;
