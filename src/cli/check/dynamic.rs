@@ -1,31 +1,19 @@
 //! The native module: where Envoy takes the shared object from, and what is handed over to it.
 
-use std::ops::Range;
 use std::rc::Rc;
 
 use super::diagnostic::Diagnostics;
 use super::fault::Fault;
-use super::found::{Found, Host, Machine};
+use super::found::{Found, Machine, Remote};
 use super::source::Source;
 use super::tree::{Node, Value};
-use super::{embedded, envoy, messages, place};
+use super::{embedded, messages, place};
 
 /// The end of the type of its filter.
 pub(super) const FILTER: &str = ".http.dynamic_modules.v3.DynamicModuleFilter";
 
 /// What happens to requests where the module is fetched.
 const OPEN: &str = "requests pass without the gate when the module cannot be fetched";
-
-/// A module that the proxies of Envoy Gateway fetch.
-#[derive(Debug)]
-pub(super) struct Remote {
-    name: String,
-    /// Whether it says itself that it is the gate.
-    ours: bool,
-    source: Rc<Source>,
-    span: Range<usize>,
-    place: String,
-}
 
 /// The native module's environment is Envoy's own.
 pub(super) fn machine() -> Machine {
@@ -36,14 +24,9 @@ pub(super) fn machine() -> Machine {
     }
 }
 
-/// Reads a filter of Envoy's. Returns whether it is the gate.
-pub(super) fn read(
-    source: &Rc<Source>,
-    root: &Node,
-    filter: &Node,
-    host: Host,
-    found: &mut Found,
-) -> bool {
+/// Reads a filter of Envoy's, but for what is handed over to the module. Returns whether it is
+/// the gate.
+pub(super) fn read(source: &Rc<Source>, root: &Node, filter: &Node, found: &mut Found) -> bool {
     let config = filter.field("dynamic_module_config");
     let config = config.map(|member| &member.value);
     let document = filter.field("filter_config");
@@ -71,11 +54,6 @@ pub(super) fn read(
         let place = place::of(root, &remote.value);
         found.diagnostics.error(source, fault, place);
     }
-    let handed = envoy::Handed {
-        name: "filter_config",
-        is_binary: false,
-    };
-    envoy::read_configuration(source, root, filter, handed, (host, machine()), found);
     true
 }
 

@@ -57,7 +57,15 @@ pub(super) fn read(
         ours |= is_ours;
     }
     for module in modules {
-        ours |= dynamic::read(source, root, module, host, found);
+        if dynamic::read(source, root, module, found) {
+            ours = true;
+            let handed = Handed {
+                name: "filter_config",
+                is_binary: false,
+            };
+            let machine = dynamic::machine();
+            read_configuration(source, root, module, handed, (host, machine), found);
+        }
     }
     if ours {
         filters::read_file(source, root, found);
@@ -194,15 +202,15 @@ fn read_module(
 
 /// How Envoy hands the configuration to the module.
 #[derive(Clone, Copy)]
-pub(super) struct Handed {
+struct Handed {
     /// The field that has it.
-    pub(super) name: &'static str,
+    name: &'static str,
     /// Whether a `Struct` arrives in its binary form, and not as JSON.
-    pub(super) is_binary: bool,
+    is_binary: bool,
 }
 
 /// Notes the configuration in the message `config`, or reports why there is none.
-pub(super) fn read_configuration(
+fn read_configuration(
     source: &Rc<Source>,
     root: &Node,
     config: &Node,

@@ -5,9 +5,19 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::diagnostic::Diagnostics;
-use super::dynamic::Remote;
 use super::source::Source;
 use super::tree::Node;
+
+/// A module that the proxies of Envoy Gateway fetch.
+#[derive(Debug)]
+pub(super) struct Remote {
+    pub(super) name: String,
+    /// Whether it says itself that it is the gate.
+    pub(super) ours: bool,
+    pub(super) source: Rc<Source>,
+    pub(super) span: Range<usize>,
+    pub(super) place: String,
+}
 
 /// Everything that was found in all files together.
 #[derive(Debug, Default)]
