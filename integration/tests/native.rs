@@ -181,7 +181,7 @@ async fn a_record_in_filter_state_has_the_final_status() -> Result<()> {
     let cases = [
         ("passed", Behaviour::Echo, "acme", 200, "allow"),
         ("missing", own(404), "acme", 404, "allow"),
-        ("broken", Behaviour::Close, "acme", 503, "allow"),
+        ("broken", Behaviour::Close, "acme", 502, "allow"),
         ("refused", Behaviour::Echo, "somebody-elses", 403, "deny"),
     ];
     for (id, behaviour, tenant, status, decision) in cases {
