@@ -25,6 +25,9 @@ const ISSUER: &str = "https://login.example.com";
 /// The threads on which streams run.
 const WORKERS: u64 = 3;
 
+/// The streams that are opened between one configuration and the next.
+const BETWEEN: u64 = 60;
+
 /// The streams of a thread that wait at a time.
 const WAITING: usize = 8;
 
@@ -140,6 +143,7 @@ struct World {
     /// Configurations that are about to go, on whatever thread takes them.
     withdrawn: Mutex<Vec<Arc<Config>>>,
     stop: AtomicBool,
+    opened: AtomicU64,
     passed: AtomicU64,
     refused: AtomicU64,
     complaints: Mutex<Vec<String>>,
@@ -206,6 +210,7 @@ impl World {
                 _ => Kind::Good,
             };
             let (stream, on) = Stream::open(&config, &mailbox, kind.head(number));
+            self.opened.fetch_add(1, Ordering::Relaxed);
             drop(config);
             if on || stream.is_gone() {
                 self.judge(kind, &stream);
@@ -266,11 +271,18 @@ fn threads_streams_and_configurations_come_and_go() {
         }
         let mut number = 0;
         while started.elapsed() < Duration::from_secs(seconds) {
-            for _ in 0..25 {
+            // Long enough for some streams, however slow the machine is.
+            let enough = world.opened.load(Ordering::Relaxed) + BETWEEN;
+            let mut round = 0;
+            while round < 25 || world.opened.load(Ordering::Relaxed) < enough {
+                if started.elapsed() > Duration::from_secs(seconds) {
+                    break;
+                }
                 main.pump();
                 let config = lock(&world.config).clone().unwrap();
                 config.answer();
                 thread::sleep(Duration::from_millis(2));
+                round += 1;
             }
             number += 1;
             assert!(Config::load(&main, b"{").is_none());
