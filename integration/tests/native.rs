@@ -294,7 +294,7 @@ async fn a_rendered_gate_loads_the_native_module() -> Result<()> {
         ensure!(reply.status == status, "{reply:?}");
     }
     ensure!(log.count() == 1, "{:?}", log.all());
-    ensure!(envoy.log_contains("loaded natively, by version v0."));
+    ensure!(envoy.log_contains("loading natively, by version v0."));
     // By the names that dashboard and alerts ask for.
     for decision in ["allow", "deny"] {
         let labels = [("decision", decision)];

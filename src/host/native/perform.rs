@@ -74,6 +74,8 @@ pub(super) struct Native {
     edited: bool,
     jobs: Vec<Job>,
     ticks: HashMap<RootId, Ticks, QuickHash>,
+    /// Whether gauges stay as they are.
+    hushed: bool,
     counters: Counters,
     board: Board,
 }
@@ -202,6 +204,11 @@ impl Native {
         self.ticks.remove(&root);
     }
 
+    /// Has gauges stay as they are, or not.
+    pub(super) const fn hush(&mut self, hushed: bool) {
+        self.hushed = hushed;
+    }
+
     /// Takes what was counted since the last time.
     pub(super) fn flush(&mut self, board: &mut Board) {
         self.counters.flush(&self.board);
@@ -256,6 +263,7 @@ impl Native {
             }
             Effect::TickEvery { root, millis } => self.tick_every(*root, *millis),
             Effect::Count { count, .. } => self.counters.count(*count),
+            Effect::Show { .. } if self.hushed => {}
             Effect::Show { gauge, value } => self.counters.show(&self.board, *gauge, *value),
             Effect::Log { level, line, .. } => abi::log(*level, line),
             Effect::Look { key, .. } => return Some(Performed::Looked(Some(store::look(key)))),

@@ -44,6 +44,9 @@ impl Process {
     ) -> Option<Arc<Configuration>> {
         let root = RootId(next(&self.last_root));
         let configuration = Arc::new(Configuration::new(root, envoy, name, document)?);
+        let version = abi::version().to_string_lossy();
+        let line = format!("loading natively, by version {version} of the interface");
+        abi::log(Level::Info, &line);
         let station = station::here();
         if !station.configure(&configuration) {
             station.inbox().leave(Message::Gone(root));
@@ -52,9 +55,6 @@ impl Process {
         if abi::is_validation() {
             return Some(configuration);
         }
-        let version = abi::version().to_string_lossy();
-        let line = format!("loaded natively, by version {version} of the interface");
-        abi::log(Level::Info, &line);
         configurations::insert(Arc::clone(&configuration));
         self.take_over(root);
         self.start_ticker();

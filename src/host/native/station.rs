@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::abi::{Filter, Wake};
 use super::calls::{self, Job};
-use super::configurations::Configuration;
+use super::configurations::{self, Configuration};
 use super::engine::Ring;
 use super::inbox::{Inbox, Message};
 use super::lock::{Mutex, MutexGuard, lock};
@@ -87,12 +87,16 @@ impl Machine {
             environment: &configuration.environment,
         };
         let root = configuration.root;
+        // A thread may meet a configuration when there is a newer one, which gauges speak of.
+        let newer = configurations::newest().is_some_and(|newest| newest.root > root);
+        self.driver.proxy().hush(newer);
         let good = self.driver.on(event) == Action::Continue;
         self.known.insert(root);
         if good {
             // What other threads have fetched is there at once.
             self.driver.on(Event::Tick { root });
         }
+        self.driver.proxy().hush(false);
         good
     }
 

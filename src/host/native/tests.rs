@@ -249,8 +249,46 @@ impl World {
     }
 }
 
+/// What the module knows is one for the process, and so for the tests.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Longer than from one flush of the metrics to the next.
+const FLUSH: Duration = Duration::from_millis(150);
+
+/// Opens a stream that ends at once, and with it what was counted is written.
+fn flush(config: &Arc<Config>, mailbox: &Arc<Mailbox>) {
+    thread::sleep(FLUSH);
+    let (stream, _) = Stream::open(config, mailbox, Kind::Good.head(1));
+    stream.end(0);
+}
+
+#[test]
+fn a_thread_that_meets_an_older_configuration_leaves_the_gauges_as_they_are() {
+    let _alone = lock(&ALONE);
+    let main = Arc::<Mailbox>::default();
+    let hash = || pretend::gauge("scopegate_config_hash");
+    let older = Config::load(&main, &document(1)).expect("a good configuration");
+    flush(&older, &main);
+    let first = hash().expect("a hash");
+    let newer = Config::load(&main, &document(2)).expect("a good configuration");
+    flush(&newer, &main);
+    let second = hash().expect("a hash");
+    assert_ne!(first, second);
+    // This thread has had no stream yet, and the older listener still drains.
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mailbox = Arc::default();
+            flush(&older, &mailbox);
+            flush(&older, &mailbox);
+        });
+    });
+    assert_eq!(hash(), Some(second));
+    assert_eq!(pretend::fouls(), Vec::<String>::new());
+}
+
 #[test]
 fn threads_streams_and_configurations_come_and_go() {
+    let _alone = lock(&ALONE);
     let seconds = std::env::var("SCOPEGATE_RACE_SECONDS");
     let seconds = seconds.map_or(2, |seconds| seconds.parse().unwrap());
     pretend::serve(serve);

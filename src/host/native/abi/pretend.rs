@@ -29,6 +29,16 @@ pub(in super::super) fn fouls() -> Vec<String> {
     std::mem::take(&mut lock(&FOULS))
 }
 
+/// The gauges by their numbers, with what they show.
+static GAUGES: Mutex<Vec<(Vec<u8>, Option<u64>)>> = Mutex::new(Vec::new());
+
+/// What a gauge shows.
+pub(in super::super) fn gauge(name: &str) -> Option<u64> {
+    let gauges = lock(&GAUGES);
+    let (_, value) = gauges.iter().find(|(known, _)| known == name.as_bytes())?;
+    *value
+}
+
 /// Headers as the module gets and sets them.
 type Headers = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -442,8 +452,18 @@ pretend! {
         _config: Pointer, _name: Bytes, _labels: *const Bytes, _size: usize, _id: *mut usize,
     ) -> u32 { 0 }
     fn define_gauge(
-        _config: Pointer, _name: Bytes, _labels: *const Bytes, _size: usize, _id: *mut usize,
-    ) -> u32 { 0 }
+        _config: Pointer, name: Bytes, _labels: *const Bytes, _size: usize, id: *mut usize,
+    ) -> u32 {
+        let name = owned(name);
+        let mut gauges = lock(&GAUGES);
+        let known = gauges.iter().position(|(known, _)| *known == name);
+        // SAFETY: the caller has room for it.
+        unsafe { id.write(known.unwrap_or(gauges.len())) };
+        if known.is_none() {
+            gauges.push((name, None));
+        }
+        0
+    }
     fn is_validation_mode() -> bool { false }
     fn log_line(level: u32, line: Bytes) {
         if level >= 4 {
@@ -461,9 +481,12 @@ pretend! {
         0
     }
     fn stream_set_gauge(
-        filter: Pointer, _id: usize, _labels: *const Bytes, _size: usize, _value: u64,
+        filter: Pointer, id: usize, _labels: *const Bytes, _size: usize, value: u64,
     ) -> u32 {
         stream(filter);
+        if let Some((_, last)) = lock(&GAUGES).get_mut(id) {
+            *last = Some(value);
+        }
         0
     }
 }
