@@ -74,7 +74,7 @@ pub(super) struct Native {
     edited: bool,
     jobs: Vec<Job>,
     ticks: HashMap<RootId, Ticks, QuickHash>,
-    /// Whether gauges stay as they are.
+    /// Whether gauges stay as they are, but for those that threads add up.
     hushed: bool,
     counters: Counters,
     board: Board,
@@ -204,7 +204,7 @@ impl Native {
         self.ticks.remove(&root);
     }
 
-    /// Has gauges stay as they are, or not.
+    /// Has gauges stay as they are, or not, but for those that threads add up.
     pub(super) const fn hush(&mut self, hushed: bool) {
         self.hushed = hushed;
     }
@@ -263,7 +263,7 @@ impl Native {
             }
             Effect::TickEvery { root, millis } => self.tick_every(*root, *millis),
             Effect::Count { count, .. } => self.counters.count(*count),
-            Effect::Show { .. } if self.hushed => {}
+            Effect::Show { gauge, .. } if self.hushed && !gauge.adds_up() => {}
             Effect::Show { gauge, value } => self.counters.show(&self.board, *gauge, *value),
             Effect::Log { level, line, .. } => abi::log(*level, line),
             Effect::Look { key, .. } => return Some(Performed::Looked(Some(store::look(key)))),

@@ -87,21 +87,31 @@ impl Machine {
             environment: &configuration.environment,
         };
         let root = configuration.root;
-        // A thread may meet a configuration when there is a newer one, which gauges speak of.
-        let newer = configurations::newest().is_some_and(|newest| newest.root > root);
-        self.driver.proxy().hush(newer);
+        self.hush(root);
         let good = self.driver.on(event) == Action::Continue;
         self.known.insert(root);
         if good {
             // What other threads have fetched is there at once.
             self.driver.on(Event::Tick { root });
         }
-        self.driver.proxy().hush(false);
         good
+    }
+
+    /// Has gauges stay as they are while there is a newer configuration than those of this
+    /// thread and that one. A thread gets to know a configuration with its first stream, and until
+    /// then speaks of an older one.
+    fn hush(&mut self, root: RootId) {
+        let own = self.known.last().copied().max(Some(root));
+        let newest = configurations::newest().map(|newest| newest.root);
+        self.driver.proxy().hush(newest > own);
     }
 
     /// Hands in what other threads have left.
     fn take(&mut self, messages: Vec<Message>) {
+        if messages.is_empty() {
+            return;
+        }
+        self.hush(RootId(0));
         for message in messages {
             match message {
                 Message::Answered(call, answer) => {

@@ -276,11 +276,17 @@ fn a_thread_that_meets_an_older_configuration_leaves_the_gauges_as_they_are() {
     assert_ne!(first, second);
     // This thread has had no stream yet, and the older listener still drains.
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let drains = scope.spawn(|| {
             let mailbox = Arc::default();
-            flush(&older, &mailbox);
-            flush(&older, &mailbox);
+            for _ in 0..10 {
+                flush(&older, &mailbox);
+            }
         });
+        while !drains.is_finished() {
+            // Time passes for that thread too.
+            main.pump();
+            thread::sleep(Duration::from_millis(10));
+        }
     });
     assert_eq!(hash(), Some(second));
     assert_eq!(pretend::fouls(), Vec::<String>::new());
