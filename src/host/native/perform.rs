@@ -74,8 +74,9 @@ pub(super) struct Native {
     edited: bool,
     jobs: Vec<Job>,
     ticks: HashMap<RootId, Ticks, QuickHash>,
-    /// Whether gauges stay as they are, but for those that threads add up.
-    hushed: bool,
+    /// Whether it is the main thread's, which alone sets the gauges that threads do not add up:
+    /// it knows the newest configuration first, and a thread only by its first stream.
+    speaks: bool,
     counters: Counters,
     board: Board,
 }
@@ -204,9 +205,14 @@ impl Native {
         self.ticks.remove(&root);
     }
 
-    /// Has gauges stay as they are, or not, but for those that threads add up.
-    pub(super) const fn hush(&mut self, hushed: bool) {
-        self.hushed = hushed;
+    /// Has it set all gauges from now on.
+    pub(super) const fn speak(&mut self) {
+        self.speaks = true;
+    }
+
+    /// Whether it sets all gauges.
+    pub(super) const fn speaks(&self) -> bool {
+        self.speaks
     }
 
     /// Takes what was counted since the last time.
@@ -263,7 +269,7 @@ impl Native {
             }
             Effect::TickEvery { root, millis } => self.tick_every(*root, *millis),
             Effect::Count { count, .. } => self.counters.count(*count),
-            Effect::Show { gauge, .. } if self.hushed && !gauge.adds_up() => {}
+            Effect::Show { gauge, .. } if !self.speaks && !gauge.adds_up() => {}
             Effect::Show { gauge, value } => self.counters.show(&self.board, *gauge, *value),
             Effect::Log { level, line, .. } => abi::log(*level, line),
             Effect::Look { key, .. } => return Some(Performed::Looked(Some(store::look(key)))),

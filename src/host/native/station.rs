@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::abi::{Filter, Wake};
 use super::calls::{self, Job};
-use super::configurations::{self, Configuration};
+use super::configurations::Configuration;
 use super::engine::Ring;
 use super::inbox::{Inbox, Message};
 use super::lock::{Mutex, MutexGuard, lock};
@@ -87,7 +87,6 @@ impl Machine {
             environment: &configuration.environment,
         };
         let root = configuration.root;
-        self.hush(root);
         let good = self.driver.on(event) == Action::Continue;
         self.known.insert(root);
         if good {
@@ -97,21 +96,8 @@ impl Machine {
         good
     }
 
-    /// Has gauges stay as they are while there is a newer configuration than those of this
-    /// thread and that one. A thread gets to know a configuration with its first stream, and until
-    /// then speaks of an older one.
-    fn hush(&mut self, root: RootId) {
-        let own = self.known.last().copied().max(Some(root));
-        let newest = configurations::newest().map(|newest| newest.root);
-        self.driver.proxy().hush(newest > own);
-    }
-
     /// Hands in what other threads have left.
     fn take(&mut self, messages: Vec<Message>) {
-        if messages.is_empty() {
-            return;
-        }
-        self.hush(RootId(0));
         for message in messages {
             match message {
                 Message::Answered(call, answer) => {
@@ -155,18 +141,23 @@ impl Station {
     fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(|poisoned| {
             let mut machine = poisoned.into_inner();
-            let streams = machine.driver.proxy().strand();
+            let proxy = machine.driver.proxy();
+            let (streams, speaks) = (proxy.strand(), proxy.speaks());
             *machine = Machine::new();
             machine.driver.proxy().adopt(streams);
+            if speaks {
+                machine.driver.proxy().speak();
+            }
             self.machine.clear_poison();
             machine
         })
     }
 
-    /// Loads a configuration. Returns whether it is good.
+    /// Loads a configuration, on the main thread. Returns whether it is good.
     pub(super) fn configure(&self, configuration: &Configuration) -> bool {
         let (good, jobs) = {
             let mut machine = self.machine();
+            machine.driver.proxy().speak();
             let good = machine.know(configuration);
             (good, machine.driver.proxy().jobs())
         };
