@@ -82,7 +82,7 @@ pub fn add_status(line: &mut String, status: u16) {
 }
 
 fn end_with(line: &mut String, status: u16) {
-    push_decimal(line, u64::from(status), 1);
+    push_decimal(line, u64::from(status));
     line.push('}');
 }
 

@@ -20,7 +20,7 @@ test=host::native::tests
 say "ThreadSanitizer, $seconds s"
 RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
     TSAN_OPTIONS="halt_on_error=1 suppressions=$top/integration/tools/races.suppressions" \
-    cargo test --quiet --locked --target x86_64-unknown-linux-gnu --features native --lib "$test"
+    cargo test --quiet --locked --target "$(rustc -vV | sed -n 's/^host: //p')" --features native --lib "$test"
 
 if ! have valgrind; then
     say "skipped: valgrind is not there"

@@ -91,13 +91,13 @@ pub fn push_rfc3339(text: &mut String, time: Timestamp) {
     text.push_str(std::str::from_utf8(&written).unwrap_or_default());
 }
 
-/// The digit of a number that has only one.
+/// The last digit of a number.
 fn digit(number: u64) -> u8 {
     b'0'.saturating_add(u8::try_from(number % 10).unwrap_or(0))
 }
 
-/// Appends a number in decimal with at least that many digits, of which there are at most 20.
-pub fn push_decimal(text: &mut String, mut number: u64, width: usize) {
+/// Appends a number in decimal.
+pub fn push_decimal(text: &mut String, mut number: u64) {
     let mut digits = [b'0'; 20];
     let mut begin = digits.len();
     for (at, digit) in digits.iter_mut().enumerate().rev() {
@@ -108,7 +108,6 @@ pub fn push_decimal(text: &mut String, mut number: u64, width: usize) {
             break;
         }
     }
-    let begin = begin.min(digits.len().saturating_sub(width));
     let digits = digits.get(begin..).unwrap_or_default();
     text.push_str(std::str::from_utf8(digits).unwrap_or_default());
 }
@@ -156,16 +155,9 @@ mod tests {
 
     #[test]
     fn numbers_are_decimal() {
-        for (number, width, expected) in [
-            (0, 1, "0"),
-            (7, 2, "07"),
-            (200, 1, "200"),
-            (2_026, 4, "2026"),
-            (u64::MAX, 1, "18446744073709551615"),
-            (5, 30, "00000000000000000005"),
-        ] {
+        for (number, expected) in [(0, "0"), (200, "200"), (u64::MAX, "18446744073709551615")] {
             let mut text = String::new();
-            push_decimal(&mut text, number, width);
+            push_decimal(&mut text, number);
             assert_eq!(text, expected);
         }
     }

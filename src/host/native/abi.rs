@@ -1,8 +1,9 @@
 //! The ABI of Envoy's dynamic modules, as far as the gate uses it
 //! (<https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/advanced/dynamic_modules>).
 //!
-//! All unsafe code of this host is here. The functions that Envoy has are linked by name, so
-//! Envoy refuses to load the module if one of them is missing. Only functions that Envoy 1.38
+//! All unsafe code of this host is here, and in the Envoy that stands in for the real one in its
+//! tests (`abi/pretend.rs`). The functions that Envoy has are linked by name, so Envoy
+//! refuses to load the module if one of them is missing. Only functions that Envoy 1.38
 //! has are linked; newer ones are looked up.
 #![allow(unsafe_code)]
 
@@ -108,7 +109,7 @@ impl Bytes {
 
 /// Declares Envoy's functions. Where the module is not linked for Envoy, stubs replace them, so
 /// that the host is built, linted and documented together with everything else. In its own tests
-/// they are those of [`pretend`].
+/// they are those of `abi/pretend.rs`.
 macro_rules! imports {
     ($($name:ident as $link:literal ($($arg:ident: $kind:ty),* $(,)?) $(-> $result:ty)?;)*) => {
         #[cfg(not(any(test, doc, feature = "commands")))]

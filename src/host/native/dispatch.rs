@@ -29,7 +29,7 @@ pub(super) enum Flow {
 }
 
 /// Runs a hook, which must not unwind into Envoy.
-fn guard<T>(hook: &'static str, act: impl FnOnce() -> T) -> Option<T> {
+fn guard<T>(hook: &str, act: impl FnOnce() -> T) -> Option<T> {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         drill::panic_at(hook);
         act()
@@ -64,7 +64,7 @@ fn answer(filter: Filter, reply: &Reply) -> Flow {
 }
 
 /// Hands in an event of a stream from its own hook.
-fn on_stream(hook: &'static str, filter: Filter, stream: StreamId, event: Event<'_>) -> Flow {
+fn on_stream(hook: &str, filter: Filter, stream: StreamId, event: Event<'_>) -> Flow {
     let left = guard(hook, || station::here().on_stream(stream, filter, event));
     match left.flatten() {
         None => answer(filter, &fault()),
