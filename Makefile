@@ -49,16 +49,26 @@ image: wasm ## write the module's image without an engine, as an OCI layout in t
 
 .PHONY: images
 images: image ## write that of `serve-organizations` too, in target/organizations-image, for amd64 and arm64
-	@$(tools)/static.sh amd64 target/scopegate-linux-amd64
-	@$(tools)/static.sh arm64 target/scopegate-linux-arm64
+	@for machine in amd64 arm64; do $(tools)/linux.sh command $$machine "target/scopegate-linux-$$machine" || exit; done
 	@python3 $(tools)/image.py --organizations target/organizations-image "$(version)" \
 		amd64=target/scopegate-linux-amd64 arm64=target/scopegate-linux-arm64
 
+.PHONY: native-image
+native-image: ## write the image of the native module, for both too, in target/native-image, and print its digest
+	@for machine in amd64 arm64; do \
+		$(tools)/linux.sh command $$machine "target/scopegate-linux-$$machine" && \
+		$(tools)/linux.sh module $$machine "target/libscopegate-linux-$$machine.so" || exit; \
+	done
+	@file() { echo "$$1=target/scopegate-linux-$$1,target/libscopegate-linux-$$1.so"; }; \
+	python3 $(tools)/image.py --native target/native-image "$(version)" "$$(file amd64)" "$$(file arm64)"
+
 # Not in CI, where nothing is linked statically.
 .PHONY: test-image
-test-image: ## run the image of `serve-organizations` in an empty root before a Kubernetes API; SCOPEGATE_IMAGE names another
+test-image: ## run the images of the command in empty roots; SCOPEGATE_IMAGE, SCOPEGATE_NATIVE_IMAGE name others
 	@[ -n "$${SCOPEGATE_IMAGE:-}" ] || $(MAKE) images
+	@[ -n "$${SCOPEGATE_NATIVE_IMAGE:-}" ] || $(MAKE) native-image
 	@SCOPEGATE_IMAGE="$(abspath $(or $(SCOPEGATE_IMAGE),target/organizations-image))" \
+	SCOPEGATE_NATIVE_IMAGE="$(abspath $(or $(SCOPEGATE_NATIVE_IMAGE),target/native-image))" \
 	cargo test --locked -p integration --test image
 
 .PHONY: release
@@ -98,8 +108,10 @@ manifests: ## generate the files under envoy/ from envoy/deployment.yaml and the
 	render envoy envoy && render istio envoy/istio && render envoy-gateway envoy/gateway && \
 	render kubernetes envoy/kustomize/envoy && \
 	for file in gateway.yaml policy.yaml; do \
-		render "envoy-gateway --native --only $$file" envoy/gateway/native; \
-	done
+		render "envoy-gateway --native --only $$file" envoy/gateway/native || exit; \
+	done; \
+	sed '/^  module:/d' envoy/deployment.yaml | \
+		"$(CARGO_TARGET_DIR)/debug/scopegate" render envoy --native - --output-dir envoy/native
 	@SCOPEGATE_WRITE=1 cargo test --quiet --locked --features cli --test chart >/dev/null
 
 .PHONY: run
@@ -140,6 +152,7 @@ test-native: wasm native ## run the scenario table and drills of the keys with t
 	run() { cargo test --locked $(heavy) "$$@" || failed=1; }; failed=0; \
 	SCOPEGATE_PANICS="$$($(tools)/native.sh panics)"; export SCOPEGATE_PANICS; \
 	run --test scenarios_envoy; run --test native; run --test drills -- "a key"; run --test drills -- "one fetch for 2"; \
+	run --test scopes -- a_body_waits; run --test keys -- both_engines; \
 	ENVOY="$$($(tools)/envoy.sh 1.38.2)"; SCENARIO="$(or $(SCENARIO),gRPC)" run --test scenarios_envoy; \
 	run --test native -- final_status; \
 	exit $$failed

@@ -59,6 +59,12 @@ fn kept(key: &Value, name: &str, algorithm: Algorithm) {
     let signature = common::sign(name, algorithm.name(), b"input");
     assert_eq!(InModule.verify(kept, b"input", &signature), Ok(()), "{key}");
     assert!(InModule.verify(kept, b"output", &signature).is_err());
+    #[cfg(feature = "native")]
+    {
+        use scopegate::host::native::engine::Ring;
+        assert_eq!(Ring.verify(kept, b"input", &signature), Ok(()), "{key}");
+        assert!(Ring.verify(kept, b"output", &signature).is_err());
+    }
 }
 
 /// An RSA key of this many bits: odd, the top bit set, otherwise meaningless.

@@ -10,13 +10,12 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::{ALLOWED, Request, Token, ask_at, b64, config, fetched, gate, issuers, jwk, sign};
 use scopegate::authn::jwks::{KeySet, Lookup};
-use scopegate::authn::keys::{Algorithm, InModule, SignatureEngine as _, VerifyingKey};
+use scopegate::authn::keys::{Algorithm, InModule, SignatureEngine};
 use scopegate::authn::token::Unverified;
 use scopegate::words::denial::Denial;
 use serde_json::{Value, json};
@@ -44,7 +43,7 @@ fn document(keys: &Value) -> Vec<u8> {
 
 /// Verifies a compact JWS with the gate's own parts: header rules and base64 by
 /// [`Unverified`], which demands claims and so gets an empty object in place of the
-/// payload; keys by [`KeySet`]; the signature by [`InModule`] over the real input.
+/// payload; keys by [`KeySet`]; the signature by every engine over the real input.
 fn verifies(keys: &Value, jws: &str) -> bool {
     let parts: Vec<&str> = jws.split('.').collect();
     let [header, payload, signature] = parts[..] else {
@@ -69,8 +68,22 @@ fn verifies(keys: &Value, jws: &str) -> bool {
         Lookup::AlgorithmMismatch | Lookup::Unknown => return false,
     };
     let input = format!("{header}.{payload}");
-    let signs = |key: &Arc<VerifyingKey>| InModule.verify(key, input.as_bytes(), &token.signature);
-    keys.into_iter().any(|key| signs(key).is_ok())
+    let signs = |engine: &dyn SignatureEngine| {
+        let mut keys = keys.iter();
+        keys.any(|key| {
+            engine
+                .verify(key, input.as_bytes(), &token.signature)
+                .is_ok()
+        })
+    };
+    let verdict = signs(&InModule);
+    #[cfg(feature = "native")]
+    assert_eq!(
+        signs(&scopegate::host::native::engine::Ring),
+        verdict,
+        "{jws}"
+    );
+    verdict
 }
 
 /// The whole gate, with these keys in hand if they are usable, lets nothing pass.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 use integration::authority::Authority;
+use integration::client::h2::{self, Piece};
 use integration::client::{Protocol, RawRequest, Reply, h1};
 use integration::drill::{self, read, send};
 use integration::envoy::{Envoy, EnvoySettings, Update};
@@ -24,6 +25,7 @@ use integration::upstream::{Behaviour, Upstream, UpstreamLog};
 use integration::{paths, yaml};
 use scopegate::cli::{Arguments, Console, Disk, Outcome, run};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 fn named(variable: &str) -> Result<PathBuf> {
@@ -44,7 +46,9 @@ impl Victim {
         let folder = tempfile::tempdir()?;
         let orders = folder.path().join("hook");
         fs::write(&orders, "")?;
-        let settings = drill::settings(drill::configuration())?
+        let mut configuration = drill::configuration();
+        configuration["limits"] = json!({"wait": "20s"});
+        let settings = drill::settings(configuration)?
             .native(named("SCOPEGATE_PANICS")?)
             .process_environment("SCOPEGATE_PANIC_AT", &orders.display().to_string())
             .concurrency(1);
@@ -66,12 +70,30 @@ impl Victim {
     /// closed without an answer.
     async fn push(&self) -> Option<Reply> {
         let token = drill::token_of("agent").ok()?;
-        let push = RawRequest::post("/loki/api/v1/push", "{}")
+        let push = RawRequest::post("/loki/api/v1/push", "")
             .bearer(&token)
-            .tenant("acme");
+            .tenant("acme")
+            .header("te", "trailers");
         let target = self.scene.envoy.target();
-        let sent = push.send(&target, Protocol::H2);
+        let pieces = [
+            Piece::Data(b"{}".to_vec(), false),
+            Piece::Trailers(vec![(b"x-trailer".to_vec(), b"yes".to_vec())]),
+        ];
+        let sent = h2::exchange_pieces(&target, &push, &pieces);
         timeout(PATIENCE, sent).await.ok()?.ok()
+    }
+
+    /// Sends a request with a token of a key that nobody knows yet, which waits for as long as the provider does not
+    /// answer. Gives what becomes of it.
+    async fn wait_with_a_new_key(&self) -> Result<JoinHandle<Result<Reply>>> {
+        self.scene.corporate.set_answer(AnswerMode::Hang);
+        let token = drill::fresh(Recipe::of("reader").key("rsa-b").kid("rotated"))?;
+        let waiting = read(&token, "acme");
+        let target = self.scene.envoy.target();
+        let waiting = tokio::spawn(async move { waiting.send(&target, Protocol::H1).await });
+        let metric = "scopegate_waiting_requests";
+        drill::wait_for_metric(&self.scene.envoy, metric, &[], PATIENCE, |it| it >= 1.0).await?;
+        Ok(waiting)
     }
 
     /// Waits for the hook to have panicked.
@@ -124,7 +146,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_in_a_hook_of_a_request_refuses_it() -> Result<()> {
     let victim = Victim::start().await?;
-    for hook in ["filter_new", "request_headers", "response_headers"] {
+    for hook in [
+        "filter_new",
+        "request_headers",
+        "request_body",
+        "request_trailers",
+        "response_headers",
+        "worker",
+    ] {
         victim.scene.log.clear();
         victim.order(hook)?;
         let reply = victim
@@ -132,14 +161,144 @@ async fn a_panic_in_a_hook_of_a_request_refuses_it() -> Result<()> {
             .await
             .with_context(|| format!("{hook}: no answer"))?;
         ensure!(reply.status == 503, "{hook}: {reply:?}");
-        victim.until_panicked(hook).await?;
+        // Below the hook of the head, which is the first to get there.
+        let told = if hook == "worker" {
+            "request_headers"
+        } else {
+            hook
+        };
+        victim.until_panicked(told).await?;
         let seen = victim.scene.log.count();
-        let allowed = usize::from(hook == "response_headers");
+        // The decision is made with the head, and the backend may have it when the rest comes.
+        let allowed = usize::from(!["filter_new", "request_headers", "worker"].contains(&hook));
         ensure!(
             seen <= allowed,
             "{hook}: a backend has seen {seen} requests"
         );
         victim.until_well().await?;
+    }
+    Ok(())
+}
+
+/// A worker that has panicked knows nothing any more of the streams that it had. Those that wait are refused at once, and
+/// those that are open end: nobody would end them when their token expires.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_panics_takes_its_streams_with_it() -> Result<()> {
+    let victim = Victim::start().await?;
+    victim.scene.log.clear();
+    victim.scene.upstream("loki")?.behave(Behaviour::Hang);
+    let hanging = read(&drill::token_of("reader")?, "acme");
+    let target = victim.scene.envoy.target();
+    let hanging = tokio::spawn(async move { hanging.send(&target, Protocol::H1).await });
+    let waiting = victim.wait_with_a_new_key().await?;
+    let asked = Instant::now();
+    while victim.scene.log.count() == 0 {
+        ensure!(asked.elapsed() < PATIENCE, "the backend has seen nothing");
+        sleep(Duration::from_millis(20)).await;
+    }
+    victim.order("worker")?;
+    let started = Instant::now();
+    // A gRPC client is told so in its own way, also by the hook that panics.
+    let call = RawRequest::post(
+        "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        vec![0; 5],
+    )
+    .bearer(&drill::token_of("agent")?)
+    .tenant("acme")
+    .header("content-type", "application/grpc")
+    .header("te", "trailers");
+    let call = call
+        .send(&victim.scene.envoy.target(), Protocol::H2)
+        .await?;
+    ensure!(
+        call.status == 200 && call.grpc_status() == Some(14),
+        "{call:?}"
+    );
+    victim.order("")?;
+    for refused in [waiting, hanging] {
+        let reply = timeout(PATIENCE, refused).await???;
+        ensure!(reply.status == 503, "{reply:?}");
+        ensure!(reply.header("retry-after").is_some(), "{reply:?}");
+    }
+    ensure!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+    victim.scene.corporate.set_answer(AnswerMode::Good);
+    victim.scene.upstream("loki")?.behave(Behaviour::Echo);
+    victim.until_well().await?;
+    // Nobody counts them any more.
+    let metric = "scopegate_waiting_requests";
+    drill::wait_for_metric(&victim.scene.envoy, metric, &[], PATIENCE, |it| it < 1.0).await?;
+    Ok(())
+}
+
+/// Who waits and is woken by a hook that panics is refused, and does not wait for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_a_wake_up_refuses_who_waits() -> Result<()> {
+    let victim = Victim::start().await?;
+    let waiting = victim.wait_with_a_new_key().await?;
+    victim.order("scheduled")?;
+    let reply = timeout(PATIENCE, waiting).await???;
+    ensure!(reply.status == 503, "{reply:?}");
+    victim.until_panicked("scheduled").await?;
+    victim.scene.corporate.set_answer(AnswerMode::Good);
+    victim.until_well().await
+}
+
+/// A configuration whose load panics is refused, and the one before goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_while_a_configuration_loads_refuses_it() -> Result<()> {
+    let victim = Victim::start().await?;
+    victim.order("config_new")?;
+    let mut next = drill::configuration();
+    next["limits"] = json!({"cached_tokens": 7});
+    let update = victim.scene.envoy.replace_configuration(&next).await?;
+    ensure!(update != Update::Accepted, "{update:?}");
+    victim.until_panicked("config_new").await?;
+    victim.until_well().await?;
+    let update = victim.scene.envoy.replace_configuration(&next).await?;
+    ensure!(update == Update::Accepted, "{update:?}");
+    // That of the one before is destroyed behind it.
+    victim.order("config_destroy")?;
+    next["limits"] = json!({"cached_tokens": 8});
+    victim.scene.envoy.replace_configuration(&next).await?;
+    victim.until_panicked("config_destroy").await?;
+    victim.until_well().await
+}
+
+/// In Envoy each configuration has metrics of its own. What was written once and does not change is there for the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_outlive_the_configuration_that_wrote_them() -> Result<()> {
+    named("SCOPEGATE_NATIVE")?;
+    let scene = drill::scene(drill::configuration()).await?;
+    drill::warm(&scene.envoy).await?;
+    let labelled = async || -> Result<Vec<String>> {
+        let metrics = scene.envoy.prometheus_metrics().await?;
+        let lines = metrics
+            .lines()
+            .filter(|line| line.starts_with("scopegate_") && line.contains("=\""));
+        let names = lines.filter_map(|line| line.split(' ').next());
+        let mut names: Vec<String> = names.map(str::to_owned).collect();
+        names.sort();
+        Ok(names)
+    };
+    sleep(Duration::from_secs(1)).await;
+    let before = labelled().await?;
+    ensure!(
+        before
+            .iter()
+            .any(|name| name.starts_with("scopegate_build_info{")),
+        "{before:?}"
+    );
+    let mut configuration = drill::configuration();
+    for number in 0..3 {
+        configuration["limits"] = json!({"cached_tokens": 100 + number});
+        let update = scene.envoy.replace_configuration(&configuration).await?;
+        ensure!(update == Update::Accepted, "{update:?}");
+        drill::warm(&scene.envoy).await?;
+        sleep(Duration::from_secs(1)).await;
+        let after = labelled().await?;
+        for name in &before {
+            ensure!(after.contains(name), "{number}: {name} is gone: {after:?}");
+        }
     }
     Ok(())
 }

@@ -42,10 +42,11 @@ libgcc="$CARGO_TARGET_DIR/libgcc"
 mkdir -p "$libgcc"
 echo 'GROUP(libgcc_eh.a libgcc.a)' >"$libgcc/libgcc_s.so"
 
-# Never unloaded, because a thread of the module's may be about to wake up.
+# Never unloaded, because a thread of the module's may be about to wake up. A function that Envoy lacks is found when the
+# module is loaded, and not when it is called.
 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
     cargo rustc --quiet --profile "$profile" --locked --lib --features "$feature" --crate-type cdylib -- \
-    -C link-arg=-Wl,-z,nodelete -L "native=$libgcc" >&2
+    -C link-arg=-Wl,-z,nodelete -C link-arg=-Wl,-z,now -L "native=$libgcc" >&2
 
 built="$CARGO_TARGET_DIR/$folder/libscopegate.so"
 needed="$(ldd "$built" | grep -v 'linux-vdso\|ld-linux\|libc\.so\.6' || true)"

@@ -260,6 +260,8 @@ struct Counter {
 struct Shown {
     id: Option<u32>,
     value: Option<i64>,
+    /// Whether all workers add to it.
+    adds_up: bool,
 }
 
 /// Counts that have not been flushed, and values as they were last shown.
@@ -365,7 +367,8 @@ impl Counters {
             shown.id = registry.define(Kind::Gauge, &name);
         }
         let Some(id) = shown.id else { return };
-        let taken = if gauge.adds_up() {
+        shown.adds_up = gauge.adds_up();
+        let taken = if shown.adds_up {
             let change = value.saturating_sub(shown.value.unwrap_or(0));
             change == 0 || registry.add(id, change)
         } else {
@@ -373,6 +376,15 @@ impl Counters {
         };
         if taken {
             shown.value = Some(value);
+        }
+    }
+
+    /// Takes back what it has added to the gauges to which workers add.
+    pub fn retract(&mut self, registry: &dyn Registry) {
+        for shown in self.gauges.values_mut() {
+            if let (true, Some(id), Some(value)) = (shown.adds_up, shown.id, shown.value.take()) {
+                registry.add(id, value.saturating_neg());
+            }
         }
     }
 
@@ -442,6 +454,26 @@ mod tests {
             let id = u32::try_from(id).ok()?;
             self.values.borrow().get(&id).copied()
         }
+    }
+
+    #[test]
+    fn what_a_worker_has_added_to_a_gauge_it_takes_back() {
+        let metrics = Metrics::default();
+        let [mut one, mut other] = [Counters::default(), Counters::default()];
+        one.show(&metrics, Gauge::Streams, 3);
+        one.show(&metrics, Gauge::ReportMode, 1);
+        other.show(&metrics, Gauge::Streams, 2);
+        one.retract(&metrics);
+        one.retract(&metrics);
+        let added = metrics
+            .names
+            .borrow()
+            .iter()
+            .filter(|name| name.contains("streams"))
+            .count();
+        assert_eq!(added, 2);
+        let values = metrics.values.borrow();
+        assert_eq!(values.values().copied().collect::<Vec<_>>(), [0, 1, 2]);
     }
 
     #[test]

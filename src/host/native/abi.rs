@@ -165,6 +165,7 @@ imports! {
     get_headers_size as "http_get_headers_size"(filter: Pointer, map: u32) -> usize;
     is_validation_mode as "is_validation_mode"() -> bool;
     log_line as "log"(level: u32, line: Bytes);
+    received_is_buffered as "http_received_buffered_request_body"(filter: Pointer) -> bool;
     reset_http_stream as "http_filter_config_reset_http_stream"(config: Pointer, stream: u64);
     scheduler_commit as "http_filter_scheduler_commit"(scheduler: Pointer, event: u64);
     scheduler_delete as "http_filter_scheduler_delete"(scheduler: Pointer);
@@ -295,16 +296,29 @@ pub(super) fn drop_trailers(filter: Filter) -> Option<()> {
     Some(())
 }
 
+/// Where the bytes of the request's body are, in their order. After the head has been held back,
+/// or behind a filter that holds bodies back, what Envoy hands in is what it has buffered.
+fn body_parts(filter: Filter) -> &'static [u32] {
+    // SAFETY: the filter is alive.
+    if unsafe { import::received_is_buffered(filter.0.as_ptr()) } {
+        &[RECEIVED]
+    } else {
+        &[BUFFERED, RECEIVED]
+    }
+}
+
 /// The number of bytes of the request's body that are there.
 pub(super) fn body_size(filter: Filter) -> usize {
-    let size = |body| unsafe { import::body_size(filter.0.as_ptr(), body) };
-    size(BUFFERED).saturating_add(size(RECEIVED))
+    // SAFETY: the filter is alive.
+    let size = |body: &u32| unsafe { import::body_size(filter.0.as_ptr(), *body) };
+    let sizes = body_parts(filter).iter().map(size);
+    sizes.fold(0, usize::saturating_add)
 }
 
 /// These bytes.
 pub(super) fn body(filter: Filter) -> Option<Box<[u8]>> {
     let mut whole = Vec::with_capacity(body_size(filter));
-    for body in [BUFFERED, RECEIVED] {
+    for &body in body_parts(filter) {
         let size = unsafe { import::body_chunks_size(filter.0.as_ptr(), body) };
         if size == 0 {
             continue;
@@ -323,7 +337,7 @@ pub(super) fn body(filter: Filter) -> Option<Box<[u8]>> {
 /// Replaces the bytes that are there.
 pub(super) fn replace_body(filter: Filter, new: &[u8]) -> Option<()> {
     let mut last = None;
-    for body in [BUFFERED, RECEIVED] {
+    for &body in body_parts(filter) {
         let size = unsafe { import::body_size(filter.0.as_ptr(), body) };
         if size > 0 {
             done(unsafe { import::drain_body(filter.0.as_ptr(), body, size) })?;

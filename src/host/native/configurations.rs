@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, ThreadId};
 
 use super::abi::{ConfigScheduler, Errand, FilterConfig};
 use super::lock::{Mutex, lock};
@@ -21,6 +23,10 @@ pub(super) struct Configuration {
     pub(super) metrics: Metrics,
     /// Envoy's side, until Envoy destroys it.
     envoy: Mutex<Option<FilterConfig>>,
+    /// The thread that uses it.
+    user: Mutex<Option<ThreadId>>,
+    /// Whether Envoy destroys it.
+    ended: AtomicBool,
     scheduler: ConfigScheduler,
 }
 
@@ -45,6 +51,8 @@ impl Configuration {
             environment: variables.collect(),
             metrics: Metrics::define(envoy),
             envoy: Mutex::new(Some(envoy)),
+            user: Mutex::new(None),
+            ended: AtomicBool::new(false),
             scheduler: ConfigScheduler::new(envoy)?,
         })
     }
@@ -53,12 +61,24 @@ impl Configuration {
     /// another thread, which waits until this has ended.
     pub(super) fn with_envoy<T>(&self, act: impl FnOnce(FilterConfig) -> T) -> Option<T> {
         let envoy = lock(&self.envoy);
-        (*envoy).map(act)
+        if self.ended.load(Ordering::Acquire) {
+            return None;
+        }
+        let used = |by| *lock(&self.user) = by;
+        used(Some(thread::current().id()));
+        let done = (*envoy).map(act);
+        used(None);
+        done
     }
 
-    /// Notes that Envoy destroys its side.
+    /// Notes that Envoy destroys its side. It may do so in the midst of what it was asked to do
+    /// here: the last stream of a configuration that is gone otherwise keeps it alive.
     pub(super) fn end(&self) {
-        *lock(&self.envoy) = None;
+        self.ended.store(true, Ordering::Release);
+        let user = *lock(&self.user);
+        if user != Some(thread::current().id()) {
+            *lock(&self.envoy) = None;
+        }
     }
 
     /// Has the main thread run an errand.
@@ -82,6 +102,11 @@ pub(super) fn remove(root: RootId) {
 /// The configuration with that number.
 pub(super) fn get(root: RootId) -> Option<Arc<Configuration>> {
     lock(&LOADED).get(&root).map(Arc::clone)
+}
+
+/// All of them, the newest last.
+pub(super) fn all() -> Vec<Arc<Configuration>> {
+    lock(&LOADED).values().map(Arc::clone).collect()
 }
 
 /// The one that was loaded last.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::abi::{self, Errand, Filter, FilterConfig, Map, Wake};
 use super::calls::Carrier;
 use super::configurations::{self, Configuration};
-use super::perform::{self, Todo};
+use super::perform::{self, Entered, Todo};
 use super::process::PROCESS;
 use super::station;
 use super::{drill, metrics};
@@ -38,24 +38,43 @@ fn guard<T>(hook: &str, act: impl FnOnce() -> T) -> Option<T> {
         let line = format!("panic in {hook}: the open requests of this thread are refused");
         abi::log(Level::Error, &line);
         metrics::count_panic();
+        // At once, because those that wait are called by nobody.
+        let _ = catch_unwind(|| station::here().recover());
     }
     outcome.ok()
 }
 
 /// Refuses a stream about which nothing is known any more. A client tries again.
-fn fault() -> Reply {
+fn fault(filter: Filter) -> Reply {
+    let content_type = abi::header(filter, Map::Request, b"content-type");
+    let grpc = content_type.is_some_and(|it| it.starts_with(b"application/grpc"));
     let headers = [
         ("content-type", "text/plain; charset=utf-8"),
         ("x-content-type-options", "nosniff"),
         ("retry-after", "5"),
     ];
+    let mut headers = headers
+        .map(|(name, value)| (name, value.to_owned()))
+        .to_vec();
+    if grpc {
+        headers.retain(|(name, _)| *name != "content-type");
+    }
     Reply {
         status: 503,
-        grpc_status: None,
-        headers: headers.map(|(name, value)| (name, value.to_owned())).into(),
+        grpc_status: grpc.then_some(UNAVAILABLE),
+        headers,
         body: b"the gate is not ready: try again\n".to_vec(),
         details: "scopegate{gate_unavailable}".to_owned(),
     }
+}
+
+/// The code of gRPC that has clients try again.
+const UNAVAILABLE: i32 = 14;
+
+/// Refuses a stream whose hook has panicked.
+fn refuse(filter: Filter, stream: StreamId) {
+    guard("give_up", || station::here().give_up(stream, filter));
+    abi::reply(filter, &fault(filter));
 }
 
 fn answer(filter: Filter, reply: &Reply) -> Flow {
@@ -65,10 +84,18 @@ fn answer(filter: Filter, reply: &Reply) -> Flow {
 
 /// Hands in an event of a stream from its own hook.
 fn on_stream(hook: &str, filter: Filter, stream: StreamId, event: Event<'_>) -> Flow {
+    let is_response = matches!(event, Event::ResponseHead { .. });
     let left = guard(hook, || station::here().on_stream(stream, filter, event));
-    match left.flatten() {
-        None => answer(filter, &fault()),
-        Some(left) => match (left.reply, left.action) {
+    match left {
+        None => {
+            refuse(filter, stream);
+            Flow::Answered
+        }
+        // That is its refusal, on its way to the client.
+        Some(Err(Entered::Refused)) if is_response => Flow::On,
+        Some(Err(Entered::Refused)) => Flow::Held,
+        Some(Err(_)) => answer(filter, &fault(filter)),
+        Some(Ok(left)) => match (left.reply, left.action) {
             (Some(reply), _) => answer(filter, &reply),
             (None, Action::Continue) => {
                 if left.edited {
@@ -213,13 +240,15 @@ pub(super) fn on_response_headers(filter: Filter, stream: StreamId, end: bool) -
 
 pub(super) fn on_scheduled(filter: Filter, stream: StreamId, wake: Wake) {
     let todo = guard("scheduled", || station::here().woken(stream, wake));
-    match todo.flatten() {
-        None => {}
-        Some(Todo::Resume) => {
+    match todo {
+        None => refuse(filter, stream),
+        Some(None) => {}
+        Some(Some(Todo::Resume)) => {
             abi::choose_route_again(filter);
             abi::resume(filter);
         }
-        Some(Todo::Reply(reply)) => abi::reply(filter, &reply),
+        Some(Some(Todo::Reply(reply))) => abi::reply(filter, &reply),
+        Some(Some(Todo::Refuse)) => abi::reply(filter, &fault(filter)),
     }
 }
 

@@ -4,10 +4,11 @@
 //! their labels. Each thread counts for itself, and the main thread writes the sums.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::abi::{self, FilterConfig, MetricId, Scribe};
+use crate::worker::RootId;
 use crate::worker::counters::{Kind, METRICS, Metric, PANICS_TOTAL, Registry};
 
 /// The panics that have not been written.
@@ -119,27 +120,49 @@ impl Metrics {
     }
 }
 
-/// The sums of those gauges to which threads add.
+/// All that was written, by the names with labels.
+///
+/// Each configuration has metrics of its own in Envoy, and what two of them call the same is one
+/// as long as one of both has it. So whatever was written before is written for each new one.
 #[derive(Debug, Default)]
-pub(super) struct Totals(BTreeMap<Box<str>, i64>);
+pub(super) struct Totals {
+    values: BTreeMap<Box<str>, (Kind, i64)>,
+    /// The configurations that have them all.
+    known: BTreeSet<RootId>,
+}
 
 impl Totals {
     /// Writes what has changed, by the numbers of the configuration on whose behalf that scribe
     /// writes.
-    pub(super) fn write(&mut self, board: &Board, scribe: Scribe, metrics: &Metrics) {
-        board.each(|kind, name, change| {
-            let Some((id, values)) = metrics.find(name) else {
-                return;
-            };
-            match (kind, change.set) {
-                (Kind::Counter, _) => abi::increment_counter(scribe, id, &values, change.by),
-                (Kind::Gauge, Some(value)) => abi::set_gauge(scribe, id, &values, value),
-                (Kind::Gauge, None) => {
-                    let total = self.0.entry(name.into()).or_default();
-                    *total = total.saturating_add(change.by);
-                    abi::set_gauge(scribe, id, &values, u64::try_from(*total).unwrap_or(0));
+    pub(super) fn write(&mut self, board: &Board, scribe: Scribe, root: RootId, metrics: &Metrics) {
+        let put = |name: &str, kind: Kind, value: i64, by: i64| {
+            if let Some((id, values)) = metrics.find(name) {
+                match kind {
+                    Kind::Counter => abi::increment_counter(scribe, id, &values, by),
+                    Kind::Gauge => {
+                        let value = u64::try_from(value).unwrap_or(0);
+                        abi::set_gauge(scribe, id, &values, value);
+                    }
                 }
             }
+        };
+        if self.known.insert(root) {
+            for (name, (kind, value)) in &self.values {
+                put(name, *kind, *value, 0);
+            }
+        }
+        board.each(|kind, name, change| {
+            let (_, total) = self.values.entry(name.into()).or_insert((kind, 0));
+            *total = match change.set {
+                Some(value) => i64::try_from(value).unwrap_or(i64::MAX),
+                None => total.saturating_add(change.by),
+            };
+            put(name, kind, *total, change.by);
         });
+    }
+
+    /// Forgets a configuration that is gone.
+    pub(super) fn forget(&mut self, root: RootId) {
+        self.known.remove(&root);
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum Todo {
     Reply(Box<Reply>),
     /// Resume it.
     Resume,
+    /// Refuse it, because nothing is known about it any more.
+    Refuse,
 }
 
 thread_local! {
@@ -50,8 +52,33 @@ struct Open {
     record: Option<String>,
 }
 
-/// The streams of a thread.
-pub(super) type Streams = Vec<(StreamId, Filter)>;
+/// A stream that nobody knows any more. It is refused when it is woken, or at its next hook.
+#[derive(Debug)]
+struct Stranded {
+    filter: Filter,
+    refused: bool,
+    /// Wakes it. Envoy wakes no stream whose scheduler is gone.
+    _scheduler: Option<StreamScheduler>,
+}
+
+/// What is known about the stream of a hook.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Entered {
+    /// All that the worker knows, which may be nothing.
+    Known,
+    /// Nothing, because the worker that knew it has panicked: it must be refused.
+    Stranded,
+    /// It has been refused for that reason.
+    Refused,
+}
+
+/// What outlives the worker of a thread.
+#[derive(Debug)]
+pub(super) struct Remains {
+    streams: Vec<(StreamId, Filter)>,
+    board: Board,
+    speaks: bool,
+}
 
 /// When the root of a configuration is called.
 #[derive(Debug)]
@@ -65,7 +92,7 @@ struct Ticks {
 pub(super) struct Native {
     streams: HashMap<StreamId, Open, QuickHash>,
     /// The streams of a worker that has panicked. They are refused.
-    stranded: HashMap<StreamId, Filter, QuickHash>,
+    stranded: HashMap<StreamId, Stranded, QuickHash>,
     /// The stream whose hook it is.
     current: Option<(StreamId, Filter)>,
     /// The answer to that stream.
@@ -83,6 +110,17 @@ pub(super) struct Native {
 
 /// The number of a refusal. The worker knows no more than that there is one.
 const REFUSED: u32 = 1;
+
+impl Stranded {
+    /// Has it refused, once.
+    const fn refuse(&mut self) -> Entered {
+        if self.refused {
+            return Entered::Refused;
+        }
+        self.refused = true;
+        Entered::Stranded
+    }
+}
 
 impl Native {
     /// Begins a stream.
@@ -125,10 +163,12 @@ impl Native {
         self.stranded.remove(&stream);
     }
 
-    /// Enters the hook of a stream. Returns whether it is known.
-    pub(super) fn enter(&mut self, stream: StreamId, filter: Filter) -> bool {
-        if !self.stranded.is_empty() && self.stranded.contains_key(&stream) {
-            return false;
+    /// Enters the hook of a stream. One that is stranded is going to be refused by the caller.
+    pub(super) fn enter(&mut self, stream: StreamId, filter: Filter) -> Entered {
+        if !self.stranded.is_empty()
+            && let Some(stranded) = self.stranded.get_mut(&stream)
+        {
+            return stranded.refuse();
         }
         self.reply = None;
         self.edited = false;
@@ -136,7 +176,7 @@ impl Native {
         if let Some(open) = self.streams.get(&stream) {
             ROOT.set(open.root);
         }
-        true
+        Entered::Known
     }
 
     /// Leaves the hook. Returns the answer to its stream, if there is one, and whether a header of
@@ -160,24 +200,63 @@ impl Native {
         let stranded = self
             .stranded
             .iter()
-            .map(|(stream, filter)| (*stream, *filter));
+            .map(|(stream, stranded)| (*stream, stranded.filter));
         known.chain(stranded).next()
     }
 
-    /// The streams that are open, which a new worker will not know.
-    pub(super) fn strand(&mut self) -> Streams {
+    /// What outlives the worker: the streams that are open, which a new one will not know, and
+    /// what was counted.
+    pub(super) fn leave_behind(&mut self) -> Remains {
         let open = std::mem::take(&mut self.streams);
         let known = open.into_iter().map(|(stream, open)| (stream, open.filter));
-        known.chain(std::mem::take(&mut self.stranded)).collect()
+        let stranded = std::mem::take(&mut self.stranded);
+        let stranded = stranded
+            .into_iter()
+            .map(|(stream, stranded)| (stream, stranded.filter));
+        self.counters.flush(&self.board);
+        self.counters.retract(&self.board);
+        Remains {
+            streams: known.chain(stranded).collect(),
+            board: std::mem::take(&mut self.board),
+            speaks: self.speaks,
+        }
     }
 
-    /// Notes streams that this worker does not know.
-    pub(super) fn adopt(&mut self, streams: Streams) {
-        self.stranded.extend(streams);
+    /// Takes over from a worker that has panicked. Its streams are woken one by one, to be
+    /// refused.
+    pub(super) fn take_over(&mut self, remains: Remains) {
+        self.board = remains.board;
+        self.speaks = remains.speaks;
+        for (stream, filter) in remains.streams {
+            let scheduler = StreamScheduler::new(filter);
+            if let Some(scheduler) = &scheduler {
+                scheduler.commit(Wake::Stream);
+            }
+            let stranded = Stranded {
+                filter,
+                refused: false,
+                _scheduler: scheduler,
+            };
+            self.stranded.insert(stream, stranded);
+        }
+    }
+
+    /// Notes that a stream is being refused because its hook has panicked.
+    pub(super) fn give_up(&mut self, stream: StreamId, filter: Filter) {
+        self.streams.remove(&stream);
+        let stranded = Stranded {
+            filter,
+            refused: true,
+            _scheduler: None,
+        };
+        self.stranded.insert(stream, stranded);
     }
 
     /// What the wake-up of a stream does.
     pub(super) fn todo(&mut self, stream: StreamId) -> Option<Todo> {
+        if let Some(stranded) = self.stranded.get_mut(&stream) {
+            return (stranded.refuse() == Entered::Stranded).then_some(Todo::Refuse);
+        }
         let (todo, _) = self.streams.get_mut(&stream)?.todo.take()?;
         Some(todo)
     }
@@ -208,11 +287,6 @@ impl Native {
     /// Has it set all gauges from now on.
     pub(super) const fn speak(&mut self) {
         self.speaks = true;
-    }
-
-    /// Whether it sets all gauges.
-    pub(super) const fn speaks(&self) -> bool {
-        self.speaks
     }
 
     /// Takes what was counted since the last time.

@@ -1,7 +1,7 @@
 //! What Envoy's main thread does for all threads: it loads configurations, sends the requests of
 //! the workers' own, hands out the answers, and writes the metrics.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::calls::{self, Calls, Carrier};
 use super::configurations::{self, Configuration};
 use super::inbox::Message;
 use super::lock::{Mutex, lock};
-use super::metrics::{Board, Metrics, Totals};
+use super::metrics::{Board, Totals};
 use super::station;
 use crate::worker::{HeaderBlock, Level, RootId, StreamId};
 
@@ -32,6 +32,8 @@ pub(super) struct Process {
     last_flush: Mutex<Option<Instant>>,
     /// Whether the ticker runs.
     ticking: AtomicBool,
+    /// Which of the threads without a stream was looked after last.
+    tended: AtomicUsize,
 }
 
 impl Process {
@@ -81,6 +83,7 @@ impl Process {
         configurations::remove(root);
         configuration.end();
         // What it carried for others, another one will.
+        lock(&self.totals).forget(root);
         let orphans = lock(&self.calls).orphans(root);
         calls::enqueue(orphans);
         for station in station::all() {
@@ -103,19 +106,29 @@ impl Process {
                 Self::reset(carrier);
                 self.lost(carrier);
             }
-            for station in station::all() {
-                station.inbox().deliver(Message::Tick);
-            }
-            Self::tend();
+            station::here().keep(&configurations::all());
+            self.tend();
             self.send();
             self.flush();
         }
     }
 
-    /// Takes the messages of the threads that have no stream.
-    fn tend() {
-        for station in station::all() {
-            station.tend();
+    /// Takes the messages of this thread, and those of one of the others that have no stream: to
+    /// read large documents on behalf of all of them would hold up this thread, which all need.
+    fn tend(&self) {
+        station::here().tend();
+        let stations = station::all();
+        let last = self.tended.load(Ordering::Relaxed);
+        let next = stations
+            .iter()
+            .enumerate()
+            .cycle()
+            .skip(last.wrapping_add(1));
+        for (index, station) in next.take(stations.len()) {
+            if station.tend() {
+                self.tended.store(index, Ordering::Relaxed);
+                return;
+            }
         }
     }
 
@@ -151,7 +164,7 @@ impl Process {
                 request.end(answer);
             }
         }
-        Self::tend();
+        self.tend();
     }
 
     /// Takes the head of an answer.
@@ -169,7 +182,7 @@ impl Process {
         let ended = lock(&self.calls).complete(carrier);
         if let Some((request, answer)) = ended {
             request.end(answer);
-            Self::tend();
+            self.tend();
         }
     }
 
@@ -178,7 +191,7 @@ impl Process {
         let request = lock(&self.calls).lost(carrier);
         if let Some(request) = request {
             request.end(Answer::Nothing);
-            Self::tend();
+            self.tend();
         }
     }
 
@@ -193,7 +206,7 @@ impl Process {
         if let Some(newest) = configurations::newest()
             && !abi::is_1_38()
         {
-            newest.with_envoy(|envoy| self.write(Scribe::Main(envoy), &newest.metrics));
+            newest.with_envoy(|envoy| self.write(Scribe::Main(envoy), &newest));
         }
     }
 
@@ -203,7 +216,7 @@ impl Process {
             return;
         }
         if let Some(own) = configurations::get(root) {
-            self.write(Scribe::Stream(filter), &own.metrics);
+            self.write(Scribe::Stream(filter), &own);
         }
     }
 
@@ -218,13 +231,14 @@ impl Process {
         due
     }
 
-    fn write(&self, scribe: Scribe, metrics: &Metrics) {
+    fn write(&self, scribe: Scribe, configuration: &Configuration) {
         let mut board = Board::default();
         for station in station::all() {
             station.counted(&mut board);
         }
         board.take_panics();
-        lock(&self.totals).write(&board, scribe, metrics);
+        let (root, metrics) = (configuration.root, &configuration.metrics);
+        lock(&self.totals).write(&board, scribe, root, metrics);
     }
 
     fn start_ticker(&self) {
@@ -240,10 +254,14 @@ impl Process {
         }
     }
 
-    /// Wakes the main thread until there is no configuration left.
+    /// Wakes all threads until there is no configuration left. Those that serve do not depend on
+    /// the main one, which may be busy for seconds.
     fn tick(&self) {
         loop {
             thread::sleep(TICK);
+            for station in station::all() {
+                station.inbox().deliver(Message::Tick);
+            }
             if configurations::send(Errand::Tick) {
                 continue;
             }

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use super::abi::{Filter, Wake};
 use super::calls::{self, Job};
 use super::configurations::Configuration;
+use super::drill;
 use super::engine::Ring;
 use super::inbox::{Inbox, Message};
 use super::lock::{Mutex, MutexGuard, lock};
 use super::metrics::Board;
-use super::perform::{Native, Todo};
+use super::perform::{Entered, Native, Todo};
 use crate::reply::Reply;
 use crate::worker::driver::Driver;
 use crate::worker::{Action, Event, RootId, StreamId, Worker};
@@ -141,16 +142,34 @@ impl Station {
     fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(|poisoned| {
             let mut machine = poisoned.into_inner();
-            let proxy = machine.driver.proxy();
-            let (streams, speaks) = (proxy.strand(), proxy.speaks());
+            let remains = machine.driver.proxy().leave_behind();
             *machine = Machine::new();
-            machine.driver.proxy().adopt(streams);
-            if speaks {
-                machine.driver.proxy().speak();
-            }
+            machine.driver.proxy().take_over(remains);
             self.machine.clear_poison();
             machine
         })
+    }
+
+    /// Replaces the worker if it has panicked.
+    pub(super) fn recover(&self) {
+        drop(self.machine());
+    }
+
+    /// Notes that a stream is being refused because its hook has panicked.
+    pub(super) fn give_up(&self, stream: StreamId, filter: Filter) {
+        self.machine().driver.proxy().give_up(stream, filter);
+    }
+
+    /// Has the worker of the main thread know all configurations, also after a panic of its own.
+    pub(super) fn keep(&self, configurations: &[Arc<Configuration>]) {
+        let jobs = {
+            let mut machine = self.machine();
+            for configuration in configurations {
+                machine.know(configuration);
+            }
+            machine.driver.proxy().jobs()
+        };
+        self.start(jobs);
     }
 
     /// Loads a configuration, on the main thread. Returns whether it is good.
@@ -188,20 +207,24 @@ impl Station {
         self.start(jobs);
     }
 
-    /// Hands in an event of a stream from that stream's hook. `None` stands for a stream that is
-    /// not known, because the worker that knew it has panicked.
+    /// Hands in an event of a stream from that stream's hook.
+    ///
+    /// # Errors
+    /// The worker that knew the stream has panicked: it is to be refused, or has been.
     pub(super) fn on_stream(
         &self,
         stream: StreamId,
         filter: Filter,
         event: Event<'_>,
-    ) -> Option<Left> {
+    ) -> Result<Left, Entered> {
         let (left, jobs) = {
             let mut machine = self.machine();
             self.empty_inbox(&mut machine);
-            if !machine.driver.proxy().enter(stream, filter) {
-                return None;
+            match machine.driver.proxy().enter(stream, filter) {
+                Entered::Known => {}
+                lost => return Err(lost),
             }
+            drill::panic_at("worker");
             let action = machine.driver.on_stream(stream, event);
             let proxy = machine.driver.proxy();
             let (reply, edited) = proxy.leave();
@@ -213,7 +236,7 @@ impl Station {
             (left, proxy.jobs())
         };
         self.start(jobs);
-        Some(left)
+        Ok(left)
     }
 
     /// Notes why Envoy answers a stream itself.
@@ -273,20 +296,21 @@ impl Station {
     }
 
     /// Takes the messages of a thread that has no stream, and that Envoy therefore does not call.
-    /// If a stream is opened meanwhile, it takes them itself.
-    pub(super) fn tend(&self) {
+    /// If a stream is opened meanwhile, it takes them itself. Returns whether there were any.
+    pub(super) fn tend(&self) -> bool {
         if !self.inbox.is_neglected() {
-            return;
+            return false;
         }
         let jobs = {
             let mut machine = self.machine();
             if !machine.driver.proxy().is_idle() {
-                return;
+                return false;
             }
             self.empty_inbox(&mut machine);
             machine.driver.proxy().jobs()
         };
         self.start(jobs);
+        true
     }
 
     fn empty_inbox(&self, machine: &mut Machine) {

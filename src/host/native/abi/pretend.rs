@@ -436,6 +436,7 @@ pretend! {
         lock(&config.calls).insert(new, Call { answer, after });
         0
     }
+    fn received_is_buffered(_filter: Pointer) -> bool { false }
     fn reset_http_stream(envoy: Pointer, number: u64) {
         let config = config(envoy);
         let call = lock(&config.calls).remove(&number);
