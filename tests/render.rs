@@ -159,8 +159,19 @@ fn address(cluster: &Json) -> String {
 
 #[test]
 fn the_shipped_files_are_what_is_printed() {
-    for (target, folder) in TARGETS {
-        for (name, text) in files(target, &shipped(), &[]) {
+    // Its file has a name of its own, which is the default.
+    let native = changed(|document| {
+        document["deployment"]
+            .as_mapping_mut()
+            .unwrap()
+            .remove("module");
+    });
+    let targets = TARGETS.map(|(target, folder)| (target, folder, shipped()));
+    let all = targets
+        .into_iter()
+        .chain([("envoy --native", "native", native)]);
+    for (target, folder, deployment) in all {
+        for (name, text) in files(target, &deployment, &[]) {
             let mut path = envoy().join(folder).join(&name);
             if target == NATIVE && !path.exists() {
                 path = envoy().join("gateway").join(&name);

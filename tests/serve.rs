@@ -1,5 +1,5 @@
-//! The program as it is shipped serves documents, and says so. Everything else is tested in
-//! `integration`.
+//! The program as it is shipped serves documents and says so, and puts the native module where it
+//! is wanted. Everything else is tested in `integration`.
 #![cfg(feature = "serve")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
@@ -65,4 +65,44 @@ fn the_program_serves_tells_of_it_and_ends_with_a_signal() {
     assert_eq!(line(), "info ended");
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
     std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn the_program_installs_the_native_module() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, place) = (
+        folder.path().join("built.so"),
+        folder.path().join("libscopegate.so"),
+    );
+    let install = |into: &std::path::Path| {
+        Command::new(env!("CARGO_BIN_EXE_scopegate"))
+            .arg("install-module")
+            .arg(into)
+            .arg("--from")
+            .arg(&from)
+            .output()
+            .unwrap()
+    };
+    let refused = |into: &std::path::Path, why: &str| {
+        let output = install(into);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(why), "{said}");
+    };
+    refused(folder.path(), "built.so: No such file");
+    std::fs::write(&from, "\0asm").unwrap();
+    refused(folder.path(), "expected a shared object");
+    assert!(!place.exists());
+    for content in ["\x7fELF, the first", "\x7fELF, the second"] {
+        std::fs::write(&from, content).unwrap();
+        let output = install(folder.path());
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        let wanted = format!("{}: {} bytes\n", place.display(), content.len());
+        assert_eq!(said, wanted);
+        assert_eq!(std::fs::read_to_string(&place).unwrap(), content);
+    }
+    refused(&folder.path().join("nowhere"), "nowhere/libscopegate.so: ");
+    // Nothing is left beside it.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 }

@@ -124,9 +124,34 @@ for architecture in amd64 arm64; do
     chroot --userspec=65532:65532 "$work/empty" "${run[@]}" schema | cmp - envoy/scopegate.schema.json
 done
 
-step "the image of serve-organizations runs in an empty, read-only root"
-mkdir "$work/organizations"
-tar -xf "$release/scopegate-organizations.oci.tar" -C "$work/organizations"
-SCOPEGATE_IMAGE="$work/organizations" make test-image
+step "the native modules need glibc 2.28 alone, are never unloaded, and have the same hooks"
+have readelf || apt_install binutils || die "no readelf: install binutils"
+for architecture in amd64 arm64; do
+    module="$release/libscopegate-linux-$architecture.so"
+    readelf -dW "$module" >"$work/dynamic"
+    needed="$(sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' "$work/dynamic" | grep -vE '^(lib(c|m|dl|rt|pthread)|ld-linux-.*)\.so\.' || true)"
+    [ -z "$needed" ] || die "$module needs $needed"
+    grep -q 'Flags:.*NODELETE' "$work/dynamic" || die "$module can be unloaded"
+    grep -q 'Flags:.*NOW' "$work/dynamic" || die "$module looks for functions when it calls them"
+    newest="$(readelf -VW "$module" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -n1)"
+    at_least "${newest#GLIBC_}" 2.28 || die "$module needs $newest"
+    readelf -W --dyn-syms "$module" | awk '$7 != "UND" && $8 ~ /^envoy_/ { print $8 }' | sort >"$work/hooks-$architecture"
+    printf '%s: %s, %s\n' "$architecture" "$newest" "$(wc -l <"$work/hooks-$architecture") hooks"
+done
+cmp "$work/hooks-amd64" "$work/hooks-arm64"
+[ "$(wc -l <"$work/hooks-amd64")" -gt 20 ] || die "hooks are missing"
+
+step "the native module of this machine decides in the oldest and the newest Envoy that take it"
+for envoy in 1.38.2 1.40.0; do
+    ENVOY="$(integration/tools/envoy.sh "$envoy")" SCOPEGATE_NATIVE="$release/libscopegate-linux-$(dpkg --print-architecture).so" \
+        SCENARIO=gRPC cargo test --locked -p integration --test scenarios_envoy
+done
+
+step "the images of the command run in empty, read-only roots"
+for name in organizations native; do
+    mkdir "$work/$name"
+    tar -xf "$release/scopegate-$name.oci.tar" -C "$work/$name"
+done
+SCOPEGATE_IMAGE="$work/organizations" SCOPEGATE_NATIVE_IMAGE="$work/native" make test-image
 
 step "done"

@@ -47,7 +47,8 @@ trap 'rm -rf "$work"' EXIT
 "$top/integration/tools/wasm.sh" >/dev/null
 cp target/scopegate.wasm "$output/"
 for architecture in amd64 arm64; do
-    "$top/integration/tools/static.sh" "$architecture" "$output/scopegate-linux-$architecture"
+    "$top/integration/tools/linux.sh" command "$architecture" "$output/scopegate-linux-$architecture"
+    "$top/integration/tools/linux.sh" module "$architecture" "$output/libscopegate-linux-$architecture.so"
 done
 "$top/integration/tools/playground.sh" >/dev/null
 cp target/playground.html "$output/"
@@ -56,10 +57,13 @@ cp target/playground.html "$output/"
 image="$(python3 integration/tools/image.py "$output/scopegate.wasm" "$work/scopegate" "$version")"
 organizations="$(python3 integration/tools/image.py --organizations "$work/scopegate-organizations" "$version" \
     "amd64=$output/scopegate-linux-amd64" "arm64=$output/scopegate-linux-arm64")"
-for name in scopegate scopegate-organizations; do
+both() { echo "$1=$output/scopegate-linux-$1,$output/libscopegate-linux-$1.so"; }
+native="$(python3 integration/tools/image.py --native "$work/scopegate-native" "$version" "$(both amd64)" "$(both arm64)")"
+images=(scopegate scopegate-native scopegate-organizations)
+for name in "${images[@]}"; do
     python3 "$here/archive.py" "$work/$name" "$output/$name.oci.tar"
 done
-printf '%s@%s\n' "scopegate" "$image" "scopegate-organizations" "$organizations" >"$output/digests.txt"
+printf '%s@%s\n' scopegate "$image" scopegate-native "$native" scopegate-organizations "$organizations" >"$output/digests.txt"
 
 # What is installed with them.
 cp envoy/scopegate.schema.json envoy/deployment.schema.json "$output/"
@@ -74,7 +78,7 @@ python3 "$here/archive.py" envoy/helm "$output/$chart-$number.tgz" "$chart/"
 if [ -n "${SCOPEGATE_SIGNING_KEY:-${COSIGN_KEY:-}}" ]; then
     python3 "$here/sign.py" public "$output/scopegate.pub"
     python3 "$here/sign.py" blob "$output/SHA256SUMS"
-    for name in scopegate scopegate-organizations; do
+    for name in "${images[@]}"; do
         python3 "$here/sign.py" image "$work/$name" "$work/$name.sig" "$IMAGES/$name" >/dev/null
         python3 "$here/archive.py" "$work/$name.sig" "$output/$name.sig.oci.tar"
     done

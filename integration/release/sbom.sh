@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Lists what the module and the command are made of, as CycloneDX documents: every crate that is compiled into them, with
+# Lists what the modules and the command are made of, as CycloneDX documents: every crate that is compiled into them, with
 # its licence, its package URL and the hash in Cargo.lock. Tests and what only builds are not in them, and neither is what
 # only macros need.
 #
-#   sbom.sh FOLDER    FOLDER/scopegate.wasm.cdx.json, FOLDER/scopegate-linux.cdx.json
+#   sbom.sh FOLDER    FOLDER/scopegate.wasm.cdx.json, FOLDER/scopegate-linux.cdx.json, FOLDER/libscopegate-linux.cdx.json
 #
 # SOURCE_DATE_EPOCH is their time, so that the same source gives the same bytes.
 set -euo pipefail
@@ -54,3 +54,4 @@ PYTHON
 
 document scopegate.wasm wasm32-wasip1
 document scopegate-linux x86_64-unknown-linux-musl --features serve
+document libscopegate-linux x86_64-unknown-linux-gnu --features native

@@ -15,6 +15,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 DOCUMENTS = {
     "scopegate.wasm": ("wasm32-wasip1", []),
     "scopegate-linux": ("x86_64-unknown-linux-musl", ["--features", "serve"]),
+    "libscopegate-linux": ("x86_64-unknown-linux-gnu", ["--features", "native"]),
 }
 
 

@@ -1,5 +1,5 @@
 //! `scopegate serve-organizations` as a process. It is the test program itself, which acts as the command when it is
-//! started with that word. The same holds for `scopegate public-keys`.
+//! started with that word. The same holds for `scopegate public-keys` and `scopegate install-module`.
 
 use std::fs;
 use std::io;
@@ -22,8 +22,11 @@ use crate::process::{Process, free_port, resident};
 /// The word that selects the command.
 const COMMAND: &str = "serve-organizations";
 
-/// The word that selects the other command.
+/// The word that selects another one.
 const PUBLIC_KEYS: &str = "public-keys";
+
+/// The word that selects the one that an init container of the native module runs.
+const INSTALL_MODULE: &str = "install-module";
 
 /// How long anything may take that a test does not wait for deliberately.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,8 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Runs the command if this process was started as it. `main` does this first.
 #[must_use]
 pub fn as_command() -> Option<ExitCode> {
-    let word = std::env::args().nth(1);
-    if !matches!(word.as_deref(), Some(COMMAND | PUBLIC_KEYS)) {
+    let word = std::env::args().nth(1)?;
+    if ![COMMAND, PUBLIC_KEYS, INSTALL_MODULE].contains(&word.as_str()) {
         return None;
     }
     let mut console = Console {

@@ -166,6 +166,39 @@ fn the_image_of_the_command_runs_as_nobody_on_both_architectures() -> Result<()>
 }
 
 #[test]
+fn the_image_of_the_native_module_has_the_command_that_installs_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let layout = folder.path().join("image");
+    let mut given = Vec::new();
+    for name in ["amd64", "arm64"] {
+        let [command, module] =
+            ["command", "module"].map(|it| folder.path().join(format!("{it}-{name}")));
+        fs::write(&command, name.repeat(2))?;
+        fs::write(&module, name)?;
+        given.push(format!("{name}={},{}", command.display(), module.display()));
+    }
+    let arguments = ["--native", &text(&layout), "1.2.3", &given[0], &given[1]];
+    let digest = said(IMAGE, &arguments, None)?;
+    let described = first(&layout)?;
+    ensure!(described["digest"] == digest.as_str());
+    let index = document(&layout, &described)?;
+    let images = index["manifests"].as_array().context("none")?;
+    ensure!(images.len() == 2);
+    for (described, name) in images.iter().zip(["amd64", "arm64"]) {
+        ensure!(described["platform"] == json!({"os": "linux", "architecture": name}));
+        let (config, tar) = opened(&layout, &document(&layout, described)?)?;
+        ensure!(config["config"]["User"] == "65532:65532");
+        ensure!(config["config"]["Entrypoint"] == json!(["/scopegate"]));
+        let wanted = [
+            "-rwxr-xr-x 0/0 10 1970-01-01 00:00 scopegate",
+            "-rw-r--r-- 0/0 5 1970-01-01 00:00 libscopegate.so",
+        ];
+        ensure!(listed(&tar)? == wanted, "{:?}", listed(&tar)?);
+    }
+    Ok(())
+}
+
+#[test]
 fn images_and_archives_are_the_same_bytes_wherever_they_are_written() -> Result<()> {
     let (mut images, mut archives) = (Vec::new(), Vec::new());
     for names in [["a", "b"], ["b", "a"]] {

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use super::console::Format;
 use super::{check, completions, explain, organizations, render, schema};
 #[cfg(feature = "serve")]
-use super::{public_keys, serve_organizations};
+use super::{install_module, public_keys, serve_organizations};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -43,6 +43,9 @@ pub(super) enum Command {
     /// Prints the public halves of the keys that served organizations are signed with.
     #[cfg(feature = "serve")]
     PublicKeys(public_keys::Arguments),
+    /// Puts the native module where Envoy finds it, out of its image.
+    #[cfg(feature = "serve")]
+    InstallModule(install_module::Arguments),
     /// Prints all manifests of a gate from one deployment file.
     Render(render::Arguments),
 }

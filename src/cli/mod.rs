@@ -9,6 +9,8 @@ mod check;
 mod completions;
 mod console;
 mod explain;
+#[cfg(feature = "serve")]
+mod install_module;
 #[cfg(feature = "cli")]
 mod network;
 mod organizations;
@@ -41,6 +43,8 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Outcome {
         Command::Organizations(organizations) => {
             organizations::run(&organizations, arguments.output, console)
         }
+        #[cfg(feature = "serve")]
+        Command::InstallModule(install) => install_module::run(&install, console),
         #[cfg(feature = "serve")]
         Command::PublicKeys(keys) => public_keys::run(&keys, console),
         #[cfg(feature = "serve")]

@@ -247,26 +247,21 @@ impl Scene {
         digest.context("SCOPEGATE_LIBRARY names the native module: `make test-control-planes` builds it and sets this")
     }
 
-    /// What `COPY` in `envoy/gateway/native/Dockerfile` adds to an image, as an image.
+    /// The image of the native module, as a release has it. Its command is this program, which acts as that command.
     fn push_native(&self, module: &Path) -> Result<String> {
-        let (folder, layer) = (self.file("native"), self.file("native.tar"));
-        fs::create_dir_all(&folder)?;
-        fs::copy(module, folder.join("libscopegate.so"))?;
-        let mut packing = Command::new("tar");
-        packing.args(["--format=ustar", "--owner=0", "--group=0", "--mtime=@0"]);
-        packing.arg("-C").arg(&folder).arg("-cf").arg(&layer);
-        said(packing.arg("libscopegate.so"))?;
-        let mut push = crane()?;
-        push.args([
-            "append",
-            "--new_tag",
-            "registry.example.com/scopegate:native",
+        let (layout, program) = (self.file("native"), std::env::current_exe()?);
+        let script = paths::integration().join("tools/image.py");
+        let mut writing = Command::new("python3");
+        writing.arg(script).arg("--native").arg(&layout);
+        writing.args([
+            "0.0.0",
+            &format!("amd64={},{}", program.display(), module.display()),
         ]);
-        let pushed = said(push.arg("--new_layer").arg(&layer))?;
-        let (_, digest) = pushed
-            .trim()
-            .rsplit_once("@sha256:")
-            .context(pushed.clone())?;
+        let digest = said(&mut writing)?;
+        let digest = digest.trim().strip_prefix("sha256:").context("no digest")?;
+        let mut push = crane()?;
+        push.arg("push").arg(&layout);
+        said(push.arg("registry.example.com/scopegate:native"))?;
         Ok(digest.to_owned())
     }
 

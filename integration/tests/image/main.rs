@@ -1,14 +1,18 @@
-//! The image of `serve-organizations` without an engine: its layer is unpacked into an empty folder, which becomes a
-//! root that nothing can be written to, and its command starts there as the user of the image, with the arguments of the
-//! shipped Deployment and what a kubelet would mount. It finds a real Kubernetes API by a name, as a name server tells it.
+//! Images with a command, without an engine: the layer is unpacked into an empty folder, which becomes a root that nothing
+//! can be written to, and the command starts there as the user of the image, with what a kubelet would mount.
 //!
-//! `SCOPEGATE_IMAGE` names the layout, as `make images` writes it. It needs root.
+//! That of `serve-organizations` has the arguments of the shipped Deployment, and finds a real Kubernetes API by a name, as
+//! a name server tells it. That of the native module does what the shipped init container has it do.
+//!
+//! `SCOPEGATE_IMAGE` and `SCOPEGATE_NATIVE_IMAGE` name the layouts, as `make images` and `make native-image` write them. It
+//! needs root.
 
 mod names;
 mod root;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,10 +29,11 @@ use names::NameServer;
 use root::Root;
 
 fn main() -> ExitCode {
-    libtest_mimic::run(&Arguments::from_args(), vec![test()]).exit_code()
+    let tests = vec![organizations(), native()];
+    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }
 
-fn test() -> Trial {
+fn organizations() -> Trial {
     const NAME: &str = "the_image_serves_organizations_from_a_read_only_root_as_nobody";
     match std::env::var("SCOPEGATE_IMAGE") {
         Err(_) => trial::skipped(NAME, "SCOPEGATE_IMAGE names no image: make test-image"),
@@ -37,6 +42,48 @@ fn test() -> Trial {
             runtime.enable_all().build()?.block_on(serves(&layout))
         }),
     }
+}
+
+fn native() -> Trial {
+    const NAME: &str = "the_image_installs_the_native_module_as_nobody";
+    match std::env::var("SCOPEGATE_NATIVE_IMAGE") {
+        Err(_) => trial::skipped(
+            NAME,
+            "SCOPEGATE_NATIVE_IMAGE names no image: make test-image",
+        ),
+        Ok(layout) => trial::needing(NAME, &[], move || installs(&layout)),
+    }
+}
+
+/// The folder that both containers of the pod have, for Envoy's user.
+fn installs(layout: &str) -> Result<()> {
+    let mut root = Root::unpacked(layout.as_ref())?;
+    let mut files = root.files()?;
+    files.sort();
+    ensure!(files == ["libscopegate.so", "scopegate"], "{files:?}");
+    let module = root.read("libscopegate.so")?;
+    let file = paths::repository().join("envoy/gateway/native/gateway.yaml");
+    let documents = documents(&fs::read_to_string(file)?)?;
+    let proxy = documents.iter().find(|it| it["kind"] == "EnvoyProxy");
+    let deployment =
+        &proxy.context("no EnvoyProxy")?["spec"]["provider"]["kubernetes"]["envoyDeployment"];
+    let container = &deployment["initContainers"][0];
+    ensure!(container["securityContext"]["runAsUser"] == NOBODY);
+    let words = container["command"].as_array().context("no command")?;
+    let words = words.iter().map(|it| it.as_str().map(str::to_owned));
+    let words: Vec<String> = words.collect::<Option<_>>().context("not a text")?;
+    ensure!(
+        words.first().map(String::as_str) == Some("/scopegate"),
+        "{words:?}"
+    );
+    let shared = root.share("opt/scopegate")?;
+    let output = root.command(&words[1..], &[])?.output()?;
+    ensure!(output.status.success(), "{output:?}");
+    let installed = shared.join("libscopegate.so");
+    ensure!(fs::read(&installed)? == module);
+    // Whoever is Envoy may read it.
+    ensure!(fs::metadata(&installed)?.permissions().mode() & 0o444 == 0o444);
+    Ok(())
 }
 
 /// Where the name server listens: the library asks port 53.

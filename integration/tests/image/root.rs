@@ -13,6 +13,7 @@ use tempfile::TempDir;
 pub struct Root {
     folder: TempDir,
     config: Value,
+    shared: Vec<(String, TempDir)>,
 }
 
 impl Root {
@@ -41,7 +42,11 @@ impl Root {
         let mut command = Command::new("tar");
         command.arg("-xzf").arg(layer).arg("-C").arg(folder.path());
         ensure!(command.status()?.success());
-        Ok(Root { folder, config })
+        Ok(Root {
+            folder,
+            config,
+            shared: Vec::new(),
+        })
     }
 
     /// What lies at its top.
@@ -63,16 +68,36 @@ impl Root {
         )?)
     }
 
+    /// A file of it.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>> {
+        Ok(fs::read(self.folder.path().join(path))?)
+    }
+
+    /// A folder that anybody may write to, mounted into it; gives its path.
+    pub fn share(&mut self, path: &str) -> Result<PathBuf> {
+        let folder = tempfile::tempdir()?;
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777))?;
+        fs::create_dir_all(self.folder.path().join(path))?;
+        let place = folder.path().to_owned();
+        self.shared.push((path.to_owned(), folder));
+        Ok(place)
+    }
+
     /// Its entrypoint as its user, in a root that nothing can be written to.
     pub fn command(&self, arguments: &[String], variables: &[(&str, &str)]) -> Result<Command> {
         let user = self.config["User"].as_str().context("no user")?;
         let entrypoint = self.config["Entrypoint"][0].as_str();
         let folder = self.folder.path();
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-euc"]).arg(
+        let mounts = self.shared.iter().map(|(path, shared)| {
+            format!("mount --bind {} $root/{path}\n", shared.path().display())
+        });
+        command.args(["--mount", "sh", "-euc"]).arg(format!(
             "root=$1; user=$2; shift 2; mount --bind $root $root; mount -o remount,bind,ro $root
+             {}
              exec setpriv --no-new-privs chroot --userspec=$user --groups= $root \"$@\"",
-        );
+            mounts.collect::<String>()
+        ));
         command.arg("sh").arg(folder).arg(user);
         command
             .arg(entrypoint.context("no entrypoint")?)
