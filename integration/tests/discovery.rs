@@ -87,7 +87,8 @@ async fn a_thousand_changes_under_load_lose_no_request() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_file_changes_nothing_and_is_told() -> Result<()> {
-    let scene = drill::scene(configuration(true)).await?;
+    let settings = drill::settings(configuration(true))?.sandboxed();
+    let scene = Scene::start_with(settings, Issuer::corporate().await?).await?;
     let envoy = &scene.envoy;
     drill::warm(envoy).await?;
     let path = envoy.discovered()?;
@@ -145,7 +146,8 @@ async fn a_bad_file_changes_nothing_and_is_told() -> Result<()> {
 /// The kubelet never touches a mounted file: it swaps a link to the folder in which all of them are.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_config_map_is_followed() -> Result<()> {
-    let scene = drill::scene(configuration(false)).await?;
+    let settings = drill::settings(configuration(false))?.sandboxed();
+    let scene = Scene::start_with(settings, Issuer::corporate().await?).await?;
     let envoy = &scene.envoy;
     drill::warm(envoy).await?;
     let path = envoy.discovered()?;
@@ -194,7 +196,7 @@ async fn without_a_configuration_clients_are_told_to_try_again() -> Result<()> {
     });
     for settings in [bad, no_module] {
         let began = Instant::now();
-        let settings = settings.refused_too();
+        let settings = settings.sandboxed().refused_too();
         let scene = Scene::start_with(settings, Issuer::corporate().await?).await?;
         ensure!(began.elapsed() < PATIENCE, "it waits for a better file");
         let envoy = &scene.envoy;

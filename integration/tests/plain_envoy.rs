@@ -11,7 +11,10 @@ use integration::{drill, paths};
 use serde_json::json;
 
 async fn shipped() -> Result<Scene> {
-    let settings = EnvoySettings::shipped()?.wasm(drill::module()?).metrics();
+    let settings = EnvoySettings::shipped()?
+        .wasm(drill::module()?)
+        .sandboxed()
+        .metrics();
     Scene::start_with(settings, Issuer::corporate().await?).await
 }
 
@@ -72,7 +75,7 @@ async fn the_gates_port_answers_a_load_balancer() -> Result<()> {
 
     let issuer = Issuer::corporate().await?;
     issuer.down().await;
-    let settings = EnvoySettings::shipped()?.wasm(drill::module()?);
+    let settings = EnvoySettings::shipped()?.wasm(drill::module()?).sandboxed();
     let scene = Scene::start_with(settings, issuer).await?;
     let reply = drill::send(&scene.envoy, &health).await?;
     ensure!(reply.status == 503, "{reply:?}");

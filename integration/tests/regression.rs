@@ -240,12 +240,9 @@ fn wall() -> Result<f64> {
 
 /// The module's lines in Envoy's log that call for somebody.
 fn loud_lines(envoy: &Envoy) -> Vec<String> {
-    let log = envoy.log();
-    let loud = ["[error][wasm]", "[critical][wasm]"];
-    log.lines()
-        .filter(|line| line.contains("wasm log") && loud.iter().any(|level| line.contains(level)))
-        .map(str::to_owned)
-        .collect()
+    let mut lines = envoy.own_lines();
+    lines.retain(|line| line.contains("[error]") || line.contains("[critical]"));
+    lines
 }
 
 /// One from each of the two workers, and perhaps one from the main thread and one from the trial load.
@@ -699,9 +696,14 @@ async fn a_text_of_the_provider_was_logged_in_full() -> Result<()> {
             sleep(Duration::from_millis(50)).await;
         }
     }
-    let log = envoy.log();
-    let ours = log.lines().filter_map(|line| line.split_once("wasm log"));
-    all_are_good(ours.map(|(_, line)| {
+    let lines = envoy.own_lines();
+    // Behind what Envoy writes before them.
+    let said = |line: &String| {
+        let text = line.split_once("wasm log").or(line.split_once("] [:] "));
+        Some(text?.1.to_owned())
+    };
+    let ours: Vec<String> = lines.iter().filter_map(said).collect();
+    all_are_good(ours.iter().map(|line| {
         let start = line.get(..60).unwrap_or(line);
         (start, check_length(line))
     }))

@@ -62,7 +62,7 @@ async fn a_rendered_gate_lets_the_right_people_in() -> Result<()> {
     render(&document, folder.path(), &variables)?;
 
     let settings = EnvoySettings::from_file(&folder.path().join("envoy.yaml"))?;
-    let settings = settings.wasm(drill::module()?);
+    let settings = settings.wasm(drill::module()?).sandboxed();
     let scene = Scene::start_with(settings, Issuer::corporate().await?).await?;
     let token = drill::fresh(Recipe::of("reader").claim("groups", json!(["team \"a\" #1"])))?;
     let other = drill::fresh(Recipe::of("reader").claim("groups", json!(["team a"])))?;

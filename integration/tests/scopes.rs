@@ -501,7 +501,8 @@ async fn a_body_waits_for_keys_with_its_head() -> Result<()> {
 async fn no_body_pulls_a_waiting_head_along() -> Result<()> {
     let issuer = Issuer::corporate().await?;
     issuer.set_answer(AnswerMode::Delay(2_000));
-    let settings = drill::settings(scenario::config("scopes")?)?.edit(|envoy| {
+    let settings = drill::settings(scenario::config("scopes")?)?.sandboxed();
+    let settings = settings.edit(|envoy| {
         let plugin = &mut envoy.scopegate()?["typed_config"]["config"];
         plugin["allow_on_headers_stop_iteration"] = json!(true);
         Ok(())

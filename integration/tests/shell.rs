@@ -897,9 +897,9 @@ async fn record_of(envoy: &Envoy, id: &str) -> Result<Value> {
 
 /// The records in Envoy's own log.
 fn logged_records(envoy: &Envoy) -> Vec<Value> {
-    let log = envoy.log();
-    log.lines()
-        .filter(|line| line.contains("wasm log"))
+    let lines = envoy.own_lines();
+    let records = lines.iter();
+    records
         .filter_map(|line| serde_json::from_str(&line[line.find("{\"time\"")?..]).ok())
         .collect()
 }
@@ -1196,7 +1196,8 @@ async fn without_a_working_module_nothing_passes() -> Result<()> {
         if let Some(bytes) = bytes {
             std::fs::write(&path, bytes)?;
         }
-        let settings = drill::settings(drill::configuration())?.edit(move |bootstrap| {
+        let settings = drill::settings(drill::configuration())?.sandboxed();
+        let settings = settings.edit(move |bootstrap| {
             let vm_config = &mut bootstrap.scopegate()?["typed_config"]["config"]["vm_config"];
             vm_config["code"] = json!({"local": {"filename": path}});
             Ok(())

@@ -270,21 +270,28 @@ impl Bootstrap {
         let name = module.file_stem().and_then(|stem| stem.to_str());
         let name = name.and_then(|stem| stem.strip_prefix("lib"));
         let name = name.with_context(|| format!("{} is no libNAME.so", module.display()))?;
-        let filter = self.scopegate()?;
-        let configuration = filter["typed_config"]["config"]["configuration"].clone();
-        filter["typed_config"] = json!({
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
-            "dynamic_module_config": {"name": name, "do_not_close": true},
-            "filter_name": FILTER,
-            "filter_config": configuration,
-        });
-        // A listener without the gate has none.
+        let replace = |filter: &mut Value| {
+            let configuration = filter["typed_config"]["config"]["configuration"].clone();
+            filter["typed_config"] = json!({
+                "@type": NATIVE,
+                "dynamic_module_config": {"name": name, "do_not_close": true},
+                "filter_name": FILTER,
+                "filter_config": configuration,
+            });
+        };
+        if self.is_discovered()? {
+            replace(resource(&mut self.discovered)?);
+        }
+        // A listener without the gate has none, or another filter by that name.
         let listeners = &mut self.value["static_resources"]["listeners"];
         for listener in list(listeners, "static_resources.listeners")? {
-            if let Ok(filter) = scopegate(listener)
-                && filter["config_discovery"].is_object()
-            {
+            let Ok(filter) = scopegate(listener) else {
+                continue;
+            };
+            if filter["config_discovery"].is_object() {
                 filter["config_discovery"]["type_urls"] = json!([NATIVE]);
+            } else if filter["typed_config"]["config"]["vm_config"].is_object() {
+                replace(filter);
             }
         }
         // Without this, names begin with `dynamicmodulescustom`.

@@ -140,6 +140,13 @@ impl EnvoySettings {
         self
     }
 
+    /// Leaves the module in wasm in its place, for what is about its sandbox or about the files that load it.
+    #[must_use]
+    pub fn sandboxed(mut self) -> EnvoySettings {
+        self.native = None;
+        self
+    }
+
     /// Puts that native module in its place. The default is [`native`].
     #[must_use]
     pub fn native(mut self, path: impl Into<PathBuf>) -> EnvoySettings {
@@ -226,11 +233,11 @@ impl EnvoySettings {
     }
 
     /// Gives the module everything that it uses of the host except that function: a call of it fails, or it is never
-    /// called.
+    /// called. There is a list of them for the module in wasm alone.
     #[must_use]
     pub fn without(mut self, function: &str) -> EnvoySettings {
         self.denied = Some(function.to_owned());
-        self
+        self.sandboxed()
     }
 
     /// Sets the number of workers. The default is two.
@@ -472,6 +479,13 @@ impl Envoy {
     /// Everything that Envoy has written to its log.
     pub fn log(&self) -> String {
         self.with_process(|process| process.log())
+    }
+
+    /// The lines of it that are the gate's.
+    pub fn own_lines(&self) -> Vec<String> {
+        let log = self.log();
+        let own = |line: &&str| line.contains("wasm log") || line.contains("[dynamic_modules]");
+        log.lines().filter(own).map(str::to_owned).collect()
     }
 
     /// The file that holds the log.

@@ -117,11 +117,15 @@ impl Scene {
     async fn wait_for_keys(&self, sets: usize) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            let stats = self.envoy.stats().await?;
-            let fetched = stats.iter().filter_map(|(name, count)| {
-                let (_, labels) = name.split_once("scopegate_jwks_fetch_total.provider=")?;
-                let (provider, result) = labels.split_once(".result=")?;
-                (*count > 0 && matches!(result, "ok" | "unusable")).then_some(provider)
+            let metrics = self.envoy.prometheus_metrics().await?;
+            let fetched = metrics.lines().filter_map(|line| {
+                let labels = line.strip_prefix("scopegate_jwks_fetch_total{")?;
+                let (labels, count) = labels.split_once("} ")?;
+                let counts = count.parse().is_ok_and(|count: u64| count > 0);
+                let read = ["ok", "unusable"].map(|result| format!("result=\"{result}\""));
+                let (_, provider) = labels.split_once("provider=\"")?;
+                let (provider, _) = provider.split_once('"')?;
+                (counts && read.iter().any(|result| labels.contains(result))).then_some(provider)
             });
             let fetched = fetched.collect::<BTreeSet<_>>().len();
             if fetched == sets {
