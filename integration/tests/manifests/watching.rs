@@ -66,6 +66,7 @@ async fn under_envoy_gateway_the_gates_lines_are_in_the_log() -> Result<()> {
     };
     let said = async |levels: String| -> Result<bool> {
         let settings = drill::settings(drill::configuration())?
+            .sandboxed()
             .log_level(&default)
             .component_log_levels(&levels);
         let scene = Scene::start_with(settings, Issuer::corporate().await?).await?;
