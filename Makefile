@@ -154,7 +154,7 @@ test-native: wasm native ## run the scenario table and drills of the keys with t
 	run --test scenarios_envoy; run --test native; run --test drills -- "a key"; run --test drills -- "one fetch for 2"; \
 	run --test scopes -- a_body_waits; run --test keys -- both_engines; \
 	ENVOY="$$($(tools)/envoy.sh 1.38.2)"; SCENARIO="$(or $(SCENARIO),gRPC)" run --test scenarios_envoy; \
-	run --test native -- final_status; \
+	run --test native -- final_status a_panic a_worker_that metrics_outlive; \
 	exit $$failed
 
 .PHONY: races
