@@ -76,7 +76,7 @@ release: ## make all files of a release in target/release-VERSION; signed if SCO
 	@TRIAL="$(TRIAL)" integration/release/release.sh
 
 .PHONY: release-check
-release-check: ## make a release of this commit twice, in two folders, compare and verify it as a user does; an hour
+release-check: ## make a release of this commit twice, in two folders, compare and verify it as a user does; two hours
 	@integration/release/check.sh
 
 .PHONY: sdk
