@@ -381,8 +381,8 @@ impl Counters {
 
     /// Takes back what it has added to the gauges to which workers add.
     pub fn retract(&mut self, registry: &dyn Registry) {
-        for shown in self.gauges.values_mut() {
-            if let (true, Some(id), Some(value)) = (shown.adds_up, shown.id, shown.value.take()) {
+        for shown in self.gauges.values_mut().filter(|shown| shown.adds_up) {
+            if let (Some(id), Some(value)) = (shown.id, shown.value.take()) {
                 registry.add(id, value.saturating_neg());
             }
         }

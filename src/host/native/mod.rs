@@ -9,9 +9,9 @@
 //! workers' own requests. Envoy's main thread sends these and writes the metrics ([`process`]).
 //!
 //! Envoy gives a filter no timer, and calls a thread only for a stream. A ticker of the
-//! process's own therefore wakes the main thread, which hands each station its ticks and
-//! answers. If streams are open on that thread, the thread itself takes them, woken through one
-//! of these; if not, nobody else uses the station, and the main thread does.
+//! process's own therefore hands each station its ticks, and the main thread hands out answers.
+//! If streams are open on that thread, the thread itself takes them, woken through one of these;
+//! if not, nobody else uses the station, and the main thread does.
 
 mod abi;
 mod answer;

@@ -82,8 +82,8 @@ impl Process {
         let root = configuration.root;
         configurations::remove(root);
         configuration.end();
-        // What it carried for others, another one will.
         lock(&self.totals).forget(root);
+        // What it carried for others, another one will.
         let orphans = lock(&self.calls).orphans(root);
         calls::enqueue(orphans);
         for station in station::all() {
