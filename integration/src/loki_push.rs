@@ -32,6 +32,25 @@ pub fn request(streams: &[Stream<'_>]) -> Vec<u8> {
         .unwrap_or_default()
 }
 
+/// A time for lines that are written at once, in Unix nanoseconds: now, or a second ago when Loki's volumes by step would
+/// leave out all of them.
+///
+/// `index/volume_range` cuts a range at multiples of its step, each cut ends a millisecond before the next, and Loki
+/// 3.7 asks its stores in whole seconds. So nothing counts that lies in the last second of a step. Steps of tests are
+/// multiples of 15 seconds.
+#[must_use]
+pub fn moment() -> u64 {
+    counted(crate::otlp::unix_nanos())
+}
+
+fn counted(now: u64) -> u64 {
+    if now / NANOS % SHORTEST_STEP == SHORTEST_STEP - 1 {
+        now - NANOS
+    } else {
+        now
+    }
+}
+
 #[derive(Clone, PartialEq, Message)]
 struct PushRequest {
     #[prost(message, repeated, tag = "1")]
@@ -63,3 +82,23 @@ struct Timestamp {
 }
 
 const NANOS: u64 = 1_000_000_000;
+/// In seconds.
+const SHORTEST_STEP: u64 = 15;
+
+#[cfg(test)]
+mod tests {
+    use super::{NANOS, counted};
+
+    #[test]
+    fn lines_are_written_when_a_step_counts_them() {
+        let second = |second: u64, fraction| (1_800_000_000 + second) * NANOS + fraction;
+        for end in [14, 29, 44, 59] {
+            assert_eq!(counted(second(end, 5)), second(end - 1, 5));
+            assert_eq!(
+                counted(second(end - 1, 999_999_999)),
+                second(end - 1, 999_999_999)
+            );
+            assert_eq!(counted(second(end + 1, 0)), second(end + 1, 0));
+        }
+    }
+}

@@ -148,7 +148,7 @@ impl Scene {
     /// The amounts differ, so that answers that are only numbers tell the tenants apart too.
     async fn push(&self, tenant: &str) -> Result<()> {
         let agent = format!("agent-{tenant}");
-        let now = otlp::unix_nanos();
+        let now = loki_push::moment();
         let line = |number: u64| format!("level=info msg=\"order {number} of {tenant}\"");
         let count = if tenant == ACME { LINES } else { 2 * LINES };
         let values: Vec<Value> = (0..count)

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Result;
 use integration::client::RawRequest;
 use integration::stack::{APOLLO_TENANT, HOOLI, INITECH, NAMESPACE};
-use integration::{form, otlp, remote_write, token};
+use integration::{form, loki_push, otlp, remote_write, token};
 use prost::Message;
 use scopegate::authz::endpoint::Backend;
 use serde_json::{Value, json};
@@ -123,7 +123,7 @@ fn labels(tenant: &str, namespace: &str, bird: &str, stone: &str) -> Vec<(String
 }
 
 async fn push_lines(scene: &Scene, tenant: &str) -> Result<()> {
-    let now = otlp::unix_nanos();
+    let now = loki_push::moment();
     let streams: Vec<Value> = parts()
         .map(|(namespace, bird, amount, stone)| {
             // More than the projects API gives without being asked for a number.
