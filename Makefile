@@ -120,11 +120,16 @@ run: wasm ## run Envoy with the module, an issuer and a Prometheus, until Ctrl-C
 
 .PHONY: test
 test: wasm ## run the native tests, and those of the module in a real Envoy
-	@$(servers) python3 $(tools)/two_at_a_time.py --locked --workspace --features scopegate/serve,scopegate/native
+	@$(servers) VALGRIND="$$($(tools)/valgrind.sh || true)"; export VALGRIND; \
+	python3 $(tools)/two_at_a_time.py --locked --workspace --features scopegate/serve,scopegate/native
 
 .PHONY: drills
 drills: wasm ## show what happens to valid requests while the provider rotates keys, stalls or dies
 	@$(servers) cargo test --locked $(heavy) --test drills -- $(DRILL)
+
+.PHONY: soak
+soak: wasm ## everything at once for half an hour: memory stays flat, and nothing is left; SOAK_SECONDS=, HOST=native
+	@$(servers) SCOPEGATE_SOAK_SECONDS="$(or $(SOAK_SECONDS),1800)" cargo test --locked $(heavy) --test soak
 
 .PHONY: parts
 parts: ## build or fetch what stack and test-stack need, and print what is not available
@@ -168,9 +173,17 @@ test-control-planes: wasm native ## run the manifests on the real Istio and Envo
 	cargo test --locked $(heavy) --test control-planes -- $(PLANES)
 
 .PHONY: fuzz
-fuzz: ## let the backends' parsers read mutated queries, ten minutes for each language; FUZZ_SECONDS=, SCOPEGATE_SEED=
+fuzz: ## put hostile bytes to all that reads some, an hour of CPU time in all; FUZZ_SECONDS=, FUZZ="token jwks"
+	@fuzz/run.sh "$(or $(FUZZ_SECONDS),3600)" $(FUZZ)
+
+.PHONY: fuzz-queries
+fuzz-queries: ## let the backends' parsers read mutated queries, ten minutes for each language; FUZZ_SECONDS=, SCOPEGATE_SEED=
 	@SCOPEGATE_FUZZ_SECONDS="$(or $(FUZZ_SECONDS),600)" \
 	cargo test --locked $(heavy) --test oracles -- $(FUZZ)
+
+.PHONY: deny
+deny: ## check licences, duplicates and sources of all crates, and known faults of theirs if ADVISORY_DB names a database
+	@$(tools)/deny.sh
 
 .PHONY: integration
 integration: wasm ## run only the tests in a real Envoy
@@ -186,6 +199,7 @@ lint: ## check format, clippy, documentation and prose
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	cargo fmt --check --manifest-path playground/Cargo.toml
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --manifest-path playground/Cargo.toml --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
 
@@ -221,4 +235,4 @@ clean: ## remove what was built, but not downloads or a CARGO_TARGET_DIR of your
 
 .PHONY: distclean
 distclean: clean ## remove the downloads too
-	cd "$(SCOPEGATE_CACHE)" 2>/dev/null || exit 0; rm -rf envoy-* prometheus wrk h2load oha-* mdbook-* pip stack lock lock-* no-wasm32-*
+	cd "$(SCOPEGATE_CACHE)" 2>/dev/null || exit 0; rm -rf envoy-* prometheus wrk h2load valgrind oha-* cargo-* mdbook-* pip stack lock lock-* no-wasm32-*

@@ -2,9 +2,7 @@
 //! its place; overrides from the environment; defaults; determinism.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
-mod common;
-
-use common::{ISSUER, Request, Token, answer, config, jwk, jwk_with, parse};
+use crate::common::{ISSUER, Request, Token, answer, config, jwk, jwk_with, parse};
 use scopegate::authn::keys::Algorithm;
 use scopegate::authn::verifier::TokenKind;
 use scopegate::config::{
@@ -1213,7 +1211,11 @@ fn a_backend_that_is_not_configured_is_a_503() {
         ("tempo", "/tempo/api/search"),
     ] {
         let request = Request::bearing(&token).set(":path", path);
-        assert_eq!(answer(&config(), &request), common::ALLOWED, "{backend}");
+        assert_eq!(
+            answer(&config(), &request),
+            crate::common::ALLOWED,
+            "{backend}"
+        );
         let mut without = config();
         put(&mut without, &format!("backends.{backend}"), Value::Null);
         assert_eq!(
@@ -1258,24 +1260,24 @@ fn roles_and_tenant_types_grant_what_they_say() {
     let missing = "permission_missing";
     let nothing = "tenant_not_granted";
     for (group, tenant, (method, path), code) in [
-        ("admins", "a", read, common::ALLOWED),
-        ("admins", "a", write, common::ALLOWED),
-        ("admins", "a", rules, common::ALLOWED),
-        ("admins", "a", delete, common::ALLOWED),
+        ("admins", "a", read, crate::common::ALLOWED),
+        ("admins", "a", write, crate::common::ALLOWED),
+        ("admins", "a", rules, crate::common::ALLOWED),
+        ("admins", "a", delete, crate::common::ALLOWED),
         // Without `alerting`, nobody changes rules.
         ("admins", "a", change, missing),
-        ("admins", "b", change, common::ALLOWED),
-        ("admins", "rules", change, common::ALLOWED),
+        ("admins", "b", change, crate::common::ALLOWED),
+        ("admins", "rules", change, crate::common::ALLOWED),
         ("admins", "rules", read, missing),
         ("admins", "rules", write, missing),
         ("admins", "rules", delete, missing),
-        ("readers", "a", read, common::ALLOWED),
+        ("readers", "a", read, crate::common::ALLOWED),
         ("readers", "a", rules, missing),
         ("readers", "a", write, missing),
         ("readers", "rules", read, nothing),
-        ("agents", "a", write, common::ALLOWED),
+        ("agents", "a", write, crate::common::ALLOWED),
         ("agents", "a", read, missing),
-        ("rulers", "b", change, common::ALLOWED),
+        ("rulers", "b", change, crate::common::ALLOWED),
         ("rulers", "b", read, missing),
         ("Admins", "a", read, nothing),
         ("admins", "c", read, nothing),

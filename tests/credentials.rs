@@ -1,11 +1,9 @@
 //! The ways in which a token may be sent, and which of two tokens decides.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
+use crate::common::{Decided, Request, Token, answer, config, merge};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{Decided, Request, Token, answer, config, merge};
 use scopegate::config::{Config, Environment};
 use serde_json::{Value, json};
 
@@ -333,9 +331,9 @@ fn a_bearer_beside_the_id_token_that_decided_is_never_kept() {
     let good = id_token().build();
     let forged = Token::new().claim("iss", "https://elsewhere").build();
     let removed = |authorization: &str, id_token: Option<&str>| {
-        let mut gate = common::gate(&keep);
+        let mut gate = crate::common::gate(&keep);
         let request = request(Some(authorization), id_token);
-        let Decided::Allowed { edits, .. } = common::ask(&mut gate, &request) else {
+        let Decided::Allowed { edits, .. } = crate::common::ask(&mut gate, &request) else {
             panic!("{authorization} is not let in");
         };
         edits.contains(&("authorization".to_owned(), None))
@@ -390,19 +388,19 @@ fn two_of_a_kind_are_one_too_many() {
 fn what_is_remembered_is_remembered_with_its_purpose() {
     let mut config = open();
     config["providers"][0]["audiences"] = json!(["observability"]);
-    let mut gate = common::gate(&config);
+    let mut gate = crate::common::gate(&config);
     let token = id_token().claim("typ", "ID").build();
     let as_id = request(None, Some(&token));
     let as_bearer = request(Some(&format!("Bearer {token}")), None);
     let as_password = request(Some(&basic("a", &token)), None);
     for _ in 0..3 {
-        assert_eq!(common::ask(&mut gate, &as_id).code(), "allowed");
+        assert_eq!(crate::common::ask(&mut gate, &as_id).code(), "allowed");
         assert_eq!(
-            common::ask(&mut gate, &as_bearer).code(),
+            crate::common::ask(&mut gate, &as_bearer).code(),
             "audience_mismatch"
         );
         assert_eq!(
-            common::ask(&mut gate, &as_password).code(),
+            crate::common::ask(&mut gate, &as_password).code(),
             "audience_mismatch"
         );
     }

@@ -2,16 +2,11 @@
 //! requests that wait, forms that are being read, questions to a directory, remembered tokens.
 #![allow(missing_docs)]
 
-mod common;
-#[path = "common/host.rs"]
-#[allow(dead_code)]
-mod host;
-
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use common::{NOW, Request, Token, UPTIME, config, jwk, jwks, merge};
-use host::{Call, Done, Host, Store};
+use crate::common::{NOW, Request, Token, UPTIME, config, jwk, jwks, merge};
+use crate::host::{Call, Done, Host, Store};
 use scopegate::authn::keys::InModule;
 use scopegate::worker::Action;
 use serde_json::{Value, json};

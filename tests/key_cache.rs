@@ -2,11 +2,9 @@
 //! not among them: first the rules alone, and then as a request meets them in the gate.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{
+use crate::common::{
     ALLOWED, Bench, Decided, NOW, Request, Token, UPTIME, ask_at, at, attempt, config, decide,
     fetched, gate, issuers, jwk, jwk_with, jwks, merge, misfits,
 };

@@ -3,19 +3,14 @@
 //! store. Time passes where a test says so.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
-mod common;
-#[path = "common/host.rs"]
-#[allow(dead_code)]
-mod host;
-
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
 
-use common::{
+use crate::common::{
     ALLOWED, ISSUER, NOW, Request, Token, UPTIME, at, fetched, jwk, jwk_with, jwks, merge, misfits,
 };
-use host::{Call, Done, Host, Store};
+use crate::host::{Call, Done, Host, Store};
 use scopegate::authn::key_cache::Edition;
 use scopegate::authn::key_lease::{COOL_DOWN, Document, Lease};
 use scopegate::authn::keys::InModule;
@@ -1085,7 +1080,7 @@ fn strangers_with_random_kids_delay_a_rotation_by_the_cool_down_at_most() {
 
 #[test]
 fn inline_keys_are_never_fetched() {
-    let mut scene = Scene::alone(&common::config(), 1);
+    let mut scene = Scene::alone(&crate::common::config(), 1);
     scene.pass(20_000);
     assert_eq!(scene.verdict(&by("p256-a")), ALLOWED);
     assert_eq!(scene.verdict(&by("p256-b")), "unknown_key");

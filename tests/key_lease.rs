@@ -2,9 +2,7 @@
 //! bytes, and who may fetch when.
 #![allow(clippy::panic)]
 
-mod common;
-
-use common::{at, jwk, jwks};
+use crate::common::{at, jwk, jwks};
 use proptest::prelude::*;
 use proptest::test_runner::Config as ProptestConfig;
 use scopegate::authn::key_cache::Edition;

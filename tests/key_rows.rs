@@ -5,9 +5,7 @@
 //! also shows that one odd key does not spoil the set.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
-mod common;
-
-use common::{
+use crate::common::{
     ALLOWED, Bench, Request, Token, ask_at, b64, fetched, gate, issuers, jwk, jwk_with, jwks, unb64,
 };
 use jwt_simple::prelude::{
@@ -56,7 +54,7 @@ fn kept(key: &Value, name: &str, algorithm: Algorithm) {
         panic!("{:?}", set.keys());
     };
     assert_eq!(kept.algorithm(), algorithm, "{key}");
-    let signature = common::sign(name, algorithm.name(), b"input");
+    let signature = crate::common::sign(name, algorithm.name(), b"input");
     assert_eq!(InModule.verify(kept, b"input", &signature), Ok(()), "{key}");
     assert!(InModule.verify(kept, b"output", &signature).is_err());
     #[cfg(feature = "native")]
@@ -467,7 +465,9 @@ fn a_bad_document_leaves_the_old_set_as_it_is() {
         assert!(refusal.to_string().starts_with(words), "{shown}: {refusal}");
         assert_eq!(gate.keys_from(0), Some(10), "{shown}");
         // The token's own times move along with the clock.
-        let token = Token::new().claim("exp", common::NOW + 2_000).build();
+        let token = Token::new()
+            .claim("exp", crate::common::NOW + 2_000)
+            .build();
         let answer = ask_at(&mut gate, &Request::bearing(&token), 700_200);
         assert_eq!(answer.code(), ALLOWED, "{shown}");
     }

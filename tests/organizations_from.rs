@@ -2,18 +2,13 @@
 //! what happens to tokens and streams.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
-mod common;
-#[path = "common/host.rs"]
-#[allow(dead_code)]
-mod host;
-
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use common::{NOW, Request, Token, UPTIME, b64, config, jwk, merge, sign};
-use host::{Call, Done, Host, Store};
+use crate::common::{NOW, Request, Token, UPTIME, b64, config, jwk, merge, sign};
+use crate::host::{Call, Done, Host, Store};
 use scopegate::authn::keys::{BadSignature, InModule, SignatureEngine, VerifyingKey};
 use scopegate::config::{Config, Environment};
 use scopegate::worker::{Action, Level};

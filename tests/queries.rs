@@ -10,12 +10,12 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use crate::laws::{is_scoped_soundly, matchers};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config as ProptestConfig, TestRunner};
-use scopegate::scoping::query::{Failure, Language, MAX_TRACEQL, Matcher, Scoped, Shape, scope};
-use scopegate::scoping::scope::{Attributes, LabelName, LabelValue, LabelValues, Scope};
+use scopegate::scoping::query::{Failure, Language, MAX_TRACEQL, Shape, scope};
 use scopegate::words::refusal::Rule;
 
 const LANGUAGES: [Language; 3] = [Language::LogQl, Language::PromQl, Language::TraceQl];
@@ -50,24 +50,6 @@ fn corpus(language: Language) -> Vec<Query> {
         }
     }
     queries
-}
-
-/// A label with one value, and two labels one of which has several.
-fn matchers(language: Language) -> [Matcher; 2] {
-    let scopes: [&[(&str, &[&str])]; 2] = [
-        &[("rid", &["r1"])],
-        &[("namespace", &["web", r#"a"}\.b"#]), ("rid", &["r1"])],
-    ];
-    scopes.map(|rules| {
-        let scope = Scope::new(rules.iter().map(|(label, values)| {
-            let values: LabelValues = values
-                .iter()
-                .map(|value| LabelValue::parse(value).unwrap())
-                .collect();
-            (LabelName::parse(label).unwrap(), values)
-        }));
-        Matcher::new(language, &scope.unwrap(), &Attributes::default())
-    })
 }
 
 #[test]
@@ -252,58 +234,13 @@ fn what_is_refused_is_known() {
 
 // What is scoped
 
-/// The text without what was inserted.
-fn without_insertions(scoped: &Scoped) -> String {
-    let mut rest = scoped.text.clone();
-    for insertion in scoped.insertions.iter().rev() {
-        rest.replace_range(insertion.clone(), "");
-    }
-    rest
-}
-
-/// All that must hold of any answer, whatever the text.
-fn check(language: Language, shape: Shape, text: &str, matcher: &Matcher) -> Result<(), String> {
-    let scoped = match scope(language, shape, text, matcher) {
-        Ok(scoped) => scoped,
-        Err(Failure::Unsound) => return Err("unsound".into()),
-        Err(Failure::Refused(refusal)) if text.is_char_boundary(refusal.at) => return Ok(()),
-        Err(Failure::Refused(refusal)) => return Err(format!("no such place: {refusal}")),
-    };
-    if without_insertions(&scoped) != text {
-        return Err(format!("more than inserted: {}", scoped.text));
-    }
-    let written = scoped.text.matches(matcher.as_str()).count();
-    if written < scoped.selectors {
-        return Err(format!("{written} matchers: {}", scoped.text));
-    }
-    if shape == Shape::Selector && scoped.selectors != 1 {
-        return Err(format!("not one selector: {}", scoped.text));
-    }
-    // What has been scoped can be scoped again, and has the selectors that it had.
-    let again = if shape == Shape::Pipeline {
-        Shape::Query
-    } else {
-        shape
-    };
-    match scope(language, again, &scoped.text, matcher) {
-        Ok(twice) if twice.selectors == scoped.selectors => Ok(()),
-        Ok(twice) => Err(format!("other selectors: {}", twice.text)),
-        Err(Failure::Refused(refusal))
-            if refusal.rule == Rule::Length && language == Language::TraceQl =>
-        {
-            Ok(())
-        }
-        Err(failure) => Err(format!("not again: {failure:?} of {}", scoped.text)),
-    }
-}
-
 #[test]
 fn a_scoped_text_is_the_original_with_insertions_and_can_be_scoped_again() {
     for language in LANGUAGES {
         for matcher in &matchers(language) {
             for query in corpus(language) {
                 for shape in SHAPES {
-                    let checked = check(language, shape, &query.text, matcher);
+                    let checked = is_scoped_soundly(language, shape, &query.text, matcher);
                     assert_eq!(checked, Ok(()), "{language:?} {shape:?}: {}", query.text);
                 }
             }
@@ -425,7 +362,7 @@ fn recombined_queries_are_scoped_soundly_or_refused() {
             let text = recombine(&queries, &pool, first, &edits);
             for matcher in &matchers {
                 for shape in SHAPES {
-                    let checked = check(language, shape, &text, matcher);
+                    let checked = is_scoped_soundly(language, shape, &text, matcher);
                     prop_assert_eq!(checked, Ok(()), "{:?}: {:?}", shape, text);
                 }
                 let accepted = scope(language, Shape::Query, &text, matcher).is_ok();

@@ -1,16 +1,11 @@
 //! What the record of a refused token holds: what was proven about it, or what it claims.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-#[path = "common/host.rs"]
-#[allow(dead_code)]
-mod host;
-
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use common::{ISSUER, NOW, Request, Token, UPTIME, config, merge};
-use host::{Done, Host, Store};
+use crate::common::{ISSUER, NOW, Request, Token, UPTIME, config, merge};
+use crate::host::{Done, Host, Store};
 use scopegate::authn::keys::InModule;
 use serde_json::{Value, json};
 

@@ -5,17 +5,12 @@
 //! memory, and those in which somebody took all of a resource are in `fair_shares.rs`.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-#[path = "common/host.rs"]
-#[allow(dead_code)]
-mod host;
-
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use common::{ISSUER, NOW, Request, Token, UPTIME, config, fetched, jwk, jwks, merge};
-use host::{Done, Host, Store};
+use crate::common::{ISSUER, NOW, Request, Token, UPTIME, config, fetched, jwk, jwks, merge};
+use crate::host::{Done, Host, Store};
 use scopegate::authn::keys::InModule;
 use scopegate::config::{Config, Environment};
 use scopegate::worker::{Action, Event, Level, StreamId};
@@ -241,7 +236,7 @@ fn a_clock_that_the_host_does_not_have_stood_at_zero() {
 
 #[test]
 fn a_host_that_does_not_tick_let_tokens_outlive_themselves() {
-    let mut process = Process::new(1, &common::config());
+    let mut process = Process::new(1, &crate::common::config());
     let short = Token::new().claim("exp", NOW).build();
     let good = by("p256-a", NOW);
     let mut refused = None;
@@ -263,7 +258,7 @@ fn a_host_that_does_not_tick_let_tokens_outlive_themselves() {
 
 #[test]
 fn a_process_that_was_stopped_is_no_host_without_ticks() {
-    let mut process = Process::new(1, &common::config());
+    let mut process = Process::new(1, &crate::common::config());
     process.hosts[0].tick(ROOT);
     let good = by("p256-a", NOW);
     process.hosts[0].pass(400);
@@ -280,7 +275,7 @@ fn a_process_that_was_stopped_is_no_host_without_ticks() {
 
 #[test]
 fn trailers_of_a_request_reached_the_backend() {
-    let mut process = Process::new(1, &common::config());
+    let mut process = Process::new(1, &crate::common::config());
     let host = &mut process.hosts[0];
     host.open(7, ROOT);
     let search = Request::bearing(&by("p256-a", NOW))
@@ -467,16 +462,16 @@ fn many_tenants_and_many_groups_cost_their_product_at_every_request() {
         &mut configuration,
         json!({"limits": {"token_bytes": 49_152}}),
     );
-    let mut bench = common::gate(&configuration);
+    let mut bench = crate::common::gate(&configuration);
     let token = Token::new().claim("groups", names.clone()).build();
     let tenants: Vec<String> = (0..TENANTS).map(|number| format!("t{number}")).collect();
     let one = Request::bearing(&token).set("x-scope-orgid", "t0");
     let all = Request::bearing(&token).set("x-scope-orgid", tenants.join("|"));
     let mut fastest = |request: &Request| {
-        assert_eq!(common::ask(&mut bench, request).code(), "allowed");
+        assert_eq!(crate::common::ask(&mut bench, request).code(), "allowed");
         let times = (0..20).map(|_| {
             let start = Instant::now();
-            common::ask(&mut bench, request);
+            crate::common::ask(&mut bench, request);
             start.elapsed()
         });
         times.min().unwrap()
@@ -498,7 +493,7 @@ fn scoped(value: &str, path: &str) -> String {
     configuration["organizations"][0]["rbac"]["viewers"] =
         json!([{"group": "readers", "labels": {"ns": [value]}}]);
     let request = Request::bearing(&Token::new().build()).set(":path", path);
-    common::answer(&configuration, &request).to_owned()
+    crate::common::answer(&configuration, &request).to_owned()
 }
 
 #[test]
@@ -593,7 +588,7 @@ fn a_policy_too_long_for_traceql_was_sent_all_the_same() {
     ] {
         let request = Request::bearing(&Token::new().build()).set(":path", path);
         assert_eq!(
-            common::answer(&configuration, &request),
+            crate::common::answer(&configuration, &request),
             "scope_unsupported"
         );
     }
@@ -632,7 +627,7 @@ fn a_rule_group_with_a_percent_sign_was_told_not_to_exist() {
     let delete = |path: &str| {
         let request = Request::bearing(&Token::new().build());
         let request = request.set(":method", "DELETE").set(":path", path);
-        common::answer(&configuration, &request)
+        crate::common::answer(&configuration, &request)
     };
     for name in ["100%25", "a%5Cb", "a%3Bb", "a%252Fb"] {
         let mimir = format!("/prometheus/config/v1/rules/{name}/{name}");
@@ -666,7 +661,7 @@ fn build_information_needed_a_tenant() {
         let token = Token::new().claim("groups", groups).build();
         let request = Request::bearing(&token).remove("x-scope-orgid");
         let request = request.set(":path", "/prometheus/api/v1/status/buildinfo");
-        common::answer(&config(), &request)
+        crate::common::answer(&config(), &request)
     };
     assert_eq!(probe(&["readers"]), "allowed");
     assert_eq!(probe(&["strangers"]), "tenant_not_granted");
@@ -688,7 +683,7 @@ fn a_label_policy_for_each_of_a_thousand_tenants_filled_the_memory() {
     configuration["forward"] = json!({"label_policy_header": true});
     let ask = |configuration: &Value, tenant: &str| {
         let request = Request::bearing(&Token::new().build()).set("x-scope-orgid", tenant);
-        common::answer(configuration, &request)
+        crate::common::answer(configuration, &request)
     };
     for tenant in ["*", tenants.join("|").as_str(), "t000"] {
         assert_eq!(ask(&configuration, tenant), "scope_unsupported");
@@ -704,10 +699,11 @@ fn a_label_policy_for_each_of_a_thousand_tenants_filled_the_memory() {
 #[test]
 fn a_token_without_a_kid_was_refused_where_there_are_two_keys() {
     let mut configuration = config();
-    let nameless = |name| common::jwk_with(name, json!({"kid": null}));
+    let nameless = |name| crate::common::jwk_with(name, json!({"kid": null}));
     configuration["providers"][0]["jwks"] =
         json!({"inline": {"keys": [nameless("p256-b"), nameless("p256-a")]}});
-    let ask = |token: Token| common::answer(&configuration, &Request::bearing(&token.build()));
+    let ask =
+        |token: Token| crate::common::answer(&configuration, &Request::bearing(&token.build()));
     for name in ["p256-a", "p256-b"] {
         let token = Token::new().by(name, "ES256");
         assert_eq!(
@@ -726,7 +722,7 @@ fn a_token_without_a_kid_was_refused_where_there_are_two_keys() {
 fn a_person_with_an_umlaut_in_the_name_was_locked_out() {
     let ask = |subject: &str| {
         let token = Token::new().claim("sub", subject).build();
-        common::answer(&config(), &Request::bearing(&token))
+        crate::common::answer(&config(), &Request::bearing(&token))
     };
     for subject in ["J\u{fc}rgen", "\u{5c71}\u{7530}", " padded ", "100%"] {
         assert_eq!(ask(subject), "allowed", "{subject}");
@@ -746,7 +742,7 @@ fn a_group_posed_as_the_client_of_an_agent() {
     configuration["organizations"][0]["rbac"]["writers"] = json!(["client:agent-a"]);
     let push = |token: Token| {
         let request = Request::bearing(&token.build()).set(":path", "/loki/api/v1/push");
-        common::answer(&configuration, &request.set(":method", "POST"))
+        crate::common::answer(&configuration, &request.set(":method", "POST"))
     };
     let posing = Token::new().claim("groups", json!(["client:agent-a", "readers"]));
     assert_eq!(push(posing.clone()), "permission_missing");
@@ -778,7 +774,7 @@ fn the_groups_of_a_second_provider_were_those_of_the_first() {
     configuration["providers"][1]["claims"] =
         json!({"groups": [{"path": ["groups"], "prefix": "partner:"}]});
     let ask = |configuration: &Value, token: Token| {
-        common::answer(configuration, &Request::bearing(&token.build()))
+        crate::common::answer(configuration, &Request::bearing(&token.build()))
     };
     let theirs = |groups: &str| {
         let token = Token::new().claim("iss", "https://partner.example");
@@ -801,7 +797,7 @@ fn an_issuer_with_two_spellings_could_have_one_only() {
     provider.insert("issuers".to_owned(), json!([ISSUER, "login.example.com"]));
     let ask = |issuer: &str| {
         let token = Token::new().claim("iss", issuer).build();
-        common::answer(&configuration, &Request::bearing(&token))
+        crate::common::answer(&configuration, &Request::bearing(&token))
     };
     assert_eq!(ask(ISSUER), "allowed");
     assert_eq!(ask("login.example.com"), "allowed");

@@ -1,9 +1,9 @@
 //! Which permitted requests are streams, and until when their tokens are good.
 #![allow(clippy::panic)]
 
-mod common;
-
-use common::{ALLOWED, Bench, NOW, Request, Token, ask_at, attempt, config, gate, merge, provider};
+use crate::common::{
+    ALLOWED, Bench, NOW, Request, Token, ask_at, attempt, config, gate, merge, provider,
+};
 use scopegate::authn::keys::InModule;
 use scopegate::authz::endpoint::{Surface, TABLE};
 use scopegate::gate::{Outcome, Passage};

@@ -1,14 +1,9 @@
 //! A newer configuration answers for the streams that an older one has let in, as soon as it serves in the same place.
 
-mod common;
-#[path = "common/host.rs"]
-#[allow(dead_code)]
-mod host;
-
 use std::rc::Rc;
 
-use common::{NOW, Request, Token, UPTIME, config, fetched, jwk, jwks};
-use host::{Done, Host};
+use crate::common::{NOW, Request, Token, UPTIME, config, fetched, jwk, jwks};
+use crate::host::{Done, Host};
 use scopegate::authn::keys::InModule;
 use serde_json::{Value, json};
 

@@ -1,12 +1,10 @@
 //! The memory of verified tokens: its limits, its exactness, and what it may answer.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
 
-use common::{
+use crate::common::{
     ALLOWED, Bench, Decided, ISSUER, NOW, Request, Token, ask, ask_at, at, attempt, b64, config,
     decide, gate, issuers, jwk, jwk_with, jwks, parse, provider, sign,
 };
@@ -653,14 +651,14 @@ fn a_proof_is_no_use_with_another_key_of_the_same_kid() {
     let token = Token::new().build();
     assert_eq!(judged(&config(), 1, &mut tokens, &token), (ALLOWED, 1));
     let twin = jwk_with("p256-b", json!({"kid": "p256-a"}));
-    let other = common::keys(&[twin], &["ES256"]);
+    let other = crate::common::keys(&[twin], &["ES256"]);
     // The signature is checked with the other key, and is bad.
     let refused = judged(&other, 2, &mut tokens, &token);
     assert_eq!(refused, ("signature_invalid", 1));
     // Where the first key is trusted still, nothing has changed.
     assert_eq!(judged(&config(), 1, &mut tokens, &token), (ALLOWED, 0));
     // The same bytes under another name are another key as well.
-    let renamed = common::keys(&[jwk_with("p256-a", json!({"kid": "p256-z"}))], &["ES256"]);
+    let renamed = crate::common::keys(&[jwk_with("p256-a", json!({"kid": "p256-z"}))], &["ES256"]);
     let refused = judged(&renamed, 3, &mut tokens, &token);
     assert_eq!(refused, ("unknown_key", 0));
 }
@@ -670,7 +668,7 @@ fn a_key_that_left_one_configuration_leaves_the_tokens_of_others_alone() {
     let mut tokens = memory();
     let token = Token::new().build();
     assert_eq!(judged(&config(), 1, &mut tokens, &token), (ALLOWED, 1));
-    let mut bench = gate(&common::fetched(json!({})));
+    let mut bench = gate(&crate::common::fetched(json!({})));
     bench.gate = Gate::new(Arc::clone(bench.gate.config()), Owner(2), SEED);
     bench.tokens = tokens;
     bench.give_keys(0, &["p256-a"], 0);

@@ -8,9 +8,7 @@
 //! without the defect passes, so that no token is refused for another reason.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{
+use crate::common::{
     ALLOWED, Bench, Decided, ISSUER, NOW, Request, Token, accepted, answer, ask, b64, config,
     fetched, gate, hmac, jwk, jwk_with, keys, merge, provider, refused, sign, spki, verdict,
 };
@@ -490,11 +488,11 @@ fn without_kid_one_key_per_algorithm_is_still_one() {
 #[test]
 fn two_keys_under_one_kid_and_algorithm_are_none() {
     let twin = jwk_with("p256-b", json!({"kid": "p256-a"}));
-    let document = common::jwks(&[jwk("p256-a"), twin.clone(), jwk("p256-b")]);
+    let document = crate::common::jwks(&[jwk("p256-a"), twin.clone(), jwk("p256-b")]);
     let mut gate = gate(&fetched(json!({})));
     gate.give(0, &document, 10).unwrap();
     let ask = |gate: &mut Bench, token: &Token| {
-        common::ask_at(gate, &Request::bearing(&token.build()), 20).code()
+        crate::common::ask_at(gate, &Request::bearing(&token.build()), 20).code()
     };
     // Neither is used; what the newest set lacks may be in a newer one.
     assert_eq!(ask(&mut gate, &Token::new()), "waits for a key");
@@ -896,7 +894,7 @@ fn the_client_must_be_on_the_list() {
         }
     }
     accepted(&config, &Token::new().claim("azp", "alloy"));
-    accepted(&common::config(), &Token::new().claim("azp", "evil"));
+    accepted(&crate::common::config(), &Token::new().claim("azp", "evil"));
 }
 
 #[test]

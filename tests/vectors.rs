@@ -6,14 +6,14 @@
 //! the licences beside them.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::common::{
+    ALLOWED, Request, Token, ask_at, b64, config, fetched, gate, issuers, jwk, sign,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use common::{ALLOWED, Request, Token, ask_at, b64, config, fetched, gate, issuers, jwk, sign};
 use scopegate::authn::jwks::{KeySet, Lookup};
 use scopegate::authn::keys::{Algorithm, InModule, SignatureEngine};
 use scopegate::authn::token::Unverified;
@@ -95,7 +95,7 @@ fn assert_refused_by_the_gate(keys: &Value, text: &str, case: &str) {
     // What cannot be used leaves the gate without keys, which refuses as well.
     let _ = gate.give(0, &document(keys), 0);
     let answer = ask_at(&mut gate, &Request::bearing(text), 0);
-    let common::Decided::Denied(denial) = answer else {
+    let crate::common::Decided::Denied(denial) = answer else {
         panic!("{case}: {answer:?}");
     };
     assert!(matches!(denial.status(), 400 | 401), "{case}: {denial:?}");
@@ -289,13 +289,13 @@ fn wycheproof_base64_group_with_an_asymmetric_key() {
     assert_eq!(cases.len(), 21);
     for (id, expected, token) in cases {
         assert_eq!(
-            common::verdict(&config(), &token),
+            crate::common::verdict(&config(), &token),
             expected,
             "{id}: {token}"
         );
     }
     assert_eq!(
-        common::verdict(&config(), &over(header, &canonical)),
+        crate::common::verdict(&config(), &over(header, &canonical)),
         ALLOWED
     );
 }
@@ -303,7 +303,7 @@ fn wycheproof_base64_group_with_an_asymmetric_key() {
 /// The duplicate-kid case (JWK file, 4) uses secrets: the same with two ES256 keys.
 #[test]
 fn wycheproof_duplicate_kid_with_asymmetric_keys() {
-    let twin = common::jwk_with("p256-b", json!({"kid": "p256-a"}));
+    let twin = crate::common::jwk_with("p256-b", json!({"kid": "p256-a"}));
     let token = Token::new().build();
     let both = json!({"keys": [jwk("p256-a"), twin.clone()]});
     assert!(!verifies(&both, &token));

@@ -1,18 +1,13 @@
 //! A worker in unusual situations: configurations that come and go, hosts with faults,
 //! questions that nobody answers, and what it counts and records in all of them.
 
-mod common;
-#[path = "common/host.rs"]
-#[allow(dead_code)]
-mod host;
-
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use common::{ISSUER, NOW, Request, Token, UPTIME, config, fetched, jwk, jwks, merge};
-use host::{Done, Host, Store};
+use crate::common::{ISSUER, NOW, Request, Token, UPTIME, config, fetched, jwk, jwks, merge};
+use crate::host::{Done, Host, Store};
 use scopegate::authn::key_lease::Document;
 use scopegate::authn::keys::InModule;
 use scopegate::words::time::Monotonic;

@@ -21,7 +21,7 @@ from pathlib import Path
 ALONE = {"large_configurations", "organizations", "warm_path"}
 
 # The longest first, so that the end is not a wait for one of them. Others follow in the order in which cargo builds them.
-FIRST = ["stack", "oracles", "scenarios_envoy", "keys", "scopes", "regression", "streams", "shell", "model", "scopes_projects", "rate_limits"]
+FIRST = ["stack", "oracles", "core", "scenarios_envoy", "keys", "scopes", "regression", "streams", "shell", "scopes_projects", "rate_limits"]
 
 # The tests of these programs that only wait.
 WAITING = {"stack": "nothing_lost"}

@@ -77,7 +77,13 @@ pub fn unb64(text: &str) -> Vec<u8> {
 
 /// The PEM text of a key in `integration/keys`, without the comment above it.
 pub fn pem(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("integration/keys/{name}.pem"));
+    // The fuzzers are a package of their own.
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let keys = folders.find_map(|folder| {
+        let keys = folder.join("integration/keys");
+        keys.is_dir().then_some(keys)
+    });
+    let path = keys.unwrap().join(format!("{name}.pem"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     text[text.find("-----BEGIN").unwrap()..].to_owned()
 }
@@ -479,6 +485,11 @@ impl Request {
             .set(":method", "GET")
             .set(":path", "/loki/api/v1/query?query={a=\"b\"}")
             .set("x-scope-orgid", "a")
+    }
+
+    /// A head with exactly these headers.
+    pub fn of(fields: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
+        Self(fields)
     }
 
     pub fn bearing(token: &str) -> Self {

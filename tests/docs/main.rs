@@ -6,6 +6,7 @@
 
 mod commands;
 mod generated;
+mod licences;
 mod links;
 mod page;
 mod shell;

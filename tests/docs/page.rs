@@ -15,7 +15,7 @@ pub fn root() -> &'static Path {
 /// `docs/`, and what stands beside files in `envoy/`, `integration/` and `tests/`.
 pub fn paths() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = TOP.map(PathBuf::from).into();
-    for folder in ["docs", "envoy", "integration", "tests"] {
+    for folder in ["docs", "envoy", "fuzz", "integration", "tests"] {
         collect(Path::new(folder), &mut found);
     }
     found.sort();
