@@ -132,8 +132,8 @@ soak: wasm ## everything at once for half an hour: memory stays flat, and nothin
 	@$(servers) SCOPEGATE_SOAK_SECONDS="$(or $(SOAK_SECONDS),1800)" cargo test --locked $(heavy) --test soak
 
 .PHONY: parts
-parts: ## build or fetch what stack and test-stack need, and print what is not available
-	@$(tools)/parts.sh
+parts: ## build or fetch what stack, test-stack and test-control-planes need, and print what is not available; PARTS="stack"
+	@$(tools)/parts.sh $(PARTS)
 
 .PHONY: stack
 stack: wasm ## run the whole platform on this machine: real Loki, Mimir, Keycloak, agents; needs Go, Java, Maven
@@ -142,7 +142,7 @@ stack: wasm ## run the whole platform on this machine: real Loki, Mimir, Keycloa
 
 .PHONY: test-stack
 test-stack: wasm ## run the tests with that platform; STACK="text" selects tests by their names
-	@$(servers) $(if $(STACK),$(call missing,stack),$(call missing)) \
+	@$(servers) $(if $(STACK),$(call missing,stack),$(call missing,test-stack)) \
 	$(if $(STACK),exec cargo test --locked $(heavy) --test stack -- $(STACK),\
 	failed=0; python3 $(tools)/two_at_a_time.py --locked $(heavy) --test stack $(beside_stack) || failed=1; \
 	"$(CARGO_TARGET_DIR)/debug/scopegate-stack" --self-test || failed=1; exit $$failed)

@@ -15,7 +15,7 @@ if [ ! -d "$folder" ]; then
     say "building compose-check"
     rm -rf "$folder.part"
     mkdir -p "$folder.part"
-    (cd "$module" && CGO_ENABLED=0 nice -n 10 go build -mod=readonly -trimpath -ldflags "-s -w" \
+    (cd "$module" && CGO_ENABLED=0 nice -n 10 go build -mod=readonly -trimpath -gcflags "all=-dwarf=false -l" -ldflags "-s -w" \
         -o "$folder.part/compose-check" . </dev/null >&2)
     mv "$folder.part" "$folder"
 fi

@@ -45,7 +45,8 @@ build() {
     local istio gateway chart="$1/bin/chart" work="$1/work" kubernetes
     kubernetes="$(version_of k8s.io/kubernetes)"
     mkdir -p "$1/bin" "$work"
-    (cd "$module" && CGO_ENABLED=0 nice -n 10 go build -mod=readonly -trimpath -ldflags "-s -w" -o "$1/bin/" \
+    (cd "$module" && CGO_ENABLED=0 nice -n 10 go build -mod=readonly -trimpath \
+        -gcflags "all=-dwarf=false -l" -ldflags "-s -w" -o "$1/bin/" \
         istio.io/istio/pilot/cmd/pilot-agent istio.io/istio/pilot/cmd/pilot-discovery \
         github.com/envoyproxy/gateway/cmd/envoy-gateway github.com/google/go-containerregistry/cmd/crane \
         ./chart ./registry </dev/null >&2)

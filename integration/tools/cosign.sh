@@ -18,7 +18,7 @@ if [ ! -d "$folder" ]; then
     say "building cosign and crane from source: ten minutes, once"
     rm -rf "$folder.part"
     (cd "$module" && CGO_ENABLED=0 GOBIN="$folder.part" GOFLAGS="-mod=readonly" nice -n 10 \
-        go install -trimpath -ldflags "-s -w" tool </dev/null >&2)
+        go install -trimpath -gcflags "all=-dwarf=false -l" -ldflags "-s -w" tool </dev/null >&2)
     mv "$folder.part" "$folder"
 fi
 printf '%s\n' "$folder"

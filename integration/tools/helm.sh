@@ -17,7 +17,8 @@ if [ ! -d "$folder" ]; then
     say "building helm from source: two minutes, once"
     rm -rf "$folder.part"
     mkdir -p "$folder.part/bin"
-    (cd "$module" && CGO_ENABLED=0 nice -n 10 go build -mod=readonly -trimpath -ldflags "-s -w" -o "$folder.part/bin/" \
+    (cd "$module" && CGO_ENABLED=0 nice -n 10 go build -mod=readonly -trimpath \
+        -gcflags "all=-dwarf=false -l" -ldflags "-s -w" -o "$folder.part/bin/" \
         helm.sh/helm/v3/cmd/helm </dev/null >&2)
     mv "$folder.part" "$folder"
 fi

@@ -13,7 +13,8 @@ build() {
     local server
     server="$(awk '$1 == "k8s.io/kubernetes" { print $2; exit }' "$module/go.mod")"
     mkdir -p "$1/bin"
-    (cd "$module" && CGO_ENABLED=0 nice -n 10 go build -mod=readonly -trimpath -o "$1/bin/" \
+    (cd "$module" && CGO_ENABLED=0 nice -n 10 go build -mod=readonly -trimpath \
+        -gcflags "all=-dwarf=false -l" -ldflags "-s -w" -o "$1/bin/" \
         -ldflags "-s -w -X $version.gitVersion=$server -X $version.gitMajor=1 -X $version.gitMinor=$(cut -d. -f2 <<<"$server")" \
         go.etcd.io/etcd/server/v3 k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl \
         sigs.k8s.io/kustomize/kustomize/v5 </dev/null >&2)

@@ -18,7 +18,8 @@ if [ ! -d "$folder" ]; then
     say "building kubeconform and kustomize, and schemas of Istio, Envoy Gateway, the Gateway API and Kubernetes"
     rm -rf "$folder.part"
     mkdir -p "$folder.part/bin"
-    (cd "$module" && CGO_ENABLED=0 nice -n 10 go build -mod=readonly -trimpath -o "$folder.part/bin/" \
+    (cd "$module" && CGO_ENABLED=0 nice -n 10 go build -mod=readonly -trimpath \
+        -gcflags "all=-dwarf=false -l" -ldflags "-s -w" -o "$folder.part/bin/" \
         github.com/yannh/kubeconform/cmd/kubeconform sigs.k8s.io/kustomize/kustomize/v5 . </dev/null >&2)
     "$folder.part/bin/manifests" "$folder.part/schemas" >&2
     mv "$folder.part" "$folder"

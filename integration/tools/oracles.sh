@@ -21,7 +21,7 @@ build() {
     shift 2
     (cd "$oracle/$module" &&
         CGO_ENABLED=0 GOFLAGS="-buildvcs=false" nice -n 10 \
-            go build -mod=readonly -trimpath -ldflags "-s -w" "$@" -o "$folder.part/$file" . </dev/null >&2)
+            go build -mod=readonly -trimpath -gcflags "all=-dwarf=false -l" -ldflags "-s -w" "$@" -o "$folder.part/$file" . </dev/null >&2)
 }
 
 wait_for_cache oracle

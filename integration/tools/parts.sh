@@ -3,8 +3,10 @@
 # and prints what cannot be had, a line `PART: REASON` each. The tests take that list from
 # SCOPEGATE_MISSING and skip, by name, what needs those parts.
 #
-#   parts.sh            all parts
-#   parts.sh stack      those of `make stack`
+#   parts.sh                   all parts
+#   parts.sh stack             those of `make stack`
+#   parts.sh test-stack        those of `make test-stack`
+#   parts.sh control-planes    those of `make test-control-planes`
 #
 # What variables name is neither built nor fetched. It ends with 0 whatever is missing, and
 # after $SCOPEGATE_PARTS_SECONDS at the latest.
@@ -21,9 +23,10 @@ part_seconds=$((all_seconds * 3 / 5))
 # come after the servers that they share most packages with.
 case "${1:-all}" in
 all) one=(loki mimir prometheus oracles kubernetes control-planes) other=(keycloak collector dex manifests helm openapi compose lezer grafana browser tempo) ;;
+test-stack) one=(loki mimir prometheus oracles kubernetes) other=(keycloak collector dex manifests helm openapi compose lezer grafana browser tempo) ;;
 stack) one=(loki mimir prometheus) other=(keycloak collector) ;;
 control-planes) one=(kubernetes control-planes) other=(helm) ;;
-*) die "usage: parts.sh [stack | control-planes]" ;;
+*) die "usage: parts.sh [stack | test-stack | control-planes]" ;;
 esac
 
 # named VARIABLE...: is each of them set?
