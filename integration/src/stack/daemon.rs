@@ -47,6 +47,16 @@ impl Daemon {
         drop(self.lock().take());
     }
 
+    /// Asks it to end, as who operates it does, and waits until it has written what it holds.
+    pub async fn end(&self) -> Result<()> {
+        let process = self.lock().take();
+        if let Some(mut process) = process {
+            process.terminate()?;
+            process.wait_for_end(END).await?;
+        }
+        Ok(())
+    }
+
     /// Starts it again, and waits until it is ready.
     pub async fn restart(&self) -> Result<()> {
         self.kill();
@@ -100,3 +110,4 @@ impl Daemon {
 }
 
 const PROBE: Duration = Duration::from_secs(2);
+const END: Duration = Duration::from_secs(30);

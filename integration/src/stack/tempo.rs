@@ -15,8 +15,8 @@ use crate::paths;
 
 /// The handle.
 pub enum Tempo {
-    /// A program with its configuration, which it reads again when it is started again.
-    Real(Backend, Ports, TempPath),
+    /// A program with its configuration, which it reads again when it is started again, and the version that it states.
+    Real(Backend, Ports, TempPath, String),
     StandIn(TempoStandIn),
 }
 
@@ -28,22 +28,28 @@ impl Tempo {
             return Ok(Tempo::StandIn(TempoStandIn::start().await?));
         };
         let ports = Ports::free()?;
-        let configuration = configuration(&program)?.into_temp_path();
+        let version = version(&program)?;
+        let configuration = configuration(&version)?.into_temp_path();
         // If a flag is given twice, the last one counts.
         let flag = format!("-config.file={}", configuration.display());
         let adjust = move |command: &mut Command| {
             command.arg(&flag);
         };
         let backend = Backend::start_own("tempo", ports, adjust, program).await?;
-        Ok(Tempo::Real(backend, ports, configuration))
+        Ok(Tempo::Real(backend, ports, configuration, version))
     }
 
-    /// `real` or `stand-in`, which the summary of a run must not conceal.
-    pub fn kind(&self) -> &'static str {
+    /// What the program says of its version, or `stand-in`, which the summary of a run must not conceal.
+    pub fn kind(&self) -> &str {
         match self {
-            Tempo::Real(..) => "real",
+            Tempo::Real(_, _, _, version) => version,
             Tempo::StandIn(_) => "stand-in",
         }
+    }
+
+    /// Whether it is Tempo 2. The stand-in is as Tempo 3.
+    pub fn is_2(&self) -> bool {
+        matches!(self, Tempo::Real(_, _, _, version) if is_2(version))
     }
 
     /// The query API, whose port also serves gRPC (`stream_over_http_enabled`).
@@ -56,22 +62,23 @@ impl Tempo {
 
     pub fn otlp_http(&self) -> SocketAddr {
         match self {
-            Tempo::Real(_, ports, _) => backend::loopback(ports.otlp_http),
+            Tempo::Real(_, ports, ..) => backend::loopback(ports.otlp_http),
             Tempo::StandIn(stand_in) => stand_in.otlp_http(),
         }
     }
 
     pub fn otlp_grpc(&self) -> SocketAddr {
         match self {
-            Tempo::Real(_, ports, _) => backend::loopback(ports.otlp_grpc),
+            Tempo::Real(_, ports, ..) => backend::loopback(ports.otlp_grpc),
             Tempo::StandIn(stand_in) => stand_in.otlp_grpc(),
         }
     }
 
-    /// Stops it.
+    /// Stops it. A real one is asked to end: Tempo acknowledges spans that it has only in memory, so that killing it would
+    /// lose some that nobody else has lost.
     pub async fn down(&self) -> Result<()> {
         match self {
-            Tempo::Real(backend, ..) => backend.daemon()?.kill(),
+            Tempo::Real(backend, ..) => backend.daemon()?.end().await?,
             Tempo::StandIn(stand_in) => stand_in.down().await,
         }
         Ok(())
@@ -95,25 +102,33 @@ fn program() -> Result<Option<PathBuf>> {
     }
 }
 
-/// The configuration, with what the version of the program needs in addition.
-fn configuration(program: &Path) -> Result<NamedTempFile> {
+/// The first line of what the program says of its version.
+fn version(program: &Path) -> Result<String> {
     let output = Command::new(program).arg("--version").output()?;
+    let told = [output.stdout, output.stderr].concat();
+    let told = String::from_utf8_lossy(&told);
+    let line = told.lines().find(|line| line.contains("version"));
+    Ok(line.unwrap_or("of an unknown version").trim().to_owned())
+}
+
+/// Programs that do not state their version are taken for the newer one.
+fn is_2(version: &str) -> bool {
+    version.contains("version 2.")
+}
+
+/// The configuration, with what the version of the program needs in addition.
+fn configuration(version: &str) -> Result<NamedTempFile> {
     let mut file = tempfile::Builder::new()
         .prefix("scopegate-tempo-")
         .suffix(".yaml")
         .tempfile()?;
-    let told = [output.stdout, output.stderr].concat();
-    file.write_all(&configuration_of(&String::from_utf8_lossy(&told))?)?;
+    file.write_all(&configuration_of(version)?)?;
     Ok(file)
 }
 
-/// Each version refuses what the other needs. A program that does not state its version is taken for the newer one.
+/// Each version refuses what the other needs.
 fn configuration_of(version: &str) -> Result<Vec<u8>> {
-    let more = if version.contains("version 2.") {
-        "2.yaml"
-    } else {
-        "3.yaml"
-    };
+    let more = if is_2(version) { "2.yaml" } else { "3.yaml" };
     let read = |name: &str| {
         let path = paths::integration().join("stack/tempo").join(name);
         std::fs::read(&path).with_context(|| path.display().to_string())

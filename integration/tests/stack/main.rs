@@ -129,7 +129,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     }
     let runtime = Runtime::new()?;
     let scene = Arc::new(runtime.block_on(Scene::start())?);
-    let tempo = scene.stack.tempo.kind();
+    let tempo = scene.stack.tempo.kind().to_owned();
     let mut good = true;
     for (tests, threads) in parts {
         let arguments = Arguments {

@@ -446,6 +446,9 @@ const READS_BY_GRPC: [&str; 7] = [
 async fn what_is_not_in_the_table_is_there_and_hidden(scene: &Scene) -> Result<()> {
     let mut wrong = Vec::new();
     for (backend, method, path) in HIDDEN {
+        if path.starts_with("/live-store/") && scene.stack.tempo.is_2() {
+            continue;
+        }
         let (address, prefix) = match *backend {
             "loki" => (scene.stack.loki.http(), ""),
             "mimir" => (scene.stack.mimir.http(), ""),
@@ -508,8 +511,12 @@ async fn what_is_not_in_the_table_is_there_and_hidden(scene: &Scene) -> Result<(
         let answer = server
             .unary::<_, grpc::Anything>(method, &[], grpc::Anything {})
             .await;
+        // Tempo 2.10 and 3.0 want a tenant for this method too, and have it.
+        let wants_tenant = answer
+            .as_ref()
+            .is_err_and(|status| status.message().contains("no org id"));
         ensure!(
-            answer.is_ok(),
+            answer.is_ok() || wants_tenant,
             "{address} {method}: {answer:?}, so nothing is shown"
         );
     }
@@ -598,12 +605,54 @@ fn difference(here: &Reply, there: &Reply) -> Option<String> {
 struct Opaque(Vec<u8>);
 
 impl Opaque {
+    /// All of them, each with its fields in one order: Tempo tells lists of names in any.
     fn all(messages: &[Opaque]) -> String {
         messages
             .iter()
-            .map(|message| String::from_utf8_lossy(&message.0).into_owned())
+            .map(|message| String::from_utf8_lossy(&ordered(&message.0)).into_owned())
             .collect()
     }
+}
+
+/// A message with its fields sorted, and those of the messages in it. What cannot be a message stays as it is.
+fn ordered(message: &[u8]) -> Vec<u8> {
+    match fields(message) {
+        Some(mut fields) => {
+            fields.sort();
+            fields.concat()
+        }
+        None => message.to_vec(),
+    }
+}
+
+/// The fields of a message, sorted inside, each with its key.
+fn fields(mut message: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut fields = Vec::new();
+    while !message.is_empty() {
+        let (tag, wire_type) = prost::encoding::decode_key(&mut message).ok()?;
+        let mut field = Vec::new();
+        prost::encoding::encode_key(tag, wire_type, &mut field);
+        let size = match wire_type {
+            prost::encoding::WireType::Varint => {
+                let value = prost::encoding::decode_varint(&mut message).ok()?;
+                prost::encoding::encode_varint(value, &mut field);
+                0
+            }
+            prost::encoding::WireType::LengthDelimited => {
+                let size = prost::encoding::decode_varint(&mut message).ok()?;
+                prost::encoding::encode_varint(size, &mut field);
+                usize::try_from(size).ok()?
+            }
+            prost::encoding::WireType::ThirtyTwoBit => 4,
+            prost::encoding::WireType::SixtyFourBit => 8,
+            _ => return None,
+        };
+        let (inside, rest) = message.split_at_checked(size)?;
+        field.extend(ordered(inside));
+        message = rest;
+        fields.push(field);
+    }
+    Some(fields)
 }
 
 impl From<Vec<u8>> for Opaque {
