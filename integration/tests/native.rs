@@ -47,7 +47,7 @@ impl Victim {
         let orders = folder.path().join("hook");
         fs::write(&orders, "")?;
         let mut configuration = drill::configuration();
-        configuration["limits"] = json!({"wait": "20s"});
+        configuration["limits"] = json!({"wait": format!("{}s", WAIT.as_secs())});
         let settings = drill::settings(configuration)?
             .native(named("SCOPEGATE_PANICS")?)
             .process_environment("SCOPEGATE_PANIC_AT", &orders.display().to_string())
@@ -86,7 +86,12 @@ impl Victim {
     /// Sends a request with a token of a key that nobody knows yet, which waits for as long as the provider does not
     /// answer. Gives what becomes of it.
     async fn wait_with_a_new_key(&self) -> Result<JoinHandle<Result<Reply>>> {
-        self.scene.corporate.set_answer(AnswerMode::Hang);
+        self.wait_for(AnswerMode::Hang).await
+    }
+
+    /// The same, with a provider that behaves like that.
+    async fn wait_for(&self, answer: AnswerMode) -> Result<JoinHandle<Result<Reply>>> {
+        self.scene.corporate.set_answer(answer);
         let before = self.scene.corporate.fetches().jwks;
         let token = drill::fresh(Recipe::of("reader").key("rsa-b").kid("rotated"))?;
         let waiting = read(&token, "acme");
@@ -144,6 +149,8 @@ fn write_whole(path: &Path, text: &str) -> Result<()> {
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request may wait for keys.
+const WAIT: Duration = Duration::from_secs(20);
 /// Longer than from one writing of the metrics to the next.
 const FLUSHED: Duration = Duration::from_millis(300);
 
@@ -307,6 +314,33 @@ async fn metrics_outlive_the_configuration_that_wrote_them() -> Result<()> {
         for name in &before {
             ensure!(after.contains(name), "{number}: {name} is gone: {after:?}");
         }
+    }
+    Ok(())
+}
+
+/// A provider's answer is lost if one of its hooks panics. Who waits for it is refused in a way that clients try again, or
+/// told of what the next answer says, long before the time for waiting is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_an_answer_leaves_nobody_waiting() -> Result<()> {
+    for hook in ["answer_head", "answer_data", "answer_complete"] {
+        let victim = Victim::start().await?;
+        let provider = &victim.scene.corporate;
+        let held = AnswerMode::Held(Box::new(AnswerMode::Good));
+        let waiting = victim.wait_for(held).await?;
+        victim.order(hook)?;
+        provider.release();
+        victim.until_panicked(hook).await?;
+        victim.order("")?;
+        provider.set_answer(AnswerMode::Good);
+        let reply = timeout(WAIT * 3 / 4, waiting).await;
+        let reply = reply.with_context(|| format!("{hook}: it waits on"))???;
+        ensure!(
+            matches!(reply.status, 401 | 503),
+            "{hook}: {} {}",
+            reply.status,
+            reply.text()
+        );
+        victim.until_well().await?;
     }
     Ok(())
 }
