@@ -181,6 +181,10 @@ fuzz-queries: ## let the backends' parsers read mutated queries, ten minutes for
 	@SCOPEGATE_FUZZ_SECONDS="$(or $(FUZZ_SECONDS),600)" \
 	cargo test --locked $(heavy) --test oracles -- $(FUZZ)
 
+.PHONY: mutants
+mutants: ## change the decision's code in every small way, and list what no test notices; hours; SHARD=1/20, MUTANTS="--file …"
+	@SHARD="$(SHARD)" $(tools)/mutants.sh $(MUTANTS)
+
 .PHONY: deny
 deny: ## check licences, duplicates and sources of all crates, and known faults of theirs if ADVISORY_DB names a database
 	@$(tools)/deny.sh
