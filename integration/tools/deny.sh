@@ -16,7 +16,7 @@ if [ ! -x "$tools/bin/cargo-deny" ]; then
 fi
 export PATH="$tools/bin:$PATH"
 
-cargo deny --locked --all-features check licenses bans sources
+cargo deny --locked --workspace --all-features check licenses bans sources
 if [ -z "${ADVISORY_DB:-}" ]; then
     say "skipped: advisories: ADVISORY_DB names no copy of https://github.com/rustsec/advisory-db"
     exit
@@ -27,4 +27,4 @@ trap 'rm -rf "$databases"' EXIT
 config="$databases/deny.toml"
 cp deny.toml "$config"
 sed -i "s|^\[advisories\]|[advisories]\ndb-path = \"$databases/db\"\ndb-urls = [\"file://$(realpath "$ADVISORY_DB")\"]|" "$config"
-cargo deny --locked --all-features check --config "$config" advisories
+cargo deny --locked --workspace --all-features check --config "$config" advisories
