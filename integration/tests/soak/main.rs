@@ -92,7 +92,8 @@ pub fn configuration(number: u64) -> Value {
         "cluster": "idp_partner",
         "refresh_interval": "10s",
     });
-    configuration["limits"] = json!({"stream_duration": "5m"});
+    // So few that they are full long before memory is first looked at.
+    configuration["limits"] = json!({"stream_duration": "5m", "cached_tokens": 200});
     configuration
 }
 
