@@ -277,7 +277,7 @@ fn discovery_document(bytes: &[u8]) -> Tried {
         own.contains(&name.strip_suffix(":443").unwrap_or(&name))
     };
     is(is_own(authority), || format!("{address} of {stated}"))?;
-    let clean = !rest.contains(['@', '\\', ' ', '#']) && rest.is_ascii();
+    let clean = !authority.contains('@') && !rest.contains(['\\', ' ', '#']) && rest.is_ascii();
     is(clean, || address.clone())?;
     Ok(true)
 }
