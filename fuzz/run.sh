@@ -11,18 +11,17 @@ set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 . "$here/../integration/tools/deps.sh"
 
-CARGO_FUZZ=0.13.2
-
 seconds="${1:?usage: run.sh SECONDS [TARGET...]}"
 shift
 mapfile -t targets < <(if [ $# -gt 0 ]; then printf '%s\n' "$@"; else ls "$here/corpus" | sed 's/\.txt$//'; fi)
 
-tools="$SCOPEGATE_CACHE/cargo-fuzz-$CARGO_FUZZ"
-if [ ! -x "$tools/bin/cargo-fuzz" ]; then
-    wait_for_cache cargo-fuzz
-    cargo install --quiet --locked --root "$tools" --version "=$CARGO_FUZZ" cargo-fuzz >&2
-fi
-export PATH="$tools/bin:$PATH"
+known=" $(ls "$here/corpus" | sed 's/\.txt$//' | tr '\n' ' ')"
+for target in "${targets[@]}"; do
+    [[ "$known" == *" $target "* ]] || die "no target $target: there are$known"
+done
+[[ "$seconds" =~ ^[1-9][0-9]*$ ]] || die "$seconds is no number of seconds"
+
+cargo_tool cargo-fuzz 0.13.2
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$SCOPEGATE_CACHE/target}/fuzz"
 
 cd "$here/.."

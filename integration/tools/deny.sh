@@ -6,15 +6,7 @@ top="$(cd "$(dirname "$0")/../.." && pwd)"
 . "$top/integration/tools/deps.sh"
 cd "$top"
 
-CARGO_DENY=0.20.2
-
-tools="$SCOPEGATE_CACHE/cargo-deny-$CARGO_DENY"
-if [ ! -x "$tools/bin/cargo-deny" ]; then
-    wait_for_cache cargo-deny
-    say "building cargo-deny: a few minutes, once"
-    cargo install --quiet --locked --root "$tools" --version "=$CARGO_DENY" cargo-deny >&2
-fi
-export PATH="$tools/bin:$PATH"
+cargo_tool cargo-deny 0.20.2
 
 cargo deny --locked --workspace --all-features check licenses bans sources
 if [ -z "${ADVISORY_DB:-}" ]; then

@@ -23,6 +23,20 @@ wait_for_cache() {
     fi
 }
 
+# cargo_tool NAME VERSION: puts a program from crates.io on PATH, built once, into the cache.
+cargo_tool() {
+    local name="$1" version="$2" folder="$SCOPEGATE_CACHE/$1-$2"
+    (
+        wait_for_cache "$name"
+        [ ! -x "$folder/bin/$name" ] || exit 0
+        say "building $name $version: a few minutes, once"
+        CARGO_TARGET_DIR="$folder.target" cargo install --quiet --locked --root "$folder" --version "=$version" "$name" \
+            </dev/null >&2 || die "$name $version could not be built: is crates.io within reach?"
+        rm -rf "$folder.target"
+    ) || exit
+    export PATH="$folder/bin:$PATH"
+}
+
 # Runs a command as root: directly, or through a sudo that asks nothing.
 # Package scripts get no terminal, no stdin and no questions.
 as_root() {

@@ -9,15 +9,7 @@ top="$(cd "$(dirname "$0")/../.." && pwd)"
 . "$top/integration/tools/deps.sh"
 cd "$top"
 
-CARGO_MUTANTS=27.1.0
-
-tools="$SCOPEGATE_CACHE/cargo-mutants-$CARGO_MUTANTS"
-if [ ! -x "$tools/bin/cargo-mutants" ]; then
-    wait_for_cache cargo-mutants
-    say "building cargo-mutants: two minutes, once"
-    cargo install --quiet --locked --root "$tools" --version "=$CARGO_MUTANTS" cargo-mutants >&2
-fi
-export PATH="$tools/bin:$PATH"
+cargo_tool cargo-mutants 27.1.0
 # The whole model takes longer than all other tests together.
 export SCOPEGATE_SEQUENCES="${SCOPEGATE_SEQUENCES:-300}" PROPTEST_CASES="${PROPTEST_CASES:-64}"
 

@@ -955,22 +955,28 @@ impl Scene {
         Some(document.edition.asked.mono.as_millis())
     }
 
+    /// Time passes, and everything that is asked for is answered.
+    fn half_a_second(&mut self) -> Verdict {
+        self.mono += 500;
+        self.wall += 500;
+        for worker in 0..self.places.len() {
+            self.drain_store(worker)?;
+            self.tick(worker)?;
+            self.drain_store(worker)?;
+        }
+        while !self.calls.is_empty() {
+            self.answer(0, false)?;
+        }
+        for worker in 0..self.places.len() {
+            self.drain_store(worker)?;
+        }
+        Ok(())
+    }
+
     /// All workers have keys.
     fn warm(&mut self) -> Verdict {
         for _ in 0..2 {
-            self.mono += 500;
-            self.wall += 500;
-            for worker in 0..self.places.len() {
-                self.drain_store(worker)?;
-                self.tick(worker)?;
-                self.drain_store(worker)?;
-            }
-            while !self.calls.is_empty() {
-                self.answer(0, false)?;
-            }
-            for worker in 0..self.places.len() {
-                self.drain_store(worker)?;
-            }
+            self.half_a_second()?;
         }
         Ok(())
     }
@@ -986,19 +992,7 @@ impl Scene {
         }
         let end = self.mono + HEALED;
         while self.mono < end {
-            self.mono += 500;
-            self.wall += 500;
-            for worker in 0..self.places.len() {
-                self.drain_store(worker)?;
-                self.tick(worker)?;
-                self.drain_store(worker)?;
-            }
-            while !self.calls.is_empty() {
-                self.answer(0, false)?;
-            }
-            for worker in 0..self.places.len() {
-                self.drain_store(worker)?;
-            }
+            self.half_a_second()?;
             self.check_demand()?;
         }
         for (number, place) in self.places.iter().enumerate() {
